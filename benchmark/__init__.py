@@ -1,0 +1,1 @@
+"""The benchmark environment and the server that serves it."""

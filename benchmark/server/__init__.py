@@ -1,0 +1,1 @@
+"""An OpenEnv environment server: many sessions, each one WebSocket with an environment of its own."""

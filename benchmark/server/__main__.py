@@ -1,0 +1,47 @@
+"""`python -m benchmark.server`: one server on this node."""
+
+import argparse
+import sys
+from dataclasses import replace
+
+from benchmark.server.listening import PortTaken
+from benchmark.server.settings import DEFAULT_APP, SettingError, settings_from_environment
+from benchmark.server.supervisor import Ports, Server, ServerFailed, ports_from
+
+DRAIN_SECONDS = 10.0
+
+
+def main() -> int:
+    try:
+        settings = settings_from_environment()
+    except SettingError as failure:
+        return _fail(str(failure))
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.server",
+        description="Serve OpenEnv environments from this node. Defaults come from WORKERS, PORT, "
+        "MAX_CONCURRENT_ENVS and NODE_NAME.",
+    )
+    parser.add_argument("--app", default=DEFAULT_APP, help="ASGI app, as module:attribute")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
+    parser.add_argument("--control-port", type=int, help="default: PORT + 1")
+    parser.add_argument("--worker-port", type=int, help="worker i has this port + i; default: PORT + 2")
+    parser.add_argument("--drain", type=float, default=DRAIN_SECONDS, help="seconds for open sessions to end at SIGTERM")
+    options = parser.parse_args()
+    usual = ports_from(settings.port)
+    ports = Ports(
+        usual.shared, options.control_port or usual.control, options.worker_port or usual.first_own
+    )
+    try:
+        Server(replace(settings), options.host, ports, options.app).run(options.drain)
+    except (PortTaken, ServerFailed) as failure:
+        return _fail(str(failure))
+    return 0
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

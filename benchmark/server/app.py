@@ -1,0 +1,117 @@
+"""The FastAPI app: OpenEnv's protocol over WebSocket (`/ws`) and HTTP.
+
+Configured by environment variables: `MAX_CONCURRENT_ENVS` (sessions a worker process),
+`PORT` and `NODE_NAME` (what `host_url` says).
+"""
+
+from typing import Any
+
+import orjson
+from fastapi import Body, FastAPI, HTTPException, Response
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.websockets import WebSocket
+
+from benchmark.server import protocol
+from benchmark.server.admission import Admission
+from benchmark.server.environment import State, WaitAction, WaitEnvironment, WaitObservation
+from benchmark.server.places import Places
+from benchmark.server.session import Session
+from benchmark.server.settings import settings_from_environment
+
+SETTINGS = settings_from_environment()
+
+
+class ResetRequest(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    seed: int | None = Field(default=None, ge=0)
+    episode_id: str | None = Field(default=None, max_length=255)
+
+
+class StepRequest(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    action: dict[str, Any]
+    timeout_s: float | None = Field(default=None, gt=0)
+    request_id: str | None = Field(default=None, max_length=255)
+
+
+places = Places(SETTINGS.max_concurrent_envs)
+app = FastAPI(title="OpenEnv benchmark environment", version="1.0.0")
+app.add_middleware(Admission, places=places)
+
+
+def _json(content: Any) -> Response:
+    return Response(orjson.dumps(content, default=str), media_type="application/json")
+
+
+def _stateless(fields: dict[str, Any]) -> Response:
+    return _json(protocol.observation_data(fields) | {"metadata": None})
+
+
+@app.get("/health")
+async def health() -> Response:
+    return _json({"status": "healthy"})
+
+
+@app.get("/ready")
+async def ready() -> Response:
+    """Free and used places of this server, worker by worker; 503 while it drains."""
+    overview = places.overview()
+    response = _json(overview)
+    response.status_code = 200 if overview["ready"] else 503
+    return response
+
+
+@app.get("/metadata")
+async def metadata() -> Response:
+    return _json(
+        {
+            "name": "WaitEnvironment",
+            "description": "Waits as long as a step asks and says where it ran.",
+            "readme_content": None,
+            "version": "1.0.0",
+            "author": None,
+            "documentation_url": None,
+        }
+    )
+
+
+@app.get("/schema")
+async def schema() -> Response:
+    observation = WaitObservation.model_json_schema()
+    return _json(
+        {
+            "action": WaitAction.model_json_schema(),
+            "observation": observation,
+            "reset_observation": observation,
+            "state": State.model_json_schema(),
+        }
+    )
+
+
+@app.get("/state")
+async def state() -> Response:
+    return _json(WaitEnvironment(SETTINGS.host_url).state)
+
+
+@app.post("/reset")
+async def reset(request: ResetRequest = Body(default_factory=ResetRequest)) -> Response:
+    environment = WaitEnvironment(SETTINGS.host_url)
+    return _stateless(environment.reset(**request.model_dump(exclude_unset=True)))
+
+
+@app.post("/step")
+async def step(request: StepRequest) -> Response:
+    try:
+        action = WaitAction.model_validate(request.action)
+    except ValidationError as failure:
+        raise HTTPException(422, detail=protocol.problems(failure)) from None
+    return _stateless(await WaitEnvironment(SETTINGS.host_url).step(action.wait_seconds))
+
+
+async def websocket(websocket: WebSocket) -> None:
+    await Session(websocket, WaitEnvironment(SETTINGS.host_url)).run()
+
+
+app.router.add_websocket_route("/ws", websocket)

@@ -1,0 +1,54 @@
+"""Listening sockets, and who holds a port that is taken."""
+
+import socket
+
+import psutil
+
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 10, 3
+
+
+class PortTaken(Exception):
+    """A port that cannot be bound; the message names the process that holds it."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound, inheritable TCP socket; connections that it accepts have TCP keep-alive.
+
+    Raises `PortTaken`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
+    bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    try:
+        bound.bind((host, port))
+    except OSError as failure:
+        bound.close()
+        raise PortTaken(f"port {port} on {host} cannot be bound: {blame(host, port, failure)}") from None
+    bound.set_inheritable(True)
+    return bound
+
+
+def blame(host: str, port: int, failure: OSError) -> str:
+    owner = holder(host, port)
+    return f"{failure.strerror or failure}" + (f" by {owner}" if owner else "")
+
+
+def holder(host: str, port: int) -> str | None:
+    """The process that listens on the port, as "pid 123 (name)"; None when it cannot be seen."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+            continue
+        if connection.laddr.ip in (host, "0.0.0.0", "::") or host == "0.0.0.0":
+            return describe(connection.pid)
+    return None
+
+
+def describe(pid: int | None) -> str | None:
+    try:
+        return f"pid {pid} ({psutil.Process(pid).name()})" if pid else None
+    except psutil.Error:
+        return f"pid {pid}"

@@ -1,0 +1,119 @@
+"""Places: how many sessions a worker may hold, and the board on which all workers of a server
+write what they hold, so that any of them, and the server's control port, can tell the sum."""
+
+import mmap
+import os
+import struct
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+
+_SLOT = struct.Struct("<dIIII")
+_HEADER = 64
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one worker last wrote: a monotonic time in seconds, then counts."""
+
+    alive_at: float
+    pid: int
+    used: int
+    limit: int
+    refused: int
+
+    @property
+    def free(self) -> int:
+        return max(0, self.limit - self.used)
+
+
+class Board:
+    """Shared memory between a server and its workers: one slot a worker, one flag for draining."""
+
+    def __init__(self, fd: int, workers: int) -> None:
+        self.fd = fd
+        self.workers = workers
+        self._memory = mmap.mmap(fd, _HEADER + workers * _SLOT.size)
+
+    @classmethod
+    def create(cls, workers: int) -> "Board":
+        fd = os.memfd_create("openenv-board", 0)
+        os.ftruncate(fd, _HEADER + workers * _SLOT.size)
+        return cls(fd, workers)
+
+    def write(self, index: int, slot: Slot) -> None:
+        values = (slot.alive_at, slot.pid, slot.used, slot.limit, slot.refused)
+        _SLOT.pack_into(self._memory, _HEADER + index * _SLOT.size, *values)
+
+    def read(self, index: int) -> Slot:
+        return Slot(*_SLOT.unpack_from(self._memory, _HEADER + index * _SLOT.size))
+
+    def clear(self, index: int) -> None:
+        self.write(index, Slot(0.0, 0, 0, 0, 0))
+
+    def __iter__(self) -> Iterator[Slot]:
+        return (self.read(index) for index in range(self.workers))
+
+    @property
+    def draining(self) -> bool:
+        return self._memory[0] == 1
+
+    @draining.setter
+    def draining(self, value: bool) -> None:
+        self._memory[0] = int(value)
+
+
+class Places:
+    """The places of one worker process."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self.refused = 0
+        self.own_port: int | None = None
+        self._board: Board | None = None
+        self._index = 0
+
+    def publish(self, board: Board, index: int, own_port: int) -> None:
+        self._board, self._index, self.own_port = board, index, own_port
+        self.beat()
+
+    @property
+    def draining(self) -> bool:
+        return self._board is not None and self._board.draining
+
+    def take(self) -> bool:
+        if self.used >= self.limit or self.draining:
+            self.refused += 1
+            return False
+        self.used += 1
+        return True
+
+    def release(self) -> None:
+        self.used -= 1
+
+    def beat(self) -> None:
+        if self._board is not None:
+            slot = Slot(time.monotonic(), os.getpid(), self.used, self.limit, self.refused)
+            self._board.write(self._index, slot)
+
+    def overview(self) -> dict[str, object]:
+        """Free and used places of the whole server; of this process alone when it has no board."""
+        self.beat()
+        if self._board is None:
+            slots = [Slot(time.monotonic(), os.getpid(), self.used, self.limit, self.refused)]
+        else:
+            slots = list(self._board)
+        return overview(slots, self.draining)
+
+
+def overview(slots: list[Slot], draining: bool) -> dict[str, object]:
+    return {
+        "ready": not draining and all(slot.pid for slot in slots),
+        "draining": draining,
+        "used": sum(slot.used for slot in slots),
+        "free": 0 if draining else sum(slot.free for slot in slots),
+        "max_sessions": sum(slot.limit for slot in slots),
+        "refused": sum(slot.refused for slot in slots),
+        "workers": [asdict(slot) | {"free": slot.free} for slot in slots],
+    }

@@ -1,0 +1,48 @@
+"""What a server reads from its environment: the runbook's variables, checked."""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+DEFAULT_APP = "benchmark.server.app:app"
+DEFAULT_PORT = 8000
+DEFAULT_MAX_CONCURRENT_ENVS = 100
+
+
+class SettingError(ValueError):
+    """A variable that cannot be used; the message names it."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    workers: int
+    port: int
+    max_concurrent_envs: int
+    node_name: str
+
+    @property
+    def host_url(self) -> str:
+        return f"{self.node_name}:{self.port}"
+
+
+def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Raises `SettingError` when a variable is not a number in its range."""
+    return Settings(
+        workers=_number(environment, ("WORKERS", "SLURM_CPUS_PER_TASK"), 1, high=4096),
+        port=_number(environment, ("PORT",), DEFAULT_PORT, high=65535),
+        max_concurrent_envs=_number(
+            environment, ("MAX_CONCURRENT_ENVS",), DEFAULT_MAX_CONCURRENT_ENVS, high=10_000_000
+        ),
+        node_name=environment.get("NODE_NAME") or socket.gethostname(),
+    )
+
+
+def _number(environment: Mapping[str, str], names: tuple[str, ...], default: int, high: int) -> int:
+    for name in names:
+        value = environment.get(name)
+        if value:
+            if not value.isdecimal() or not 1 <= int(value) <= high:
+                raise SettingError(f"{name}={value!r} is not a whole number from 1 to {high}")
+            return int(value)
+    return default

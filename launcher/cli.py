@@ -1,0 +1,217 @@
+"""The command line: parses, calls once, prints, exits. Nothing else in the launcher does."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from launcher import __version__, logs, registry
+from launcher.deployment import DEFAULT_NAME, Deployment, read_deployment
+from launcher.errors import LauncherError
+from launcher.placement import Placement
+from launcher.stopping import stop
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Command(click.Group):
+    """A group whose commands show a `LauncherError` as one line and exit with its code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LauncherError as failure:
+            first, _, rest = str(failure).partition("\n")
+            err.print("error:", style="bold red", end=" ")
+            err.print(first, markup=False)
+            if rest:
+                err.print(rest, markup=False)
+            ctx.exit(failure.exit_code)
+        except KeyboardInterrupt:
+            ctx.exit(130)
+
+
+@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="launcher")
+def main() -> None:
+    """Serve OpenEnv environments behind one URL, and load them."""
+
+
+def deployment_options(command: F) -> F:
+    """An option for every field of `Deployment`, and `--config`; the command gets a Deployment."""
+
+    @wraps(command)
+    def read(config: Path | None, **values: Any) -> Any:
+        flags = {name: values.pop(name) for name in Deployment.model_fields}
+        return command(read_deployment(flags, config), **values)
+
+    decorated: Any = read
+    for name, field in reversed(Deployment.model_fields.items()):
+        flag = f"--{name.replace('_', '-')}"
+        if field.annotation is bool:
+            option = click.option(flag, is_flag=True, default=None, help=field.description)
+        else:
+            default = f" [default: {field.default}]" if field.default is not None else ""
+            option = click.option(flag, metavar="VALUE", help=f"{field.description}{default}")
+        decorated = option(decorated)
+    file = click.Path(path_type=Path)
+    return click.option("--config", type=file, help="YAML file with any of these options")(decorated)  # type: ignore[no-any-return]
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
+
+
+@main.command(context_settings={"ignore_unknown_options": False})
+@deployment_options
+@click.option("--detach", is_flag=True, help="return when ready and leave the deployment running")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+@as_json
+def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bool) -> None:
+    """Start a deployment and hold it until Ctrl-C; print its URL once Envoy counts every server
+    healthy. With -- COMMAND: run it with the connection's variables and end with its exit code."""
+    from launcher import up as holding
+
+    def ready(placement: Placement) -> None:
+        _print_ready(placement.connection, as_json)
+
+    if detach:
+        if command:
+            raise click.UsageError("--detach and -- COMMAND exclude each other")
+        _print_ready(holding.detach(deployment, _say)["connection"], as_json)
+        _say(f"end it with: launcher down {deployment.name}")
+        return
+    sys.exit(holding.Up(deployment, _say).run(ready if not command else _quiet, command or None))
+
+
+def _quiet(_: Placement) -> None:
+    """A command that runs beside the deployment has the output for itself."""
+
+
+@main.command()
+@deployment_options
+@as_json
+def plan(deployment: Deployment, as_json: bool) -> None:
+    """Print exactly what `up` would start: argv, variables and Envoy's configuration."""
+    from launcher.up import plan as decide
+
+    placement, envoy_config = decide(deployment)
+    if as_json:
+        _print_json(
+            {
+                "url": placement.url,
+                "connection": placement.connection,
+                "capacity": placement.capacity,
+                "processes": [
+                    {
+                        "name": process.name,
+                        "role": process.role,
+                        "node": process.node,
+                        "argv": process.argv,
+                        "environment": process.environment,
+                        "ports": process.ports,
+                        "log": str(process.log),
+                    }
+                    for process in placement.processes
+                ],
+                "envoy_config": envoy_config,
+            }
+        )
+        return
+    print(f"# {placement.url}: {placement.capacity} places on {len(placement.servers)} server(s)")
+    for process in placement.processes:
+        variables = " ".join(f"{key}={shlex.quote(value)}" for key, value in process.environment.items())
+        print(f"# {process.name} on {process.node}, ports {_ranges(process.ports)}")
+        print(f"{variables} {shlex.join(process.argv)}".lstrip())
+    if envoy_config is not None:
+        print(f"# {placement.processes[0].argv[2]}\n{envoy_config}", end="")
+
+
+@main.command()
+@click.argument("name", default=DEFAULT_NAME)
+@as_json
+def status(name: str, as_json: bool) -> None:
+    """Show a deployment: its processes, its places, what happened to it."""
+    found = registry.find(name)
+    state = found.state | {"status": found.status, "uptime": registry.uptime(found.state)}
+    if as_json:
+        _print_json(state)
+    else:
+        _print_status(state)
+    if found.status == "gone":
+        sys.exit(1)
+
+
+@main.command("logs")
+@click.argument("name", default=DEFAULT_NAME)
+@click.option("-f", "--follow", is_flag=True, help="go on printing until the deployment ends")
+def print_logs(name: str, follow: bool) -> None:
+    """Print the logs of a deployment's processes, each line with its process."""
+    found = registry.find(name)
+    for process, line in logs.lines(found, follow):
+        out.print(f"{process:>10}", style="cyan", end=" | ")
+        out.print(line, markup=False)
+
+
+@main.command()
+@click.argument("name", default=DEFAULT_NAME)
+def down(name: str) -> None:
+    """Stop a deployment and wait until nothing of it is left."""
+    _say(stop(registry.find(name)))
+
+
+@main.command()
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> None:
+    """Print the completion script for a shell: eval "$(launcher completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    complete = get_completion_class(shell)
+    assert complete is not None
+    print(complete(main, {}, "launcher", "_LAUNCHER_COMPLETE").source())
+
+
+def _say(text: str) -> None:
+    err.print(text, markup=False)
+
+
+def _print_ready(connection: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        _print_json(connection)
+    else:
+        print(f"OPENENV_URL={connection['OPENENV_URL']}", flush=True)
+
+
+def _print_json(content: Any) -> None:
+    print(json.dumps(content, indent=2, default=str), flush=True)
+
+
+def _print_status(state: dict[str, Any]) -> None:
+    out.print(f"{state['name']}: {state['status']}  {state['url']}", style="bold", markup=False)
+    table = Table("process", "node", "pid", "restarts", "log", box=None)
+    for process in state["processes"]:
+        cells = (process["name"], process["node"], process["pid"], process["restarts"], process["log"])
+        table.add_row(*map(str, cells))
+    out.print(table)
+    for event in state["events"]:
+        out.print(f"{event['time']} {event['event']}", markup=False)
+
+
+def _ranges(ports: Sequence[int]) -> str:
+    """Ports as a person writes them: 8000-8003,9901."""
+    runs: list[list[int]] = []
+    for port in sorted(ports):
+        if runs and port == runs[-1][-1] + 1:
+            runs[-1].append(port)
+        else:
+            runs.append([port])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,147 @@
+"""Deployment: what the user asked for. One strict model, filled from flags, one YAML file and the
+runbook's environment variables, in that order of strength."""
+
+import difflib
+import ipaddress
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, ValidationError
+
+from benchmark.server.settings import (
+    DEFAULT_APP,
+    DEFAULT_MAX_CONCURRENT_ENVS,
+    DEFAULT_PORT,
+)
+from launcher.errors import UsageError
+
+DEFAULT_NAME = "openenv"
+DEFAULT_ADMIN_PORT = 9901
+
+VARIABLES: dict[str, tuple[str, ...]] = {
+    "workers_per_node": ("WORKERS_PER_NODE", "WORKERS", "SLURM_CPUS_PER_TASK"),
+    "max_concurrent_envs": ("MAX_CONCURRENT_ENVS",),
+    "server_port": ("OPENENV_PORT", "PORT"),
+    "envoy_port": ("ENVOY_PORT",),
+}
+"""The runbook's variable, or variables, behind a field; the first one that is set counts."""
+
+Port = Field(ge=1, le=65_535)
+
+
+class Deployment(BaseModel):
+    """One `launcher up`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(default=DEFAULT_NAME, description="name, for status, logs and down")
+    local: bool = Field(default=False, description="run on this machine, without Slurm")
+    nodes: int = Field(default=3, ge=1, le=100_000, description="nodes: one for Envoy, the others for servers; 1 serves without Envoy")
+    workers_per_node: int | None = Field(default=None, ge=1, le=4096, description="uvicorn workers of each server [env: WORKERS_PER_NODE, WORKERS; default: this machine's cores shared among the servers]")
+    max_concurrent_envs: int = Field(default=DEFAULT_MAX_CONCURRENT_ENVS, ge=1, le=10_000_000, description="sessions each worker holds [env: MAX_CONCURRENT_ENVS]")
+    app: str = Field(default=DEFAULT_APP, description="ASGI app to serve, as module:attribute")
+    server_port: int = Field(default=DEFAULT_PORT, ge=1, le=60_000, description="port of the servers [env: OPENENV_PORT, PORT]")
+    envoy_port: int = Field(default=DEFAULT_PORT, ge=1, le=65_535, description="port of the URL [env: ENVOY_PORT]")
+    admin_port: int = Field(default=DEFAULT_ADMIN_PORT, ge=1, le=65_535, description="port of Envoy's read-only pages")
+    envoy_threads: int | None = Field(default=None, ge=1, le=1024, description="Envoy's worker threads [default: half of the cores]")
+    local_address: str = Field(default="127.0.0.2", description="loopback address of the first local node; the others follow it")
+    dir: Path | None = Field(default=None, description="folder for the connection file, the configuration and the logs [default: here; ./NAME for a deployment with a name]")
+    ready_timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False, description="seconds until every server must be healthy")
+    drain: float = Field(default=2.0, ge=0, le=3600, allow_inf_nan=False, description="seconds that open sessions get to end when the deployment stops")
+
+    @field_validator("name")
+    @classmethod
+    def _name_is_plain(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+            raise ValueError("a name is made of letters, digits, '.', '_' and '-'")
+        return name
+
+    @field_validator("app")
+    @classmethod
+    def _app_is_importable_string(cls, app: str) -> str:
+        if not re.fullmatch(r"[\w.]+:[\w.]+", app):
+            raise ValueError("an app is written module:attribute")
+        return app
+
+    @model_validator(mode="after")
+    def _local_nodes_are_loopback(self) -> "Deployment":
+        if self.local:
+            for address in (self.local_address, self.node_address(self.nodes - 1)):
+                if not ipaddress.ip_address(address).is_loopback:
+                    raise ValueError(f"local node {address} is outside the loopback range 127.0.0.0/8")
+        return self
+
+    def node_address(self, index: int) -> str:
+        return str(ipaddress.ip_address(self.local_address) + index)
+
+    @property
+    def folder(self) -> Path:
+        return self.dir or (Path() if self.name == DEFAULT_NAME else Path(self.name))
+
+    @property
+    def servers(self) -> int:
+        return max(1, self.nodes - 1)
+
+
+def read_deployment(
+    flags: Mapping[str, Any],
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Deployment:
+    """The deployment that flags, `file` (YAML) and environment ask for together.
+
+    Raises `UsageError`, which names the flag, key or variable that is wrong.
+    """
+    values: dict[str, tuple[Any, str]] = {}
+    for field, names in VARIABLES.items():
+        for name in names:
+            if environment.get(name):
+                values[field] = environment[name], f"variable {name}"
+                break
+    for key, value in (read_yaml(file) if file else {}).items():
+        values[key] = value, f"key {key!r} in {file}"
+    for field, value in flags.items():
+        if value is not None:
+            values[field] = value, f"--{field.replace('_', '-')}"
+    try:
+        return Deployment(**{field: value for field, (value, _) in values.items()})
+    except ValidationError as failure:
+        raise UsageError(_explain(failure, values)) from None
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Raises `UsageError` for a file that cannot be read, is no YAML mapping, or has a key that
+    no deployment knows."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as failure:
+        raise UsageError(f"cannot read {file}: {failure.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        where = " ".join(str(failure).split())
+        raise UsageError(f"{file} is not valid YAML: {where}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} must hold 'key: value' lines, not a {type(content).__name__}")
+    for key in content:
+        if key not in Deployment.model_fields:
+            raise UsageError(f"{file}: unknown key {key!r}{_nearest(str(key))}")
+    return content
+
+
+def _nearest(key: str) -> str:
+    close = difflib.get_close_matches(key.replace("-", "_"), Deployment.model_fields, n=1, cutoff=0.0)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _explain(failure: ValidationError, values: Mapping[str, tuple[Any, str]]) -> str:
+    problem = failure.errors()[0]
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not problem["loc"]:
+        return message
+    value, origin = values[str(problem["loc"][0])]
+    return f"{origin}: {value!r} {'' if message.startswith('should') else 'is wrong: '}{message}"

@@ -1,0 +1,43 @@
+"""`python -m launcher.detached FD`: holds a deployment without a terminal.
+
+Reads the deployment as JSON from standard input; writes what happens until it is ready to FD, one
+JSON object a line.
+"""
+
+import json
+import os
+import sys
+from typing import Any
+
+from launcher.deployment import Deployment
+from launcher.errors import LauncherError
+from launcher.placement import Placement
+from launcher.up import Up
+
+
+def main() -> int:
+    descriptor: int | None = int(sys.argv[1])
+    os.set_inheritable(int(sys.argv[1]), False)
+
+    def tell(answer: dict[str, Any]) -> None:
+        if descriptor is not None:
+            os.write(descriptor, json.dumps(answer).encode() + b"\n")
+
+    def ready(placement: Placement) -> None:
+        nonlocal descriptor
+        tell({"url": placement.url, "connection": placement.connection})
+        assert descriptor is not None
+        os.close(descriptor)
+        descriptor = None
+
+    try:
+        deployment = Deployment.model_validate_json(sys.stdin.buffer.read())
+        return Up(deployment, lambda event: tell({"event": event})).run(ready)
+    except LauncherError as failure:
+        tell({"error": str(failure), "exit_code": failure.exit_code})
+        print(f"error: {failure}", file=sys.stderr, flush=True)
+        return failure.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Deployments of this user: which are up, where their files are, and what they last said."""
+
+import os
+import socket
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from launcher.errors import DeploymentNotFound
+from launcher.rundir import RunDir, deployments_folder, from_env_file, read_json, remove
+
+
+@dataclass(frozen=True)
+class Known:
+    """A deployment that is listed, alive or not."""
+
+    rundir: RunDir
+    state: dict[str, Any]
+
+    @property
+    def alive(self) -> bool:
+        return holder_alive(self.state)
+
+    @property
+    def status(self) -> str:
+        """starting, ready, stopping, stopped or failed as the launcher wrote it; `gone` when the
+        launcher ended without a word."""
+        status = str(self.state.get("status", "gone"))
+        return status if self.alive or status in ("stopped", "failed") else "gone"
+
+
+def holder_alive(state: dict[str, Any]) -> bool:
+    """Whether the launcher that wrote `state` still runs on this machine."""
+    if state.get("host") != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(int(state["pid"]))
+        return bool(
+            abs(process.create_time() - float(state["pid_created"])) < 1
+            and process.status() != psutil.STATUS_ZOMBIE
+        )
+    except (psutil.Error, KeyError, ValueError):
+        return False
+
+
+def identity() -> dict[str, Any]:
+    """What tells this process from every other, on every machine."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_created": psutil.Process().create_time(),
+    }
+
+
+def known(name: str) -> Known | None:
+    entry = read_json(deployments_folder() / f"{name}.json")
+    if entry is None:
+        return None
+    rundir = RunDir(Path(entry["folder"]), name)
+    return Known(rundir, read_json(rundir.state) or {})
+
+
+def all_known() -> list[Known]:
+    names = sorted(path.stem for path in deployments_folder().glob("*.json"))
+    return [found for name in names if (found := known(name)) is not None]
+
+
+def find(name: str) -> Known:
+    """Raises `DeploymentNotFound`."""
+    found = known(name)
+    if found is None:
+        others = ", ".join(other.rundir.name for other in all_known()) or "none"
+        raise DeploymentNotFound(
+            f"no deployment named {name!r} is up; known deployments: {others}. Start one with: "
+            f"launcher up --local{'' if name == 'openenv' else f' --name {name}'}"
+        )
+    return found
+
+
+def forget(found: Known) -> None:
+    """Removes what a deployment that is gone left behind."""
+    remove([found.rundir.connection, found.rundir.admin_socket, found.rundir.entry])
+
+
+def connection(folder: Path) -> dict[str, str] | None:
+    """What `openenv-connection.env` in the folder says; None without one.
+
+    Raises `DeploymentNotFound` when the deployment that wrote it is gone.
+    """
+    rundir = RunDir(folder, "")
+    try:
+        values = from_env_file(rundir.connection.read_text())
+    except OSError:
+        return None
+    state = read_json(rundir.state) or {}
+    if not holder_alive(state) and state.get("host", socket.gethostname()) == socket.gethostname():
+        raise DeploymentNotFound(
+            f"{rundir.connection} was left by a deployment that is gone; remove it, or start the "
+            f"deployment again with: launcher up --local"
+        )
+    return values
+
+
+def uptime(state: dict[str, Any]) -> float | None:
+    """Seconds since the deployment was ready."""
+    ready_at = state.get("ready_at")
+    return None if ready_at is None else max(0.0, time.time() - float(ready_at))

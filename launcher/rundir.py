@@ -1,0 +1,116 @@
+"""RunDir: the name of every file that a deployment writes."""
+
+import json
+import os
+import shlex
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.errors import UsageError
+
+CONNECTION_FILE = "openenv-connection.env"
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """The folder of one deployment, and its entry in the user's list of deployments."""
+
+    folder: Path
+    name: str
+
+    @property
+    def connection(self) -> Path:
+        return self.folder / CONNECTION_FILE
+
+    @property
+    def envoy_config(self) -> Path:
+        return self.folder / "envoy-config-generated.yaml"
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "openenv-deployment.json"
+
+    def log(self, process: str) -> Path:
+        return self.folder / f"benchmark-env-{process}.log"
+
+    @property
+    def launcher_log(self) -> Path:
+        return self.log("launcher")
+
+    @property
+    def admin_socket(self) -> Path:
+        """On the node's own disk: shared file systems hold no sockets, and their paths are long."""
+        return private_folder() / f"{self.name}-{_digest(self.folder)}.sock"
+
+    @property
+    def entry(self) -> Path:
+        return deployments_folder() / f"{self.name}.json"
+
+    def create(self) -> None:
+        """Raises `UsageError` when the folder cannot be written."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.folder):
+                pass
+        except OSError as failure:
+            raise UsageError(
+                f"cannot write to {self.folder.absolute()}: {failure.strerror}; choose another --dir"
+            ) from None
+
+
+def private_folder() -> Path:
+    folder = Path(tempfile.gettempdir()) / f"openenv-slurm-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def deployments_folder() -> Path:
+    """Where this user's deployments are listed: in the home folder, which clusters share."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "openenv-slurm"
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Readers see the old file or the whole new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def to_env_file(values: Mapping[str, str]) -> str:
+    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+
+
+def from_env_file(text: str) -> dict[str, str]:
+    """Reads what `to_env_file` writes; other lines are passed over."""
+    values = {}
+    for line in text.splitlines():
+        words = shlex.split(line, comments=True)
+        if len(words) == 1 and "=" in words[0]:
+            key, _, value = words[0].partition("=")
+            values[key] = value
+    return values
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """None for a file that is not there or not whole."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _digest(folder: Path) -> str:
+    import hashlib
+
+    return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:12]

@@ -1,0 +1,198 @@
+"""The only holder of child processes: starts them, waits until all are ready, replaces one that
+dies, stops them."""
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from launcher.errors import DeploymentFailed, StartFailed
+from launcher.placement import Process
+
+REPLACEMENTS, WITHIN_SECONDS = 3, 300.0
+POLL_SECONDS = 0.05
+STOP_SECONDS = 2.5
+LOG_LINES = 15
+
+Report = Callable[[str], None]
+
+
+class Interrupted(Exception):
+    """A signal asked the launcher to stop."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+@dataclass
+class Child:
+    process: Process
+    popen: subprocess.Popen[bytes]
+    pidfd: int
+    deaths: deque[float] = field(default_factory=deque)
+
+    @property
+    def restarts(self) -> int:
+        return len(self.deaths)
+
+
+class Supervisor:
+    """Holds the children of one deployment; every wait ends at once when one of them does."""
+
+    def __init__(
+        self,
+        start: Callable[[Process], subprocess.Popen[bytes]],
+        report: Report,
+        changed: Callable[[], None] = lambda: None,
+        stop_seconds: float = STOP_SECONDS,
+    ) -> None:
+        self._start_process = start
+        self._report = report
+        self._changed = changed
+        self._stop_seconds = stop_seconds
+        self._selector = selectors.DefaultSelector()
+        self._signals: deque[int] = deque()
+        self.children: dict[str, Child] = {}
+
+    @contextlib.contextmanager
+    def signals_caught(self) -> Iterator[None]:
+        """Within, SIGINT, SIGTERM and SIGHUP end the wait under way with `Interrupted`."""
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._selector.register(reading, selectors.EVENT_READ, None)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        before = {number: signal.getsignal(number) for number in numbers}
+        wakeup = signal.set_wakeup_fd(writing)
+        for number in numbers:
+            signal.signal(number, lambda number, _frame: self._signals.append(number))
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(wakeup)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._selector.unregister(reading)
+            os.close(reading)
+            os.close(writing)
+
+    def start(self, process: Process) -> None:
+        deaths = self.children[process.name].deaths if process.name in self.children else deque()
+        popen = self._start_process(process)
+        child = Child(process, popen, os.pidfd_open(popen.pid), deaths)
+        self.children[process.name] = child
+        self._selector.register(child.pidfd, selectors.EVENT_READ, child)
+
+    def wait_ready(self, ready: Callable[[], str | None], deadline: float) -> None:
+        """Until `ready` returns None; its text says what is still missing.
+
+        Raises `StartFailed` when a child ends first or `deadline` (monotonic) passes, and
+        `Interrupted`.
+        """
+        while (missing := ready()) is not None:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise StartFailed(f"not ready in time: {missing}{self._log_ends()}")
+            for child in self._ended(min(left, POLL_SECONDS)):
+                raise StartFailed(
+                    f"{child.process.name} on {child.process.node} {ending(child.popen)} before it "
+                    f"was ready; the end of {child.process.log}:\n{tail(child.process.log)}"
+                )
+
+    def hold(self, command: subprocess.Popen[bytes] | None = None) -> None:
+        """Replaces children that die, for ever or until `command` ends.
+
+        Raises `DeploymentFailed` when one dies too often, and `Interrupted`.
+        """
+        with self._watched(command):
+            while command is None or command.poll() is None:
+                for child in self._ended(None):
+                    self._replace(child)
+
+    def stop(self) -> None:
+        """Ends every child: SIGTERM, and SIGKILL to its whole group when that is not enough."""
+        for child in self.children.values():
+            if child.popen.poll() is None:
+                child.popen.terminate()
+        deadline = time.monotonic() + self._stop_seconds
+        for child in self.children.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.popen.wait(max(0.0, deadline - time.monotonic()))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.popen.pid, signal.SIGKILL)
+            child.popen.wait()
+            self._forget(child)
+        self.children.clear()
+
+    @contextlib.contextmanager
+    def _watched(self, command: subprocess.Popen[bytes] | None) -> Iterator[None]:
+        if command is None:
+            yield
+            return
+        pidfd = os.pidfd_open(command.pid)
+        self._selector.register(pidfd, selectors.EVENT_READ, command)
+        try:
+            yield
+        finally:
+            self._selector.unregister(pidfd)
+            os.close(pidfd)
+
+    def _ended(self, timeout: float | None) -> list[Child]:
+        """Waits for whatever comes first; the children that have ended. Raises `Interrupted`."""
+        ready = [key for key, _ in self._selector.select(timeout)]
+        for key in ready:
+            if key.data is None:
+                with contextlib.suppress(BlockingIOError):
+                    os.read(key.fd, 4096)
+        if self._signals:
+            raise Interrupted(self._signals.popleft())
+        return [key.data for key in ready if isinstance(key.data, Child)]
+
+    def _replace(self, child: Child) -> None:
+        child.popen.wait()
+        self._forget(child)
+        now = time.monotonic()
+        child.deaths.append(now)
+        while child.deaths[0] < now - WITHIN_SECONDS:
+            child.deaths.popleft()
+        what = f"{child.process.name} on {child.process.node} {ending(child.popen)}"
+        if len(child.deaths) > REPLACEMENTS:
+            raise DeploymentFailed(
+                f"{what}, {len(child.deaths)} times within {WITHIN_SECONDS / 60:.0f} minutes; the end "
+                f"of {child.process.log}:\n{tail(child.process.log)}"
+            )
+        self.start(child.process)
+        self._report(f"{what}; replaced ({len(child.deaths)} of {REPLACEMENTS})")
+        self._changed()
+
+    def _forget(self, child: Child) -> None:
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(child.pidfd)
+            os.close(child.pidfd)
+
+    def _log_ends(self) -> str:
+        ends = [
+            f"\n{child.process.log}:\n{text}"
+            for child in self.children.values()
+            if (text := tail(child.process.log))
+        ]
+        return "".join(ends)
+
+
+def ending(popen: subprocess.Popen[bytes]) -> str:
+    code = popen.wait()
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+
+
+def tail(log: Path, lines: int = LOG_LINES) -> str:
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return ""
+    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
+

@@ -1,0 +1,250 @@
+"""One session as a client sees it: connect → reset → step(wait) → close, each part timed."""
+
+import contextlib
+import errno
+import http.client
+import json
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import gevent
+import orjson
+import websocket
+
+CLOSE_SECONDS = 10.0
+IP_BIND_ADDRESS_NO_PORT = 24
+
+
+class SessionError(Exception):
+    """A session that failed, by the name under which it is counted."""
+
+    def __init__(self, error_type: str, message: str) -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where sessions go, and from which address; None leaves the choice to the kernel."""
+
+    host: str
+    port: int
+    path: str = ""
+    source: str | None = None
+
+    @classmethod
+    def from_url(cls, url: str, source: str | None = None) -> "Target":
+        parts = urlsplit(url)
+        return cls(parts.hostname or "", parts.port or 80, parts.path.rstrip("/"), source)
+
+    @property
+    def netloc(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    def open(self) -> socket.socket:
+        """A connected TCP socket. Raises `SessionError`."""
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        try:
+            connection = socket.socket(family, socket.SOCK_STREAM)
+        except OSError as failure:
+            raise _connect_failure(failure) from None
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.source is not None:
+                # The port is chosen at connect, when the destination is known: more of them fit.
+                connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+                connection.bind((self.source, 0))
+            connection.connect((self.host, self.port))
+        except OSError as failure:
+            connection.close()
+            raise _connect_failure(failure) from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+@dataclass
+class Outcome:
+    """What one session saw. Latencies in seconds; None is a part that never ended."""
+
+    started: float = field(default_factory=time.time)
+    connect_latency: float | None = None
+    reset_latency: float | None = None
+    step_latency: float | None = None
+    total_latency: float | None = None
+    waited_seconds: float | None = None
+    pid: int | None = None
+    session_hash: str | None = None
+    host_url: str | None = None
+    success: bool = False
+    error_type: str | None = None
+    error_message: str | None = None
+    _begun: float = field(default_factory=time.perf_counter)
+
+    @contextlib.contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        setattr(self, f"{part}_latency", time.perf_counter() - begun)
+
+    def saw(self, observation: dict[str, Any]) -> None:
+        self.pid = observation.get("pid")
+        self.session_hash = observation.get("session_hash")
+        self.host_url = observation.get("host_url")
+
+    def ended(self) -> None:
+        self.total_latency = time.perf_counter() - self._begun
+
+    def failed(self, error_type: str, message: str) -> None:
+        self.success = False
+        self.error_type, self.error_message = error_type, message[:500]
+
+
+def run(mode: str, target: Target, wait: float, timeout: float, steps: int = 1) -> Outcome:
+    """One whole session, never longer than `timeout` seconds. Never raises: a failure is an
+    outcome too."""
+    outcome = Outcome()
+    session = _websocket_session if mode == "ws" else _http_session
+    limit = gevent.Timeout(timeout)
+    limit.start()
+    try:
+        session(outcome, target, wait, steps)
+        outcome.success = True
+    except gevent.Timeout as expired:
+        if expired is not limit:
+            raise
+        outcome.failed("TIMEOUT", f"the session had not ended after {timeout:g} s")
+    except SessionError as failure:
+        outcome.failed(failure.error_type, str(failure))
+    except OSError as failure:
+        outcome.failed("DISCONNECTED", f"{type(failure).__name__}: {failure}")
+    finally:
+        limit.close()
+    outcome.ended()
+    return outcome
+
+
+def _websocket_session(outcome: Outcome, target: Target, wait: float, steps: int) -> None:
+    with outcome.timed("connect"):
+        connection = _upgrade(target)
+    try:
+        with outcome.timed("reset"):
+            outcome.saw(_ask(connection, {"type": "reset", "data": {}}))
+        request = {"type": "step", "data": {"wait_seconds": wait}}
+        for _ in range(steps):
+            with outcome.timed("step"):
+                observation = _ask(connection, request)
+        outcome.saw(observation)
+        outcome.waited_seconds = observation.get("waited_seconds")
+        _close(connection)
+    finally:
+        connection.shutdown()
+
+
+def _upgrade(target: Target) -> websocket.WebSocket:
+    raw = target.open()
+    connection = websocket.WebSocket(enable_multithread=False, skip_utf8_validation=True)
+    try:
+        connection.connect(
+            f"ws://{target.netloc}{target.path}/ws", socket=raw, suppress_origin=True
+        )
+    except websocket.WebSocketBadStatusException as refused:
+        raw.close()
+        raise _refusal(refused) from None
+    except (websocket.WebSocketException, OSError) as failure:
+        raw.close()
+        raise SessionError("HANDSHAKE_FAILED", f"{type(failure).__name__}: {failure}") from None
+    except BaseException:
+        raw.close()
+        raise
+    return connection
+
+
+def _ask(connection: websocket.WebSocket, request: dict[str, Any]) -> dict[str, Any]:
+    """The observation that answers `request`. Raises `SessionError`."""
+    try:
+        connection.send(orjson.dumps(request), websocket.ABNF.OPCODE_TEXT)
+        reply = orjson.loads(connection.recv() or b"null")
+    except websocket.WebSocketConnectionClosedException as failure:
+        raise SessionError("DISCONNECTED", str(failure)) from None
+    except websocket.WebSocketException as failure:
+        raise SessionError("PROTOCOL_ERROR", f"{type(failure).__name__}: {failure}") from None
+    except orjson.JSONDecodeError as failure:
+        raise SessionError("PROTOCOL_ERROR", f"the reply is not JSON: {failure}") from None
+    if reply is None:
+        raise SessionError("DISCONNECTED", "the server closed the connection")
+    data = reply.get("data", {})
+    if reply.get("type") == "error":
+        raise SessionError(data.get("code", "UNKNOWN_ERROR"), data.get("message", ""))
+    if reply.get("type") != "observation":
+        raise SessionError("PROTOCOL_ERROR", f"expected an observation, not {reply.get('type')!r}")
+    return dict(data.get("observation", {}))
+
+
+def _close(connection: websocket.WebSocket) -> None:
+    """Says goodbye and waits for the server to close, so that its place is free again."""
+    with contextlib.suppress(websocket.WebSocketException, OSError):
+        connection.settimeout(CLOSE_SECONDS)
+        connection.send(b'{"type":"close"}', websocket.ABNF.OPCODE_TEXT)
+        connection.recv()
+
+
+def _http_session(outcome: Outcome, target: Target, wait: float, steps: int) -> None:
+    connection = http.client.HTTPConnection(target.host, target.port)
+    with outcome.timed("connect"):
+        connection.sock = target.open()
+    try:
+        with outcome.timed("reset"):
+            outcome.saw(_post(connection, f"{target.path}/reset", {}))
+        for _ in range(steps):
+            with outcome.timed("step"):
+                observation = _post(
+                    connection, f"{target.path}/step", {"action": {"wait_seconds": wait}}
+                )
+        outcome.saw(observation)
+        outcome.waited_seconds = observation.get("waited_seconds")
+    finally:
+        connection.close()
+
+
+def _post(connection: http.client.HTTPConnection, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    try:
+        connection.request("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        content = answer.read()
+    except http.client.HTTPException as failure:
+        raise SessionError("DISCONNECTED", f"{type(failure).__name__}: {failure}") from None
+    if answer.status != 200:
+        raise SessionError(f"HTTP_{answer.status}", content[:200].decode(errors="replace"))
+    try:
+        return dict(orjson.loads(content)["observation"])
+    except (orjson.JSONDecodeError, KeyError, TypeError) as failure:
+        raise SessionError("PROTOCOL_ERROR", f"the reply is no observation: {failure}") from None
+
+
+def _refusal(refused: websocket.WebSocketBadStatusException) -> SessionError:
+    """A refused upgrade: by a full server, which says so, or by anything else on the way."""
+    body = refused.resp_body or b""
+    text = body.decode(errors="replace") if isinstance(body, bytes) else str(body)
+    code = (refused.resp_headers or {}).get("x-openenv-error")
+    if code:
+        with contextlib.suppress(ValueError, KeyError, TypeError):
+            text = json.loads(text)["data"]["message"]
+        return SessionError(code, text)
+    return SessionError(f"HTTP_{refused.status_code}", text)
+
+
+def _connect_failure(failure: OSError) -> SessionError:
+    names = {
+        errno.ECONNREFUSED: "CONNECT_REFUSED",
+        errno.EMFILE: "NO_DESCRIPTORS",
+        errno.ENFILE: "NO_DESCRIPTORS",
+        errno.EADDRNOTAVAIL: "NO_PORTS",
+        errno.ETIMEDOUT: "CONNECT_TIMEOUT",
+    }
+    return SessionError(names.get(failure.errno or 0, "CONNECT_FAILED"), str(failure))
