@@ -1,3 +1,3 @@
-from launcher.cli import main
+from launcher.cli import program
 
-main(prog_name="launcher")
+program()

@@ -1,5 +1,6 @@
 """Files that come with the package: in a checkout beside it, in a wheel within it."""
 
+import importlib.util
 from pathlib import Path
 
 _ROOT = Path(__file__).parent
@@ -8,3 +9,11 @@ _ROOT = Path(__file__).parent
 def asset(folder: str, name: str) -> Path:
     beside = _ROOT.parent / folder / name
     return beside if beside.is_file() else _ROOT / "assets" / name
+
+
+def module_file(package: str, name: str) -> Path:
+    """A file of an installed package, without importing it."""
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).parent / name

@@ -1,6 +1,7 @@
 """The command line: parses, calls once, prints, exits. Nothing else in the launcher does."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -12,11 +13,12 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from launcher import __version__, logs, registry
+from launcher import __version__, cli_load, logs, registry
 from launcher.deployment import DEFAULT_NAME, Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
 from launcher.stopping import stop
+from launcher.supervisor import Interrupted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,24 +26,33 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-class Command(click.Group):
-    """A group whose commands show a `LauncherError` as one line and exit with its code."""
+def run(command: click.Command, program: str) -> None:
+    """Runs a command as a program: an error is one line on standard error and an exit code."""
+    try:
+        command.main(prog_name=program, standalone_mode=False)
+    except click.ClickException as failure:
+        failure.show()
+        sys.exit(failure.exit_code)
+    except click.exceptions.Exit as ending:
+        sys.exit(ending.exit_code)
+    except LauncherError as failure:
+        first, _, rest = str(failure).partition("\n")
+        err.print("error:", style="bold red", end=" ")
+        err.print(first, markup=False)
+        if rest:
+            err.print(rest, markup=False)
+        sys.exit(failure.exit_code)
+    except Interrupted as signal:
+        err.print(f"interrupted: {signal}", markup=False)
+        sys.exit(128 + signal.number)
+    except (KeyboardInterrupt, click.Abort):
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except LauncherError as failure:
-            first, _, rest = str(failure).partition("\n")
-            err.print("error:", style="bold red", end=" ")
-            err.print(first, markup=False)
-            if rest:
-                err.print(rest, markup=False)
-            ctx.exit(failure.exit_code)
-        except KeyboardInterrupt:
-            ctx.exit(130)
 
-
-@click.group(cls=Command, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="launcher")
 def main() -> None:
     """Serve OpenEnv environments behind one URL, and load them."""
@@ -71,7 +82,7 @@ def deployment_options(command: F) -> F:
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
 
 
-@main.command(context_settings={"ignore_unknown_options": False})
+@main.command()
 @deployment_options
 @click.option("--detach", is_flag=True, help="return when ready and leave the deployment running")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
@@ -169,6 +180,11 @@ def down(name: str) -> None:
     _say(stop(registry.find(name)))
 
 
+main.add_command(cli_load.grid)
+main.add_command(cli_load.preflight)
+main.add_command(cli_load.ui)
+
+
 @main.command()
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str) -> None:
@@ -178,6 +194,10 @@ def completion(shell: str) -> None:
     complete = get_completion_class(shell)
     assert complete is not None
     print(complete(main, {}, "launcher", "_LAUNCHER_COMPLETE").source())
+
+
+def program() -> None:
+    run(main, "launcher")
 
 
 def _say(text: str) -> None:

@@ -14,6 +14,7 @@ from launcher.rundir import RunDir
 class Role(StrEnum):
     ENVOY = "envoy"
     SERVER = "server"
+    LOAD = "load"
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,13 @@ def find(name: str) -> Known:
     return found
 
 
+def gone(found: Known) -> DeploymentNotFound:
+    return DeploymentNotFound(
+        f"deployment {found.rundir.name!r} is gone: its launcher ended without stopping it; clean up "
+        f"with `launcher down {found.rundir.name}`, then start it again"
+    )
+
+
 def forget(found: Known) -> None:
     """Removes what a deployment that is gone left behind."""
     remove([found.rundir.connection, found.rundir.admin_socket, found.rundir.entry])

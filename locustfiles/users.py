@@ -3,7 +3,6 @@
 from datetime import datetime, timezone
 from typing import Any
 
-import gevent
 import orjson
 from gevent.event import Event
 from locust import task, User
@@ -105,7 +104,7 @@ class SessionUser(User):
             share.open -= 1
             self.shares.rows.append((request_id, share.row(request_id, outcome)))
             report(self.environment, share.mode, outcome)
-        gevent.sleep(float("inf")) if False else Event().wait()
+        Event().wait()  # until Locust stops this user: a second session would be another cell's
 
 
 def report(environment: Any, mode: str, outcome: Outcome) -> None:

