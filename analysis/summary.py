@@ -7,15 +7,53 @@ import pandas as pd
 
 from analysis.rows import CELL_KEY
 
-COLUMNS = (
-    "mode,url,num_requests,batch_size,wait_seconds,repetition,timestamp,hardware,successful,failed,"
-    "error_rate,total_wall_time,connect_p50,connect_p95,connect_p99,reset_p50,reset_p95,reset_p99,"
-    "step_p50,step_p95,step_p99,total_min,total_max,total_avg,total_p50,total_p90,total_p95,"
-    "total_p99,requests_per_second,effective_concurrency,unique_pids,unique_sessions,unique_hosts"
-).split(",")
+COLUMNS = [
+    "mode",
+    "url",
+    "num_requests",
+    "batch_size",
+    "wait_seconds",
+    "repetition",
+    "timestamp",
+    "hardware",
+    "successful",
+    "failed",
+    "error_rate",
+    "total_wall_time",
+    "connect_p50",
+    "connect_p95",
+    "connect_p99",
+    "reset_p50",
+    "reset_p95",
+    "reset_p99",
+    "step_p50",
+    "step_p95",
+    "step_p99",
+    "total_min",
+    "total_max",
+    "total_avg",
+    "total_p50",
+    "total_p90",
+    "total_p95",
+    "total_p99",
+    "requests_per_second",
+    "effective_concurrency",
+    "unique_pids",
+    "unique_sessions",
+    "unique_hosts",
+]
 """The columns that scaling results for OpenEnv already have."""
 
-OWN_COLUMNS = ["run_id", "attempt", "expected_hosts", "capacity_errors", "timeouts", "lost", "valid", "reasons"]
+OWN_COLUMNS = [
+    "run_id",
+    "attempt",
+    "expected_hosts",
+    "capacity_errors",
+    "timeouts",
+    "lost",
+    "valid",
+    "reasons",
+]
 
 LOST = ("LOAD_WORKER_LOST", "ROW_MISSING", "NOT_STARTED")
 """Errors of the load, not of what is measured."""

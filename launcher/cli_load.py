@@ -1,6 +1,7 @@
 """The commands that load a deployment: grid, preflight, ui."""
 
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -8,10 +9,12 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bar, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
 from rich.table import Table
 
-from launcher import grid as grids, registry
+from launcher import grid as grids
+from launcher import registry
 from launcher.errors import UsageError
 from launcher.grid import Cell, Grid, Watcher
 from launcher.load import Progress
@@ -20,10 +23,14 @@ out = Console(highlight=False, soft_wrap=True)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 url_option = click.option(
-    "--url", envvar="OPENENV_URL", help="where sessions go [default: openenv-connection.env in this folder]"
+    "--url",
+    envvar="OPENENV_URL",
+    help="where sessions go [default: openenv-connection.env in this folder]",
 )
 load_workers_option = click.option(
-    "--load-workers", metavar="N", help="Locust processes that make the load [default: one a core, at least 2]"
+    "--load-workers",
+    metavar="N",
+    help="Locust processes that make the load [default: one a core, at least 2]",
 )
 
 
@@ -34,14 +41,34 @@ load_workers_option = click.option(
 @click.option("--wait-grid", metavar="S,S,...", help="seconds that a step waits")
 @click.option("--wait", metavar="S", help="one wait [default: 1.0]")
 @click.option("--reps", default="1", metavar="N", help="repetitions of each cell [default: 1]")
-@click.option("--mode", default="ws", metavar="ws|http", help="sessions over WebSocket or plain HTTP [default: ws]")
+@click.option(
+    "--mode",
+    default="ws",
+    metavar="ws|http",
+    help="sessions over WebSocket or plain HTTP [default: ws]",
+)
 @click.option("--compare", is_flag=True, help="every cell in both modes")
 @click.option("--expected-hosts", metavar="N", help="warn when traffic reached fewer hosts")
-@click.option("--require-hosts", is_flag=True, help="fail when traffic reached fewer hosts than expected")
-@click.option("--timeout", default="120", metavar="S", help="seconds until a session has failed [default: 120]")
-@click.option("--output-dir", type=click.Path(path_type=Path), help="new folder for the results [default: experiments/results/TIME]")
+@click.option(
+    "--require-hosts", is_flag=True, help="fail when traffic reached fewer hosts than expected"
+)
+@click.option(
+    "--timeout",
+    default="120",
+    metavar="S",
+    help="seconds until a session has failed [default: 120]",
+)
+@click.option(
+    "--output-dir",
+    type=click.Path(path_type=Path),
+    help="new folder for the results [default: experiments/results/TIME]",
+)
 @load_workers_option
-@click.option("--source-addresses", metavar="A,A,...", help="addresses of this machine to connect from, when one has too few ports")
+@click.option(
+    "--source-addresses",
+    metavar="A,A,...",
+    help="addresses of this machine to connect from, when one has too few ports",
+)
 @click.option("--hardware", help="what to call this machine in the results")
 @click.option("--json", "as_json", is_flag=True, help="print the summary as JSON")
 def grid(**options: Any) -> None:
@@ -54,7 +81,7 @@ def grid(**options: Any) -> None:
     if options["as_json"]:
         print(recording.summary.to_json(orient="records", indent=2))
     else:
-        out.print(summary_table(recording.summary.to_dict("records")))
+        out.print(summary_table(recording.lines))
         out.print(f"results: {recording.folder}", markup=False)
 
 
@@ -130,9 +157,11 @@ class _Display(Watcher):
         self._task = self.bar.add_task("starting", total=None, state="")
 
     def cell_started(self, cell: Cell, number: int, of: int) -> None:
-        self.bar.reset(self._task, total=cell.batch, description=f"[{number}/{of}] {cell}", state="")
+        self.bar.reset(
+            self._task, total=cell.batch, description=f"[{number}/{of}] {cell}", state=""
+        )
 
-    def progress(self, cell: Cell, progress: Progress) -> None:
+    def progress(self, progress: Progress) -> None:
         state = f"{progress.open} open, {progress.failed} failed"
         self.bar.update(self._task, completed=progress.done, state=state)
 
@@ -149,7 +178,20 @@ class _Display(Watcher):
 
 
 def summary_table(lines: list[dict[str, Any]]) -> Table:
-    table = Table("mode", "batch", "wait s", "rep", "success", "wall s", "p50 s", "p99 s", "sessions/s", "hosts", "valid", box=None)
+    table = Table(
+        "mode",
+        "batch",
+        "wait s",
+        "rep",
+        "success",
+        "wall s",
+        "p50 s",
+        "p99 s",
+        "sessions/s",
+        "hosts",
+        "valid",
+        box=None,
+    )
     for line in lines:
         table.add_row(
             line["mode"],
@@ -168,7 +210,7 @@ def summary_table(lines: list[dict[str, Any]]) -> Table:
 
 
 def _seconds(value: float, digits: int = 2) -> str:
-    return "-" if value != value else f"{value:.{digits}f}"
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
 
 
 @click.command()

@@ -40,18 +40,66 @@ class Deployment(BaseModel):
 
     name: str = Field(default=DEFAULT_NAME, description="name, for status, logs and down")
     local: bool = Field(default=False, description="run on this machine, without Slurm")
-    nodes: int = Field(default=3, ge=1, le=100_000, description="nodes: one for Envoy, the others for servers; 1 serves without Envoy")
-    workers_per_node: int | None = Field(default=None, ge=1, le=4096, description="uvicorn workers of each server [env: WORKERS_PER_NODE, WORKERS; default: this machine's cores shared among the servers]")
-    max_concurrent_envs: int = Field(default=DEFAULT_MAX_CONCURRENT_ENVS, ge=1, le=10_000_000, description="sessions each worker holds [env: MAX_CONCURRENT_ENVS]")
+    nodes: int = Field(
+        default=3,
+        ge=1,
+        le=100_000,
+        description="nodes: one for Envoy, the others for servers; 1 serves without Envoy",
+    )
+    workers_per_node: int | None = Field(
+        default=None,
+        ge=1,
+        le=4096,
+        description="uvicorn workers of each server "
+        "[env: WORKERS_PER_NODE, WORKERS; default: this machine's cores shared among the servers]",
+    )
+    max_concurrent_envs: int = Field(
+        default=DEFAULT_MAX_CONCURRENT_ENVS,
+        ge=1,
+        le=10_000_000,
+        description="sessions each worker holds [env: MAX_CONCURRENT_ENVS]",
+    )
     app: str = Field(default=DEFAULT_APP, description="ASGI app to serve, as module:attribute")
-    server_port: int = Field(default=DEFAULT_PORT, ge=1, le=60_000, description="port of the servers [env: OPENENV_PORT, PORT]")
-    envoy_port: int = Field(default=DEFAULT_PORT, ge=1, le=65_535, description="port of the URL [env: ENVOY_PORT]")
-    admin_port: int = Field(default=DEFAULT_ADMIN_PORT, ge=1, le=65_535, description="port of Envoy's read-only pages")
-    envoy_threads: int | None = Field(default=None, ge=1, le=1024, description="Envoy's worker threads [default: half of the cores]")
-    local_address: str = Field(default="127.0.0.2", description="loopback address of the first local node; the others follow it")
-    dir: Path | None = Field(default=None, description="folder for the connection file, the configuration and the logs [default: here; ./NAME for a deployment with a name]")
-    ready_timeout: float = Field(default=60.0, gt=0, allow_inf_nan=False, description="seconds until every server must be healthy")
-    drain: float = Field(default=2.0, ge=0, le=3600, allow_inf_nan=False, description="seconds that open sessions get to end when the deployment stops")
+    server_port: int = Field(
+        default=DEFAULT_PORT,
+        ge=1,
+        le=60_000,
+        description="port of the servers [env: OPENENV_PORT, PORT]",
+    )
+    envoy_port: int = Field(
+        default=DEFAULT_PORT, ge=1, le=65_535, description="port of the URL [env: ENVOY_PORT]"
+    )
+    admin_port: int = Field(
+        default=DEFAULT_ADMIN_PORT, ge=1, le=65_535, description="port of Envoy's read-only pages"
+    )
+    envoy_threads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Envoy's worker threads [default: half of the cores]",
+    )
+    local_address: str = Field(
+        default="127.0.0.2",
+        description="loopback address of the first local node; the others follow it",
+    )
+    dir: Path | None = Field(
+        default=None,
+        description="folder for the connection file, the configuration and the logs "
+        "[default: here; ./NAME for a deployment with a name]",
+    )
+    ready_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds until every server must be healthy",
+    )
+    drain: float = Field(
+        default=2.0,
+        ge=0,
+        le=3600,
+        allow_inf_nan=False,
+        description="seconds that open sessions get to end when the deployment stops",
+    )
 
     @field_validator("name")
     @classmethod
@@ -72,7 +120,9 @@ class Deployment(BaseModel):
         if self.local:
             for address in (self.local_address, self.node_address(self.nodes - 1)):
                 if not ipaddress.ip_address(address).is_loopback:
-                    raise ValueError(f"local node {address} is outside the loopback range 127.0.0.0/8")
+                    raise ValueError(
+                        f"local node {address} is outside the loopback range 127.0.0.0/8"
+                    )
         return self
 
     def node_address(self, index: int) -> str:
@@ -134,7 +184,9 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
 
 def _nearest(key: str) -> str:
-    close = difflib.get_close_matches(key.replace("-", "_"), Deployment.model_fields, n=1, cutoff=0.0)
+    close = difflib.get_close_matches(
+        key.replace("-", "_"), Deployment.model_fields, n=1, cutoff=0.0
+    )
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -38,7 +38,9 @@ class Cell:
     repetition: int
 
     def __str__(self) -> str:
-        return f"{self.mode} batch {self.batch} × wait {self.wait:g} s, repetition {self.repetition}"
+        return (
+            f"{self.mode} batch {self.batch} × wait {self.wait:g} s, repetition {self.repetition}"
+        )
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Watcher:
 
     def cell_started(self, cell: Cell, number: int, of: int) -> None: ...
 
-    def progress(self, cell: Cell, progress: Progress) -> None: ...
+    def progress(self, progress: Progress) -> None: ...
 
     def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None: ...
 
@@ -137,7 +139,7 @@ def _run_cell(
             recording.take(answer)
         elif isinstance(answer, Progress):
             recording.flush()
-            watcher.progress(cell, answer)
+            watcher.progress(answer)
         else:
             ended = answer
     line = recording.end_cell(asdict(cell) | ended.details)
@@ -148,9 +150,7 @@ def _run_cell(
             "stops here"
         )
     if grid.expected_hosts and line["unique_hosts"] < grid.expected_hosts:
-        problem = (
-            f"{cell}: traffic reached {line['unique_hosts']} of {grid.expected_hosts} expected hosts"
-        )
+        problem = f"{cell}: traffic reached {line['unique_hosts']} of {grid.expected_hosts} expected hosts"
         if grid.require_hosts:
             raise PreflightFailed(
                 f"{problem}; the result is invalid: check with `launcher preflight` that the URL is "
@@ -307,7 +307,9 @@ def _interruptible() -> Iterator[None]:
     def interrupt(number: int, _frame: object) -> None:
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {
+        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
+    }
     try:
         yield
     finally:
@@ -315,7 +317,9 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def numbers(text: str, option: str, kind: Callable[[str], Any], low: float, high: float) -> tuple[Any, ...]:
+def numbers(
+    text: str, option: str, kind: Callable[[str], Any], low: float, high: float
+) -> tuple[Any, ...]:
     """A comma-separated grid. Raises `UsageError` for an empty one and for anything outside
     [low, high]."""
     words = [word.strip() for word in text.split(",") if word.strip()]
@@ -326,7 +330,9 @@ def numbers(text: str, option: str, kind: Callable[[str], Any], low: float, high
         try:
             value = kind(word)
         except ValueError:
-            raise UsageError(f"{option}: {word!r} is not a {'whole ' if kind is int else ''}number") from None
+            raise UsageError(
+                f"{option}: {word!r} is not a {'whole ' if kind is int else ''}number"
+            ) from None
         if not low <= value <= high:
             raise UsageError(f"{option}: {word} is not from {low:g} to {high:g}")
         values.append(value)

@@ -1,5 +1,6 @@
 """Locust's master and load workers as processes, and what they tell while a cell runs."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -57,9 +58,20 @@ class Load:
 
     def __enter__(self) -> "Load":
         port = free_port(self._plan.host)
-        argv = ["--host", self._plan.host, "--port", str(port), "--workers", str(self._plan.workers)]
+        argv = [
+            "--host",
+            self._plan.host,
+            "--port",
+            str(port),
+            "--workers",
+            str(self._plan.workers),
+        ]
         self._master = self._spawn(
-            "locustfiles.master", argv, self._log("master"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            "locustfiles.master",
+            argv,
+            self._log("master"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self._master.stdout is not None
         self._output = self._master.stdout.fileno()
@@ -86,10 +98,8 @@ class Load:
             process.wait()
         for stream in (self._master.stdin, self._master.stdout):
             if stream is not None:
-                try:
+                with contextlib.suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
         for pidfd in self._pidfds:
             os.close(pidfd)
         self._selector.close()
@@ -113,10 +123,14 @@ class Load:
                 yield Progress(**answer["progress"])
             elif "cell_ended" in answer:
                 ended = answer["cell_ended"]
-                yield CellEnded([self._dead.get(name, name) for name in ended["lost_workers"]], ended)
+                yield CellEnded(
+                    [self._dead.get(name, name) for name in ended["lost_workers"]], ended
+                )
                 return
 
-    def _spawn(self, module: str, argv: list[str], log: Path, **pipes: int) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, module: str, argv: list[str], log: Path, **pipes: Any
+    ) -> subprocess.Popen[bytes]:
         return spawn((sys.executable, "-P", "-m", module, *argv), {}, log, **pipes)
 
     def _log(self, name: str) -> Path:

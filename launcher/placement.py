@@ -99,9 +99,7 @@ def place(
     ]
     if envoy_node is not None:
         processes.insert(0, _envoy(deployment, envoy_node, threads, rundir, envoy))
-    return Placement(
-        deployment, envoy_node, servers, workers, threads, ports, tuple(processes)
-    )
+    return Placement(deployment, envoy_node, servers, workers, threads, ports, tuple(processes))
 
 
 def _server(

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 
 import websocket
 
+from benchmark.server.settings import DEFAULT_PORT
 from launcher import balancer
-from launcher.deployment import DEFAULT_ADMIN_PORT, DEFAULT_PORT
+from launcher.deployment import DEFAULT_ADMIN_PORT
 
 TIMEOUT = 5.0
 SESSIONS_PER_HOST = 20
@@ -25,7 +26,9 @@ class Check:
 
 
 def checks(
-    connection: Mapping[str, str], server_port: int = DEFAULT_PORT, admin_port: int = DEFAULT_ADMIN_PORT
+    connection: Mapping[str, str],
+    server_port: int = DEFAULT_PORT,
+    admin_port: int = DEFAULT_ADMIN_PORT,
 ) -> Iterator[Check]:
     """The checks of a deployment, each as soon as it is known, from the values of its
     `openenv-connection.env`."""
@@ -52,7 +55,9 @@ def envoy(url: str) -> Check:
 
 
 def backends(admin_url: str, nodes: list[str]) -> Check:
-    advice = "a server that is up but not healthy to Envoy is hung, full or unreachable from its node"
+    advice = (
+        "a server that is up but not healthy to Envoy is hung, full or unreachable from its node"
+    )
     try:
         found = balancer.backends(admin_url)
     except (OSError, ValueError) as failure:
@@ -62,7 +67,9 @@ def backends(admin_url: str, nodes: list[str]) -> Check:
     if missing or sick:
         detail = f"not in Envoy: {', '.join(missing) or 'none'}; not healthy: {', '.join(sick) or 'none'}"
         return Check("backends", False, detail, advice)
-    return Check("backends", True, f"Envoy counts {len(found)} worker(s) on {len(nodes)} node(s) healthy")
+    return Check(
+        "backends", True, f"Envoy counts {len(found)} worker(s) on {len(nodes)} node(s) healthy"
+    )
 
 
 def distribution(url: str, expected: int) -> Check:
@@ -75,13 +82,17 @@ def distribution(url: str, expected: int) -> Check:
             try:
                 host = _session_host(url, sessions)
             except (OSError, ValueError, websocket.WebSocketException) as failure:
-                return Check("distribution", False, f"session {opened + 1}: {_reason(failure)}", advice)
+                return Check(
+                    "distribution", False, f"session {opened + 1}: {_reason(failure)}", advice
+                )
             opened += 1
             hosts.add(host)
             if len(hosts) >= expected:
                 break
     detail = f"{opened} sessions reached {len(hosts)} of {expected} host(s)"
-    return Check("distribution", len(hosts) >= expected, detail, advice if len(hosts) < expected else "")
+    return Check(
+        "distribution", len(hosts) >= expected, detail, advice if len(hosts) < expected else ""
+    )
 
 
 def _session_host(url: str, sessions: contextlib.ExitStack) -> str:

@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,9 @@ class Recording:
         self.rows = 0
         for name in (RAW, SUMMARY, RUN):
             if (folder / name).exists():
-                raise UsageError(f"{folder} already holds results ({name}); choose a new --output-dir")
+                raise UsageError(
+                    f"{folder} already holds results ({name}); choose a new --output-dir"
+                )
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._raw = (folder / RAW).open("xb", buffering=0)
@@ -83,6 +85,11 @@ class Recording:
             ) from None
         return dict(line.iloc[0])
 
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The summary's lines."""
+        return [dict(line) for _, line in self.summary.iterrows()]
+
     def close(self, status: str) -> None:
         try:
             self.flush()
@@ -111,4 +118,4 @@ class Recording:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 
 from launcher.errors import DeploymentNotFound
-from launcher.rundir import RunDir, deployments_folder, from_env_file, read_json, remove
+from launcher.rundir import deployments_folder, from_env_file, read_json, remove, RunDir
 
 
 @dataclass(frozen=True)

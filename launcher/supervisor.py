@@ -195,4 +195,3 @@ def tail(log: Path, lines: int = LOG_LINES) -> str:
     except OSError:
         return ""
     return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])
-

@@ -17,6 +17,7 @@ from launcher.runtimes.local import LocalRuntime
 from launcher.supervisor import Interrupted, Supervisor
 
 START_SECONDS = 60.0
+MASTER_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,14 @@ class WebUI:
 
 
 def processes(ui: WebUI, master_port: int) -> list[Process]:
-    locust = (sys.executable, "-P", "-m", "locust", "-f", str(module_file("locustfiles", "ui.py")))
-    master = (*locust, "--master", "--master-bind-host", "127.0.0.1")
-    master += ("--master-bind-port", str(master_port), "--host", ui.url)
-    master += ("--web-host", ui.host, "--web-port", str(ui.port), "--loglevel", "WARNING")
-    worker = (*locust, "--worker", "--master-host", "127.0.0.1", "--master-port", str(master_port))
-    found = [_process("ui-master", master, (ui.port,), ui)]
+    locustfile = str(module_file("locustfiles", "ui.py"))
+    locust = (sys.executable, "-P", "-m", "locust", "-f", locustfile, "--loglevel", "WARNING")
+    bind = ("--master-bind-host", MASTER_HOST, "--master-bind-port", str(master_port))
+    page = ("--web-host", ui.host, "--web-port", str(ui.port), "--host", ui.url)
+    join = ("--master-host", MASTER_HOST, "--master-port", str(master_port))
+    found = [_process("ui-master", (*locust, "--master", *bind, *page), (ui.port,), ui)]
     for number in range(1, ui.load_workers + 1):
-        found.append(_process(f"ui-load-{number}", (*worker, "--loglevel", "WARNING"), (), ui))
+        found.append(_process(f"ui-load-{number}", (*locust, "--worker", *join), (), ui))
     return found
 
 
@@ -56,7 +57,9 @@ def _process(name: str, argv: tuple[str, ...], ports: tuple[int, ...], ui: WebUI
     return Process(name, Role.LOAD, ui.host, argv, {}, ports, ui.logs / f"benchmark-env-{name}.log")
 
 
-def hold(ui: WebUI, master_port: int, on_ready: Callable[[], None], report: Callable[[str], None]) -> None:
+def hold(
+    ui: WebUI, master_port: int, on_ready: Callable[[], None], report: Callable[[str], None]
+) -> None:
     """Serves the page until Ctrl-C. Raises `PortTaken`, `StartFailed`, `DeploymentFailed`."""
     taken = first_taken(ui.host, [ui.port])
     if taken:
@@ -85,4 +88,6 @@ def _missing(ui: WebUI) -> str | None:
             joined = len(json.load(answer).get("workers", []))
     except (OSError, ValueError):
         return f"no page at {ui.address}"
-    return None if joined >= ui.load_workers else f"{joined} of {ui.load_workers} load workers joined"
+    return (
+        None if joined >= ui.load_workers else f"{joined} of {ui.load_workers} load workers joined"
+    )

@@ -15,8 +15,8 @@ from typing import Any
 from launcher import balancer, registry
 from launcher.deployment import Deployment
 from launcher.errors import DeploymentFailed, LauncherError, UsageError
-from launcher.placement import Placement, Process, place
-from launcher.rundir import RunDir, private_folder, remove, to_env_file, write_atomically
+from launcher.placement import place, Placement, Process
+from launcher.rundir import private_folder, read_json, remove, RunDir, to_env_file, write_atomically
 from launcher.runtimes.local import LocalRuntime, spawn
 from launcher.supervisor import Interrupted, Report, Supervisor, tail
 
@@ -95,7 +95,7 @@ class Up:
     def _run_beside(self, command: Sequence[str]) -> int:
         try:
             beside = spawn(
-                tuple(command), self.placement.connection, None, stdin=None, new_session=False
+                command, self.placement.connection, None, stdin=None, start_new_session=False
             )
         except OSError as failure:
             raise UsageError(f"cannot run {command[0]!r}: {failure.strerror}") from None
@@ -122,7 +122,9 @@ class Up:
                     return None
             backends = balancer.backends(self.placement.admin_url)
         except (OSError, ValueError):
-            return "Envoy does not answer" if self.placement.admin_url else "the server is not ready"
+            return (
+                "Envoy does not answer" if self.placement.admin_url else "the server is not ready"
+            )
         sick = sorted({backend.node for backend in backends if not backend.healthy})
         if sick:
             return f"Envoy counts {', '.join(sick)} as not healthy"
@@ -145,7 +147,7 @@ class Up:
 
     def _prepare(self) -> None:
         rundir = self.rundir
-        before = registry.read_json(rundir.state) or {}
+        before = read_json(rundir.state) or {}
         if registry.holder_alive(before):
             raise UsageError(
                 f"{rundir.folder} is in use by deployment {before.get('name')!r}; choose another --dir"

@@ -22,6 +22,7 @@ from gevent.queue import Queue
 from locust import runners
 from locust.env import Environment
 from locust.log import setup_logging
+from locust.rpc import Message
 
 from locustfiles.messages import CELL, HELLO, ROWS
 from locustfiles.users import now, SessionUser
@@ -100,7 +101,9 @@ class GridMaster:
                     share = order | {"first": assignment.first, "count": assignment.count}
                     self._runner.send_message(CELL, share, client_id)
         if first < batch:
-            self._write_off(cell, range(first, batch), "NOT_STARTED", "no load worker took the session")
+            self._write_off(
+                cell, range(first, batch), "NOT_STARTED", "no load worker took the session"
+            )
         self._collect(cell, time.monotonic() + order["timeout"] + LATE_SECONDS)
         self._cell = None
         self._runner.stop()
@@ -172,12 +175,12 @@ class GridMaster:
             cell.failed += b'"success":false' in line
             self._answers.write(b"R " + line + b"\n")
 
-    def _on_hello(self, msg: runners.Message, **_: Any) -> None:
+    def _on_hello(self, msg: Message, **_: Any) -> None:
         self._names[msg.node_id] = msg.data["name"]
         if len(self._names) == self._expected:
             self._say({"workers": self._expected})
 
-    def _on_rows(self, msg: runners.Message, **_: Any) -> None:
+    def _on_rows(self, msg: Message, **_: Any) -> None:
         cell = self._cell
         if cell is None:
             return
@@ -191,7 +194,9 @@ class GridMaster:
 
     def _progress(self, cell: Cell) -> None:
         done = len(cell.received)
-        self._say({"progress": {"open": sum(cell.open.values()), "done": done, "failed": cell.failed}})
+        self._say(
+            {"progress": {"open": sum(cell.open.values()), "done": done, "failed": cell.failed}}
+        )
 
     def _say(self, answer: dict[str, Any]) -> None:
         self._answers.write(json.dumps(answer).encode() + b"\n")
@@ -217,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     cells: Queue[dict[str, Any] | None] = Queue()
 
     def read_orders() -> None:
-        for line in FileObjectPosix(sys.stdin.buffer, "rb", close=False):
+        for line in FileObjectPosix(sys.stdin.fileno(), "rb", close=False):
             order = orjson.loads(line)
             if "lost" in order:
                 master.lost(order["lost"])

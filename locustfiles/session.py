@@ -212,7 +212,9 @@ def _http_session(outcome: Outcome, target: Target, wait: float, steps: int) -> 
         connection.close()
 
 
-def _post(connection: http.client.HTTPConnection, path: str, body: dict[str, Any]) -> dict[str, Any]:
+def _post(
+    connection: http.client.HTTPConnection, path: str, body: dict[str, Any]
+) -> dict[str, Any]:
     try:
         connection.request("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
         answer = connection.getresponse()

@@ -1,6 +1,6 @@
 """The Locust user of the grid: one user, one session."""
 
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from typing import Any
 
 import orjson
@@ -98,9 +98,7 @@ class SessionUser(User):
         request_id = share.claim()
         if request_id is not None:
             share.open += 1
-            outcome = session.run(
-                share.mode, share.target(request_id), share.wait, share.timeout
-            )
+            outcome = session.run(share.mode, share.target(request_id), share.wait, share.timeout)
             share.open -= 1
             self.shares.rows.append((request_id, share.row(request_id, outcome)))
             report(self.environment, share.mode, outcome)
@@ -134,8 +132,8 @@ def _fire(
 
 
 def now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="microseconds")
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def iso(epoch: float) -> str:
-    return datetime.fromtimestamp(epoch, timezone.utc).isoformat(timespec="microseconds")
+    return datetime.fromtimestamp(epoch, UTC).isoformat(timespec="microseconds")

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import gevent
-from locust import runners
 from locust.env import Environment
 from locust.log import setup_logging
+from locust.rpc import Message
 
 from locustfiles.messages import CELL, HELLO, ROWS
 from locustfiles.users import SessionUser, Share
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runner = environment.create_worker_runner(options.master_host, options.master_port)
     shares = SessionUser.shares
 
-    def begin(environment: Environment, msg: runners.Message, **_: Any) -> None:
+    def begin(msg: Message, **_: Any) -> None:
         shares.give(Share(msg.data, options.name))
 
     def flush() -> None:

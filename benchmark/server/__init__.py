@@ -1,1 +1,1 @@
-"""An OpenEnv environment server: many sessions, each one WebSocket with an environment of its own."""
+"""An OpenEnv environment server: one WebSocket session, one environment."""

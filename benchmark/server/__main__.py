@@ -2,11 +2,10 @@
 
 import argparse
 import sys
-from dataclasses import replace
 
 from benchmark.server.listening import PortTaken
 from benchmark.server.settings import DEFAULT_APP, SettingError, settings_from_environment
-from benchmark.server.supervisor import Ports, Server, ServerFailed, ports_from
+from benchmark.server.supervisor import Ports, ports_from, Server, ServerFailed
 
 DRAIN_SECONDS = 10.0
 
@@ -24,15 +23,22 @@ def main() -> int:
     parser.add_argument("--app", default=DEFAULT_APP, help="ASGI app, as module:attribute")
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
     parser.add_argument("--control-port", type=int, help="default: PORT + 1")
-    parser.add_argument("--worker-port", type=int, help="worker i has this port + i; default: PORT + 2")
-    parser.add_argument("--drain", type=float, default=DRAIN_SECONDS, help="seconds for open sessions to end at SIGTERM")
+    parser.add_argument(
+        "--worker-port", type=int, help="worker i has this port + i; default: PORT + 2"
+    )
+    parser.add_argument(
+        "--drain",
+        type=float,
+        default=DRAIN_SECONDS,
+        help="seconds for open sessions to end at SIGTERM",
+    )
     options = parser.parse_args()
     usual = ports_from(settings.port)
     ports = Ports(
         usual.shared, options.control_port or usual.control, options.worker_port or usual.first_own
     )
     try:
-        Server(replace(settings), options.host, ports, options.app).run(options.drain)
+        Server(settings, options.host, ports, options.app).run(options.drain)
     except (PortTaken, ServerFailed) as failure:
         return _fail(str(failure))
     return 0

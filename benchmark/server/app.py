@@ -4,7 +4,7 @@ Configured by environment variables: `MAX_CONCURRENT_ENVS` (sessions a worker pr
 `PORT` and `NODE_NAME` (what `host_url` says).
 """
 
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 from fastapi import Body, FastAPI, HTTPException, Response
@@ -96,7 +96,9 @@ async def state() -> Response:
 
 
 @app.post("/reset")
-async def reset(request: ResetRequest = Body(default_factory=ResetRequest)) -> Response:
+async def reset(
+    request: Annotated[ResetRequest, Body(default_factory=ResetRequest)],
+) -> Response:
     environment = WaitEnvironment(SETTINGS.host_url)
     return _stateless(environment.reset(**request.model_dump(exclude_unset=True)))
 

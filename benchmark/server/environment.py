@@ -59,7 +59,8 @@ class WaitEnvironment:
         self.episode_id = str(uuid.uuid4())
         self.step_count = 0
 
-    def reset(self, seed: Any = None, episode_id: Any = None, **_: Any) -> dict[str, Any]:
+    def reset(self, seed: Any = None, episode_id: Any = None, **_: Any) -> dict[str, Any]:  # noqa: ARG002
+        """Begins an episode; `seed` is taken as every environment takes it, and not used."""
         if episode_id is not None and not isinstance(episode_id, str):
             raise ValueError(f"episode_id must be a string, not {type(episode_id).__name__}")
         self.episode_id = episode_id or str(uuid.uuid4())

@@ -27,7 +27,9 @@ def listen(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as failure:
         bound.close()
-        raise PortTaken(f"port {port} on {host} cannot be bound: {blame(host, port, failure)}") from None
+        raise PortTaken(
+            f"port {port} on {host} cannot be bound: {blame(host, port, failure)}"
+        ) from None
     bound.set_inheritable(True)
     return bound
 
@@ -40,9 +42,10 @@ def blame(host: str, port: int, failure: OSError) -> str:
 def holder(host: str, port: int) -> str | None:
     """The process that listens on the port, as "pid 123 (name)"; None when it cannot be seen."""
     for connection in psutil.net_connections("tcp"):
-        if connection.status != psutil.CONN_LISTEN or connection.laddr.port != port:
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr:
             continue
-        if connection.laddr.ip in (host, "0.0.0.0", "::") or host == "0.0.0.0":
+        ip, taken = connection.laddr
+        if taken == port and (ip in (host, "0.0.0.0", "::") or host == "0.0.0.0"):
             return describe(connection.pid)
     return None
 

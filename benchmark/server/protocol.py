@@ -9,8 +9,9 @@ from typing import Any, Literal
 
 import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import to_json
 
-from benchmark.server.environment import WaitAction
+from benchmark.server.environment import MAX_WAIT_SECONDS, WaitAction
 
 
 class _Message(BaseModel):
@@ -72,7 +73,11 @@ def parse(text: str) -> tuple[str, Any]:
     model = MESSAGES.get(kind) if isinstance(kind, str) else None
     if model is None:
         raise Refused("UNKNOWN_TYPE", f"Unknown message type: {kind}")
-    if kind == "step" and len(message) == 2 and (wait := _plain_wait(message.get("data"))) is not None:
+    if (
+        kind == "step"
+        and len(message) == 2
+        and (wait := _plain_wait(message.get("data"))) is not None
+    ):
         return kind, wait
     try:
         checked = model.model_validate(message)
@@ -107,7 +112,7 @@ def _plain_wait(data: Any) -> float | None:
     """The wait of an action that needs no model to be understood; None sends it to the model."""
     if type(data) is dict and len(data) == 1:
         wait = data.get("wait_seconds")
-        if type(wait) is float and 0.0 <= wait <= 86_400.0:
+        if type(wait) is float and 0.0 <= wait <= MAX_WAIT_SECONDS:
             return wait
     return None
 
@@ -121,9 +126,18 @@ def _decode(text: str) -> Any:
     # surrogates too: whatever it can read is answered the way OpenEnv answers it.
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as failure:
+    except RecursionError as failure:
+        raise Refused("SESSION_ERROR", str(failure), fatal=True) from None
+    except ValueError as failure:
         raise Refused("INVALID_JSON", f"Invalid JSON: {failure}") from None
 
 
 def _encode(reply: dict[str, Any]) -> str:
-    return orjson.dumps(reply, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(reply).decode()
+    except orjson.JSONEncodeError:
+        # What a client sent and gets back in an error: integers beyond 64 bits, objects.
+        try:
+            return to_json(reply, fallback=str).decode()
+        except ValueError as failure:  # a lone surrogate, which no reply can carry
+            return error("EXECUTION_ERROR", str(failure).encode("ascii", "replace").decode())

@@ -18,9 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from benchmark.server.control import ControlServer
-from benchmark.server.lifeline import die_with_parent
 from benchmark.server.listening import blame, listen, PortTaken
 from benchmark.server.places import Board
+from benchmark.server.process import raise_descriptor_limit
 from benchmark.server.settings import DEFAULT_APP, Settings
 
 REPLACEMENTS, WITHIN_SECONDS = 3, 300.0
@@ -72,6 +72,7 @@ class Server:
 
         Raises `PortTaken` and `ServerFailed`.
         """
+        raise_descriptor_limit()
         with self._signals_caught(), self._sockets() as (shared, own):
             control = self._control_server()
             control.start()
@@ -89,7 +90,9 @@ class Server:
             return ControlServer(self._host, self._ports.control, self._board)
         except OSError as failure:
             reason = blame(self._host, self._ports.control, failure)
-            raise PortTaken(f"port {self._ports.control} on {self._host} cannot be bound: {reason}") from None
+            raise PortTaken(
+                f"port {self._ports.control} on {self._host} cannot be bound: {reason}"
+            ) from None
 
     @contextlib.contextmanager
     def _sockets(self) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
@@ -115,7 +118,11 @@ class Server:
 
     def _start(self, index: int, shared: socket.socket, own: socket.socket) -> None:
         self._board.clear(index)
-        fds = {"--shared-fd": shared.fileno(), "--own-fd": own.fileno(), "--board-fd": self._board.fd}
+        fds = {
+            "--shared-fd": shared.fileno(),
+            "--own-fd": own.fileno(),
+            "--board-fd": self._board.fd,
+        }
         argv = [sys.executable, *_isolation(), "-m", "benchmark.server.worker", "--app", self._app]
         argv += ["--index", str(index), "--workers", str(self._settings.workers)]
         argv += ["--parent", str(os.getpid())]
@@ -156,7 +163,9 @@ class Server:
         if never_ready:
             raise ServerFailed(f"{report} before it was ready")
         if len(worker.deaths) > REPLACEMENTS:
-            raise ServerFailed(f"{report}, {len(worker.deaths)} times in {WITHIN_SECONDS:.0f} s: giving up")
+            raise ServerFailed(
+                f"{report}, {len(worker.deaths)} times in {WITHIN_SECONDS:.0f} s: giving up"
+            )
         print(f"{report}; its sessions are lost; replacing it", file=sys.stderr, flush=True)
         self._start(index, shared, own)
 
@@ -201,6 +210,3 @@ def _isolation() -> list[str]:
 def _empty(fd: int) -> None:
     with contextlib.suppress(BlockingIOError):
         os.read(fd, 4096)
-
-
-__all__ = ["PortTaken", "Ports", "Server", "ServerFailed", "die_with_parent", "ports_from"]

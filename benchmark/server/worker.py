@@ -3,18 +3,18 @@ listening sockets and the board as open file descriptors."""
 
 import argparse
 import asyncio
-import os
 import socket
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import uvicorn
 from uvicorn.importer import import_from_string
 
 from benchmark.server.admission import Admission
-from benchmark.server.lifeline import die_with_parent
 from benchmark.server.places import Board, Places
+from benchmark.server.process import die_with_parent
 from benchmark.server.settings import DEFAULT_APP, settings_from_environment
 
 BACKLOG = 65_535
@@ -48,7 +48,7 @@ def load(name: str) -> tuple[object, Places]:
         from benchmark.server.app import app, places
 
         return app, places
-    sys.path.insert(0, os.getcwd())
+    sys.path.insert(0, str(Path.cwd()))
     loaded = import_from_string(name)
     places = Places(settings_from_environment().max_concurrent_envs)
     return Admission(loaded, places), places

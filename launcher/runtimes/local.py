@@ -1,11 +1,13 @@
 """This machine: each node is a loopback address of its own, so every node has all its ports."""
 
-import functools
 import os
 import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
-from benchmark.server.lifeline import die_with_parent
+from benchmark.server.process import die_with_parent, raise_descriptor_limit
 from launcher.deployment import Deployment
 from launcher.errors import PortTaken
 from launcher.placement import Process
@@ -19,37 +21,34 @@ class LocalRuntime:
     def start(self, process: Process) -> subprocess.Popen[bytes]:
         return spawn(process.argv, process.environment, process.log)
 
-    def check_ports(self, processes: tuple[Process, ...]) -> None:
+    def check_ports(self, processes: Sequence[Process]) -> None:
         """Raises `PortTaken`, which names the process that holds the port."""
         for process in processes:
             taken = first_taken(process.node, process.ports)
             if taken is not None:
                 raise PortTaken(
-                    f"{process.name}: {taken}; end it, or choose other ports or another --local-address"
+                    f"{process.name}: {taken}; end it, or choose other ports or another "
+                    "--local-address"
                 )
 
 
 def spawn(
-    argv: tuple[str, ...],
-    environment: dict[str, str],
-    log: Path | None,
-    *,
-    stdin: int | None = subprocess.DEVNULL,
-    stdout: int | None = None,
-    new_session: bool = True,
+    argv: Sequence[str], environment: Mapping[str, str], log: Path | None, **options: Any
 ) -> subprocess.Popen[bytes]:
-    """A child that the kernel ends when this process ends."""
-    output = log.open("ab") if log else None
-    try:
-        return subprocess.Popen(
-            argv,
-            env=os.environ | environment,
-            stdin=stdin,
-            stdout=stdout if stdout is not None else output,
-            stderr=subprocess.STDOUT if stdout is None and output else output,
-            start_new_session=new_session,
-            preexec_fn=functools.partial(die_with_parent, os.getpid()),
-        )
-    finally:
-        if output:
-            output.close()
+    """A child in a session of its own, with its output in `log`, or where this process has its
+    own; it ends when this process ends. `options` are Popen's and prevail."""
+    parent = os.getpid()
+
+    def prepare() -> None:
+        die_with_parent(parent)
+        raise_descriptor_limit()
+
+    with log.open("ab") if log else nullcontext() as output:
+        defaults: dict[str, Any] = {
+            "stdin": subprocess.DEVNULL,
+            "stdout": output,
+            "stderr": output,
+            "start_new_session": True,
+        }
+        options = defaults | {"env": os.environ | environment} | options
+        return subprocess.Popen(argv, preexec_fn=prepare, **options)  # noqa: PLW1509 - no threads

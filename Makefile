@@ -1,0 +1,41 @@
+# Everything here makes .venv by itself. PYTHON chooses the interpreter: make test PYTHON=python3.12
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RESULTS ?= experiments/results/demo-$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
+
+.PHONY: demo test check format clean
+
+# The main job on this machine: Envoy and two servers, pre-flight, a grid, the summary.
+demo: $(VENV)/.installed
+	PATH="$(CURDIR)/$(BIN):$$PATH" launcher up --local --nodes 3 --name demo --dir $(RESULTS)-deployment \
+	  --max-concurrent-envs 2048 -- sh -ec ' \
+	    launcher preflight --name demo; \
+	    launcher grid --requests-grid 32,128,512,2048 --wait-grid 1.0 --load-workers 2 \
+	      --expected-hosts $$NUM_WORKERS --require-hosts --output-dir $(RESULTS)'
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/shellcheck .ci/run
+
+format: $(VENV)/.installed-test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -e ".[analysis,test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
