@@ -2,14 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-RESULTS ?= experiments/results/demo-$(shell date -u +%Y-%m-%dT%H-%M-%SZ)
+NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
+RESULTS ?= experiments/results/demo-$(NOW)
 
 .PHONY: demo test check format clean
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the summary.
 demo: $(VENV)/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" launcher up --local --nodes 3 --name demo --dir $(RESULTS)-deployment \
-	  --max-concurrent-envs 2048 -- sh -ec ' \
+	PATH="$(CURDIR)/$(BIN):$$PATH" launcher up --local --nodes 3 --max-concurrent-envs 2048 \
+	  --name demo --dir $(RESULTS)/deployment -- sh -ec ' \
 	    launcher preflight --name demo; \
 	    launcher grid --requests-grid 32,128,512,2048 --wait-grid 1.0 --load-workers 2 \
 	      --expected-hosts $$NUM_WORKERS --require-hosts --output-dir $(RESULTS)'

@@ -17,8 +17,8 @@ from launcher import __version__, cli_load, logs, registry
 from launcher.deployment import DEFAULT_NAME, Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
+from launcher.signals import Interrupted
 from launcher.stopping import stop
-from launcher.supervisor import Interrupted
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -187,7 +187,7 @@ def summary_table(lines: list[dict[str, Any]]) -> Table:
         "wall s",
         "p50 s",
         "p99 s",
-        "sessions/s",
+        "rps",
         "hosts",
         "valid",
         box=None,
@@ -263,5 +263,6 @@ def ui(url: str | None, load_workers: str | None, web_host: str, web_port: str) 
     def ready() -> None:
         print(wanted.address, flush=True)
         err.print(f"from your own machine: {wanted.tunnel}", markup=False)
+        err.print("wait, steps and timeout of the users: under 'Custom parameters' on the page")
 
     page.hold(wanted, free_port("127.0.0.1"), ready, lambda event: err.print(event, markup=False))

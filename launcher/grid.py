@@ -4,14 +4,12 @@ import itertools
 import json
 import os
 import platform
-import signal
 import socket
 import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -19,11 +17,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launcher import registry
-from launcher.errors import LauncherError, LoadFailed, PreflightFailed, UsageError
+from launcher.errors import LoadFailed, PreflightFailed, UsageError
 from launcher.limits import limits
 from launcher.load import CellEnded, Load, LoadPlan, Progress
 from launcher.recording import Recording
-from launcher.supervisor import Interrupted
+from launcher.signals import Interrupted
 
 PROBE_SECONDS = 10.0
 MAX_WAIT_SECONDS = 86_400.0
@@ -116,8 +114,8 @@ def run(grid: Grid, watcher: Watcher) -> Recording:
     logs.mkdir(exist_ok=True)
     status = "failed"
     try:
-        with _interruptible(), Load(LoadPlan(grid.load_workers, grid.sources, logs)) as load:
-            recording.run["placement"]["load"] = load.pids
+        with Load(LoadPlan(grid.load_workers, grid.sources, logs)) as load:
+            recording.note_load(load.pids)
             for number, cell in enumerate(grid.cells, 1):
                 watcher.cell_started(cell, number, len(grid.cells))
                 _run_cell(grid, cell, run_id, load, recording, watcher)
@@ -300,23 +298,6 @@ def _versions() -> dict[str, str]:
     return found
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Within, SIGINT and SIGTERM raise `Interrupted`."""
-
-    def interrupt(number: int, _frame: object) -> None:
-        raise Interrupted(number)
-
-    before = {
-        number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def numbers(
     text: str, option: str, kind: Callable[[str], Any], low: float, high: float
 ) -> tuple[Any, ...]:
@@ -342,6 +323,3 @@ def numbers(
 def default_output() -> Path:
     moment = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
     return Path("experiments") / "results" / f"{moment}-{uuid.uuid4().hex[:4]}"
-
-
-__all__ = ["Grid", "LauncherError", "Sequence", "Watcher", "check", "run"]

@@ -15,6 +15,7 @@ from typing import Any
 
 from launcher.errors import LoadFailed
 from launcher.runtimes.local import spawn
+from launcher.signals import Signals
 from launcher.supervisor import ending, tail
 
 START_SECONDS = 60.0
@@ -46,17 +47,20 @@ class CellEnded:
 
 
 class Load:
-    """A master and its load workers, from `with` to its end."""
+    """A master and its load workers, from `with` to its end. Signals end every wait as
+    `Interrupted`."""
 
     def __init__(self, plan: LoadPlan) -> None:
         self._plan = plan
         self._selector = selectors.DefaultSelector()
+        self._signals = Signals(self._selector)
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._pidfds: list[int] = []
         self._buffer = b""
         self._dead: dict[str, str] = {}
 
     def __enter__(self) -> "Load":
+        self._signals.__enter__()
         port = free_port(self._plan.host)
         argv = [
             "--host",
@@ -102,6 +106,7 @@ class Load:
                     stream.close()
         for pidfd in self._pidfds:
             os.close(pidfd)
+        self._signals.__exit__()
         self._selector.close()
 
     @property
@@ -160,7 +165,9 @@ class Load:
                 raise LoadFailed(
                     f"the load workers were not ready within {START_SECONDS:.0f} s; see {self._plan.logs}"
                 )
-            for key, _ in self._selector.select(left):
+            ready = [key for key, _ in self._selector.select(left)]
+            self._signals.check()
+            for key in ready:
                 if key.data == "master":
                     yield from self._lines()
                 else:

@@ -4,13 +4,13 @@ import contextlib
 import socket
 from collections.abc import Iterable
 
-from benchmark.server.listening import blame
+from benchmark.server.listening import blame, family
 
 
 def first_taken(host: str, ports: Iterable[int]) -> str | None:
     """What stands in the way of the first port that cannot be bound; None when all can."""
     for port in ports:
-        with contextlib.closing(socket.socket()) as probe:
+        with contextlib.closing(socket.socket(family(host))) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((host, port))

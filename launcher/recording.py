@@ -43,6 +43,9 @@ class Recording:
         self._waiting: list[bytes] = []
         self._synced = time.monotonic()
 
+    def note_load(self, pids: dict[str, int]) -> None:
+        self._save_run(placement=self.run["placement"] | {"load": pids})
+
     def take(self, line: bytes) -> None:
         self._cell.append(line)
         self._waiting.append(line)

@@ -49,16 +49,26 @@ class RunDir:
     def entry(self) -> Path:
         return deployments_folder() / f"{self.name}.json"
 
+    @property
+    def lock(self) -> Path:
+        """Held while the deployment is; the kernel frees it however its launcher ends."""
+        return self.entry.with_suffix(".lock")
+
     def create(self) -> None:
         """Raises `UsageError` when the folder cannot be written."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=self.folder):
-                pass
-        except OSError as failure:
-            raise UsageError(
-                f"cannot write to {self.folder.absolute()}: {failure.strerror}; choose another --dir"
-            ) from None
+        check_writable(self.folder)
+
+
+def check_writable(folder: Path) -> None:
+    """Makes the folder. Raises `UsageError` when files cannot be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as failure:
+        raise UsageError(
+            f"cannot write to {folder.absolute()}: {failure.strerror}; choose another folder"
+        ) from None
 
 
 def private_folder() -> Path:

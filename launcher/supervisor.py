@@ -14,6 +14,7 @@ from pathlib import Path
 
 from launcher.errors import DeploymentFailed, StartFailed
 from launcher.placement import Process
+from launcher.signals import Signals
 
 REPLACEMENTS, WITHIN_SECONDS = 3, 300.0
 POLL_SECONDS = 0.05
@@ -21,14 +22,6 @@ STOP_SECONDS = 2.5
 LOG_LINES = 15
 
 Report = Callable[[str], None]
-
-
-class Interrupted(Exception):
-    """A signal asked the launcher to stop."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.number = number
 
 
 @dataclass
@@ -44,7 +37,8 @@ class Child:
 
 
 class Supervisor:
-    """Holds the children of one deployment; every wait ends at once when one of them does."""
+    """Holds the children of one deployment; every wait ends at once when one of them does, or when
+    a signal comes: it waits within `with supervisor.signals`."""
 
     def __init__(
         self,
@@ -58,28 +52,8 @@ class Supervisor:
         self._changed = changed
         self._stop_seconds = stop_seconds
         self._selector = selectors.DefaultSelector()
-        self._signals: deque[int] = deque()
+        self.signals = Signals(self._selector)
         self.children: dict[str, Child] = {}
-
-    @contextlib.contextmanager
-    def signals_caught(self) -> Iterator[None]:
-        """Within, SIGINT, SIGTERM and SIGHUP end the wait under way with `Interrupted`."""
-        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(reading, selectors.EVENT_READ, None)
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        before = {number: signal.getsignal(number) for number in numbers}
-        wakeup = signal.set_wakeup_fd(writing)
-        for number in numbers:
-            signal.signal(number, lambda number, _frame: self._signals.append(number))
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(wakeup)
-            for number, handler in before.items():
-                signal.signal(number, handler)
-            self._selector.unregister(reading)
-            os.close(reading)
-            os.close(writing)
 
     def start(self, process: Process) -> None:
         deaths = self.children[process.name].deaths if process.name in self.children else deque()
@@ -144,14 +118,9 @@ class Supervisor:
 
     def _ended(self, timeout: float | None) -> list[Child]:
         """Waits for whatever comes first; the children that have ended. Raises `Interrupted`."""
-        ready = [key for key, _ in self._selector.select(timeout)]
-        for key in ready:
-            if key.data is None:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(key.fd, 4096)
-        if self._signals:
-            raise Interrupted(self._signals.popleft())
-        return [key.data for key in ready if isinstance(key.data, Child)]
+        ready = [key.data for key, _ in self._selector.select(timeout)]
+        self.signals.check()
+        return [data for data in ready if isinstance(data, Child)]
 
     def _replace(self, child: Child) -> None:
         child.popen.wait()

@@ -1,6 +1,7 @@
 """Locust with its web page, beside a deployment."""
 
-import os
+import getpass
+import json
 import socket
 import sys
 import time
@@ -13,8 +14,10 @@ from launcher.assets import module_file
 from launcher.errors import PortTaken
 from launcher.placement import Process, Role
 from launcher.ports import first_taken
+from launcher.rundir import check_writable
 from launcher.runtimes.local import LocalRuntime
-from launcher.supervisor import Interrupted, Supervisor
+from launcher.signals import Interrupted
+from launcher.supervisor import Supervisor
 
 START_SECONDS = 60.0
 MASTER_HOST = "127.0.0.1"
@@ -32,13 +35,19 @@ class WebUI:
 
     @property
     def address(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"http://{self._reachable}:{self.port}"
 
     @property
     def tunnel(self) -> str:
         """What to type at home when this machine is a login node."""
-        user = os.environ.get("USER", "you")
-        return f"ssh -L {self.port}:{self.host}:{self.port} {user}@{socket.gethostname()}"
+        there = f"{getpass.getuser()}@{socket.gethostname()}"
+        return f"ssh -L {self.port}:{self._reachable}:{self.port} {there}"
+
+    @property
+    def _reachable(self) -> str:
+        """The host as a URL has it; an address that means all addresses is reached on loopback."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        return f"[{host}]" if ":" in host else host
 
 
 def processes(ui: WebUI, master_port: int) -> list[Process]:
@@ -64,8 +73,9 @@ def hold(
     taken = first_taken(ui.host, [ui.port])
     if taken:
         raise PortTaken(f"{taken}; choose another --web-port")
+    check_writable(ui.logs)
     supervisor = Supervisor(LocalRuntime().start, report)
-    with supervisor.signals_caught():
+    with supervisor.signals:
         try:
             for process in processes(ui, master_port):
                 process.log.unlink(missing_ok=True)
@@ -81,8 +91,6 @@ def hold(
 
 def _missing(ui: WebUI) -> str | None:
     """What keeps the page from being usable: itself, or load workers that have not joined."""
-    import json
-
     try:
         with urllib.request.urlopen(f"{ui.address}/stats/requests", timeout=2.0) as answer:
             joined = len(json.load(answer).get("workers", []))

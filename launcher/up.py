@@ -16,9 +16,10 @@ from launcher import balancer, registry
 from launcher.deployment import Deployment
 from launcher.errors import DeploymentFailed, LauncherError, UsageError
 from launcher.placement import place, Placement, Process
-from launcher.rundir import private_folder, read_json, remove, RunDir, to_env_file, write_atomically
+from launcher.rundir import read_json, remove, RunDir, to_env_file, write_atomically
 from launcher.runtimes.local import LocalRuntime, spawn
-from launcher.supervisor import Interrupted, Report, Supervisor, tail
+from launcher.signals import Interrupted
+from launcher.supervisor import Report, Supervisor, tail
 
 STOP_MARGIN = 2.5
 
@@ -63,7 +64,7 @@ class Up:
         """
         with self._only_one():
             self._prepare()
-            with self._supervisor.signals_caught():
+            with self._supervisor.signals:
                 try:
                     return self._serve(on_ready, command)
                 except Interrupted as signal:
@@ -134,8 +135,8 @@ class Up:
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
-        lock = private_folder() / f"{self.deployment.name}.lock"
-        with lock.open("w") as held:
+        self.rundir.lock.parent.mkdir(parents=True, exist_ok=True)
+        with self.rundir.lock.open("w") as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:

@@ -38,8 +38,14 @@ class Target:
 
     @classmethod
     def from_url(cls, url: str, source: str | None = None) -> "Target":
-        parts = urlsplit(url)
-        return cls(parts.hostname or "", parts.port or 80, parts.path.rstrip("/"), source)
+        """Raises `SessionError`."""
+        try:
+            parts = urlsplit(url)
+            if parts.scheme not in ("http", "ws") or not parts.hostname:
+                raise ValueError("not an http:// or ws:// URL")
+            return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/"), source)
+        except ValueError as failure:
+            raise SessionError("BAD_URL", f"{url!r}: {failure}") from None
 
     @property
     def netloc(self) -> str:
@@ -75,7 +81,7 @@ class Outcome:
     started: float = field(default_factory=time.time)
     connect_latency: float | None = None
     reset_latency: float | None = None
-    step_latency: float | None = None
+    step_latencies: list[float] = field(default_factory=list)
     total_latency: float | None = None
     waited_seconds: float | None = None
     pid: int | None = None
@@ -86,11 +92,28 @@ class Outcome:
     error_message: str | None = None
     _begun: float = field(default_factory=time.perf_counter)
 
+    @property
+    def step_latency(self) -> float | None:
+        """The last step's."""
+        return self.step_latencies[-1] if self.step_latencies else None
+
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:
         begun = time.perf_counter()
         yield
-        setattr(self, f"{part}_latency", time.perf_counter() - begun)
+        latency = time.perf_counter() - begun
+        if part == "step":
+            self.step_latencies.append(latency)
+        else:
+            setattr(self, f"{part}_latency", latency)
+
+    def parts(self) -> Iterator[tuple[str, float]]:
+        """Each part that ended, with its latency; every step is one."""
+        for part, latency in (("connect", self.connect_latency), ("reset", self.reset_latency)):
+            if latency is not None:
+                yield part, latency
+        for latency in self.step_latencies:
+            yield "step", latency
 
     def saw(self, observation: dict[str, Any]) -> None:
         self.pid = observation.get("pid")
@@ -105,20 +128,39 @@ class Outcome:
         self.error_type, self.error_message = error_type, message[:500]
 
 
-def run(mode: str, target: Target, wait: float, timeout: float, steps: int = 1) -> Outcome:
-    """One whole session, never longer than `timeout` seconds. Never raises: a failure is an
+@dataclass(frozen=True)
+class Plan:
+    """What a session does: `mode` "ws" or "http"; wait and timeout in seconds.
+
+    Raises `SessionError` for what no session can do.
+    """
+
+    mode: str
+    wait: float
+    timeout: float
+    steps: int = 1
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not self.wait >= 0 or not self.timeout > 0:
+            raise SessionError(
+                "BAD_PLAN", "a session needs steps of 1 or more, a wait of 0 or more, and a timeout"
+            )
+
+
+def run(plan: Plan, target: Target) -> Outcome:
+    """One whole session, never longer than the plan's timeout. Never raises: a failure is an
     outcome too."""
     outcome = Outcome()
-    session = _websocket_session if mode == "ws" else _http_session
-    limit = gevent.Timeout(timeout)
+    session = _websocket_session if plan.mode == "ws" else _http_session
+    limit = gevent.Timeout(plan.timeout)
     limit.start()
     try:
-        session(outcome, target, wait, steps)
+        session(outcome, target, plan)
         outcome.success = True
     except gevent.Timeout as expired:
         if expired is not limit:
             raise
-        outcome.failed("TIMEOUT", f"the session had not ended after {timeout:g} s")
+        outcome.failed("TIMEOUT", f"the session had not ended after {plan.timeout:g} s")
     except SessionError as failure:
         outcome.failed(failure.error_type, str(failure))
     except OSError as failure:
@@ -129,14 +171,14 @@ def run(mode: str, target: Target, wait: float, timeout: float, steps: int = 1) 
     return outcome
 
 
-def _websocket_session(outcome: Outcome, target: Target, wait: float, steps: int) -> None:
+def _websocket_session(outcome: Outcome, target: Target, plan: Plan) -> None:
     with outcome.timed("connect"):
         connection = _upgrade(target)
     try:
         with outcome.timed("reset"):
             outcome.saw(_ask(connection, {"type": "reset", "data": {}}))
-        request = {"type": "step", "data": {"wait_seconds": wait}}
-        for _ in range(steps):
+        request = {"type": "step", "data": {"wait_seconds": plan.wait}}
+        for _ in range(plan.steps):
             with outcome.timed("step"):
                 observation = _ask(connection, request)
         outcome.saw(observation)
@@ -194,17 +236,17 @@ def _close(connection: websocket.WebSocket) -> None:
         connection.recv()
 
 
-def _http_session(outcome: Outcome, target: Target, wait: float, steps: int) -> None:
+def _http_session(outcome: Outcome, target: Target, plan: Plan) -> None:
     connection = http.client.HTTPConnection(target.host, target.port)
     with outcome.timed("connect"):
         connection.sock = target.open()
     try:
         with outcome.timed("reset"):
             outcome.saw(_post(connection, f"{target.path}/reset", {}))
-        for _ in range(steps):
+        for _ in range(plan.steps):
             with outcome.timed("step"):
                 observation = _post(
-                    connection, f"{target.path}/step", {"action": {"wait_seconds": wait}}
+                    connection, f"{target.path}/step", {"action": {"wait_seconds": plan.wait}}
                 )
         outcome.saw(observation)
         outcome.waited_seconds = observation.get("waited_seconds")

@@ -1,4 +1,4 @@
-"""The locustfile behind `launcher ui`: users loop sessions; wait and steps are fields of the page."""
+"""The locustfile behind `launcher ui`: users loop sessions; the page has fields for their steps."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import gevent
 from locust import events, task, User
 
 from locustfiles import session
-from locustfiles.session import Target
+from locustfiles.session import Outcome, Plan, SessionError, Target
 from locustfiles.users import report
 
 PAUSE_AFTER_FAILURE = 1.0
@@ -29,12 +29,18 @@ class OpenEnvUser(User):
 
     @task
     def run_session(self) -> None:
-        options = self.environment.parsed_options
-        assert options is not None
-        target = Target.from_url(self.host or "")
-        outcome = session.run(
-            "ws", target, options.wait_seconds, options.session_timeout, options.steps
-        )
+        outcome = self._session()
         report(self.environment, "ws", outcome)
         if not outcome.success:
             gevent.sleep(PAUSE_AFTER_FAILURE)
+
+    def _session(self) -> Outcome:
+        fields = self.environment.parsed_options
+        assert fields is not None
+        try:
+            plan = Plan("ws", fields.wait_seconds, fields.session_timeout, fields.steps)
+            return session.run(plan, Target.from_url(self.host or ""))
+        except SessionError as failure:
+            outcome = Outcome()
+            outcome.failed(failure.error_type, str(failure))
+            return outcome

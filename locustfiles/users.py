@@ -8,7 +8,7 @@ from gevent.event import Event
 from locust import task, User
 
 from locustfiles import session
-from locustfiles.session import Outcome, Target
+from locustfiles.session import Outcome, Plan, Target
 
 PARTS = ("connect", "reset", "step")
 
@@ -17,9 +17,7 @@ class Share:
     """The sessions of one cell that fall to this load worker."""
 
     def __init__(self, message: dict[str, Any], worker: str) -> None:
-        self.mode: str = message["mode"]
-        self.wait: float = message["wait"]
-        self.timeout: float = message["timeout"]
+        self.plan = Plan(message["mode"], message["wait"], message["timeout"])
         self.constant: dict[str, Any] = message["constant"] | {"load_worker": worker}
         self.sources: list[str | None] = message["sources"] or [None]
         self.url: str = message["url"]
@@ -98,22 +96,22 @@ class SessionUser(User):
         request_id = share.claim()
         if request_id is not None:
             share.open += 1
-            outcome = session.run(share.mode, share.target(request_id), share.wait, share.timeout)
+            outcome = session.run(share.plan, share.target(request_id))
             share.open -= 1
             self.shares.rows.append((request_id, share.row(request_id, outcome)))
-            report(self.environment, share.mode, outcome)
+            report(self.environment, share.plan.mode, outcome)
         Event().wait()  # until Locust stops this user: a second session would be another cell's
 
 
 def report(environment: Any, mode: str, outcome: Outcome) -> None:
     """Tells Locust's statistics: a request for each part that ended, one for what failed."""
     kind = mode.upper()
-    for part in PARTS:
-        latency = getattr(outcome, f"{part}_latency")
-        if latency is not None:
-            _fire(environment, kind, part, latency, None)
+    for part, latency in outcome.parts():
+        _fire(environment, kind, part, latency, None)
     if not outcome.success:
-        failed_in = next((p for p in PARTS if getattr(outcome, f"{p}_latency") is None), "close")
+        failed_in = next(
+            (part for part in PARTS if getattr(outcome, f"{part}_latency") is None), "close"
+        )
         reason = RuntimeError(f"{outcome.error_type}: {outcome.error_message}")
         _fire(environment, kind, failed_in, outcome.total_latency or 0.0, reason)
 

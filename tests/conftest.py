@@ -150,7 +150,8 @@ def serving(
     """`python -m benchmark.server` on an address of its own."""
     address = address or new_address()
     log = folder / f"server-{address}.log"
-    environment = os.environ | {key: str(value) for key, value in variables.items()}
+    environment = os.environ | {"NODE_NAME": address}
+    environment |= {key: str(value) for key, value in variables.items()}
     argv = [sys.executable, "-P", "-m", "benchmark.server", "--host", address, *arguments]
     with log.open("wb") as output:
         process = subprocess.Popen(argv, env=environment, stdout=output, stderr=output, cwd=folder)

@@ -4,6 +4,7 @@ import socket
 
 import psutil
 
+WORKER_MODULE = "benchmark.server.worker"
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 10, 3
 
 
@@ -16,8 +17,7 @@ def listen(host: str, port: int) -> socket.socket:
 
     Raises `PortTaken`.
     """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound = socket.socket(family(host), socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
@@ -32,6 +32,10 @@ def listen(host: str, port: int) -> socket.socket:
         ) from None
     bound.set_inheritable(True)
     return bound
+
+
+def family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def blame(host: str, port: int, failure: OSError) -> str:
@@ -51,7 +55,12 @@ def holder(host: str, port: int) -> str | None:
 
 
 def describe(pid: int | None) -> str | None:
+    if pid is None:
+        return None
     try:
-        return f"pid {pid} ({psutil.Process(pid).name()})" if pid else None
+        process = psutil.Process(pid)
+        if WORKER_MODULE in process.cmdline():  # it has the socket from its server
+            process = process.parent() or process
+        return f"pid {process.pid} ({process.name()})"
     except psutil.Error:
         return f"pid {pid}"

@@ -87,10 +87,12 @@ class Places:
             self.refused += 1
             return False
         self.used += 1
+        self.beat()
         return True
 
     def release(self) -> None:
         self.used -= 1
+        self.beat()
 
     def beat(self) -> None:
         if self._board is not None:

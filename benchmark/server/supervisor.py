@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from benchmark.server.control import ControlServer
-from benchmark.server.listening import blame, listen, PortTaken
+from benchmark.server.listening import blame, listen, PortTaken, WORKER_MODULE
 from benchmark.server.places import Board
 from benchmark.server.process import raise_descriptor_limit
 from benchmark.server.settings import DEFAULT_APP, Settings
@@ -123,7 +123,7 @@ class Server:
             "--own-fd": own.fileno(),
             "--board-fd": self._board.fd,
         }
-        argv = [sys.executable, *_isolation(), "-m", "benchmark.server.worker", "--app", self._app]
+        argv = [sys.executable, *_isolation(), "-m", WORKER_MODULE, "--app", self._app]
         argv += ["--index", str(index), "--workers", str(self._settings.workers)]
         argv += ["--parent", str(os.getpid())]
         for option, fd in fds.items():
