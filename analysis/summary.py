@@ -72,6 +72,8 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
     Latencies, waits and wall time in seconds; percentiles interpolate linearly between the rows of
     successful sessions and are empty when there are none.
     """
+    if rows.empty:
+        return pd.DataFrame(columns=COLUMNS + OWN_COLUMNS)
     cells = [cell(group) for _, group in rows.groupby(CELL_KEY, sort=False)]
     return pd.DataFrame(cells, columns=COLUMNS + OWN_COLUMNS)
 

@@ -54,7 +54,7 @@ def render(placement: Placement, admin_socket: Path) -> str:
         listen_address=placement.envoy_node if placement.deployment.local else "0.0.0.0",
         port=placement.deployment.envoy_port,
         admin_port=placement.deployment.admin_port,
-        admin_socket=admin_socket,
+        admin_socket=str(admin_socket),
         readonly_pages=READONLY_PAGES,
         retries=max(1, placement.endpoints - 1),
         host_selection_attempts=20 * placement.endpoints,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, cast, TypeVar
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from launcher import __version__, cli_load, logs, registry
@@ -22,8 +21,8 @@ from launcher.stopping import stop
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = cli_load.out
+err = cli_load.err
 
 
 def run(command: click.Command, program: str) -> None:

@@ -19,7 +19,8 @@ from launcher.errors import UsageError
 from launcher.grid import Cell, Grid, Watcher
 from launcher.load import Progress
 
-out = Console(highlight=False, soft_wrap=True)
+# A table that goes into a file or a pipe is not folded.
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 url_option = click.option(

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+    ValidationError,
+    ValidationInfo,
+)
 
 from benchmark.server.settings import (
     DEFAULT_APP,
@@ -115,18 +123,38 @@ class Deployment(BaseModel):
             raise ValueError("an app is written module:attribute")
         return app
 
+    @field_validator("local_address")
+    @classmethod
+    def _local_address_is_loopback(cls, address: str) -> str:
+        try:
+            known = ipaddress.IPv4Address(address)
+        except ValueError:
+            raise ValueError("it is no address such as 127.0.0.2") from None
+        if not known.is_loopback:
+            raise ValueError("it is outside the loopback range 127.0.0.0/8")
+        return address
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and info.field_name != "local":
+            raise ValueError("yes and no are no values for it")
+        return value
+
     @model_validator(mode="after")
-    def _local_nodes_are_loopback(self) -> "Deployment":
-        if self.local:
-            for address in (self.local_address, self.node_address(self.nodes - 1)):
-                if not ipaddress.ip_address(address).is_loopback:
-                    raise ValueError(
-                        f"local node {address} is outside the loopback range 127.0.0.0/8"
-                    )
+    def _nodes_and_ports_fit(self) -> "Deployment":
+        last = ipaddress.IPv4Address(self.local_address) + (self.nodes - 1)
+        if self.local and not last.is_loopback:
+            raise ValueError(
+                f"{self.nodes} local nodes from {self.local_address} on do not fit into 127.0.0.0/8: "
+                "lower --nodes or --local-address"
+            )
+        if self.envoy_port == self.admin_port:
+            raise ValueError(f"--envoy-port and --admin-port are both {self.envoy_port}")
         return self
 
     def node_address(self, index: int) -> str:
-        return str(ipaddress.ip_address(self.local_address) + index)
+        return str(ipaddress.IPv4Address(self.local_address) + index)
 
     @property
     def folder(self) -> Path:

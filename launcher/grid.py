@@ -221,11 +221,11 @@ def parse_url(url: str) -> str:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise UsageError(f"{url!r} is not a URL: its port is no number from 0 to 65535") from None
+        raise UsageError(f"{url!r} is not a URL, or its port is no number up to 65535") from None
     if parts.scheme not in ("http", "ws") or not parts.hostname:
         hint = "; TLS is not supported" if parts.scheme in ("https", "wss") else ""
         raise UsageError(f"{url!r} is not an http:// or ws:// URL{hint}")
-    netloc = parts.netloc if port is not None else f"{parts.netloc}:80"
+    netloc = parts.netloc if port is not None else f"{parts.netloc.removesuffix(':')}:80"
     return f"http://{netloc}{parts.path.rstrip('/')}"
 
 
@@ -315,7 +315,7 @@ def numbers(
                 f"{option}: {word!r} is not a {'whole ' if kind is int else ''}number"
             ) from None
         if not low <= value <= high:
-            raise UsageError(f"{option}: {word} is not from {low:g} to {high:g}")
+            raise UsageError(f"{option}: {word} is not from {low:,g} to {high:,g}")
         values.append(value)
     return tuple(values)
 

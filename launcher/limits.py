@@ -19,6 +19,11 @@ class Limits:
 
     def obstacle(self, batch: int, workers: int, sources: int) -> str | None:
         """Why `batch` sessions cannot be open at once, and what would do; None when they can."""
+        if self.sessions_per_worker < 1:
+            return (
+                f"a load worker may hold {self.descriptors} descriptors, of which it needs "
+                f"{SPARE_DESCRIPTORS} for itself; raise the limit (ulimit -n)"
+            )
         if batch > workers * self.sessions_per_worker:
             needed = -(-batch // self.sessions_per_worker)
             return (

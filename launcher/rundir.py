@@ -43,7 +43,7 @@ class RunDir:
     @property
     def admin_socket(self) -> Path:
         """On the node's own disk: shared file systems hold no sockets, and their paths are long."""
-        return private_folder() / f"{self.name}-{_digest(self.folder)}.sock"
+        return private_folder() / f"{_digest(self.folder / self.name)}.sock"
 
     @property
     def entry(self) -> Path:
@@ -87,8 +87,11 @@ def write_atomically(path: Path, text: str) -> None:
     """Readers see the old file or the whole new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text)
-    draft.replace(path)
+    try:
+        draft.write_text(text)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def remove(paths: Iterable[Path]) -> None:
@@ -104,7 +107,10 @@ def from_env_file(text: str) -> dict[str, str]:
     """Reads what `to_env_file` writes; other lines are passed over."""
     values = {}
     for line in text.splitlines():
-        words = shlex.split(line, comments=True)
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            continue
         if len(words) == 1 and "=" in words[0]:
             key, _, value = words[0].partition("=")
             values[key] = value

@@ -120,6 +120,9 @@ class GridMaster:
 
     def lost(self, name: str) -> None:
         self._dead.add(name)
+        for client_id, known in self._names.items():
+            if known == name:
+                self._runner.clients.pop(client_id, None)  # Locust need not wait for its heartbeat
 
     @property
     def _alive(self) -> int:

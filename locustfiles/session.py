@@ -43,7 +43,12 @@ class Target:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "ws") or not parts.hostname:
                 raise ValueError("not an http:// or ws:// URL")
-            return cls(parts.hostname, parts.port or 80, parts.path.rstrip("/"), source)
+            return cls(
+                parts.hostname,
+                80 if parts.port is None else parts.port,
+                parts.path.rstrip("/"),
+                source,
+            )
         except ValueError as failure:
             raise SessionError("BAD_URL", f"{url!r}: {failure}") from None
 

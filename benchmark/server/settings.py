@@ -30,7 +30,7 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Se
     """Raises `SettingError` when a variable is not a number in its range."""
     return Settings(
         workers=_number(environment, ("WORKERS", "SLURM_CPUS_PER_TASK"), 1, high=4096),
-        port=_number(environment, ("PORT",), DEFAULT_PORT, high=65535),
+        port=_number(environment, ("PORT",), DEFAULT_PORT, high=60_000),
         max_concurrent_envs=_number(
             environment, ("MAX_CONCURRENT_ENVS",), DEFAULT_MAX_CONCURRENT_ENVS, high=10_000_000
         ),

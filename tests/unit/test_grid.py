@@ -53,12 +53,12 @@ def test_what_is_no_number_is_named(word: str) -> None:
 
 @pytest.mark.parametrize("word", ["-1", "0", "1001"])
 def test_numbers_out_of_range_are_refused(word: str) -> None:
-    assert refusal(f"1,{word}") == f"--grid: {word} is not from 1 to 1000"
+    assert refusal(f"1,{word}") == f"--grid: {word} is not from 1 to 1,000"
 
 
 @pytest.mark.parametrize("word", ["-0.5", "nan", "inf", "-inf", "1000.1"])
 def test_seconds_out_of_range_are_refused(word: str) -> None:
-    assert refusal(f"1,{word}", float) == f"--grid: {word} is not from 1 to 1000"
+    assert refusal(f"1,{word}", float) == f"--grid: {word} is not from 1 to 1,000"
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_urls_with_a_bad_port_are_refused(port: str) -> None:
     url = f"http://n1:{port}"
     with pytest.raises(UsageError) as refused:
         parse_url(url)
-    assert str(refused.value) == f"{url!r} is not a URL: its port is no number from 0 to 65535"
+    assert str(refused.value) == f"{url!r} is not a URL, or its port is no number up to 65535"
 
 
 def grid(**fields: Any) -> Grid:

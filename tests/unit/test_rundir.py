@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, below: str, re
     folder = file / below
     with pytest.raises(UsageError) as refused:
         RunDir(folder, "blue").create()
-    assert str(refused.value) == f"cannot write to {folder}: {reason}; choose another --dir"
+    assert str(refused.value) == f"cannot write to {folder}: {reason}; choose another folder"
 
 
 def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
