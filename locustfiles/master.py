@@ -83,7 +83,8 @@ class GridMaster:
         runner.register_message(ROWS, self._on_rows)
 
     def run_cell(self, order: dict[str, Any]) -> None:
-        """Spawns one user a session, starts them together, and collects their rows."""
+        """Has one user a session, starts them together, and collects their rows. Users stay for the
+        next cell."""
         batch = int(order["constant"]["batch_size"])
         self._wait_until(lambda: self._runner.worker_count == self._alive, SPAWN_SECONDS)
         self._runner.start(batch, spawn_rate=max(batch, 1))
@@ -106,7 +107,6 @@ class GridMaster:
             )
         self._collect(cell, time.monotonic() + order["timeout"] + LATE_SECONDS)
         self._cell = None
-        self._runner.stop()
         self._say(
             {
                 "cell_ended": {

@@ -39,12 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             gevent.sleep(FLUSH_SECONDS)
             flush()
 
-    def between_cells(**_: Any) -> None:
-        flush()
-        shares.take_back()
-
     runner.register_message(CELL, begin)
-    environment.events.test_stop.add_listener(between_cells)
     runner.send_message(HELLO, {"name": options.name})
     gevent.spawn(flush_for_ever)
     runner.greenlet.join()
