@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -14,10 +15,10 @@ from typing import Any
 
 from launcher import balancer, registry
 from launcher.deployment import Deployment
-from launcher.errors import DeploymentFailed, LauncherError, UsageError
+from launcher.errors import LauncherError, UsageError
 from launcher.placement import place, Placement, Process
 from launcher.rundir import read_json, remove, RunDir, to_env_file, write_atomically
-from launcher.runtimes.local import LocalRuntime, spawn
+from launcher.runtimes.local import LocalRuntime
 from launcher.signals import Interrupted
 from launcher.supervisor import Report, Supervisor, tail
 
@@ -62,6 +63,8 @@ class Up:
         Raises `PortTaken`, `StartFailed`, `DeploymentFailed` and `UsageError`; nothing is left
         running whichever way it ends.
         """
+        if command is not None and shutil.which(command[0]) is None:
+            raise UsageError(f"cannot run {command[0]!r}: no such program")
         with self._only_one():
             self._prepare()
             with self._supervisor.signals:
@@ -94,23 +97,17 @@ class Up:
         return self._run_beside(command)
 
     def _run_beside(self, command: Sequence[str]) -> int:
+        tied, lifeline = os.pipe()
+        argv = (sys.executable, "-P", "-m", "launcher.tether", str(tied), *command)
+        environment = os.environ | self.placement.connection
+        tether = subprocess.Popen(argv, env=environment, pass_fds=(tied,))
+        os.close(tied)
         try:
-            beside = spawn(
-                command, self.placement.connection, None, stdin=None, start_new_session=False
-            )
-        except OSError as failure:
-            raise UsageError(f"cannot run {command[0]!r}: {failure.strerror}") from None
-        try:
-            self._supervisor.hold(beside)
-        except (Interrupted, DeploymentFailed):
-            beside.terminate()
-            try:
-                beside.wait(STOP_MARGIN)
-            except subprocess.TimeoutExpired:
-                beside.kill()
-            raise
-        code = beside.wait()
-        return code if code >= 0 else 128 - code
+            self._supervisor.hold(tether)
+        finally:
+            os.close(lifeline)
+            code = tether.wait()
+        return code
 
     def _missing(self) -> str | None:
         """What still keeps the deployment from being ready; None when Envoy itself counts every

@@ -3,7 +3,6 @@
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,17 +32,19 @@ class LocalRuntime:
 
 
 def spawn(
-    argv: Sequence[str], environment: Mapping[str, str], log: Path | None, **options: Any
+    argv: Sequence[str], environment: Mapping[str, str], log: Path, **options: Any
 ) -> subprocess.Popen[bytes]:
-    """A child in a session of its own, with its output in `log`, or where this process has its
-    own; it ends when this process ends. `options` are Popen's and prevail."""
+    """A child in a session of its own, with its output in `log`; it ends when this process ends.
+
+    `options` are Popen's and prevail.
+    """
     parent = os.getpid()
 
     def prepare() -> None:
         die_with_parent(parent)
         raise_descriptor_limit()
 
-    with log.open("ab") if log else nullcontext() as output:
+    with log.open("ab") as output:
         defaults: dict[str, Any] = {
             "stdin": subprocess.DEVNULL,
             "stdout": output,

@@ -215,6 +215,20 @@ def test_down_cleans_up_after_a_killed_launcher(tmp_path: Path, mark: dict[str, 
     assert not (tmp_path / "openenv-connection.env").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_command_and_what_it_started_ends_with_the_launcher(
+    number: signal.Signals, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    command = ["--", "sh", "-c", "trap '' TERM; (setsid sleep 100 &) ; echo up; sleep 100; true"]
+    argv = [*LAUNCHER, *THREE, *options(tmp_path, "tied"), *command]
+    holder = subprocess.Popen(argv, env=mark, stdout=subprocess.PIPE, start_new_session=True)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"up\n"
+    holder.send_signal(number)
+    wait_for(lambda: holder.poll() is not None and gone(mark), 5, "everything is gone")
+    holder.communicate()
+
+
 def test_a_server_that_dies_is_reported_and_replaced(tmp_path: Path) -> None:
     with deployed(tmp_path, "mended", "--nodes", "3", "--drain", "0") as mended:
         old = mended.pid("server-1")
