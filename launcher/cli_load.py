@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
@@ -148,10 +148,8 @@ class _Display(Watcher):
     def __init__(self) -> None:
         self.bar = Bar(
             TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
+            BarColumn(bar_width=10),
             TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
             console=err,
             disable=not err.is_terminal,
         )
@@ -159,11 +157,11 @@ class _Display(Watcher):
 
     def cell_started(self, cell: Cell, number: int, of: int) -> None:
         self.bar.reset(
-            self._task, total=cell.batch, description=f"[{number}/{of}] {cell}", state=""
+            self._task, total=cell.batch, description=f"[{number}/{of}] {cell.label}", state=""
         )
 
     def progress(self, progress: Progress) -> None:
-        state = f"{progress.open} open, {progress.failed} failed"
+        state = f"{progress.open} open, {progress.done} done, {progress.failed} failed"
         self.bar.update(self._task, completed=progress.done, state=state)
 
     def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None:

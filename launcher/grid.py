@@ -35,6 +35,10 @@ class Cell:
     wait: float
     repetition: int
 
+    @property
+    def label(self) -> str:
+        return f"{self.mode} {self.batch} × {self.wait:g} s #{self.repetition}"
+
     def __str__(self) -> str:
         return (
             f"{self.mode} batch {self.batch} × wait {self.wait:g} s, repetition {self.repetition}"
