@@ -22,7 +22,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run tests/tools/*.sh
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
@@ -36,6 +36,7 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -e ".[analysis,test]"
+	tests/tools/browser.sh
 	touch $@
 
 clean:

@@ -55,7 +55,7 @@ OWN_COLUMNS = [
     "reasons",
 ]
 
-LOST = ("LOAD_WORKER_LOST", "ROW_MISSING", "NOT_STARTED")
+LOST = ("LOAD_WORKER_LOST", "ROW_MISSING", "NOT_STARTED", "INTERRUPTED")
 """Errors of the load, not of what is measured."""
 
 PERCENTILES = {
@@ -76,6 +76,11 @@ def summarise(rows: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS + OWN_COLUMNS)
     cells = [cell(group) for _, group in rows.groupby(CELL_KEY, sort=False)]
     return pd.DataFrame(cells, columns=COLUMNS + OWN_COLUMNS)
+
+
+def as_csv(lines: list[dict[str, Any]]) -> str:
+    """summary.csv from the lines of its cells."""
+    return str(pd.DataFrame(lines, columns=COLUMNS + OWN_COLUMNS).to_csv(index=False))
 
 
 def cell(rows: pd.DataFrame) -> dict[str, Any]:

@@ -5,13 +5,13 @@ Envoy's YAML and its admin pages are known nowhere else.
 
 import ipaddress
 import json
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
+from launcher import http
 from launcher.assets import asset
 from launcher.errors import UsageError
 from launcher.placement import Placement
@@ -84,11 +84,8 @@ class Backend:
 
 
 def backends(admin_url: str) -> list[Backend]:
-    """What Envoy counts. Raises OSError or ValueError when its pages cannot be read."""
-    with urllib.request.urlopen(
-        f"{admin_url}/clusters?format=json", timeout=ADMIN_TIMEOUT
-    ) as answer:
-        return parse_backends(answer.read())
+    """What Envoy counts. Raises `Unreachable` or ValueError when its pages cannot be read."""
+    return parse_backends(http.get(f"{admin_url}/clusters?format=json", ADMIN_TIMEOUT))
 
 
 def parse_backends(page: bytes) -> list[Backend]:

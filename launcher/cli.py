@@ -16,6 +16,7 @@ from launcher import __version__, cli_load, logs, registry
 from launcher.deployment import DEFAULT_NAME, Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
+from launcher.registry import places
 from launcher.signals import Interrupted
 from launcher.stopping import stop
 
@@ -156,11 +157,12 @@ def status(name: str, as_json: bool) -> None:
     """Show a deployment: its processes, its places, what happened to it."""
     found = registry.find(name)
     state = found.state | {"status": found.status, "uptime": registry.uptime(found.state)}
+    state |= {"places": places(found.state) if found.alive else {}}
     if as_json:
         _print_json(state)
     else:
-        _print_status(state)
-    if found.status == "gone":
+        _print_status(found.rundir.name, state)
+    if found.status in ("gone", "failed"):
         sys.exit(1)
 
 
@@ -217,20 +219,19 @@ def _print_json(content: Any) -> None:
     print(json.dumps(content, indent=2, default=str), flush=True)
 
 
-def _print_status(state: dict[str, Any]) -> None:
-    out.print(f"{state['name']}: {state['status']}  {state['url']}", style="bold", markup=False)
-    table = Table("process", "node", "pid", "restarts", "log", box=None)
-    for process in state["processes"]:
-        cells = (
-            process["name"],
-            process["node"],
-            process["pid"],
-            process["restarts"],
+def _print_status(name: str, state: dict[str, Any]) -> None:
+    out.print(f"{name}: {state['status']}  {state.get('url', '')}", style="bold", markup=False)
+    table = Table("process", "node", "pid", "restarts", "used", "free", "log", box=None)
+    for process in state.get("processes", []):
+        counts = state["places"].get(process["name"], {})
+        table.add_row(
+            *(str(process[key]) for key in ("name", "node", "pid", "restarts")),
+            str(counts.get("used", "")),
+            str(counts.get("free", "")),
             process["log"],
         )
-        table.add_row(*map(str, cells))
     out.print(table)
-    for event in state["events"]:
+    for event in state.get("events", []):
         out.print(f"{event['time']} {event['event']}", markup=False)
 
 

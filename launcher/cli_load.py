@@ -13,8 +13,10 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from benchmark.server.environment import MAX_WAIT_SECONDS
 from launcher import grid as grids
 from launcher import registry
+from launcher.deployment import DEFAULT_NAME
 from launcher.errors import UsageError
 from launcher.grid import Cell, Grid, Watcher
 from launcher.load import Progress
@@ -76,14 +78,29 @@ def grid(**options: Any) -> None:
     """Run a batch × wait grid against a URL and record every session."""
     wanted = _read(options)
     grids.check(wanted)
+    recording = grids.record(wanted)
     watcher = _Display()
-    with watcher.bar:
-        recording = grids.run(wanted, watcher)
-    if options["as_json"]:
-        print(recording.summary.to_json(orient="records", indent=2))
-    else:
-        out.print(summary_table(recording.lines))
+    try:
+        grids.run(wanted, recording, watcher)
+    finally:
+        watcher.bar.stop()
+        _print_summary(recording.lines, as_json=options["as_json"])
+    if not options["as_json"]:
         out.print(f"results: {recording.folder}", markup=False)
+
+
+def _print_summary(lines: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        plain = [{key: _plain(value) for key, value in line.items()} for line in lines]
+        print(json.dumps(plain, indent=2))
+    elif lines:
+        out.print(summary_table(lines))
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as JSON has it: numbers as numbers, what is missing as null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _read(options: dict[str, Any]) -> Grid:
@@ -108,7 +125,7 @@ def _read(options: dict[str, Any]) -> Grid:
     return Grid(
         url=find_url(options["url"]),
         batches=grids.numbers(batches, batch_option, int, 1, grids.MAX_BATCH),
-        waits=grids.numbers(waits, wait_option, float, 0, grids.MAX_WAIT_SECONDS),
+        waits=grids.numbers(waits, wait_option, float, 0, MAX_WAIT_SECONDS),
         output=options["output_dir"] or grids.default_output(),
         modes=("ws", "http") if options["compare"] else (options["mode"],),
         reps=_one(options["reps"], "--reps", int, 1, 1e6),
@@ -156,6 +173,7 @@ class _Display(Watcher):
         self._task = self.bar.add_task("starting", total=None, state="")
 
     def cell_started(self, cell: Cell, number: int, of: int) -> None:
+        self.bar.start()  # its thread begins after the load's processes have been started
         self.bar.reset(
             self._task, total=cell.batch, description=f"[{number}/{of}] {cell.label}", state=""
         )
@@ -213,19 +231,17 @@ def _seconds(value: float, digits: int = 2) -> str:
 
 
 @click.command()
-@click.option("--name", default="openenv", help="which deployment [default: openenv]")
+@click.option("--name", help="which deployment [default: that of this folder, else openenv]")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-def preflight(name: str, as_json: bool) -> None:
+def preflight(name: str | None, as_json: bool) -> None:
     """Check a deployment before an experiment: servers, Envoy, backends, distribution."""
     from launcher import preflight as checking
 
-    found = registry.find(name)
-    if not found.alive:
-        raise registry.gone(found)
-    options = found.state["deployment"]
+    state = _state(name)
+    options = state["deployment"]
     checks = []
     for check in checking.checks(
-        found.state["connection"], options["server_port"], options["admin_port"]
+        state["connection"], options["server_port"], options["admin_port"]
     ):
         checks.append(check)
         if not as_json:
@@ -238,6 +254,16 @@ def preflight(name: str, as_json: bool) -> None:
         print(json.dumps([vars(check) for check in checks], indent=2))
     if not all(check.ok for check in checks):
         sys.exit(1)
+
+
+def _state(name: str | None) -> dict[str, Any]:
+    """The state of the deployment with the name; without one, of the deployment of this folder."""
+    if name is None and registry.connection(Path()) is not None:
+        return registry.read_state(Path())
+    found = registry.find(name or DEFAULT_NAME)
+    if not found.alive:
+        raise registry.gone(found)
+    return found.state
 
 
 @click.command()

@@ -38,8 +38,6 @@ VARIABLES: dict[str, tuple[str, ...]] = {
 }
 """The runbook's variable, or variables, behind a field; the first one that is set counts."""
 
-Port = Field(ge=1, le=65_535)
-
 
 class Deployment(BaseModel):
     """One `launcher up`."""
@@ -59,7 +57,8 @@ class Deployment(BaseModel):
         ge=1,
         le=4096,
         description="uvicorn workers of each server "
-        "[env: WORKERS_PER_NODE, WORKERS; default: this machine's cores shared among the servers]",
+        "[env: WORKERS_PER_NODE, WORKERS, SLURM_CPUS_PER_TASK; default: this machine's cores "
+        "shared among the servers]",
     )
     max_concurrent_envs: int = Field(
         default=DEFAULT_MAX_CONCURRENT_ENVS,

@@ -1,7 +1,8 @@
 """`python -m launcher.detached FD`: holds a deployment without a terminal.
 
-Reads the deployment as JSON from standard input; writes what happens until it is ready to FD, one
-JSON object a line.
+Reads the deployment as one line of JSON from standard input, whose end means, until the deployment
+is ready, that nobody waits for it any more. Writes what happens until then to FD, one JSON object a
+line.
 """
 
 import json
@@ -12,6 +13,7 @@ from typing import Any
 from launcher.deployment import Deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
+from launcher.rundir import RunDir
 from launcher.up import Up
 
 
@@ -26,13 +28,18 @@ def main() -> int:
     def ready(placement: Placement) -> None:
         nonlocal descriptor
         tell({"url": placement.url, "connection": placement.connection})
+        log = os.open(rundir.launcher_log, os.O_WRONLY | os.O_APPEND)
+        for stream in (1, 2):
+            os.dup2(log, stream)
+        os.close(log)
         assert descriptor is not None
         os.close(descriptor)
         descriptor = None
 
     try:
-        deployment = Deployment.model_validate_json(sys.stdin.buffer.read())
-        return Up(deployment, lambda event: tell({"event": event})).run(ready)
+        deployment = Deployment.model_validate_json(sys.stdin.buffer.readline())
+        rundir = RunDir(deployment.folder.absolute(), deployment.name)
+        return Up(deployment, lambda event: tell({"event": event})).run(ready, lifeline=0)
     except LauncherError as failure:
         tell({"error": str(failure), "exit_code": failure.exit_code})
         print(f"error: {failure}", file=sys.stderr, flush=True)

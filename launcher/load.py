@@ -129,7 +129,11 @@ class Load:
             elif "cell_ended" in answer:
                 ended = answer["cell_ended"]
                 yield CellEnded(
-                    [self._dead.get(name, name) for name in ended["lost_workers"]], ended
+                    [
+                        self._dead.get(name, f"load worker {name} stopped answering")
+                        for name in ended["lost_workers"]
+                    ],
+                    ended,
                 )
                 return
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from benchmark.server.supervisor import Ports, ports_from
+from benchmark.server.settings import Ports, ports_from
 from launcher.deployment import Deployment
 from launcher.rundir import RunDir
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-import urllib.request
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import websocket
 
 from benchmark.server.settings import DEFAULT_PORT
-from launcher import balancer
+from launcher import balancer, http
 from launcher.deployment import DEFAULT_ADMIN_PORT
 
 TIMEOUT = 5.0
@@ -61,7 +61,7 @@ def backends(admin_url: str, nodes: list[str]) -> Check:
     try:
         found = balancer.backends(admin_url)
     except (OSError, ValueError) as failure:
-        return Check("backends", False, f"{admin_url}/clusters: {_reason(failure)}", advice)
+        return Check("backends", False, f"{admin_url}/clusters: {failure}", advice)
     missing = sorted(set(nodes) - {backend.node for backend in found})
     sick = sorted({backend.node for backend in found if not backend.healthy})
     if missing or sick:
@@ -82,9 +82,7 @@ def distribution(url: str, expected: int) -> Check:
             try:
                 host = _session_host(url, sessions)
             except (OSError, ValueError, websocket.WebSocketException) as failure:
-                return Check(
-                    "distribution", False, f"session {opened + 1}: {_reason(failure)}", advice
-                )
+                return Check("distribution", False, f"session {opened + 1}: {failure}", advice)
             opened += 1
             hosts.add(host)
             if len(hosts) >= expected:
@@ -97,7 +95,11 @@ def distribution(url: str, expected: int) -> Check:
 
 def _session_host(url: str, sessions: contextlib.ExitStack) -> str:
     parts = urlsplit(url)
-    connection = websocket.create_connection(f"ws://{parts.netloc}{parts.path}/ws", timeout=TIMEOUT)
+    # With a socket of our own, websocket-client asks no proxy.
+    raw = socket.create_connection((parts.hostname or "", parts.port or 80), TIMEOUT)
+    sessions.callback(raw.close)
+    address = f"ws://{parts.netloc}{parts.path}/ws"
+    connection = websocket.create_connection(address, timeout=TIMEOUT, socket=raw)
     sessions.callback(connection.close)
     connection.send('{"type":"reset","data":{}}')
     reply = json.loads(connection.recv())
@@ -111,11 +113,7 @@ def _session_host(url: str, sessions: contextlib.ExitStack) -> str:
 
 def _health(url: str) -> str | None:
     try:
-        with urllib.request.urlopen(f"{url}/health", timeout=TIMEOUT):
-            return None
-    except OSError as failure:
-        return f"{url}/health: {_reason(failure)}"
-
-
-def _reason(failure: Exception) -> str:
-    return str(getattr(failure, "reason", None) or failure)
+        http.get(f"{url}/health", TIMEOUT)
+    except http.Unreachable as failure:
+        return f"{url}/health: {failure}"
+    return None

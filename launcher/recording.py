@@ -7,14 +7,13 @@ from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+import orjson
 
 from analysis import rows as row_tables
-from analysis.summary import summarise
 from launcher.errors import RecordingFailed, UsageError
 from launcher.rundir import write_atomically
 
-RAW, SUMMARY, RUN = "raw.jsonl", "summary.csv", "run.json"
+RAW, SUMMARY, RUN, LOGS = "raw.jsonl", "summary.csv", "run.json", "logs"
 SYNC_SECONDS = 0.5
 
 
@@ -24,36 +23,52 @@ class Recording:
     def __init__(self, folder: Path, run: dict[str, Any]) -> None:
         """Raises `UsageError` when the folder holds results already or cannot be written."""
         self.folder = folder
-        self.run = run
-        self.summary = pd.DataFrame()
+        self.logs = folder / LOGS
+        self.run = run | {"status": "running", "started": _now(), "cells": []}
+        self.lines: list[dict[str, Any]] = []
         self.rows = 0
-        for name in (RAW, SUMMARY, RUN):
-            if (folder / name).exists():
-                raise UsageError(
-                    f"{folder} already holds results ({name}); choose a new --output-dir"
-                )
+        self._cell: dict[int, bytes] = {}
+        self._constant: dict[str, Any] = {}
+        self._waiting: list[bytes] = []
+        self._whole = 0
+        self._synced = time.monotonic()
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            for name in (RAW, SUMMARY, RUN, LOGS):
+                if (folder / name).exists():
+                    raise UsageError(
+                        f"{folder} already holds results ({name}); choose a new --output-dir"
+                    )
+            self.logs.mkdir(parents=True)
             self._raw = (folder / RAW).open("xb", buffering=0)
-            self._whole = 0
-            self._save_run(status="running", started=_now(), cells=[])
+            self._save_run()
         except OSError as failure:
             raise UsageError(f"cannot write to {folder}: {failure.strerror}") from None
-        self._cell: list[bytes] = []
-        self._waiting: list[bytes] = []
-        self._synced = time.monotonic()
 
     def note_load(self, pids: dict[str, int]) -> None:
         self._save_run(placement=self.run["placement"] | {"load": pids})
 
+    def begin_cell(self, constant: dict[str, Any]) -> None:
+        """`constant` is what all rows of the cell have in common."""
+        self._cell.clear()
+        self._constant = constant
+
     def take(self, line: bytes) -> None:
-        self._cell.append(line)
+        self._cell[orjson.loads(line)["request_id"]] = line
         self._waiting.append(line)
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.flush()
 
+    def write_off(self, error_type: str, message: str) -> None:
+        """A row for every session of the cell that has none."""
+        for request_id in range(self._constant["batch_size"]):
+            if request_id not in self._cell:
+                constant = self._constant
+                self.take(row_tables.unfinished(constant, request_id, None, error_type, message))
+
     def flush(self) -> None:
         """Raises `RecordingFailed` when the disk takes no more; what it took stays whole."""
+        if not self._waiting:
+            return
         text = b"".join(line + b"\n" for line in self._waiting)
         written = 0
         try:
@@ -73,40 +88,25 @@ class Recording:
 
     def end_cell(self, details: dict[str, Any]) -> dict[str, Any]:
         """Writes the cell's summary; returns its line."""
+        from analysis.summary import as_csv, cell
+
         self.flush()
-        line = summarise(row_tables.table(self._cell))
-        self._cell.clear()
-        parts = [part for part in (self.summary, line) if not part.empty]
-        self.summary = pd.concat(parts, ignore_index=True)
-        cells = [*self.run["cells"], details]
+        self.lines.append(cell(row_tables.table(self._cell.values())))
         try:
-            write_atomically(self.folder / SUMMARY, self.summary.to_csv(index=False))
-            self._save_run(cells=cells)
+            write_atomically(self.folder / SUMMARY, as_csv(self.lines))
         except OSError as failure:
             raise RecordingFailed(
                 f"cannot write {self.folder / SUMMARY}: {failure.strerror}; {RAW} is whole"
             ) from None
-        return dict(line.iloc[0])
-
-    @property
-    def lines(self) -> list[dict[str, Any]]:
-        """The summary's lines."""
-        return [dict(line) for _, line in self.summary.iterrows()]
+        self._save_run(cells=[*self.run["cells"], details])
+        return self.lines[-1]
 
     def close(self, status: str) -> None:
         try:
             self.flush()
         finally:
             self._raw.close()
-            self._try_save_run(status)
-
-    def _try_save_run(self, status: str) -> None:
-        try:
             self._save_run(status=status, ended=_now(), rows=self.rows)
-        except OSError as failure:
-            raise RecordingFailed(
-                f"cannot write {self.folder / RUN}: {failure.strerror}; {RAW} is whole"
-            ) from None
 
     def _keep_whole_lines(self, written: bytes) -> None:
         end = written.rfind(b"\n") + 1
@@ -117,7 +117,12 @@ class Recording:
 
     def _save_run(self, **changes: Any) -> None:
         self.run |= changes
-        write_atomically(self.folder / RUN, json.dumps(self.run, indent=1, default=str))
+        try:
+            write_atomically(self.folder / RUN, json.dumps(self.run, indent=1, default=str))
+        except OSError as failure:
+            raise RecordingFailed(
+                f"cannot write {self.folder / RUN}: {failure.strerror}; {RAW} is whole"
+            ) from None
 
 
 def _now() -> str:

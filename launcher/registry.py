@@ -1,5 +1,6 @@
 """Deployments of this user: which are up, where their files are, and what they last said."""
 
+import contextlib
 import os
 import socket
 import time
@@ -9,26 +10,31 @@ from typing import Any
 
 import psutil
 
+from launcher import http
 from launcher.errors import DeploymentNotFound
 from launcher.rundir import deployments_folder, from_env_file, read_json, remove, RunDir
+
+READY_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class Known:
-    """A deployment that is listed, alive or not."""
+    """A deployment that is listed, alive or not. `entry` is what its launcher wrote into the list;
+    `state`, in the run folder, can be gone with that folder."""
 
     rundir: RunDir
+    entry: dict[str, Any]
     state: dict[str, Any]
 
     @property
     def alive(self) -> bool:
-        return holder_alive(self.state)
+        return holder_alive(self.entry)
 
     @property
     def status(self) -> str:
         """starting, ready, stopping, stopped or failed as the launcher wrote it; `gone` when the
         launcher ended without a word."""
-        status = str(self.state.get("status", "gone"))
+        status = str(self.state.get("status", "without its files"))
         return status if self.alive or status in ("stopped", "failed") else "gone"
 
 
@@ -59,8 +65,13 @@ def known(name: str) -> Known | None:
     entry = read_json(deployments_folder() / f"{name}.json")
     if entry is None:
         return None
-    rundir = RunDir(Path(entry["folder"]), name)
-    return Known(rundir, read_json(rundir.state) or {})
+    folder = Path(entry["folder"])
+    return Known(RunDir(folder, name), entry, read_state(folder))
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What the deployment of the folder last wrote; empty when there is nothing."""
+    return read_json(RunDir(folder, "").state) or {}
 
 
 def all_known() -> list[Known]:
@@ -102,13 +113,26 @@ def connection(folder: Path) -> dict[str, str] | None:
         values = from_env_file(rundir.connection.read_text())
     except OSError:
         return None
-    state = read_json(rundir.state) or {}
+    state = read_state(folder)
     if not holder_alive(state) and state.get("host", socket.gethostname()) == socket.gethostname():
         raise DeploymentNotFound(
-            f"{rundir.connection} was left by a deployment that is gone; remove it, or start the "
-            f"deployment again with: launcher up --local"
+            f"{rundir.connection} was left by a deployment that is gone, or copied from another "
+            "folder; remove it, or give --url"
         )
     return values
+
+
+def places(state: dict[str, Any]) -> dict[str, Any]:
+    """Used and free places of each server that answers, by the name of its process."""
+    found = {}
+    names = [
+        process["name"] for process in state.get("processes", []) if process["role"] == "server"
+    ]
+    for name, server in zip(names, state.get("servers", []), strict=True):
+        with contextlib.suppress(http.Unreachable, ValueError):
+            url = f"http://{server['address']}:{server['control_port']}/ready"
+            found[name] = http.get_json(url, READY_SECONDS)
+    return found
 
 
 def uptime(state: dict[str, Any]) -> float | None:

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 
 from launcher import registry
 from launcher.errors import DeploymentFailed
@@ -18,10 +19,13 @@ def stop(found: Known) -> str:
     """
     name = found.rundir.name
     if not found.alive:
+        host = found.entry.get("host")
+        if host != socket.gethostname():
+            raise DeploymentFailed(f"{name!r} is held on {host}; run `launcher down {name}` there")
         registry.forget(found)
-        return f"{name} was gone already; removed the files that it had left"
-    pid = int(found.state["pid"])
-    patience = float(found.state["deployment"]["drain"]) + EXTRA_SECONDS
+        return f"{name} was {found.status} already; removed what it had left"
+    pid = int(found.entry["pid"])
+    patience = float(found.entry["drain"]) + EXTRA_SECONDS
     pidfd = os.pidfd_open(pid)
     try:
         os.kill(pid, signal.SIGTERM)

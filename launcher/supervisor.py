@@ -1,4 +1,4 @@
-"""The only holder of child processes: starts them, waits until all are ready, replaces one that
+"""Holds the processes of a deployment: starts them, waits until all are ready, replaces one that
 dies, stops them."""
 
 import contextlib
@@ -7,21 +7,22 @@ import selectors
 import signal
 import subprocess
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.server.replacement import Deaths, REPLACEMENTS, WITHIN_SECONDS
 from launcher.errors import DeploymentFailed, StartFailed
-from launcher.placement import Process
-from launcher.signals import Signals
+from launcher.placement import Process, Role
+from launcher.signals import Interrupted, Signals
 
-REPLACEMENTS, WITHIN_SECONDS = 3, 300.0
 POLL_SECONDS = 0.05
 STOP_SECONDS = 2.5
+LAST_SECONDS = 0.5
 LOG_LINES = 15
 
 Report = Callable[[str], None]
+_LIFELINE = object()
 
 
 @dataclass
@@ -29,7 +30,7 @@ class Child:
     process: Process
     popen: subprocess.Popen[bytes]
     pidfd: int
-    deaths: deque[float] = field(default_factory=deque)
+    deaths: Deaths = field(default_factory=Deaths)
 
     @property
     def restarts(self) -> int:
@@ -55,8 +56,20 @@ class Supervisor:
         self.signals = Signals(self._selector)
         self.children: dict[str, Child] = {}
 
+    @contextlib.contextmanager
+    def tied_to(self, lifeline: int | None) -> Iterator[None]:
+        """Within, the end of the pipe `lifeline` counts as SIGHUP."""
+        if lifeline is None:
+            yield
+            return
+        self._selector.register(lifeline, selectors.EVENT_READ, _LIFELINE)
+        try:
+            yield
+        finally:
+            self._selector.unregister(lifeline)
+
     def start(self, process: Process) -> None:
-        deaths = self.children[process.name].deaths if process.name in self.children else deque()
+        deaths = self.children[process.name].deaths if process.name in self.children else Deaths()
         popen = self._start_process(process)
         child = Child(process, popen, os.pidfd_open(popen.pid), deaths)
         self.children[process.name] = child
@@ -89,19 +102,27 @@ class Supervisor:
                     self._replace(child)
 
     def stop(self) -> None:
-        """Ends every child: SIGTERM, and SIGKILL to its whole group when that is not enough."""
-        for child in self.children.values():
+        """Ends every child: SIGTERM, and SIGKILL to its whole group when that is not enough.
+
+        The balancer goes last: sessions that a server lets end go through it.
+        """
+        deadline = time.monotonic() + self._stop_seconds
+        last = [c for c in self.children.values() if c.process.role is Role.ENVOY]
+        self._end([c for c in self.children.values() if c not in last], deadline)
+        self._end(last, max(deadline, time.monotonic() + LAST_SECONDS))
+        self.children.clear()
+
+    def _end(self, children: list[Child], deadline: float) -> None:
+        for child in children:
             if child.popen.poll() is None:
                 child.popen.terminate()
-        deadline = time.monotonic() + self._stop_seconds
-        for child in self.children.values():
+        for child in children:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.popen.wait(max(0.0, deadline - time.monotonic()))
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child.popen.pid, signal.SIGKILL)
             child.popen.wait()
             self._forget(child)
-        self.children.clear()
 
     @contextlib.contextmanager
     def _watched(self, command: subprocess.Popen[bytes] | None) -> Iterator[None]:
@@ -120,17 +141,16 @@ class Supervisor:
         """Waits for whatever comes first; the children that have ended. Raises `Interrupted`."""
         ready = [key.data for key, _ in self._selector.select(timeout)]
         self.signals.check()
+        if _LIFELINE in ready:
+            raise Interrupted(signal.SIGHUP)
         return [data for data in ready if isinstance(data, Child)]
 
     def _replace(self, child: Child) -> None:
         child.popen.wait()
         self._forget(child)
-        now = time.monotonic()
-        child.deaths.append(now)
-        while child.deaths[0] < now - WITHIN_SECONDS:
-            child.deaths.popleft()
+        child.deaths.add()
         what = f"{child.process.name} on {child.process.node} {ending(child.popen)}"
-        if len(child.deaths) > REPLACEMENTS:
+        if child.deaths.too_many:
             raise DeploymentFailed(
                 f"{what}, {len(child.deaths)} times within {WITHIN_SECONDS / 60:.0f} minutes; the end "
                 f"of {child.process.log}:\n{tail(child.process.log)}"

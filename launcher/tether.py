@@ -16,6 +16,8 @@ import time
 
 import psutil
 
+from benchmark.server.process import die_with_parent
+
 PR_SET_CHILD_SUBREAPER = 36
 GRACE_SECONDS = 2.0
 
@@ -28,7 +30,12 @@ def main() -> int:
     signal.set_wakeup_fd(writing)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    running = subprocess.Popen(command)
+    tether = os.getpid()
+    try:
+        running = subprocess.Popen(command, preexec_fn=lambda: die_with_parent(tether))  # noqa: PLW1509
+    except OSError as failure:
+        print(f"error: cannot run {command[0]!r}: {failure.strerror}", file=sys.stderr)
+        return 126
     pidfd = os.pidfd_open(running.pid)
     ended = False
     while not ended:

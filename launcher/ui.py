@@ -1,15 +1,14 @@
 """Locust with its web page, beside a deployment."""
 
 import getpass
-import json
 import socket
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from launcher import http
 from launcher.assets import module_file
 from launcher.errors import PortTaken
 from launcher.placement import Process, Role
@@ -92,8 +91,7 @@ def hold(
 def _missing(ui: WebUI) -> str | None:
     """What keeps the page from being usable: itself, or load workers that have not joined."""
     try:
-        with urllib.request.urlopen(f"{ui.address}/stats/requests", timeout=2.0) as answer:
-            joined = len(json.load(answer).get("workers", []))
+        joined = len(http.get_json(f"{ui.address}/stats/requests", 2.0).get("workers", []))
     except (OSError, ValueError):
         return f"no page at {ui.address}"
     return (

@@ -1,26 +1,30 @@
 """Holds one deployment, from what was asked to the last process stopped."""
 
+import contextlib
 import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
-from launcher import balancer, registry
+from launcher import balancer, http, registry
+from launcher.balancer import DESCRIPTORS_PER_SESSION
 from launcher.deployment import Deployment
 from launcher.errors import LauncherError, UsageError
+from launcher.limits import limits, SPARE_DESCRIPTORS
 from launcher.placement import place, Placement, Process
-from launcher.rundir import read_json, remove, RunDir, to_env_file, write_atomically
+from launcher.rundir import check_writable, read_json, remove, RunDir, to_env_file, write_atomically
+from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import LocalRuntime
 from launcher.signals import Interrupted
-from launcher.supervisor import Report, Supervisor, tail
+from launcher.supervisor import Report, Supervisor
 
 STOP_MARGIN = 2.5
 
@@ -49,16 +53,21 @@ class Up:
         self._status = "starting"
         self._ready_at: float | None = None
         self._say = report
-        self._runtime = LocalRuntime()
+        self._runtime: Runtime = LocalRuntime()
         self._supervisor = Supervisor(
             self._runtime.start, self._report, self._save, deployment.drain + STOP_MARGIN
         )
 
     def run(
-        self, on_ready: Callable[[Placement], None], command: Sequence[str] | None = None
+        self,
+        on_ready: Callable[[Placement], None],
+        command: Sequence[str] | None = None,
+        lifeline: int | None = None,
     ) -> int:
         """Starts, holds and stops the deployment. The exit code: that of `command`, or 0 when a
         signal ended it.
+
+        The end of the pipe `lifeline` ends a deployment that is not ready yet.
 
         Raises `PortTaken`, `StartFailed`, `DeploymentFailed` and `UsageError`; nothing is left
         running whichever way it ends.
@@ -69,7 +78,7 @@ class Up:
             self._prepare()
             with self._supervisor.signals:
                 try:
-                    return self._serve(on_ready, command)
+                    return self._serve(on_ready, command, lifeline)
                 except Interrupted as signal:
                     self._status = "stopping"
                     self._report(f"stopping: {signal}")
@@ -81,12 +90,18 @@ class Up:
                 finally:
                     self._stop()
 
-    def _serve(self, on_ready: Callable[[Placement], None], command: Sequence[str] | None) -> int:
+    def _serve(
+        self,
+        on_ready: Callable[[Placement], None],
+        command: Sequence[str] | None,
+        lifeline: int | None,
+    ) -> int:
         for process in self.placement.processes:
             self._supervisor.start(process)
         self._save()
         deadline = time.monotonic() + self.deployment.ready_timeout
-        self._supervisor.wait_ready(self._missing, deadline)
+        with self._supervisor.tied_to(lifeline):
+            self._supervisor.wait_ready(self._missing, deadline)
         self._status, self._ready_at = "ready", time.time()
         write_atomically(self.rundir.connection, to_env_file(self.placement.connection))
         self._report(f"ready: {self.placement.url}", quiet=True)
@@ -104,10 +119,14 @@ class Up:
         os.close(tied)
         try:
             self._supervisor.hold(tether)
-        finally:
-            os.close(lifeline)
-            code = tether.wait()
-        return code
+        except BaseException:
+            os.close(lifeline)  # the command ends while the servers do
+            self._supervisor.stop()
+            tether.wait()
+            raise
+        os.close(lifeline)
+        code = tether.wait()
+        return code if code >= 0 else 128 - code
 
     def _missing(self) -> str | None:
         """What still keeps the deployment from being ready; None when Envoy itself counts every
@@ -116,8 +135,8 @@ class Up:
             if self.placement.admin_url is None:
                 server = self.placement.servers[0]
                 url = f"http://{server.address}:{server.control_port}/ready"
-                with urllib.request.urlopen(url, timeout=1.0):
-                    return None
+                http.get(url, 1.0)
+                return None
             backends = balancer.backends(self.placement.admin_url)
         except (OSError, ValueError):
             return (
@@ -132,7 +151,7 @@ class Up:
 
     @contextmanager
     def _only_one(self) -> Iterator[None]:
-        self.rundir.lock.parent.mkdir(parents=True, exist_ok=True)
+        check_writable(self.rundir.lock.parent)
         with self.rundir.lock.open("w") as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -160,7 +179,8 @@ class Up:
         rundir.launcher_log.write_text("")
         if self._envoy_config is not None:
             write_atomically(rundir.envoy_config, self._envoy_config)
-        write_atomically(rundir.entry, json.dumps({"folder": str(rundir.folder)}))
+        entry = {"folder": str(rundir.folder), "drain": self.deployment.drain}
+        write_atomically(rundir.entry, json.dumps(entry | registry.identity()))
         self._save()
 
     def _stop(self) -> None:
@@ -169,12 +189,14 @@ class Up:
         if self._status != "failed":
             self._status = "stopped"
         self._save()
-        remove([self.rundir.admin_socket, self.rundir.entry])
+        remove([self.rundir.admin_socket])
+        if self._status != "failed":  # a failed one stays listed until `down` or the next `up`
+            remove([self.rundir.entry])
 
     def _report(self, event: str, *, quiet: bool = False) -> None:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._events.append({"time": moment, "event": event})
-        with self.rundir.launcher_log.open("a") as log:
+        with contextlib.suppress(OSError), self.rundir.launcher_log.open("a") as log:
             log.write(f"{moment} {event}\n")
         if not quiet:
             self._say(event)
@@ -191,13 +213,16 @@ class Up:
             "folder": str(self.rundir.folder),
             "connection": self.placement.connection,
             "capacity": self.placement.capacity,
+            "envoy_sessions": limits().descriptors // DESCRIPTORS_PER_SESSION - SPARE_DESCRIPTORS,
             "envoy_threads": self.placement.envoy_threads,
             "deployment": self.deployment.model_dump(mode="json"),
             "processes": [self._describe(process) for process in self.placement.processes],
             "servers": [asdict(server) for server in self.placement.servers],
             "events": self._events,
         }
-        write_atomically(self.rundir.state, json.dumps(state, indent=1))
+        # A folder that is full or was removed does not end a deployment that serves.
+        with contextlib.suppress(OSError):
+            write_atomically(self.rundir.state, json.dumps(state, indent=1))
 
     def _describe(self, process: Process) -> dict[str, Any]:
         child = self._supervisor.children.get(process.name)
@@ -212,45 +237,46 @@ class Up:
 
 
 def detach(deployment: Deployment, report: Report) -> dict[str, Any]:
-    """Holds the deployment in a process of its own; returns its state when it is ready.
+    """Holds the deployment in a process of its own; returns its connection when it is ready.
 
-    Raises what `Up.run` would raise.
+    Raises what `Up.run` would raise. Until then the two are tied: when this process ends, so does
+    the other.
     """
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
-    rundir.create()
     reading, writing = os.pipe()
-    with rundir.launcher_log.open("ab") as log:
+    with tempfile.TemporaryFile() as output:
         holder = subprocess.Popen(
             [sys.executable, "-P", "-m", "launcher.detached", str(writing)],
             stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             pass_fds=(writing,),
             start_new_session=True,
         )
-    os.close(writing)
-    assert holder.stdin is not None
-    holder.stdin.write(deployment.model_dump_json().encode())
-    holder.stdin.close()
-    try:
-        with os.fdopen(reading) as answers:
-            for line in answers:
-                answer = json.loads(line)
-                if "event" in answer:
-                    report(answer["event"])
-                elif "error" in answer:
-                    holder.wait()
-                    failure = LauncherError(answer["error"])
-                    failure.exit_code = answer["exit_code"]
-                    raise failure
-                else:
-                    return dict(answer)
-    except KeyboardInterrupt:
-        holder.terminate()
+        os.close(writing)
+        assert holder.stdin is not None
+        holder.stdin.write(deployment.model_dump_json().encode() + b"\n")
+        holder.stdin.flush()
+        try:
+            with os.fdopen(reading) as answers:
+                for line in answers:
+                    answer = json.loads(line)
+                    if "event" in answer:
+                        report(answer["event"])
+                    elif "error" in answer:
+                        holder.wait()
+                        failure = LauncherError(answer["error"])
+                        failure.exit_code = answer["exit_code"]
+                        raise failure
+                    else:
+                        return dict(answer)
+        except KeyboardInterrupt:
+            holder.terminate()
+            holder.wait()
+            raise
         holder.wait()
-        raise
-    holder.wait()
+        output.seek(0)
+        said = output.read().decode(errors="replace")
     raise LauncherError(
-        f"the launcher of {deployment.name!r} ended before it was ready; the end of "
-        f"{rundir.launcher_log}:\n{tail(rundir.launcher_log)}"
+        f"the launcher of {deployment.name!r} ended before it was ready; see {rundir.folder}\n{said}"
     )

@@ -24,6 +24,7 @@ from locust.env import Environment
 from locust.log import setup_logging
 from locust.rpc import Message
 
+from analysis.rows import unfinished
 from locustfiles.messages import CELL, HELLO, ROWS
 from locustfiles.users import now, SessionUser
 
@@ -50,6 +51,7 @@ class Assignment:
 
 @dataclass
 class Cell:
+    number: int
     order: dict[str, Any]
     assignments: list[Assignment]
     received: set[int] = field(default_factory=set)
@@ -79,6 +81,7 @@ class GridMaster:
         self._names: dict[str, str] = {}
         self._dead: set[str] = set()
         self._cell: Cell | None = None
+        self._cells = 0
         runner.register_message(HELLO, self._on_hello)
         runner.register_message(ROWS, self._on_rows)
 
@@ -89,7 +92,8 @@ class GridMaster:
         self._wait_until(lambda: self._runner.worker_count == self._alive, SPAWN_SECONDS)
         self._runner.start(batch, spawn_rate=max(batch, 1))
         self._wait_until(lambda: self._spawned() == batch or self._dead, SPAWN_SECONDS)
-        cell = self._cell = Cell(order, [])
+        self._cells += 1
+        cell = self._cell = Cell(self._cells, order, [])
         first = 0
         for client_id, node in list(self._runner.clients.items()):
             count = min(sum(node.user_classes_count.values()), batch - first)
@@ -99,7 +103,8 @@ class GridMaster:
         for client_id, name in self._names.items():
             for assignment in cell.assignments:
                 if assignment.worker == name and assignment.count:
-                    share = order | {"first": assignment.first, "count": assignment.count}
+                    share = order | {"cell": cell.number, "first": assignment.first}
+                    share |= {"count": assignment.count}
                     self._runner.send_message(CELL, share, client_id)
         if first < batch:
             self._write_off(
@@ -153,24 +158,12 @@ class GridMaster:
     def _write_off(
         self, cell: Cell, request_ids: Sequence[int], error_type: str, message: str
     ) -> None:
-        """Rows for sessions of which nobody will tell: they are failures, not absences."""
-        unknown = (
-            "connect_latency",
-            "reset_latency",
-            "step_latency",
-            "total_latency",
-            "waited_seconds",
-            "pid",
-            "session_hash",
-            "host_url",
-        )
         for request_id in request_ids:
             owner = next((a.worker for a in cell.assignments if request_id in a), None)
-            row = {"request_id": request_id, "timestamp": now(), "intended_timestamp": None}
-            row |= cell.order["constant"] | {"load_worker": owner}
-            row |= dict.fromkeys(unknown)
-            row |= {"success": False, "error_type": error_type, "error_message": message}
-            self._take(cell, request_id, orjson.dumps(row))
+            constant = cell.order["constant"]
+            self._take(
+                cell, request_id, unfinished(constant, request_id, owner, error_type, message)
+            )
 
     def _take(self, cell: Cell, request_id: int, line: bytes) -> None:
         if request_id not in cell.received:
@@ -185,8 +178,8 @@ class GridMaster:
 
     def _on_rows(self, msg: Message, **_: Any) -> None:
         cell = self._cell
-        if cell is None:
-            return
+        if cell is None or msg.data["cell"] != cell.number:
+            return  # late rows of a cell that has ended: they were written off
         name = self._names[msg.node_id]
         if name in cell.lost_workers:
             return

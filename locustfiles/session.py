@@ -121,9 +121,10 @@ class Outcome:
             yield "step", latency
 
     def saw(self, observation: dict[str, Any]) -> None:
-        self.pid = observation.get("pid")
-        self.session_hash = observation.get("session_hash")
-        self.host_url = observation.get("host_url")
+        """Keeps what tells where the session ran; other apps say other things, or nothing."""
+        self.pid = _of(int, observation.get("pid"))
+        self.session_hash = _of(str, observation.get("session_hash"))
+        self.host_url = _of(str, observation.get("host_url"))
 
     def ended(self) -> None:
         self.total_latency = time.perf_counter() - self._begun
@@ -170,6 +171,8 @@ def run(plan: Plan, target: Target) -> Outcome:
         outcome.failed(failure.error_type, str(failure))
     except OSError as failure:
         outcome.failed("DISCONNECTED", f"{type(failure).__name__}: {failure}")
+    except Exception as failure:  # noqa: BLE001 - a session that has no row would be lost
+        outcome.failed("LOAD_ERROR", f"{type(failure).__name__}: {failure}")
     finally:
         limit.close()
     outcome.ended()
@@ -187,7 +190,7 @@ def _websocket_session(outcome: Outcome, target: Target, plan: Plan) -> None:
             with outcome.timed("step"):
                 observation = _ask(connection, request)
         outcome.saw(observation)
-        outcome.waited_seconds = observation.get("waited_seconds")
+        outcome.waited_seconds = _of(float, observation.get("waited_seconds"))
         _close(connection)
     finally:
         connection.shutdown()
@@ -225,12 +228,18 @@ def _ask(connection: websocket.WebSocket, request: dict[str, Any]) -> dict[str, 
         raise SessionError("PROTOCOL_ERROR", f"the reply is not JSON: {failure}") from None
     if reply is None:
         raise SessionError("DISCONNECTED", "the server closed the connection")
-    data = reply.get("data", {})
-    if reply.get("type") == "error":
-        raise SessionError(data.get("code", "UNKNOWN_ERROR"), data.get("message", ""))
-    if reply.get("type") != "observation":
-        raise SessionError("PROTOCOL_ERROR", f"expected an observation, not {reply.get('type')!r}")
-    return dict(data.get("observation", {}))
+    return _observation(reply)
+
+
+def _observation(reply: Any) -> dict[str, Any]:
+    kind = reply.get("type") if isinstance(reply, dict) else None
+    data = reply.get("data") if isinstance(reply, dict) else None
+    if kind == "error" and isinstance(data, dict):
+        raise SessionError(str(data.get("code", "UNKNOWN_ERROR")), str(data.get("message", "")))
+    observation = data.get("observation") if isinstance(data, dict) else None
+    if kind != "observation" or not isinstance(observation, dict):
+        raise SessionError("PROTOCOL_ERROR", f"not an observation: {str(reply)[:200]}")
+    return observation
 
 
 def _close(connection: websocket.WebSocket) -> None:
@@ -254,7 +263,7 @@ def _http_session(outcome: Outcome, target: Target, plan: Plan) -> None:
                     connection, f"{target.path}/step", {"action": {"wait_seconds": plan.wait}}
                 )
         outcome.saw(observation)
-        outcome.waited_seconds = observation.get("waited_seconds")
+        outcome.waited_seconds = _of(float, observation.get("waited_seconds"))
     finally:
         connection.close()
 
@@ -271,9 +280,15 @@ def _post(
     if answer.status != 200:
         raise SessionError(f"HTTP_{answer.status}", content[:200].decode(errors="replace"))
     try:
-        return dict(orjson.loads(content)["observation"])
-    except (orjson.JSONDecodeError, KeyError, TypeError) as failure:
-        raise SessionError("PROTOCOL_ERROR", f"the reply is no observation: {failure}") from None
+        return _observation({"type": "observation", "data": orjson.loads(content)})
+    except orjson.JSONDecodeError as failure:
+        raise SessionError("PROTOCOL_ERROR", f"the reply is not JSON: {failure}") from None
+
+
+def _of(kind: type, value: Any) -> Any:
+    """The value when it is of that kind (any number is a float); else None."""
+    wanted = (int, float) if kind is float else kind
+    return value if isinstance(value, wanted) and not isinstance(value, bool) else None
 
 
 def _refusal(refused: websocket.WebSocketBadStatusException) -> SessionError:

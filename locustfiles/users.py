@@ -20,6 +20,7 @@ class Share:
         self.plan = Plan(message["mode"], message["wait"], message["timeout"])
         self.constant: dict[str, Any] = message["constant"] | {"load_worker": worker}
         self.sources: list[str | None] = message["sources"] or [None]
+        self.cell: int = message["cell"]
         self.url: str = message["url"]
         self.intended = now()
         self._targets = [Target.from_url(self.url, source) for source in self.sources]
@@ -66,10 +67,12 @@ class Shares:
         self._share: Share | None = None
         self._given = Event()
         self.rows: list[tuple[int, bytes]] = []
+        self.cell = 0
 
     def give(self, share: Share) -> None:
         """Starts all users that wait, together."""
         self._share = share
+        self.cell, self.rows = share.cell, []
         given, self._given = self._given, Event()
         given.set()
 
@@ -100,7 +103,8 @@ class SessionUser(User):
         share.open += 1
         outcome = session.run(share.plan, share.target(request_id))
         share.open -= 1
-        self.shares.rows.append((request_id, share.row(request_id, outcome)))
+        if self.shares.cell == share.cell:
+            self.shares.rows.append((request_id, share.row(request_id, outcome)))
         report(self.environment, share.plan.mode, outcome)
 
 

@@ -28,11 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shares = SessionUser.shares
 
     def begin(msg: Message, **_: Any) -> None:
+        flush()
         shares.give(Share(msg.data, options.name))
 
     def flush() -> None:
         rows, shares.rows = shares.rows, []
-        runner.send_message(ROWS, {"rows": rows, "open": shares.open})
+        runner.send_message(ROWS, {"cell": shares.cell, "rows": rows, "open": shares.open})
 
     def flush_for_ever() -> None:
         while True:

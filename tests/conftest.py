@@ -99,6 +99,13 @@ def wait_for(holds: Callable[[], Any], seconds: float, what: str) -> Any:
     raise AssertionError(f"not within {seconds} s: {what}")
 
 
+def places_used(deployment: Deployment) -> int:
+    return sum(
+        get_json(f"http://{server['address']}:{server['control_port']}/ready")["used"]
+        for server in deployment.state["servers"]
+    )
+
+
 def processes_of(mark: str) -> list[psutil.Process]:
     """Every process that was started, however indirectly, with the mark in its environment."""
     found = []
@@ -188,21 +195,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="session")
-def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@contextlib.contextmanager
+def serving_stock(folder: Path, **variables: str) -> Iterator[Server]:
     """OpenEnv's own server with the same environment."""
     address = new_address()
-    log = tmp_path_factory.mktemp("stock") / "stock.log"
+    log = folder / f"stock-{address}.log"
     argv = [sys.executable, "-m", "uvicorn", "tests.local.stock_app:app", "--host", address]
     argv += ["--port", "8000", "--ws", "websockets-sansio"]
     with log.open("wb") as output:
-        process = subprocess.Popen(argv, cwd=ROOT, stdout=output, stderr=output)
+        process = subprocess.Popen(
+            argv, cwd=ROOT, env=os.environ | variables, stdout=output, stderr=output
+        )
     stock = Server(address, process, log)
     try:
         wait_for(lambda: get_json(f"{stock.url}/health"), 60, "OpenEnv's server answers")
         yield stock
     finally:
         stock.stop()
+
+
+@pytest.fixture(scope="session")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving_stock(tmp_path_factory.mktemp("stock")) as stock:
+        yield stock
 
 
 @pytest.fixture(scope="session")

@@ -4,8 +4,14 @@ import argparse
 import sys
 
 from benchmark.server.listening import PortTaken
-from benchmark.server.settings import DEFAULT_APP, SettingError, settings_from_environment
-from benchmark.server.supervisor import Ports, ports_from, Server, ServerFailed
+from benchmark.server.settings import (
+    DEFAULT_APP,
+    Ports,
+    ports_from,
+    SettingError,
+    settings_from_environment,
+)
+from benchmark.server.supervisor import Server, ServerFailed
 
 DRAIN_SECONDS = 10.0
 

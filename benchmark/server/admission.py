@@ -39,7 +39,7 @@ class Admission:
         if self.places.draining:
             message = "Server is draining and takes no new sessions"
         else:
-            message = f"Server at capacity: {active}/{limit} sessions active"
+            message = f"Server at capacity: {active}/{limit} sessions active. Cannot accept new connections."
         return protocol.error(
             "CAPACITY_REACHED", message, active_sessions=active, max_sessions=limit
         )

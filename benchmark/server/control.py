@@ -5,6 +5,7 @@ sessions; without such a name it speaks for all. `GET /ready` tells free and use
 """
 
 import json
+import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -22,6 +23,11 @@ class ControlServer(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, board: Board) -> None:
         self.board = board
         super().__init__((host, port), _Handler)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that goes away in the middle of an answer is nothing to report."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, name="control", daemon=True).start()
@@ -41,6 +47,8 @@ class ControlServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    timeout = 10.0
+    """Seconds without a request until a connection ends; health checks come more often."""
     server: ControlServer
 
     def do_GET(self) -> None:

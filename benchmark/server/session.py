@@ -2,14 +2,17 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
 from typing import Any
 
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from benchmark.server import protocol
 from benchmark.server.environment import WaitEnvironment
 from benchmark.server.protocol import Refused
+
+MAX_PENDING = 64
+"""Frames that a client may send ahead while a step waits; the rest stay in its own socket."""
 
 
 class Session:
@@ -18,16 +21,12 @@ class Session:
     def __init__(self, websocket: WebSocket, environment: WaitEnvironment) -> None:
         self._websocket = websocket
         self._environment = environment
-        self._next_frame: asyncio.Task[str] | None = None
+        self._ahead: list[Message] = []
 
     async def run(self) -> None:
         await self._websocket.accept()
         with contextlib.suppress(WebSocketDisconnect):
-            try:
-                await self._answer_until_closed()
-            finally:
-                if self._next_frame is not None:
-                    self._next_frame.cancel()
+            await self._answer_until_closed()
             await self._websocket.close()
 
     async def _answer_until_closed(self) -> None:
@@ -59,35 +58,37 @@ class Session:
             raise Refused("EXECUTION_ERROR", str(failure)) from failure
 
     async def _unless_client_leaves(self, wait_seconds: float) -> dict[str, Any]:
+        """Steps, and goes on listening: frames that come meanwhile are answered afterwards."""
         step = asyncio.ensure_future(self._environment.step(wait_seconds))
-        if self._next_frame is None:
-            self._next_frame = _task(_text(self._websocket))
+        listening = asyncio.ensure_future(self._listen_ahead())
         try:
-            await asyncio.wait({step, self._next_frame}, return_when=asyncio.FIRST_COMPLETED)
-            if self._next_frame.done():
-                left = self._next_frame.exception()
-                if isinstance(left, WebSocketDisconnect):
-                    raise left
+            await asyncio.wait({step, listening}, return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                listening.result()
             return await step
         finally:
             step.cancel()
+            await self._stop_listening(listening)
+
+    async def _listen_ahead(self) -> None:
+        """Raises `WebSocketDisconnect` when the client leaves."""
+        while len(self._ahead) < MAX_PENDING:
+            message = await self._websocket.receive()
+            self._ahead.append(message)
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", 1000))
+
+    @staticmethod
+    async def _stop_listening(listening: "asyncio.Future[None]") -> None:
+        listening.cancel()
+        with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
+            await listening
 
     async def _receive(self) -> str:
-        if self._next_frame is None:
-            return await _text(self._websocket)
-        frame, self._next_frame = self._next_frame, None
-        return await frame
-
-
-async def _text(websocket: WebSocket) -> str:
-    message = await websocket.receive()
-    if message["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(message.get("code", 1005))
-    text = message.get("text")
-    if text is None:
-        raise Refused("SESSION_ERROR", "a message must be a text frame, not binary", fatal=True)
-    return str(text)
-
-
-def _task(coroutine: Coroutine[Any, Any, str]) -> asyncio.Task[str]:
-    return asyncio.get_running_loop().create_task(coroutine)
+        message = self._ahead.pop(0) if self._ahead else await self._websocket.receive()
+        if message["type"] == "websocket.disconnect":
+            raise WebSocketDisconnect(message.get("code", 1005))
+        text = message.get("text")
+        if text is None:
+            raise Refused("SESSION_ERROR", "a message must be a text frame, not binary", fatal=True)
+        return str(text)

@@ -26,6 +26,26 @@ class Settings:
         return f"{self.node_name}:{self.port}"
 
 
+@dataclass(frozen=True)
+class Ports:
+    """Where a server listens: clients on `shared`, health checks on `control`, the balancer on
+    one port a worker, from `first_own` on."""
+
+    shared: int
+    control: int
+    first_own: int
+
+    def own(self, index: int) -> int:
+        return self.first_own + index
+
+    def all(self, workers: int) -> list[int]:
+        return [self.shared, self.control, *(self.own(index) for index in range(workers))]
+
+
+def ports_from(shared: int) -> Ports:
+    return Ports(shared, shared + 1, shared + 2)
+
+
 def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
     """Raises `SettingError` when a variable is not a number in its range."""
     return Settings(

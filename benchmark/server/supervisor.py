@@ -15,15 +15,15 @@ import sys
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from benchmark.server.control import ControlServer
 from benchmark.server.listening import blame, listen, PortTaken, WORKER_MODULE
 from benchmark.server.places import Board
 from benchmark.server.process import raise_descriptor_limit
-from benchmark.server.settings import DEFAULT_APP, Settings
+from benchmark.server.replacement import Deaths, WITHIN_SECONDS
+from benchmark.server.settings import DEFAULT_APP, Ports, Settings
 
-REPLACEMENTS, WITHIN_SECONDS = 3, 300.0
 START_SECONDS = 60.0
 CLOSE_SECONDS = 2.0
 
@@ -32,31 +32,11 @@ class ServerFailed(Exception):
     """The server cannot go on; the message says which worker ended and how."""
 
 
-@dataclass(frozen=True)
-class Ports:
-    """Where a server listens: clients on `shared`, health checks on `control`, the balancer on
-    one port a worker, from `first_own` on."""
-
-    shared: int
-    control: int
-    first_own: int
-
-    def own(self, index: int) -> int:
-        return self.first_own + index
-
-    def all(self, workers: int) -> list[int]:
-        return [self.shared, self.control, *(self.own(index) for index in range(workers))]
-
-
-def ports_from(shared: int) -> Ports:
-    return Ports(shared, shared + 1, shared + 2)
-
-
 @dataclass
 class _Worker:
     process: subprocess.Popen[bytes]
     pidfd: int
-    deaths: deque[float] = field(default_factory=deque)
+    deaths: Deaths
 
 
 class Server:
@@ -129,7 +109,7 @@ class Server:
         for option, fd in fds.items():
             argv += [option, str(fd)]
         process = subprocess.Popen(argv, pass_fds=tuple(fds.values()), start_new_session=True)
-        deaths = self._workers[index].deaths if index in self._workers else deque()
+        deaths = self._workers[index].deaths if index in self._workers else Deaths()
         self._workers[index] = _Worker(process, os.pidfd_open(process.pid), deaths)
         self._selector.register(self._workers[index].pidfd, selectors.EVENT_READ, index)
 
@@ -155,14 +135,11 @@ class Server:
         never_ready = not self._board.read(index).pid
         self._board.clear(index)
         ending = self._reap(worker)
-        now = time.monotonic()
-        worker.deaths.append(now)
-        while worker.deaths[0] < now - WITHIN_SECONDS:
-            worker.deaths.popleft()
+        worker.deaths.add()
         report = f"worker {index} (pid {worker.process.pid}) {ending}"
         if never_ready:
             raise ServerFailed(f"{report} before it was ready")
-        if len(worker.deaths) > REPLACEMENTS:
+        if worker.deaths.too_many:
             raise ServerFailed(
                 f"{report}, {len(worker.deaths)} times in {WITHIN_SECONDS:.0f} s: giving up"
             )

@@ -3,6 +3,7 @@ listening sockets and the board as open file descriptors."""
 
 import argparse
 import asyncio
+import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import uvicorn
 from uvicorn.importer import import_from_string
 
 from benchmark.server.admission import Admission
+from benchmark.server.patience import PatientHttpProtocol
 from benchmark.server.places import Board, Places
 from benchmark.server.process import die_with_parent
 from benchmark.server.settings import DEFAULT_APP, settings_from_environment
@@ -32,6 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--board-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     die_with_parent(options.parent)
     shared, own = socket.socket(fileno=options.shared_fd), socket.socket(fileno=options.own_fd)
     app, places = load(options.app)
@@ -63,7 +66,7 @@ def configuration(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop",
-        http="httptools",
+        http=PatientHttpProtocol,
         ws="websockets-sansio",
         ws_per_message_deflate=False,
         ws_ping_interval=None,
@@ -74,6 +77,11 @@ def configuration(app: object) -> uvicorn.Config:
         timeout_graceful_shutdown=CLOSE_SECONDS,
         timeout_keep_alive=75,
     )
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """uvicorn takes a session that is refused before the upgrade for an app that forgot to answer."""
+    return record.msg != "ASGI callable returned without completing handshake."
 
 
 async def _serve(

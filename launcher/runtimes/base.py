@@ -1,6 +1,7 @@
 """What every runtime can do."""
 
 import subprocess
+from collections.abc import Sequence
 from typing import Protocol
 
 from launcher.deployment import Deployment
@@ -10,6 +11,10 @@ from launcher.placement import Process
 class Runtime(Protocol):
     def nodes(self, deployment: Deployment) -> list[str]:
         """The names of the nodes to place on, as many as the deployment asks for."""
+        ...
+
+    def check_ports(self, processes: Sequence[Process]) -> None:
+        """Raises `PortTaken`, which names the process that holds the port."""
         ...
 
     def start(self, process: Process) -> subprocess.Popen[bytes]:

@@ -21,7 +21,6 @@ class LocalRuntime:
         return spawn(process.argv, process.environment, process.log)
 
     def check_ports(self, processes: Sequence[Process]) -> None:
-        """Raises `PortTaken`, which names the process that holds the port."""
         for process in processes:
             taken = first_taken(process.node, process.ports)
             if taken is not None:

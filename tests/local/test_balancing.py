@@ -19,7 +19,16 @@ from launcher import balancer
 from launcher.deployment import Deployment as Wanted
 from launcher.placement import place
 from launcher.rundir import RunDir
-from tests.conftest import deployed, Deployment, launch, new_address, Server, serving, wait_for
+from tests.conftest import (
+    deployed,
+    Deployment,
+    launch,
+    new_address,
+    places_used,
+    Server,
+    serving,
+    wait_for,
+)
 
 
 @contextlib.contextmanager
@@ -81,7 +90,41 @@ def test_sessions_spread_evenly_over_workers(tmp_path: Path) -> None:
     rows = [json.loads(line) for line in (output / "raw.jsonl").read_text().splitlines()]
     share = [sum(row["pid"] == pid for row in rows) for pid in {row["pid"] for row in rows}]
     assert len(share) == 4
-    assert max(share) <= 1.2 * 50
+    assert max(share) <= 1.3 * 50
+
+
+def test_new_sessions_go_to_the_server_that_holds_few(tmp_path: Path) -> None:
+    options = ["--nodes", "3", "--workers-per-node", "1", "--drain", "0"]
+    with contextlib.ExitStack() as held, deployed(tmp_path, "drift", *options) as deployment:
+        held.callback(lambda: [session.shutdown() for session in sessions])
+        sessions = [opened(deployment.url) for _ in range(60)]
+        leaving = host_of_session(sessions[0])
+        for session in [s for s in sessions if host_of_session(s) == leaving]:
+            session.close()
+            sessions.remove(session)
+        staying = len(sessions)
+        wait_for(lambda: places_used(deployment) == staying, 10, "one server is empty")
+        sessions += [opened(deployment.url) for _ in range(30)]
+        assert sum(host_of_session(session) == leaving for session in sessions) >= 20
+
+
+def opened(url: str) -> websocket.WebSocket:
+    return websocket.create_connection(url.replace("http", "ws", 1) + "/ws", timeout=10)
+
+
+def host_of_session(session: websocket.WebSocket) -> str:
+    session.send('{"type":"reset"}')
+    return str(json.loads(session.recv())["data"]["observation"]["host_url"])
+
+
+def test_sessions_behind_envoy_may_end_when_the_deployment_stops(tmp_path: Path) -> None:
+    with deployed(tmp_path, "draining", "--nodes", "3", "--drain", "3") as deployment:
+        session = opened(deployment.url)
+        session.send('{"type":"step","data":{"wait_seconds":1.0}}')
+        wait_for(lambda: places_used(deployment) == 1, 5, "the step waits")
+        deployment.run("down", "draining")
+        assert json.loads(session.recv())["data"]["observation"]["waited_seconds"] == 1.0
+        session.shutdown()
 
 
 def test_a_dead_server_is_out_within_four_seconds_and_gets_no_traffic(tmp_path: Path) -> None:
@@ -114,11 +157,8 @@ def test_a_dead_server_is_out_within_four_seconds_and_gets_no_traffic(tmp_path: 
 
 
 def host_of(url: str) -> str:
-    with contextlib.closing(
-        websocket.create_connection(url.replace("http", "ws", 1) + "/ws", timeout=10)
-    ) as session:
-        session.send('{"type":"reset"}')
-        return str(json.loads(session.recv())["data"]["observation"]["host_url"])
+    with contextlib.closing(opened(url)) as session:
+        return host_of_session(session)
 
 
 @pytest.mark.parametrize("page", ["/clusters", "/stats", "/stats/prometheus", "/ready"])

@@ -4,13 +4,14 @@ import asyncio
 import json
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import pytest
 import websockets
 from openenv.core import GenericEnvClient
 
-from tests.conftest import Deployment, Server
+from tests.conftest import Deployment, Server, serving, serving_stock
 
 DEEP = "[" * 5_000
 RESET = '{"type":"reset"}'
@@ -177,7 +178,8 @@ def test_same_http_answers(
     expected = request(stock.url, *HTTP_REQUESTS[name])
     if name == "schema":  # OpenEnv's models carry more prose; the fields are what counts
         expected = expected[0], _fields(expected[1])
-        assert (200, _fields(request(server.url, *HTTP_REQUESTS[name])[1])) == expected
+        for url in (server.url, deployment.url):
+            assert (200, _fields(request(url, *HTTP_REQUESTS[name])[1])) == expected
         return
     assert request(server.url, *HTTP_REQUESTS[name]) == expected
     assert request(deployment.url, *HTTP_REQUESTS[name]) == expected
@@ -207,6 +209,27 @@ def test_unmodified_openenv_client(through: str, request: pytest.FixtureRequest)
             assert (await client.step({"wait_seconds": 0})).observation["step_count"] == 3
 
     asyncio.run(play())
+
+
+def test_full_servers_say_the_same(tmp_path: Path) -> None:
+    async def be_refused(url: str) -> tuple[Any, int | None]:
+        async with websockets.connect(url.replace("http", "ws", 1) + "/ws") as refused:
+            frame = json.loads(await refused.recv())
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await refused.recv()
+            return frame, closed.value.rcvd.code if closed.value.rcvd else None
+
+    async def fill_and_ask(url: str) -> tuple[Any, int | None]:
+        async with websockets.connect(url.replace("http", "ws", 1) + "/ws") as first:
+            await first.send(RESET)
+            await first.recv()
+            return await be_refused(url)
+
+    with (
+        serving(tmp_path, "--drain", "0", WORKERS=1, MAX_CONCURRENT_ENVS=1) as ours,
+        serving_stock(tmp_path, MAX_CONCURRENT_ENVS="1") as stock,
+    ):
+        assert asyncio.run(fill_and_ask(ours.url)) == asyncio.run(fill_and_ask(stock.url))
 
 
 def test_scripts_are_many() -> None:

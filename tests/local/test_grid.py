@@ -26,6 +26,7 @@ from tests.conftest import (
     LAUNCHER,
     MARK,
     new_address,
+    places_used,
     processes_of,
     serving,
     wait_for,
@@ -175,13 +176,22 @@ def test_a_lost_load_worker_spoils_its_cell(
     wait_for(lambda: places_used(deployment) == 0, 10, "the lost sessions' places are free")
 
 
-def places_used(deployment: Deployment) -> int:
-    from tests.conftest import get_json
-
-    return sum(
-        get_json(f"http://{server['address']}:{server['control_port']}/ready")["used"]
-        for server in deployment.state["servers"]
-    )
+def test_a_load_worker_that_falls_silent_spoils_its_cell_alone(
+    deployment: Deployment, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    output = tmp_path / "results"
+    arguments = ["--requests-grid", "20,22", "--wait", "1", "--timeout", "2"]
+    running = start_grid(deployment, output, mark, *arguments)
+    pid = wait_for(lambda: run_json(output)["placement"]["load"].get("load-2"), 30, "load workers")
+    wait_for(lambda: places_used(deployment) == 20, 30, "all sessions are open")
+    os.kill(pid, signal.SIGSTOP)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "the grid stops here" in said
+    rows = rows_of(output)
+    assert sorted(row["request_id"] for row in rows) == list(range(20))
+    assert {row["batch_size"] for row in rows} == {20}
+    assert Counter(row["error_type"] for row in rows) == {None: 10, "ROW_MISSING": 10}
 
 
 def test_the_load_master_dying_ends_the_grid(
@@ -195,6 +205,7 @@ def test_the_load_master_dying_ends_the_grid(
     assert running.returncode == 1
     assert "error: the load master was ended by SIGKILL" in said
     assert "Traceback" not in said
+    assert [row["error_type"] for row in rows_of(output)] == ["INTERRUPTED"] * 10
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -206,12 +217,15 @@ def test_an_interrupted_grid_keeps_its_rows_and_leaves_nothing_running(
     running = start_grid(deployment, output, mark, *arguments)
     wait_for(lambda: len(run_json(output)["cells"]) == 2, 40, "two cells are done")
     running.send_signal(number)
-    running.communicate(timeout=20)
+    said, _ = running.communicate(timeout=20)
     wait_for(lambda: not processes_of(mark[MARK]), 5, "nothing is left")
-    assert [row["batch_size"] for row in rows_of(output)[:13]] == [6] * 6 + [7] * 7
+    rows = rows_of(output)
+    assert [row["batch_size"] for row in rows[:13]] == [6] * 6 + [7] * 7
     if number is not signal.SIGKILL:
         assert running.returncode == 128 + number
         assert run_json(output)["status"] == "interrupted"
+        assert [row["error_type"] for row in rows[13:]] == ["INTERRUPTED"] * 6
+        assert "NO: 6 sessions lost by the load" in said
 
 
 def test_a_full_disk_ends_the_grid_with_whole_rows(
@@ -305,6 +319,8 @@ BAD_NUMBERS = [
     (["-n", "1", "--mode", "tcp"], "--mode 'tcp' is neither ws nor http"),
     (["-n", "1", "--load-workers", "0"], "--load-workers: 0 is not from 1"),
     (["-n", "1", "--requests-grid", "2"], "exclude each other"),
+    (["--requests-grid", "5,5"], "--requests-grid has a value twice"),
+    (["-n", "1", "--wait-grid", "0,0.0"], "--wait-grid has a value twice"),
     (["-n", "1", "--source-addresses", "192.0.2.1"], "is not an address of this machine"),
     ([], "how many sessions?"),
 ]
@@ -369,6 +385,93 @@ def test_a_server_that_is_no_openenv(status: int, body: bytes, says: str, tmp_pa
             server.shutdown()
     assert_one_line(done, says, code=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [b"SSH-2.0-OpenSSH_9.6\r\n", b"", b"\x00\x01\x02"])
+def test_a_port_that_speaks_something_else(words: bytes, tmp_path: Path) -> None:
+    with socket.create_server((new_address(), 0)) as listener:
+        host, port = listener.getsockname()
+        argv = [*LAUNCHER, "grid", "--url", f"http://{host}:{port}", "-n", "1"]
+        asking = subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(words)
+        _, said = asking.communicate(timeout=30)
+    assert asking.returncode == 1
+    assert len(said.strip().splitlines()) == 1
+    assert said.startswith(f"error: http://{host}:{port} does not answer")
+
+
+STRANGE_APP = """
+import json
+from fastapi import FastAPI, WebSocket
+app = FastAPI()
+@app.get("/schema")
+def schema(): return {"action": {}}
+@app.websocket("/ws")
+async def ws(websocket: WebSocket):
+    await websocket.accept()
+    async for _ in websocket.iter_text():
+        await websocket.send_text(%r)
+"""
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ("[]", "PROTOCOL_ERROR"),
+        ("nonsense", "PROTOCOL_ERROR"),
+        ('{"type":"error","data":null}', "PROTOCOL_ERROR"),
+        ('{"type":"observation","data":{"observation":null}}', "PROTOCOL_ERROR"),
+        ('{"type":"error","data":{"code":"FACTORY_ERROR"}}', "FACTORY_ERROR"),
+        ('{"type":"observation","data":{"observation":{"waited_seconds":"x","pid":"y"}}}', None),
+    ],
+)
+def test_strange_replies_are_rows(reply: str, kind: str | None, tmp_path: Path) -> None:
+    (tmp_path / "strange.py").write_text(STRANGE_APP % reply)
+    output = tmp_path / "results"
+    options = ["--app", "strange:app", "--drain", "0"]
+    with serving(tmp_path, *options, WORKERS=1) as server:
+        argv = ["grid", "--url", server.url, "-n", "4", "--wait", "0", "--output-dir", str(output)]
+        done = launch(*argv)
+    assert done.returncode == 0, done.stderr
+    assert [row["error_type"] for row in rows_of(output)] == [kind] * 4
+    assert {(row["pid"], row["waited_seconds"]) for row in rows_of(output)} == {(None, None)}
+
+
+def test_a_batch_beyond_envoys_descriptors(tmp_path: Path) -> None:
+    up = [*LAUNCHER, "up", "--local", "--nodes", "3", "--name", "narrow", "--dir", str(tmp_path)]
+    up += ["--local-address", new_address(), "--drain", "0", "--", *LAUNCHER, "grid"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -n 1000; exec "$@"', "bash", *up, "-n", "700"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert_one_line(
+        done, "more than Envoy of deployment 'narrow' can hold: it may hold 400 sessions"
+    )
+
+
+def test_a_server_of_a_deployment_is_known_by_its_url(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    node = deployment.connection["WORKER_NODES"].split()[0]
+    argv = ["grid", "--url", f"http://{node}:8000", "-n", "2", "--wait", "0"]
+    done = deployment.run(*argv, "--output-dir", str(tmp_path / "r"), "--expected-hosts", "2")
+    assert_one_line(done, "has 1 server(s)", code=2)
+    assert deployment.run(*argv, "--output-dir", str(tmp_path / "r")).returncode == 0
+    caps = run_json(tmp_path / "r")["caps"]
+    assert (caps["servers"], caps["capacity"], caps["max_concurrent_envs"]) == (1, 8192, 8192)
+
+
+def test_a_proxy_is_not_asked(tmp_path: Path) -> None:
+    environment = os.environ | {"http_proxy": "http://127.0.0.1:9", "no_proxy": "nothing"}
+    with deployed(tmp_path, "direct", "--nodes", "3", "--drain", "0", env=environment) as direct:
+        assert direct.run("preflight", "--name", "direct").returncode == 0
+        assert direct.run("grid", "-n", "4", "--wait", "0").returncode == 0
 
 
 def test_a_server_that_accepts_and_says_nothing(tmp_path: Path) -> None:

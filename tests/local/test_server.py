@@ -16,6 +16,7 @@ import psutil
 import pytest
 import websocket
 import websockets
+from openenv.core import GenericEnvClient
 
 from tests.conftest import new_address, Server, serving, wait_for
 
@@ -78,6 +79,7 @@ def test_full_worker_refuses_the_balancer_before_the_upgrade(small: Server) -> N
     assert refused.value.status_code == 503
     assert refused.value.resp_headers["x-openenv-error"] == "CAPACITY_REACHED"
     assert len(held) == 3
+    assert "ASGI" not in small.log.read_text()
     wait_for(lambda: small.ready()["refused"] == 1, 5, "the refusal is counted")
 
 
@@ -96,6 +98,40 @@ def test_place_is_free_at_once_when_a_client_leaves_a_waiting_step(small: Server
     wait_for(lambda: used(small) == 1, 5, "one place used")
     reset_by_peer(session.sock)
     wait_for(lambda: used(small) == 0, 3, "the place is free though the step had 600 s to go")
+
+
+def test_place_is_free_at_once_though_frames_were_sent_ahead(small: Server) -> None:
+    session = connect(small.url)
+    session.send('{"type":"step","data":{"wait_seconds":600}}')
+    session.send('{"type":"state"}')
+    session.send('{"type":"close"}')
+    wait_for(lambda: used(small) == 1, 5, "one place used")
+    reset_by_peer(session.sock)
+    wait_for(lambda: used(small) == 0, 3, "the place is free")
+
+
+def test_openenvs_client_gives_its_place_back_in_the_middle_of_a_step(small: Server) -> None:
+    async def leave() -> None:
+        client = GenericEnvClient(base_url=small.url)
+        await client.connect()
+        await client.reset()
+        step = asyncio.create_task(client.step({"wait_seconds": 600}))
+        await asyncio.sleep(0.2)
+        await client.close()
+        step.cancel()
+
+    asyncio.run(leave())
+    wait_for(lambda: used(small) == 0, 3, "the place is free")
+
+
+def test_frames_sent_ahead_are_answered_in_their_order(small: Server) -> None:
+    session = connect(small.url)
+    for frame in (RESET, '{"type":"step","data":{"wait_seconds":0.3}}', '{"type":"state"}', "[]"):
+        session.send(frame)
+    replies = [json.loads(session.recv()) for _ in range(4)]
+    assert [reply["type"] for reply in replies] == ["observation", "observation", "state", "error"]
+    assert replies[1]["data"]["observation"]["waited_seconds"] == 0.3
+    assert replies[2]["data"]["step_count"] == 1
 
 
 def reset_by_peer(connection: socket.socket) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -263,6 +264,64 @@ def test_a_server_that_keeps_dying_ends_the_deployment_loudly(
     assert "was ended by SIGKILL, 4 times within 5 minutes" in said
     assert gone(mark)
     assert json.loads(state.read_text())["status"] == "failed"
+
+
+def test_a_detached_deployment_that_failed_says_so_until_it_is_taken_down(tmp_path: Path) -> None:
+    with deployed(tmp_path, "fallen", "--nodes", "3", "--drain", "0") as fallen:
+        dead: set[int] = set()
+        while len(dead) < 4:
+            pid = wait_for(
+                lambda: fallen.pid("server-1") not in dead and fallen.pid("server-1"), 9, ""
+            )
+            dead.add(pid)
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: fallen.state["status"] == "failed", 10, "it has failed")
+        status = wait_for(lambda: says_failed(fallen), 10, "status says so")
+        assert "4 times within 5 minutes" in status
+        assert "server-1 | " in fallen.run("logs", "fallen").stdout
+        assert "was failed already" in fallen.run("down", "fallen").stderr
+        assert_one_line(fallen.run("status", "fallen"), "no deployment named 'fallen'", code=1)
+
+
+def says_failed(deployment: Deployment) -> str | None:
+    done = deployment.run("status", deployment.name)
+    return done.stdout if done.returncode == 1 and "fallen: failed" in done.stdout else None
+
+
+def test_down_finds_a_deployment_whose_folder_was_removed(
+    tmp_path: Path, mark: dict[str, str]
+) -> None:
+    with deployed(
+        tmp_path / "run", "homeless", "--nodes", "1", "--drain", "0", env=mark
+    ) as homeless:
+        shutil.rmtree(tmp_path / "run")
+        status = launch("status", "homeless", env=mark)
+        assert (status.returncode, "homeless" in status.stdout) == (0, True), status.stderr
+        homeless.folder = tmp_path
+        assert homeless.run("down", "homeless").stderr.strip() == "homeless is down"
+        assert gone(mark)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+def test_ending_a_detached_start_leaves_nothing(
+    number: signal.Signals, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\napp = None\n")
+    argv = [*LAUNCHER, *THREE, *options(tmp_path, "slower"), "--app", "slow:app", "--detach"]
+    starting = subprocess.Popen(argv, cwd=tmp_path, env=mark)
+    wait_for(lambda: len(processes_of(mark[MARK])) >= 5, 20, "processes are being started")
+    starting.send_signal(number)
+    starting.wait(10)
+    wait_for(lambda: gone(mark), 5, "everything is gone")
+
+
+def test_a_detached_start_that_cannot_begin_leaves_no_files(tmp_path: Path) -> None:
+    address = new_address()
+    folder = tmp_path / "new"
+    with socket.create_server((address, 8000)):
+        done = launch(*THREE, *options(folder, "never", address), "--detach")
+    assert_one_line(done, f"port 8000 on {address}")
+    assert not folder.exists()
 
 
 def test_a_process_that_dies_before_it_is_ready_fails_up_at_once(

@@ -6,8 +6,13 @@ import socket
 import pytest
 
 from benchmark.server.places import Board, overview, Places, Slot
-from benchmark.server.settings import SettingError, Settings, settings_from_environment
-from benchmark.server.supervisor import Ports, ports_from
+from benchmark.server.settings import (
+    Ports,
+    ports_from,
+    SettingError,
+    Settings,
+    settings_from_environment,
+)
 
 
 def test_places_are_taken_until_none_is_free() -> None:

@@ -1,0 +1,41 @@
+"""GET from the deployment. Never by a proxy: what the launcher asks is on the cluster."""
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import Any
+
+MAX_BYTES = 64 * 2**20
+_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+class Unreachable(OSError):
+    """No answer, or none that is HTTP; `status` is the code of an answer that is no success."""
+
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def get(url: str, timeout: float) -> bytes:
+    """Raises `Unreachable`."""
+    try:
+        with _opener.open(url, timeout=timeout) as answer:
+            return bytes(answer.read(MAX_BYTES))
+    except urllib.error.HTTPError as refused:
+        with refused:
+            raise Unreachable(f"HTTP {refused.code}", refused.code) from None
+    except urllib.error.URLError as failure:
+        reason = failure.reason
+        text = getattr(reason, "strerror", None) or str(reason)
+        raise Unreachable(text) from None
+    except http.client.HTTPException as failure:
+        raise Unreachable(f"the answer is not HTTP ({type(failure).__name__})") from None
+    except OSError as failure:
+        raise Unreachable(failure.strerror or str(failure)) from None
+
+
+def get_json(url: str, timeout: float) -> Any:
+    """Raises `Unreachable`, and ValueError for an answer that is not JSON."""
+    return json.loads(get(url, timeout))
