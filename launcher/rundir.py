@@ -85,7 +85,6 @@ def deployments_folder() -> Path:
 
 def write_atomically(path: Path, text: str) -> None:
     """Readers see the old file or the whole new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_text(text)

@@ -291,6 +291,7 @@ def says_failed(deployment: Deployment) -> str | None:
 def test_down_finds_a_deployment_whose_folder_was_removed(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
+    (tmp_path / "run").mkdir()
     with deployed(
         tmp_path / "run", "homeless", "--nodes", "1", "--drain", "0", env=mark
     ) as homeless:
@@ -300,6 +301,7 @@ def test_down_finds_a_deployment_whose_folder_was_removed(
         homeless.folder = tmp_path
         assert homeless.run("down", "homeless").stderr.strip() == "homeless is down"
         assert gone(mark)
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])

@@ -53,7 +53,7 @@ def test_other_lines_are_passed_over(other: str) -> None:
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
-    file = tmp_path / "new folder" / "state.json"
+    file = tmp_path / "state.json"
     write_atomically(file, "old")
     write_atomically(file, "new")
     assert file.read_text() == "new"
