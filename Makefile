@@ -9,7 +9,7 @@ RESULTS ?= experiments/results/demo-$(NOW)
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the summary.
 demo: $(VENV)/.installed
-	PATH="$(CURDIR)/$(BIN):$$PATH" launcher up --local --nodes 3 --max-concurrent-envs 2048 \
+	PATH="$(abspath $(BIN)):$$PATH" launcher up --local --nodes 3 --max-concurrent-envs 2048 \
 	  --name demo --dir $(RESULTS)/deployment -- sh -ec ' \
 	    launcher preflight --name demo; \
 	    launcher grid --requests-grid 32,128,512,2048 --wait-grid 1.0 --load-workers 2 \
