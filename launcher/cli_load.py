@@ -16,10 +16,20 @@ from rich.table import Table
 from benchmark.server.environment import MAX_WAIT_SECONDS
 from launcher import grid as grids
 from launcher import registry
+from launcher.cells import (
+    Cell,
+    default_hardware,
+    default_output,
+    Grid,
+    MAX_BATCH,
+    numbers,
+    parse_url,
+)
 from launcher.deployment import DEFAULT_NAME
 from launcher.errors import UsageError
-from launcher.grid import Cell, Grid, Watcher
+from launcher.grid import Watcher
 from launcher.load import Progress
+from launcher.target import check_server
 
 # A table that goes into a file or a pipe is not folded.
 out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
@@ -124,9 +134,9 @@ def _read(options: dict[str, Any]) -> Grid:
     sources = (options["source_addresses"] or "").split(",")
     return Grid(
         url=find_url(options["url"]),
-        batches=grids.numbers(batches, batch_option, int, 1, grids.MAX_BATCH),
-        waits=grids.numbers(waits, wait_option, float, 0, MAX_WAIT_SECONDS),
-        output=options["output_dir"] or grids.default_output(),
+        batches=numbers(batches, batch_option, int, 1, MAX_BATCH),
+        waits=numbers(waits, wait_option, float, 0, MAX_WAIT_SECONDS),
+        output=options["output_dir"] or default_output(),
         modes=("ws", "http") if options["compare"] else (options["mode"],),
         reps=_one(options["reps"], "--reps", int, 1, 1e6),
         expected_hosts=hosts,
@@ -134,13 +144,13 @@ def _read(options: dict[str, Any]) -> Grid:
         timeout=_one(options["timeout"], "--timeout", float, 0.001, 1e6),
         load_workers=find_load_workers(options["load_workers"]),
         sources=tuple(address.strip() for address in sources if address.strip()),
-        hardware=options["hardware"] or grids.default_hardware(),
+        hardware=options["hardware"] or default_hardware(),
         arguments=tuple(sys.argv[1:]),
     )
 
 
 def _one(text: str | None, option: str, kind: Any, low: float, high: float) -> Any:
-    return None if text is None else grids.numbers(text, option, kind, low, high)[0]
+    return None if text is None else numbers(text, option, kind, low, high)[0]
 
 
 def find_load_workers(text: str | None) -> int:
@@ -156,7 +166,7 @@ def find_url(url: str | None) -> str:
                 "where to? give --url, or run `launcher up --local` in this folder first"
             )
         url = connection["OPENENV_URL"]
-    return grids.parse_url(url)
+    return parse_url(url)
 
 
 class _Display(Watcher):
@@ -283,7 +293,7 @@ def ui(url: str | None, load_workers: str | None, web_host: str, web_port: str) 
         find_load_workers(load_workers),
         Path().absolute(),
     )
-    grids.check_server(wanted.url)
+    check_server(wanted.url)
 
     def ready() -> None:
         print(wanted.address, flush=True)

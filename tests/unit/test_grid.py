@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from launcher.cells import Cell, Grid, numbers, parse_url
 from launcher.errors import UsageError
-from launcher.grid import Cell, check, Grid, numbers, order, parse_url
+from launcher.grid import check, order
 from launcher.limits import Limits
 
 
