@@ -51,6 +51,7 @@ OWN_COLUMNS = [
     "capacity_errors",
     "timeouts",
     "lost",
+    "errors",
     "valid",
     "reasons",
 ]
@@ -112,6 +113,7 @@ def cell(rows: pd.DataFrame) -> dict[str, Any]:
         "capacity_errors": int((rows["error_type"] == "CAPACITY_REACHED").sum()),
         "timeouts": int((rows["error_type"] == "TIMEOUT").sum()),
         "lost": int(rows["error_type"].isin(LOST).sum()),
+        "errors": " ".join(f"{kind}:{n}" for kind, n in rows["error_type"].value_counts().items()),
     }
     for part, percents in PERCENTILES.items():
         latencies = good[f"{part}_latency"]

@@ -38,7 +38,7 @@ err = Console(stderr=True, highlight=False, soft_wrap=True)
 url_option = click.option(
     "--url",
     envvar="OPENENV_URL",
-    help="where sessions go [default: openenv-connection.env in this folder]",
+    help="where sessions go [env: OPENENV_URL; default: openenv-connection.env in this folder]",
 )
 load_workers_option = click.option(
     "--load-workers",
@@ -89,6 +89,7 @@ def grid(**options: Any) -> None:
     wanted = _read(options)
     grids.check(wanted)
     recording = grids.record(wanted)
+    err.print(f"{len(wanted.cells)} cell(s) against {wanted.url}", markup=False)
     watcher = _Display()
     try:
         grids.run(wanted, recording, watcher)
@@ -196,7 +197,7 @@ class _Display(Watcher):
         verdict = "" if line["valid"] else f"  INVALID: {line['reasons']}"
         err.print(
             f"{cell}: {line['successful']} of {line['batch_size']} succeeded in "
-            f"{line['total_wall_time']:.1f} s{verdict}",
+            f"{line['total_wall_time']:.1f} s  {line['errors']}{verdict}".rstrip(),
             markup=False,
         )
 

@@ -204,6 +204,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict):
         raise UsageError(f"{file} must hold 'key: value' lines, not a {type(content).__name__}")
+    content = {str(key).replace("-", "_"): value for key, value in content.items()}
     for key in content:
         if key not in Deployment.model_fields:
             raise UsageError(f"{file}: unknown key {key!r}{_nearest(str(key))}")

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from launcher.cells import Cell, Grid
-from launcher.errors import LoadFailed, PreflightFailed, UsageError
+from launcher.errors import LauncherError, LoadFailed, PreflightFailed, UsageError
 from launcher.limits import limits
 from launcher.load import CellEnded, Load, LoadPlan, Progress
 from launcher.recording import Recording
@@ -86,7 +86,7 @@ def run(grid: Grid, recording: Recording, watcher: Watcher) -> None:
     reached too few hosts when they are required, `RecordingFailed` when the disk is full, and
     `Interrupted`; whatever was recorded until then stays, and open sessions are rows too.
     """
-    status = "failed"
+    status, error = "failed", None
     try:
         with Load(LoadPlan(grid.load_workers, grid.sources, recording.logs)) as load:
             recording.note_load(load.pids)
@@ -96,11 +96,14 @@ def run(grid: Grid, recording: Recording, watcher: Watcher) -> None:
                 watcher.cell_ended(cell, line)
                 _judge(grid, cell, line, lost, watcher)
         status = "complete"
-    except Interrupted:
-        status = "interrupted"
+    except Interrupted as failure:
+        status, error = "interrupted", str(failure)
+        raise
+    except LauncherError as failure:
+        error = str(failure)
         raise
     finally:
-        recording.close(status)
+        recording.close(status, error)
 
 
 def _run_cell(
@@ -183,6 +186,7 @@ def describe(grid: Grid, run_id: str) -> dict[str, Any]:
             "platform": platform.platform(),
         },
         "limits": limits().as_dict(),
+        "planned_cells": len(grid.cells),
         "caps": caps(grid.url, deployment),
         "placement": {
             "deployment": deployment["name"] if deployment else None,

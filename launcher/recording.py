@@ -101,12 +101,12 @@ class Recording:
         self._save_run(cells=[*self.run["cells"], details])
         return self.lines[-1]
 
-    def close(self, status: str) -> None:
+    def close(self, status: str, error: str | None = None) -> None:
         try:
             self.flush()
         finally:
             self._raw.close()
-            self._save_run(status=status, ended=_now(), rows=self.rows)
+            self._save_run(status=status, error=error, ended=_now(), rows=self.rows)
 
     def _keep_whole_lines(self, written: bytes) -> None:
         end = written.rfind(b"\n") + 1

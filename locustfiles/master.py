@@ -82,6 +82,7 @@ class GridMaster:
         self._dead: set[str] = set()
         self._cell: Cell | None = None
         self._cells = 0
+        self._largest = 1
         runner.register_message(HELLO, self._on_hello)
         runner.register_message(ROWS, self._on_rows)
 
@@ -90,7 +91,9 @@ class GridMaster:
         next cell."""
         batch = int(order["constant"]["batch_size"])
         self._wait_until(lambda: self._runner.worker_count == self._alive, SPAWN_SECONDS)
-        self._runner.start(batch, spawn_rate=max(batch, 1))
+        # Locust takes users away as slowly as it adds them: never slower than the largest batch.
+        self._largest = max(self._largest, batch)
+        self._runner.start(batch, spawn_rate=self._largest)
         self._wait_until(lambda: self._spawned() == batch or self._dead, SPAWN_SECONDS)
         self._cells += 1
         cell = self._cell = Cell(self._cells, order, [])

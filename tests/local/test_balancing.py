@@ -2,12 +2,14 @@
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -93,6 +95,22 @@ def test_sessions_spread_evenly_over_workers(tmp_path: Path) -> None:
     assert max(share) <= 1.3 * 50
 
 
+def test_a_small_batch_after_a_large_one_reaches_every_host(tmp_path: Path) -> None:
+    options = ["--nodes", "3", "--workers-per-node", "1", "--max-concurrent-envs", "1000"]
+    with deployed(tmp_path, "after", *options, "--drain", "0") as deployment:
+        done = deployment.run(
+            *("grid", "--requests-grid", "1000,20", "--wait", "0.5", "--reps", "2"),
+            *("--expected-hosts", "2", "--require-hosts", "--output-dir", str(tmp_path / "r")),
+        )
+        assert done.returncode == 0, done.stderr
+    cells = json.loads((tmp_path / "r" / "run.json").read_text())["cells"]
+    pauses = [
+        (datetime.fromisoformat(after["begun"]) - datetime.fromisoformat(before["ended"]))
+        for before, after in itertools.pairwise(cells)
+    ]
+    assert max(pauses).total_seconds() < 20  # users that are too many leave together
+
+
 def test_new_sessions_go_to_the_server_that_holds_few(tmp_path: Path) -> None:
     options = ["--nodes", "3", "--workers-per-node", "1", "--drain", "0"]
     with contextlib.ExitStack() as held, deployed(tmp_path, "drift", *options) as deployment:
@@ -105,7 +123,7 @@ def test_new_sessions_go_to_the_server_that_holds_few(tmp_path: Path) -> None:
         staying = len(sessions)
         wait_for(lambda: places_used(deployment) == staying, 10, "one server is empty")
         sessions += [opened(deployment.url) for _ in range(30)]
-        assert sum(host_of_session(session) == leaving for session in sessions) >= 20
+        assert sum(host_of_session(session) == leaving for session in sessions) >= 17
 
 
 def opened(url: str) -> websocket.WebSocket:

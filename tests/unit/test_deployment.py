@@ -94,7 +94,6 @@ def test_variables_of_others_are_not_read() -> None:
     ("key", "nearest"),
     [
         ("node", "nodes"),
-        ("workers-per-node", "workers_per_node"),
         ("max_concurent_envs", "max_concurrent_envs"),
     ],
 )
@@ -248,3 +247,9 @@ def test_apps_that_are_no_module_and_attribute_are_refused(app: str) -> None:
 )
 def test_the_folder_is_here_or_named_or_chosen(flags: dict[str, str], folder: str) -> None:
     assert read_deployment(flags, None, {}).folder == Path(folder)
+
+
+def test_keys_may_be_written_as_the_flags_are(tmp_path: Path) -> None:
+    file = tmp_path / "deployment.yaml"
+    file.write_text("max-concurrent-envs: 10\n")
+    assert read_deployment({}, file, {}).max_concurrent_envs == 10
