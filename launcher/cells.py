@@ -46,7 +46,7 @@ class Grid:
     expected_hosts: int | None = None
     require_hosts: bool = False
     timeout: float = 120.0
-    load_workers: int = 2
+    load_workers: int | None = None
     sources: tuple[str, ...] = ()
     hardware: str = ""
     arguments: tuple[str, ...] = field(default=())

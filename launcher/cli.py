@@ -18,6 +18,7 @@ from launcher.errors import LauncherError
 from launcher.placement import Placement
 from launcher.registry import places
 from launcher.signals import Interrupted
+from launcher.slurm.allocation import allocation
 from launcher.stopping import stop
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -69,7 +70,9 @@ def deployment_options(command: F) -> F:
     decorated: Any = read
     for name, field in reversed(Deployment.model_fields.items()):
         flag = f"--{name.replace('_', '-')}"
-        if field.annotation is bool:
+        if field.default == ():
+            option = click.option(flag, metavar="OPTION", multiple=True, help=field.description)
+        elif field.annotation is bool:
             option = click.option(flag, is_flag=True, default=None, help=field.description)
         else:
             default = f" [default: {field.default}]" if field.default is not None else ""
@@ -96,13 +99,29 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
     def ready(placement: Placement) -> None:
         _print_ready(placement.connection, as_json)
 
+    if detach and command:
+        raise click.UsageError("--detach and -- COMMAND exclude each other")
+    if not deployment.local and allocation() is None:
+        _up_by_job(deployment, command, as_json=as_json, detach=detach)
     if detach:
-        if command:
-            raise click.UsageError("--detach and -- COMMAND exclude each other")
         _print_ready(holding.detach(deployment, _say)["connection"], as_json)
         _say(f"end it with: launcher down {deployment.name}")
         return
     sys.exit(holding.Up(deployment, _say).run(ready if not command else _quiet, command or None))
+
+
+def _up_by_job(
+    deployment: Deployment, command: Sequence[str], *, as_json: bool, detach: bool
+) -> None:
+    from launcher.slurm import job
+
+    def ready(connection: dict[str, str]) -> None:
+        if not command:
+            _print_ready(connection, as_json)
+        if detach:
+            _say(f"end it with: launcher down {deployment.name}")
+
+    sys.exit(job.run(deployment, _say, ready, command or None, detach=detach))
 
 
 def _quiet(_: Placement) -> None:
@@ -116,7 +135,8 @@ def plan(deployment: Deployment, as_json: bool) -> None:
     """Print exactly what `up` would start: argv, variables and Envoy's configuration."""
     from launcher.up import plan as decide
 
-    placement, envoy_config = decide(deployment)
+    planned = decide(deployment)
+    placement, envoy_config = planned.placement, planned.envoy_config
     if as_json:
         _print_json(
             {

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from launcher.deployment import DEFAULT_NAME
 from launcher.errors import UsageError
 from launcher.grid import Watcher
 from launcher.load import Progress
+from launcher.loadplace import load_place
 from launcher.target import check_server
 
 # A table that goes into a file or a pipe is not folded.
@@ -43,7 +43,8 @@ url_option = click.option(
 load_workers_option = click.option(
     "--load-workers",
     metavar="N",
-    help="Locust processes that make the load [default: one a core, at least 2]",
+    help="Locust processes that make the load, on the deployment's client nodes where it has some, "
+    "else here [default: one a core, at least 2]",
 )
 
 
@@ -87,12 +88,12 @@ load_workers_option = click.option(
 def grid(**options: Any) -> None:
     """Run a batch × wait grid against a URL and record every session."""
     wanted = _read(options)
-    grids.check(wanted)
-    recording = grids.record(wanted)
-    err.print(f"{len(wanted.cells)} cell(s) against {wanted.url}", markup=False)
+    place = grids.check(wanted)
+    recording = grids.record(wanted, place)
+    err.print(f"{len(wanted.cells)} cell(s) against {wanted.url}; {place.story}", markup=False)
     watcher = _Display()
     try:
-        grids.run(wanted, recording, watcher)
+        grids.run(wanted, place, recording, watcher)
     finally:
         watcher.bar.stop()
         _print_summary(recording.lines, as_json=options["as_json"])
@@ -154,18 +155,16 @@ def _one(text: str | None, option: str, kind: Any, low: float, high: float) -> A
     return None if text is None else numbers(text, option, kind, low, high)[0]
 
 
-def find_load_workers(text: str | None) -> int:
+def find_load_workers(text: str | None) -> int | None:
     chosen = _one(text, "--load-workers", int, 1, 4096)
-    return int(chosen or max(2, len(os.sched_getaffinity(0))))
+    return None if chosen is None else int(chosen)
 
 
 def find_url(url: str | None) -> str:
     if url is None:
         connection = registry.connection(Path())
         if connection is None:
-            raise UsageError(
-                "where to? give --url, or run `launcher up --local` in this folder first"
-            )
+            raise UsageError("where to? give --url, or run `launcher up` in this folder first")
         url = connection["OPENENV_URL"]
     return parse_url(url)
 
@@ -280,25 +279,29 @@ def _state(name: str | None) -> dict[str, Any]:
 @click.command()
 @url_option
 @load_workers_option
-@click.option("--web-host", default="127.0.0.1", help="address of the page [default: 127.0.0.1]")
+@click.option(
+    "--web-host",
+    help="address of the page [default: 127.0.0.1; with client nodes: all of the first of them]",
+)
 @click.option("--web-port", default="8089", metavar="PORT", help="port of the page [default: 8089]")
-def ui(url: str | None, load_workers: str | None, web_host: str, web_port: str) -> None:
+def ui(url: str | None, load_workers: str | None, web_host: str | None, web_port: str) -> None:
     """Serve Locust's web page with load workers against a deployment, until Ctrl-C."""
     from launcher import ui as page
-    from launcher.load import free_port
 
+    address = find_url(url)
+    check_server(address)
     wanted = page.WebUI(
-        find_url(url),
+        address,
+        load_place(address, find_load_workers(load_workers)),
         web_host,
         _one(web_port, "--web-port", int, 1, 65_535),
-        find_load_workers(load_workers),
         Path().absolute(),
     )
-    check_server(wanted.url)
+    err.print(wanted.place.story, markup=False)
 
     def ready() -> None:
         print(wanted.address, flush=True)
         err.print(f"from your own machine: {wanted.tunnel}", markup=False)
         err.print("wait, steps and timeout of the users: under 'Custom parameters' on the page")
 
-    page.hold(wanted, free_port("127.0.0.1"), ready, lambda event: err.print(event, markup=False))
+    page.hold(wanted, ready, lambda event: err.print(event, markup=False))

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import (
@@ -35,8 +35,28 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "max_concurrent_envs": ("MAX_CONCURRENT_ENVS",),
     "server_port": ("OPENENV_PORT", "PORT"),
     "envoy_port": ("ENVOY_PORT",),
+    "runtime": ("USE_CONTAINER",),
+    "images": ("OPENENV_IMAGES",),
 }
 """The runbook's variable, or variables, behind a field; the first one that is set counts."""
+
+USE_CONTAINER = {"true": "apptainer", "1": "apptainer", "yes": "apptainer"} | dict.fromkeys(
+    ("false", "0", "no"), "venv"
+)
+
+SLURM_OPTIONS = (
+    "partition",
+    "time",
+    "cpus_per_task",
+    "mem",
+    "account",
+    "qos",
+    "constraint",
+    "nodelist",
+    "exclude",
+    "reservation",
+)
+"""Fields that go to sbatch as they are, by the same names."""
 
 
 class Deployment(BaseModel):
@@ -50,15 +70,30 @@ class Deployment(BaseModel):
         default=3,
         ge=1,
         le=100_000,
-        description="nodes: one for Envoy, the others for servers; 1 serves without Envoy",
+        description="nodes: one for Envoy, the others for servers; 1 serves without Envoy "
+        "[default in an allocation: all of its nodes]",
+    )
+    client_nodes: int = Field(
+        default=0, ge=0, le=100_000, description="nodes more, for the load of grid and ui"
+    )
+    runtime: Literal["apptainer", "venv"] | None = Field(
+        default=None,
+        description="apptainer (images) or venv (this Python environment) "
+        "[env: USE_CONTAINER=true|false; default: apptainer on Slurm, venv with --local]",
+    )
+    images: Path | None = Field(
+        default=None,
+        description="folder of the images [env: OPENENV_IMAGES; default: that of `launcher build`]",
+    )
+    image: Path | None = Field(
+        default=None, description="image of the servers, when it is not server.sif of that folder"
     )
     workers_per_node: int | None = Field(
         default=None,
         ge=1,
         le=4096,
         description="uvicorn workers of each server "
-        "[env: WORKERS_PER_NODE, WORKERS, SLURM_CPUS_PER_TASK; default: this machine's cores "
-        "shared among the servers]",
+        "[env: WORKERS_PER_NODE, WORKERS, SLURM_CPUS_PER_TASK; default: the node's cores]",
     )
     max_concurrent_envs: int = Field(
         default=DEFAULT_MAX_CONCURRENT_ENVS,
@@ -95,7 +130,7 @@ class Deployment(BaseModel):
         "[default: here; ./NAME for a deployment with a name]",
     )
     ready_timeout: float = Field(
-        default=60.0,
+        default=120.0,
         gt=0,
         allow_inf_nan=False,
         description="seconds until every server must be healthy",
@@ -106,6 +141,21 @@ class Deployment(BaseModel):
         le=3600,
         allow_inf_nan=False,
         description="seconds that open sessions get to end when the deployment stops",
+    )
+    partition: str | None = Field(default=None, description="Slurm partition")
+    time: str | None = Field(default=None, description="time limit of the Slurm job, as 2:00:00")
+    cpus_per_task: int | None = Field(
+        default=None, ge=1, le=65_536, description="cores of each node"
+    )
+    mem: str | None = Field(default=None, description="memory of each node, as 100G")
+    account: str | None = Field(default=None, description="Slurm account")
+    qos: str | None = Field(default=None, description="Slurm quality of service")
+    constraint: str | None = Field(default=None, description="features that the nodes must have")
+    nodelist: str | None = Field(default=None, description="nodes that must be among them")
+    exclude: str | None = Field(default=None, description="nodes that must not be among them")
+    reservation: str | None = Field(default=None, description="Slurm reservation")
+    sbatch: tuple[str, ...] = Field(
+        default=(), description="any other option of sbatch, as --sbatch=--gres=gpu:1; repeatable"
     )
 
     @field_validator("name")
@@ -121,6 +171,21 @@ class Deployment(BaseModel):
         if not re.fullmatch(r"[\w.]+:[\w.]+", app):
             raise ValueError("an app is written module:attribute")
         return app
+
+    @field_validator("time", "mem", mode="before")
+    @classmethod
+    def _yaml_reads_times_as_numbers(cls, value: Any) -> Any:
+        if isinstance(value, int):
+            raise ValueError("write it in quotes in a YAML file, as '2:00:00' or '100G'")
+        return value
+
+    @field_validator("sbatch")
+    @classmethod
+    def _sbatch_takes_options(cls, options: tuple[str, ...]) -> tuple[str, ...]:
+        for option in options:
+            if not option.startswith("-"):
+                raise ValueError(f"{option!r} is no option; write --sbatch=--gres=gpu:1")
+        return options
 
     @field_validator("local_address")
     @classmethod
@@ -163,6 +228,22 @@ class Deployment(BaseModel):
     def servers(self) -> int:
         return max(1, self.nodes - 1)
 
+    @property
+    def in_containers(self) -> bool:
+        return self.runtime == "apptainer" or (self.runtime is None and not self.local)
+
+    def absolute(self) -> "Deployment":
+        """The same deployment for a process that runs elsewhere."""
+        paths = {"dir": self.folder.absolute()}
+        paths |= {
+            name: path.absolute() for name in ("image", "images") if (path := getattr(self, name))
+        }
+        return self.model_copy(update=paths)
+
+    def as_given(self) -> str:
+        """JSON of what was asked for, without the defaults."""
+        return self.model_dump_json(exclude_unset=True)
+
 
 def read_deployment(
     flags: Mapping[str, Any],
@@ -177,12 +258,15 @@ def read_deployment(
     for field, names in VARIABLES.items():
         for name in names:
             if environment.get(name):
-                values[field] = environment[name], f"variable {name}"
+                value = environment[name]
+                if name == "USE_CONTAINER":
+                    value = USE_CONTAINER.get(value.lower(), value)
+                values[field] = value, f"variable {name}"
                 break
     for key, value in (read_yaml(file) if file else {}).items():
         values[key] = value, f"key {key!r} in {file}"
     for field, value in flags.items():
-        if value is not None:
+        if value is not None and value != ():
             values[field] = value, f"--{field.replace('_', '-')}"
     try:
         return Deployment(**{field: value for field, (value, _) in values.items()})

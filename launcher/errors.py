@@ -6,6 +6,8 @@ LauncherError
 ├── PortTaken              a port is held by another process
 ├── StartFailed            a process ended, or was not healthy in time, before the deployment stood
 ├── DeploymentFailed       a process kept dying after the deployment stood
+├── DeploymentEnded        Slurm has ended it: time limit, scancel, preemption
+├── NodeLost               a node is down, or its processes cannot be reached
 ├── DeploymentNotFound     no deployment of that name, or it is gone
 ├── PreflightFailed        the checks before an experiment do not hold
 ├── LoadFailed             the load could not be made: a load worker lost, a limit in the way
@@ -30,6 +32,14 @@ class StartFailed(LauncherError):
 
 
 class DeploymentFailed(LauncherError):
+    pass
+
+
+class DeploymentEnded(LauncherError):
+    pass
+
+
+class NodeLost(LauncherError):
     pass
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from launcher.cells import Cell, Grid
 from launcher.errors import LauncherError, LoadFailed, PreflightFailed, UsageError
 from launcher.limits import limits
-from launcher.load import CellEnded, Load, LoadPlan, Progress
+from launcher.load import CellEnded, Load, Progress
+from launcher.loadplace import load_place, LoadPlace
 from launcher.recording import Recording
 from launcher.signals import Interrupted
 from launcher.target import (
@@ -20,7 +21,6 @@ from launcher.target import (
     check_server,
     deployment_at,
     servers_known,
-    shares_node,
 )
 
 PACKAGES = (
@@ -51,19 +51,22 @@ class Watcher:
     def warn(self, text: str) -> None: ...
 
 
-def check(grid: Grid) -> None:
-    """Raises `UsageError`, `LoadFailed` or `PreflightFailed` for what cannot succeed, before
-    anything is started."""
+def check(grid: Grid) -> LoadPlace:
+    """Where the load will run. Raises `UsageError`, `LoadFailed` or `PreflightFailed` for what cannot
+    succeed, before anything is started."""
     if grid.timeout <= max(grid.waits):
         raise UsageError(
             f"--timeout {grid.timeout:g} s ends sessions before their wait of {max(grid.waits):g} s "
             "is over; raise --timeout"
         )
-    obstacle = limits().obstacle(max(grid.batches), grid.load_workers, len(grid.sources))
-    if obstacle:
-        raise LoadFailed(obstacle)
-    for address in grid.sources:
-        _check_source(address)
+    place = load_place(grid.url, grid.load_workers)
+    if place.here:
+        _check_here(grid, place)
+    elif grid.sources:
+        raise UsageError(
+            "--source-addresses are this machine's, but the load runs on the deployment's client "
+            "nodes: each has addresses of its own"
+        )
     check_server(grid.url)
     check_envoy(grid.url, max(grid.batches))
     servers = servers_known(grid.url)
@@ -72,14 +75,23 @@ def check(grid: Grid) -> None:
             f"--expected-hosts {grid.expected_hosts}, but the deployment at {grid.url} has {servers} "
             "server(s)"
         )
+    return place
 
 
-def record(grid: Grid) -> Recording:
+def _check_here(grid: Grid, place: LoadPlace) -> None:
+    obstacle = limits().obstacle(max(grid.batches), len(place.nodes), len(grid.sources))
+    if obstacle:
+        raise LoadFailed(obstacle)
+    for address in grid.sources:
+        _check_source(address)
+
+
+def record(grid: Grid, place: LoadPlace) -> Recording:
     """The result folder of the grid, ready to be written. Raises `UsageError`."""
-    return Recording(grid.output, describe(grid, uuid.uuid4().hex[:12]))
+    return Recording(grid.output, describe(grid, place, uuid.uuid4().hex[:12]))
 
 
-def run(grid: Grid, recording: Recording, watcher: Watcher) -> None:
+def run(grid: Grid, place: LoadPlace, recording: Recording, watcher: Watcher) -> None:
     """Runs all cells into `recording` and closes it.
 
     Raises `LoadFailed` after a cell that lost sessions of its own, `PreflightFailed` after one that
@@ -88,7 +100,7 @@ def run(grid: Grid, recording: Recording, watcher: Watcher) -> None:
     """
     status, error = "failed", None
     try:
-        with Load(LoadPlan(grid.load_workers, grid.sources, recording.logs)) as load:
+        with Load(place, recording.logs, max(grid.batches), len(grid.sources)) as load:
             recording.note_load(load.pids)
             for number, cell in enumerate(grid.cells, 1):
                 watcher.cell_started(cell, number, len(grid.cells))
@@ -168,7 +180,7 @@ def order(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:
     }
 
 
-def describe(grid: Grid, run_id: str) -> dict[str, Any]:
+def describe(grid: Grid, place: LoadPlace, run_id: str) -> dict[str, Any]:
     """run.json before the first cell: what is run, on what, within which limits."""
     deployment = deployment_at(grid.url)
     return {
@@ -192,7 +204,8 @@ def describe(grid: Grid, run_id: str) -> dict[str, Any]:
             "deployment": deployment["name"] if deployment else None,
             "processes": deployment["processes"] if deployment else [],
             "load": {},
-            "load_shares_node": shares_node(grid.url),
+            "load_nodes": list(place.nodes),
+            "load_shares_node": place.shares_node,
         },
     }
 

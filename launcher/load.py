@@ -4,9 +4,7 @@ import contextlib
 import json
 import os
 import selectors
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,21 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from launcher.errors import LoadFailed
-from launcher.runtimes.local import spawn
+from launcher.loadplace import load_process, LoadPlace
+from launcher.placement import Process
+from launcher.runtimes.base import Handle
 from launcher.signals import Signals
-from launcher.supervisor import ending, tail
 
 START_SECONDS = 60.0
-
-
-@dataclass(frozen=True)
-class LoadPlan:
-    """How load is made: how many load workers, from which source addresses, with logs where."""
-
-    workers: int
-    sources: tuple[str, ...]
-    logs: Path
-    host: str = "127.0.0.1"
+END_SECONDS = 5.0
 
 
 @dataclass
@@ -50,69 +40,79 @@ class Load:
     """A master and its load workers, from `with` to its end. Signals end every wait as
     `Interrupted`."""
 
-    def __init__(self, plan: LoadPlan) -> None:
-        self._plan = plan
+    def __init__(self, place: LoadPlace, logs: Path, batch: int, sources: int = 0) -> None:
+        """`batch` is the most sessions at once, from so many source addresses."""
+        self._place, self._logs, self._batch, self._sources = place, logs, batch, sources
         self._selector = selectors.DefaultSelector()
         self._signals = Signals(self._selector)
-        self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._pidfds: list[int] = []
+        self._runtime = place.runtime()
+        self._runtime.check = self._signals.check
+        self._workers: dict[str, Handle] = {}
+        self._master: Handle | None = None
         self._buffer = b""
         self._dead: dict[str, str] = {}
 
     def __enter__(self) -> "Load":
         self._signals.__enter__()
-        port = free_port(self._plan.host)
-        argv = [
-            "--host",
-            self._plan.host,
-            "--port",
-            str(port),
-            "--workers",
-            str(self._plan.workers),
-        ]
-        self._master = self._spawn(
-            "locustfiles.master",
-            argv,
-            self._log("master"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        assert self._master.stdout is not None
-        self._output = self._master.stdout.fileno()
-        os.set_blocking(self._output, False)
-        self._selector.register(self._output, selectors.EVENT_READ, "master")
-        for number in range(1, self._plan.workers + 1):
-            name = f"load-{number}"
-            argv = ["--name", name, "--master-host", self._plan.host, "--master-port", str(port)]
-            self._workers[name] = self._spawn("locustfiles.worker", argv, self._log(name))
-            pidfd = os.pidfd_open(self._workers[name].pid)
-            self._pidfds.append(pidfd)
-            self._selector.register(pidfd, selectors.EVENT_READ, name)
         try:
-            self._wait_for_workers()
+            self._begin()
         except BaseException:
             self.__exit__()
             raise
         return self
 
+    def _begin(self) -> None:
+        place = self._place
+        self._runtime.prepare((), place.programs().files, None)
+        self._check_limits()
+        port = str(self._runtime.free_port(place.nodes[0] if not place.here else place.master_bind))
+        bind = ("--host", place.master_bind, "--port", port, "--workers", str(len(place.nodes)))
+        master = self._process("load-master", place.nodes[0], "locustfiles.master", bind)
+        self._master = self._runtime.start(master, pipes=True)
+        assert self._master.stdout is not None
+        self._output = self._master.stdout.fileno()
+        os.set_blocking(self._output, False)
+        self._selector.register(self._output, selectors.EVENT_READ, "master")
+        join = ("--master-host", place.master_address, "--master-port", port)
+        for number, node in enumerate(place.nodes, 1):
+            name = f"load-{number}"
+            worker = self._process(name, node, "locustfiles.worker", ("--name", name, *join))
+            self._workers[name] = handle = self._runtime.start(worker)
+            descriptor = handle.fileno()
+            if descriptor is not None:
+                self._selector.register(descriptor, selectors.EVENT_READ, name)
+        self._wait_for_workers()
+
+    def _check_limits(self) -> None:
+        """Raises `LoadFailed` when the machines cannot open that many sessions."""
+        sources = self._sources or len(self._place.machines)
+        workers = len(self._place.nodes)
+        obstacle = self._place.limits(self._runtime).obstacle(self._batch, workers, sources)
+        if obstacle:
+            raise LoadFailed(obstacle)
+
     def __exit__(self, *_: object) -> None:
-        for process in [*self._workers.values(), self._master]:
-            if process.poll() is None:
-                process.kill()
-            process.wait()
-        for stream in (self._master.stdin, self._master.stdout):
-            if stream is not None:
-                with contextlib.suppress(BrokenPipeError):
-                    stream.close()
-        for pidfd in self._pidfds:
-            os.close(pidfd)
+        self._runtime.stopping()
+        handles = [*self._workers.values(), *([self._master] if self._master else [])]
+        for handle in handles:
+            handle.kill()
+        for handle in handles:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                handle.wait(END_SECONDS)
+            for stream in (handle.stdin, handle.stdout):
+                if stream is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        stream.close()
+            handle.close()
+        self._runtime.close()
         self._signals.__exit__()
         self._selector.close()
 
     @property
-    def pids(self) -> dict[str, int]:
+    def pids(self) -> dict[str, int | None]:
+        assert self._master is not None
         return {"load-master": self._master.pid} | {
-            name: process.pid for name, process in self._workers.items()
+            name: handle.pid for name, handle in self._workers.items()
         }
 
     def run(self, cell: dict[str, Any]) -> Iterator[bytes | Progress | CellEnded]:
@@ -137,15 +137,11 @@ class Load:
                 )
                 return
 
-    def _spawn(
-        self, module: str, argv: list[str], log: Path, **pipes: Any
-    ) -> subprocess.Popen[bytes]:
-        return spawn((sys.executable, "-P", "-m", module, *argv), {}, log, **pipes)
-
-    def _log(self, name: str) -> Path:
-        return self._plan.logs / f"{name}.log"
+    def _process(self, name: str, node: str, module: str, argv: tuple[str, ...]) -> Process:
+        return load_process(self._place, name, node, ("-P", "-m", module, *argv), self._logs)
 
     def _order(self, order: dict[str, Any]) -> None:
+        assert self._master is not None
         assert self._master.stdin is not None
         try:
             self._master.stdin.write(json.dumps(order).encode() + b"\n")
@@ -159,7 +155,7 @@ class Load:
             if not isinstance(answer, bytes) and "workers" in answer:
                 return
             for name, how in self._dead.items():
-                raise LoadFailed(f"{how} before the load began:\n{tail(self._log(name))}")
+                raise LoadFailed(f"{how} before the load began:\n{self._workers[name].tail()}")
 
     def _answers(self, deadline: float | None) -> Iterator[bytes | dict[str, Any]]:
         """Lines of the master as they come; an empty answer when a load worker has died."""
@@ -167,16 +163,34 @@ class Load:
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
                 raise LoadFailed(
-                    f"the load workers were not ready within {START_SECONDS:.0f} s; see {self._plan.logs}"
+                    f"the load workers were not ready within {START_SECONDS:.0f} s; see {self._logs}"
                 )
-            ready = [key for key, _ in self._selector.select(left)]
+            ready = self._ready(left)
             self._signals.check()
-            for key in ready:
-                if key.data == "master":
-                    yield from self._lines()
-                else:
-                    self._bury(key)
-                    yield {}
+            self._runtime.pump()
+            if any(key.data == "master" for key in ready):
+                yield from self._lines()
+            for name in self._ended():
+                self._bury(name)
+                yield {}
+
+    def _ready(self, seconds: float | None) -> list[selectors.SelectorKey]:
+        events = self._runtime.events()
+        for descriptor in events:
+            self._selector.register(descriptor, selectors.EVENT_READ, "runtime")
+        try:
+            waits = [wait for wait in (seconds, self._runtime.patience) if wait is not None]
+            return [key for key, _ in self._selector.select(min(waits, default=None))]
+        finally:
+            for descriptor in events:
+                self._selector.unregister(descriptor)
+
+    def _ended(self) -> list[str]:
+        return [
+            name
+            for name, handle in self._workers.items()
+            if name not in self._dead and handle.poll() is not None
+        ]
 
     def _lines(self) -> Iterator[bytes | dict[str, Any]]:
         chunk = os.read(self._output, 1 << 20)
@@ -186,19 +200,18 @@ class Load:
         for line in lines:
             yield line[2:] if line.startswith(b"R ") else json.loads(line)
 
-    def _bury(self, key: selectors.SelectorKey) -> None:
-        self._selector.unregister(key.fd)
-        name = key.data
-        process = self._workers[name]
-        self._dead[name] = f"load worker {name} (pid {process.pid}) {ending(process)}"
+    def _bury(self, name: str) -> None:
+        handle = self._workers[name]
+        descriptor = handle.fileno()
+        if descriptor is not None:
+            self._selector.unregister(descriptor)
+        where = "" if self._place.here else f" on {self._place.nodes[int(name.split('-')[1]) - 1]}"
+        self._dead[name] = f"load worker {name} (pid {handle.pid}){where} {handle.ending()}"
         self._order({"lost": name})
 
     def _master_ended(self) -> LoadFailed:
-        log = self._log("master")
-        return LoadFailed(f"the load master {ending(self._master)}; the end of {log}:\n{tail(log)}")
-
-
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+        assert self._master is not None
+        log = self._logs / "load-master.log"
+        return LoadFailed(
+            f"the load master {self._master.ending()}; the end of {log}:\n{self._master.tail()}"
+        )

@@ -14,7 +14,7 @@ def lines(found: Known, follow: bool) -> Iterator[tuple[str, str]]:
     """(process, line) pairs: each log as it stands; with `follow` also what is added, until the
     deployment has ended."""
     paths = {"launcher": found.rundir.launcher_log}
-    paths |= {process["name"]: Path(process["log"]) for process in found.state["processes"]}
+    paths |= {process["name"]: Path(process["log"]) for process in found.state.get("processes", [])}
     opened: dict[str, TextIO] = {}
     pause = threading.Event()
     try:

@@ -1,6 +1,5 @@
 """Placement: which process runs on which node, with which argv, ports and environment. Pure."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -8,13 +7,23 @@ from pathlib import Path
 
 from benchmark.server.settings import Ports, ports_from
 from launcher.deployment import Deployment
-from launcher.rundir import RunDir
+from launcher.programs import Programs
+from launcher.rundir import private_folder, RunDir
 
 
 class Role(StrEnum):
     ENVOY = "envoy"
     SERVER = "server"
     LOAD = "load"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node by the name that Slurm has for it, at the address that Envoy reaches it by."""
+
+    name: str
+    address: str
+    cores: int = 1
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Placement:
     deployment: Deployment
     envoy_node: str | None
     servers: tuple[ServerAddress, ...]
-    workers_per_node: int
+    client_nodes: tuple[Node, ...]
     envoy_threads: int
     ports: Ports
     processes: tuple[Process, ...] = field(default=())
@@ -54,7 +63,7 @@ class Placement:
     def url(self) -> str:
         node, port = self.envoy_node, self.deployment.envoy_port
         if node is None:
-            node, port = self.servers[0].address, self.deployment.server_port
+            node, port = self.servers[0].name, self.deployment.server_port
         return f"http://{node}:{port}"
 
     @property
@@ -64,11 +73,16 @@ class Placement:
     @property
     def capacity(self) -> int:
         """Places of all workers together."""
-        return len(self.servers) * self.workers_per_node * self.deployment.max_concurrent_envs
+        return self.endpoints * self.deployment.max_concurrent_envs
 
     @property
     def endpoints(self) -> int:
-        return len(self.servers) * self.workers_per_node
+        return sum(len(server.worker_ports) for server in self.servers)
+
+    @property
+    def workers_per_node(self) -> int:
+        """Of the smallest server, where nodes differ."""
+        return min(len(server.worker_ports) for server in self.servers)
 
     @property
     def connection(self) -> dict[str, str]:
@@ -79,66 +93,101 @@ class Placement:
             "WORKER_NODES": " ".join(server.name for server in self.servers),
             "NUM_WORKERS": str(len(self.servers)),
             "WORKERS_PER_NODE": str(self.workers_per_node),
+            "CLIENT_NODES": " ".join(node.name for node in self.client_nodes),
         }
 
 
 def place(
-    deployment: Deployment, nodes: Sequence[str], cores: int, rundir: RunDir, envoy: Path
+    deployment: Deployment, nodes: Sequence[Node], rundir: RunDir, programs: Programs
 ) -> Placement:
-    """Puts Envoy on the first node and a server on each of the others; a single node gets a server
-    and no Envoy. `cores` are those of this machine; `envoy` is the path of Envoy's program."""
-    envoy_node, server_nodes = (nodes[0], nodes[1:]) if len(nodes) > 1 else (None, nodes)
-    workers = deployment.workers_per_node or max(1, cores // len(server_nodes))
-    threads = deployment.envoy_threads or max(1, cores // 2)
+    """Puts Envoy on the first node, nothing yet on the last `client_nodes` of them, and a server on
+    each of the others; a single node gets a server and no Envoy."""
+    split = len(nodes) - deployment.client_nodes
+    serving, clients = nodes[:split], nodes[split:]
+    envoy_node, server_nodes = (serving[0], serving[1:]) if split > 1 else (None, serving)
     ports = ports_from(deployment.server_port)
-    own = tuple(ports.own(index) for index in range(workers))
-    servers = tuple(ServerAddress(node, node, ports.control, own) for node in server_nodes)
+    servers = tuple(
+        ServerAddress(
+            node.name,
+            node.address,
+            ports.control,
+            tuple(ports.own(i) for i in range(deployment.workers_per_node or node.cores)),
+        )
+        for node in server_nodes
+    )
     processes = [
-        _server(deployment, server, number, workers, ports, rundir)
+        _server(deployment, server, number, ports, rundir, programs)
         for number, server in enumerate(servers, 1)
     ]
+    threads = deployment.envoy_threads or 1
     if envoy_node is not None:
-        processes.insert(0, _envoy(deployment, envoy_node, threads, rundir, envoy))
-    return Placement(deployment, envoy_node, servers, workers, threads, ports, tuple(processes))
+        threads = deployment.envoy_threads or max(1, envoy_node.cores // 2)
+        processes.insert(0, _envoy(deployment, envoy_node.name, threads, rundir, programs))
+    return Placement(
+        deployment,
+        envoy_node.name if envoy_node else None,
+        servers,
+        tuple(clients),
+        threads,
+        ports,
+        tuple(processes),
+    )
 
 
 def _server(
     deployment: Deployment,
     server: ServerAddress,
     number: int,
-    workers: int,
     ports: Ports,
     rundir: RunDir,
+    programs: Programs,
 ) -> Process:
     name = f"server-{number}"
-    argv = (sys.executable, "-P", "-m", "benchmark.server", "--host", server.address)
-    return Process(
-        name,
-        Role.SERVER,
-        server.name,
-        (*argv, "--app", deployment.app, "--drain", f"{deployment.drain:g}"),
+    host = server.address if deployment.local else "0.0.0.0"
+    workers = len(server.worker_ports)
+    argv, environment = programs.command(
+        "server",
+        (
+            *(programs.python, "-P", "-m", "benchmark.server", "--host", host),
+            *("--app", deployment.app, "--drain", f"{deployment.drain:g}"),
+        ),
         {
             "WORKERS": str(workers),
             "PORT": str(ports.shared),
             "MAX_CONCURRENT_ENVS": str(deployment.max_concurrent_envs),
             "NODE_NAME": server.name,
         },
+    )
+    return Process(
+        name,
+        Role.SERVER,
+        server.name,
+        argv,
+        environment,
         tuple(ports.all(workers)),
         rundir.log(name),
     )
 
 
 def _envoy(
-    deployment: Deployment, node: str, threads: int, rundir: RunDir, program: Path
+    deployment: Deployment, node: str, threads: int, rundir: RunDir, programs: Programs
 ) -> Process:
     config = rundir.envoy_config.absolute()
-    argv = (str(program), "--config-path", str(config), "--concurrency", str(threads))
+    argv, environment = programs.command(
+        "envoy",
+        (
+            *(programs.envoy, "--config-path", str(config), "--concurrency", str(threads)),
+            *("--disable-hot-restart", "--log-level", "warning"),
+        ),
+        {},
+        (config.parent, private_folder()),
+    )
     return Process(
         "envoy",
         Role.ENVOY,
         node,
-        (*argv, "--disable-hot-restart", "--log-level", "warning"),
-        {},
+        argv,
+        environment,
         (deployment.envoy_port, deployment.admin_port),
         rundir.log("envoy"),
     )

@@ -44,7 +44,7 @@ class Recording:
         except OSError as failure:
             raise UsageError(f"cannot write to {folder}: {failure.strerror}") from None
 
-    def note_load(self, pids: dict[str, int]) -> None:
+    def note_load(self, pids: dict[str, int | None]) -> None:
         self._save_run(placement=self.run["placement"] | {"load": pids})
 
     def begin_cell(self, constant: dict[str, Any]) -> None:

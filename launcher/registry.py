@@ -11,10 +11,14 @@ from typing import Any
 import psutil
 
 from launcher import http
-from launcher.errors import DeploymentNotFound
+from launcher.errors import DeploymentNotFound, LauncherError
 from launcher.rundir import deployments_folder, from_env_file, read_json, remove, RunDir
+from launcher.slurm import commands
 
 READY_SECONDS = 2.0
+BEGIN_SECONDS = 30.0
+SAD = ("failed", "ended")
+"""How a deployment ends that was not asked to."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +35,27 @@ class Known:
         return holder_alive(self.entry)
 
     @property
+    def job(self) -> str | None:
+        """The Slurm job that the deployment runs in."""
+        return self.entry.get("job")
+
+    @property
+    def own_job(self) -> bool:
+        """Whether that job is there for this deployment alone."""
+        return bool(self.entry.get("own_job"))
+
+    @property
     def status(self) -> str:
         """starting, ready, stopping, stopped or failed as the launcher wrote it; `gone` when the
         launcher ended without a word."""
         status = str(self.state.get("status", "without its files"))
-        return status if self.alive or status in ("stopped", "failed") else "gone"
+        return status if self.alive or status in ("stopped", *SAD) else "gone"
 
 
 def holder_alive(state: dict[str, Any]) -> bool:
-    """Whether the launcher that wrote `state` still runs on this machine."""
+    """Whether the launcher that wrote `state` still runs, as far as this machine or Slurm can tell."""
     if state.get("host") != socket.gethostname():
-        return False
+        return bool(state.get("job")) and step_alive(state)
     try:
         process = psutil.Process(int(state["pid"]))
         return bool(
@@ -50,6 +64,26 @@ def holder_alive(state: dict[str, Any]) -> bool:
         )
     except (psutil.Error, KeyError, ValueError):
         return False
+
+
+def step_alive(state: dict[str, Any]) -> bool:
+    """Whether the deployment's Slurm step runs, or its job waits for its turn."""
+    try:
+        job = commands.job(state["job"])
+        if not job.active:
+            return False
+        return job.state != "RUNNING" or step_of(state) is not None or _just_begun(state)
+    except LauncherError:
+        return True  # nobody knows: Slurm does not answer
+
+
+def step_of(state: dict[str, Any]) -> str | None:
+    """The id of the Slurm step that holds the agents of a deployment."""
+    return commands.steps(state["job"]).get(f"openenv-{state['name']}")
+
+
+def _just_begun(state: dict[str, Any]) -> bool:
+    return time.time() - float(state.get("begun", 0)) < BEGIN_SECONDS
 
 
 def identity() -> dict[str, Any]:
@@ -86,7 +120,7 @@ def find(name: str) -> Known:
         others = ", ".join(other.rundir.name for other in all_known()) or "none"
         raise DeploymentNotFound(
             f"no deployment named {name!r} is up; known deployments: {others}. Start one with: "
-            f"launcher up --local{'' if name == 'openenv' else f' --name {name}'}"
+            f"launcher up{'' if name == 'openenv' else f' --name {name}'}"
         )
     return found
 

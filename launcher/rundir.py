@@ -37,6 +37,24 @@ class RunDir:
         return self.folder / f"benchmark-env-{process}.log"
 
     @property
+    def job_script(self) -> Path:
+        return self.folder / "openenv-job.sh"
+
+    @property
+    def request(self) -> Path:
+        """What a Slurm job that is to hold the deployment was asked for."""
+        return self.folder / "openenv-request.json"
+
+    @property
+    def beat(self) -> Path:
+        """Touched for as long as somebody waits beside a deployment that must not outlive them."""
+        return self.folder / ".openenv-attached"
+
+    @property
+    def batch_log(self) -> Path:
+        return self.log("job")
+
+    @property
     def launcher_log(self) -> Path:
         return self.log("launcher")
 
@@ -72,9 +90,16 @@ def check_writable(folder: Path) -> None:
 
 
 def private_folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"openenv-slurm-{os.getuid()}"
+    """In /tmp and not in TMPDIR, which differs from node to node and from job to job."""
+    return Path("/tmp") / f"openenv-slurm-{os.getuid()}"
+
+
+def make_private_folder() -> None:
+    """Raises `UsageError` when somebody else has taken its name."""
+    folder = private_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
-    return folder
+    if folder.lstat().st_uid != os.getuid():
+        raise UsageError(f"{folder} belongs to another user; it must be removed")
 
 
 def deployments_folder() -> Path:

@@ -5,6 +5,7 @@ import os
 import selectors
 import signal
 from collections import deque
+from collections.abc import Callable, Iterator
 
 
 class Interrupted(Exception):
@@ -13,6 +14,27 @@ class Interrupted(Exception):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+@contextlib.contextmanager
+def raised() -> Iterator[Callable[[], None]]:
+    """Within, the signals that stop a launcher are raised as `Interrupted`, until the function that
+    it gives is called: they are passed over from then on."""
+
+    def strike(number: int, _: object) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, strike) for number in Signals.NUMBERS}
+
+    def no_more() -> None:
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
+
+    try:
+        yield no_more
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Signals:

@@ -4,12 +4,16 @@ import os
 import select
 import signal
 import socket
+import time
 
 from launcher import registry
 from launcher.errors import DeploymentFailed
 from launcher.registry import Known
+from launcher.slurm import commands
+from launcher.slurm.job import end, wait_ended
 
 EXTRA_SECONDS = 10.0
+POLL_SECONDS = 0.2
 
 
 def stop(found: Known) -> str:
@@ -20,10 +24,13 @@ def stop(found: Known) -> str:
     name = found.rundir.name
     if not found.alive:
         host = found.entry.get("host")
-        if host != socket.gethostname():
+        if host != socket.gethostname() and found.job is None:
             raise DeploymentFailed(f"{name!r} is held on {host}; run `launcher down {name}` there")
+        status = found.status
         registry.forget(found)
-        return f"{name} was {found.status} already; removed what it had left"
+        return f"{name} was {status} already; removed what it had left"
+    if found.entry.get("host") != socket.gethostname():
+        return _stop_elsewhere(found)
     pid = int(found.entry["pid"])
     patience = float(found.entry["drain"]) + EXTRA_SECONDS
     pidfd = os.pidfd_open(pid)
@@ -36,4 +43,28 @@ def stop(found: Known) -> str:
             )
     finally:
         os.close(pidfd)
+    return f"{name} is down"
+
+
+def _stop_elsewhere(found: Known) -> str:
+    """By Slurm: the launcher hears it from the deployment's Slurm step, on whichever machine it is;
+    a job that has not begun is cancelled."""
+    name, job, drain = found.rundir.name, str(found.job), float(found.entry["drain"])
+    step = registry.step_of(found.entry)
+    if step is None:
+        end(job, drain)
+        registry.forget(found)
+        return f"{name} is down"
+    commands.signal_step(step, "INT")
+    deadline = time.monotonic() + drain + EXTRA_SECONDS
+    while registry.step_of(found.entry) is not None:
+        if time.monotonic() > deadline:
+            raise DeploymentFailed(
+                f"{name!r} has not ended {drain + EXTRA_SECONDS:.0f} s after SIGINT; cancel its job "
+                f"with: scancel {job}"
+            )
+        time.sleep(POLL_SECONDS)
+    if found.own_job:
+        wait_ended(job, EXTRA_SECONDS)
+    registry.forget(found)
     return f"{name} is down"

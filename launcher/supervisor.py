@@ -9,17 +9,16 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmark.server.replacement import Deaths, REPLACEMENTS, WITHIN_SECONDS
-from launcher.errors import DeploymentFailed, StartFailed
+from launcher.errors import DeploymentFailed, NodeLost, StartFailed
 from launcher.placement import Process, Role
+from launcher.runtimes.base import Handle, Runtime
 from launcher.signals import Interrupted, Signals
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 2.5
 LAST_SECONDS = 0.5
-LOG_LINES = 15
 
 Report = Callable[[str], None]
 _LIFELINE = object()
@@ -28,32 +27,44 @@ _LIFELINE = object()
 @dataclass
 class Child:
     process: Process
-    popen: subprocess.Popen[bytes]
-    pidfd: int
+    handle: Handle
     deaths: Deaths = field(default_factory=Deaths)
+    given_up: bool = False
 
     @property
     def restarts(self) -> int:
         return len(self.deaths)
 
+    @property
+    def name(self) -> str:
+        return f"{self.process.name} on {self.process.node}"
+
 
 class Supervisor:
     """Holds the children of one deployment; every wait ends at once when one of them does, or when
-    a signal comes: it waits within `with supervisor.signals`."""
+    a signal comes: it waits within `with supervisor.signals`.
+
+    `one_for_all`: the deployment fails when any child dies too often. Otherwise it goes on as long
+    as a server is left, and Envoy where there is one.
+    """
 
     def __init__(
         self,
-        start: Callable[[Process], subprocess.Popen[bytes]],
+        runtime: Runtime,
         report: Report,
         changed: Callable[[], None] = lambda: None,
         stop_seconds: float = STOP_SECONDS,
+        *,
+        one_for_all: bool = True,
     ) -> None:
-        self._start_process = start
+        self._runtime = runtime
         self._report = report
         self._changed = changed
         self._stop_seconds = stop_seconds
+        self._one_for_all = one_for_all
         self._selector = selectors.DefaultSelector()
         self.signals = Signals(self._selector)
+        runtime.check = self.signals.check
         self.children: dict[str, Child] = {}
 
     @contextlib.contextmanager
@@ -69,11 +80,13 @@ class Supervisor:
             self._selector.unregister(lifeline)
 
     def start(self, process: Process) -> None:
+        """Raises `NodeLost`."""
         deaths = self.children[process.name].deaths if process.name in self.children else Deaths()
-        popen = self._start_process(process)
-        child = Child(process, popen, os.pidfd_open(popen.pid), deaths)
+        child = Child(process, self._runtime.start(process), deaths)
         self.children[process.name] = child
-        self._selector.register(child.pidfd, selectors.EVENT_READ, child)
+        descriptor = child.handle.fileno()
+        if descriptor is not None:
+            self._selector.register(descriptor, selectors.EVENT_READ, child)
 
     def wait_ready(self, ready: Callable[[], str | None], deadline: float) -> None:
         """Until `ready` returns None; its text says what is still missing.
@@ -87,25 +100,32 @@ class Supervisor:
                 raise StartFailed(f"not ready in time: {missing}{self._log_ends()}")
             for child in self._ended(min(left, POLL_SECONDS)):
                 raise StartFailed(
-                    f"{child.process.name} on {child.process.node} {ending(child.popen)} before it "
-                    f"was ready; the end of {child.process.log}:\n{tail(child.process.log)}"
+                    f"{child.name} {child.handle.ending()} before it was ready; the end of "
+                    f"{child.process.log}:\n{child.handle.tail()}"
                 )
 
-    def hold(self, command: subprocess.Popen[bytes] | None = None) -> None:
-        """Replaces children that die, for ever or until `command` ends.
+    def hold(
+        self,
+        command: subprocess.Popen[bytes] | None = None,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Replaces children that die, for ever or until `command` ends; calls `look` whenever it
+        wakes.
 
-        Raises `DeploymentFailed` when one dies too often, and `Interrupted`.
+        Raises `DeploymentFailed` when it cannot go on, and `Interrupted`.
         """
         with self._watched(command):
             while command is None or command.poll() is None:
-                for child in self._ended(None):
+                for child in self._ended(self._runtime.patience):
                     self._replace(child)
+                look()
 
     def stop(self) -> None:
         """Ends every child: SIGTERM, and SIGKILL to its whole group when that is not enough.
 
         The balancer goes last: sessions that a server lets end go through it.
         """
+        self._runtime.stopping()
         deadline = time.monotonic() + self._stop_seconds
         last = [c for c in self.children.values() if c.process.role is Role.ENVOY]
         self._end([c for c in self.children.values() if c not in last], deadline)
@@ -114,14 +134,15 @@ class Supervisor:
 
     def _end(self, children: list[Child], deadline: float) -> None:
         for child in children:
-            if child.popen.poll() is None:
-                child.popen.terminate()
+            child.handle.terminate()
         for child in children:
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.popen.wait(max(0.0, deadline - time.monotonic()))
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.popen.pid, signal.SIGKILL)
-            child.popen.wait()
+                child.handle.wait(max(0.0, deadline - time.monotonic()))
+        for child in children:
+            child.handle.kill()
+        for child in children:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.handle.wait(self._stop_seconds)
             self._forget(child)
 
     @contextlib.contextmanager
@@ -139,48 +160,72 @@ class Supervisor:
 
     def _ended(self, timeout: float | None) -> list[Child]:
         """Waits for whatever comes first; the children that have ended. Raises `Interrupted`."""
-        ready = [key.data for key, _ in self._selector.select(timeout)]
+        with self._runtime_watched():
+            ready = [key.data for key, _ in self._selector.select(timeout)]
         self.signals.check()
         if _LIFELINE in ready:
             raise Interrupted(signal.SIGHUP)
-        return [data for data in ready if isinstance(data, Child)]
+        for line in self._runtime.pump():
+            self._report(line)
+        return [
+            child
+            for child in self.children.values()
+            if not child.given_up and child.handle.poll() is not None
+        ]
+
+    @contextlib.contextmanager
+    def _runtime_watched(self) -> Iterator[None]:
+        """A runtime's descriptors come and go with its nodes."""
+        events = self._runtime.events()
+        for descriptor in events:
+            self._selector.register(descriptor, selectors.EVENT_READ, self._runtime)
+        try:
+            yield
+        finally:
+            for descriptor in events:
+                self._selector.unregister(descriptor)
 
     def _replace(self, child: Child) -> None:
-        child.popen.wait()
         self._forget(child)
         child.deaths.add()
-        what = f"{child.process.name} on {child.process.node} {ending(child.popen)}"
+        what = f"{child.name} {child.handle.ending()}"
         if child.deaths.too_many:
-            raise DeploymentFailed(
+            self._give_up(
+                child,
                 f"{what}, {len(child.deaths)} times within {WITHIN_SECONDS / 60:.0f} minutes; the end "
-                f"of {child.process.log}:\n{tail(child.process.log)}"
+                f"of {child.process.log}:\n{child.handle.tail()}",
             )
-        self.start(child.process)
+            return
+        try:
+            self.start(child.process)
+        except NodeLost as failure:
+            self._give_up(child, f"{what} and cannot be replaced: {failure}")
+            return
         self._report(f"{what}; replaced ({len(child.deaths)} of {REPLACEMENTS})")
         self._changed()
 
+    def _give_up(self, child: Child, why: str) -> None:
+        """Raises `DeploymentFailed` when the deployment cannot go on without it."""
+        child.given_up = True
+        left = [
+            c for c in self.children.values() if not c.given_up and c.process.role is Role.SERVER
+        ]
+        if self._one_for_all or child.process.role is Role.ENVOY or not left:
+            raise DeploymentFailed(why)
+        self._report(f"{why.partition(chr(10))[0]}; {len(left)} server(s) are left")
+        self._changed()
+
     def _forget(self, child: Child) -> None:
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(child.pidfd)
-            os.close(child.pidfd)
+        descriptor = child.handle.fileno()
+        if descriptor is not None:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(descriptor)
+        child.handle.close()
 
     def _log_ends(self) -> str:
         ends = [
             f"\n{child.process.log}:\n{text}"
             for child in self.children.values()
-            if (text := tail(child.process.log))
+            if (text := child.handle.tail())
         ]
         return "".join(ends)
-
-
-def ending(popen: subprocess.Popen[bytes]) -> str:
-    code = popen.wait()
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
-
-
-def tail(log: Path, lines: int = LOG_LINES) -> str:
-    try:
-        text = log.read_text(errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(f"  {line}" for line in text.splitlines()[-lines:])

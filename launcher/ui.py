@@ -2,24 +2,21 @@
 
 import getpass
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher import http
-from launcher.assets import module_file
 from launcher.errors import PortTaken
-from launcher.placement import Process, Role
+from launcher.loadplace import load_process, LoadPlace
+from launcher.placement import Process
 from launcher.ports import first_taken
 from launcher.rundir import check_writable
-from launcher.runtimes.local import LocalRuntime
 from launcher.signals import Interrupted
 from launcher.supervisor import Supervisor
 
 START_SECONDS = 60.0
-MASTER_HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
@@ -27,10 +24,15 @@ class WebUI:
     """Where the page is and what it loads."""
 
     url: str
-    host: str
+    place: LoadPlace
+    web_host: str | None
     port: int
-    load_workers: int
     logs: Path
+
+    @property
+    def host(self) -> str:
+        """The address that the page's server binds."""
+        return self.web_host or self.place.master_bind
 
     @property
     def address(self) -> str:
@@ -44,39 +46,37 @@ class WebUI:
 
     @property
     def _reachable(self) -> str:
-        """The host as a URL has it; an address that means all addresses is reached on loopback."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        """The host as a URL has it; an address that means all addresses is that of its node."""
+        node = "127.0.0.1" if self.place.here else self.place.nodes[0]
+        host = {"0.0.0.0": node, "::": "::1" if self.place.here else node}.get(self.host, self.host)
         return f"[{host}]" if ":" in host else host
 
 
 def processes(ui: WebUI, master_port: int) -> list[Process]:
-    locustfile = str(module_file("locustfiles", "ui.py"))
-    locust = (sys.executable, "-P", "-m", "locust", "-f", locustfile, "--loglevel", "WARNING")
-    bind = ("--master-bind-host", MASTER_HOST, "--master-bind-port", str(master_port))
+    place = ui.place
+    locust = ("-P", "-m", "locustfiles.web", "--loglevel", "WARNING")
+    bind = ("--master-bind-host", place.master_bind, "--master-bind-port", str(master_port))
     page = ("--web-host", ui.host, "--web-port", str(ui.port), "--host", ui.url)
-    join = ("--master-host", MASTER_HOST, "--master-port", str(master_port))
-    found = [_process("ui-master", (*locust, "--master", *bind, *page), (ui.port,), ui)]
-    for number in range(1, ui.load_workers + 1):
-        found.append(_process(f"ui-load-{number}", (*locust, "--worker", *join), (), ui))
-    return found
+    join = ("--master-host", place.master_address, "--master-port", str(master_port))
+    named: list[tuple[str, str, tuple[str, ...]]] = [
+        ("benchmark-env-ui-master", place.nodes[0], (*locust, "--master", *bind, *page))
+    ]
+    for number, node in enumerate(place.nodes, 1):
+        named.append((f"benchmark-env-ui-load-{number}", node, (*locust, "--worker", *join)))
+    return [load_process(place, name, node, argv, ui.logs) for name, node, argv in named]
 
 
-def _process(name: str, argv: tuple[str, ...], ports: tuple[int, ...], ui: WebUI) -> Process:
-    return Process(name, Role.LOAD, ui.host, argv, {}, ports, ui.logs / f"benchmark-env-{name}.log")
-
-
-def hold(
-    ui: WebUI, master_port: int, on_ready: Callable[[], None], report: Callable[[str], None]
-) -> None:
+def hold(ui: WebUI, on_ready: Callable[[], None], report: Callable[[str], None]) -> None:
     """Serves the page until Ctrl-C. Raises `PortTaken`, `StartFailed`, `DeploymentFailed`."""
-    taken = first_taken(ui.host, [ui.port])
-    if taken:
-        raise PortTaken(f"{taken}; choose another --web-port")
     check_writable(ui.logs)
-    supervisor = Supervisor(LocalRuntime().start, report)
+    runtime = ui.place.runtime()
+    supervisor = Supervisor(runtime, report)
     with supervisor.signals:
         try:
-            for process in processes(ui, master_port):
+            _check_port(ui)
+            runtime.prepare((), ui.place.programs().files, None)
+            port = runtime.free_port(ui.place.nodes[0])
+            for process in processes(ui, port):
                 process.log.unlink(missing_ok=True)
                 supervisor.start(process)
             supervisor.wait_ready(lambda: _missing(ui), time.monotonic() + START_SECONDS)
@@ -86,6 +86,13 @@ def hold(
             return
         finally:
             supervisor.stop()
+            runtime.close()
+
+
+def _check_port(ui: WebUI) -> None:
+    taken = first_taken(ui.host, [ui.port]) if ui.place.here else None
+    if taken:
+        raise PortTaken(f"{taken}; choose another --web-port")
 
 
 def _missing(ui: WebUI) -> str | None:
@@ -94,6 +101,5 @@ def _missing(ui: WebUI) -> str | None:
         joined = len(http.get_json(f"{ui.address}/stats/requests", 2.0).get("workers", []))
     except (OSError, ValueError):
         return f"no page at {ui.address}"
-    return (
-        None if joined >= ui.load_workers else f"{joined} of {ui.load_workers} load workers joined"
-    )
+    wanted = len(ui.place.nodes)
+    return None if joined >= wanted else f"{joined} of {wanted} load workers joined"

@@ -11,51 +11,98 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from launcher import balancer, http, registry
 from launcher.balancer import DESCRIPTORS_PER_SESSION
 from launcher.deployment import Deployment
-from launcher.errors import LauncherError, UsageError
+from launcher.errors import DeploymentEnded, LauncherError, UsageError
 from launcher.limits import limits, SPARE_DESCRIPTORS
-from launcher.placement import place, Placement, Process
-from launcher.rundir import check_writable, read_json, remove, RunDir, to_env_file, write_atomically
+from launcher.placement import Node, place, Placement, Process
+from launcher.programs import Programs, programs
+from launcher.rundir import (
+    check_writable,
+    make_private_folder,
+    read_json,
+    remove,
+    RunDir,
+    to_env_file,
+    write_atomically,
+)
 from launcher.runtimes.base import Runtime
-from launcher.runtimes.local import LocalRuntime
+from launcher.runtimes.local import local_nodes, LocalRuntime
+from launcher.runtimes.slurm import SlurmRuntime
 from launcher.signals import Interrupted
+from launcher.slurm.allocation import allocation, chosen, describe
 from launcher.supervisor import Report, Supervisor
+from launcher.watch import Attached, Backends
 
 STOP_MARGIN = 2.5
 
 
-def plan(deployment: Deployment) -> tuple[Placement, str | None]:
-    """What `up` would start, and Envoy's configuration when there is an Envoy. Starts nothing."""
-    if not deployment.local:
-        raise UsageError("only this machine is served so far: add --local")
+@dataclass(frozen=True)
+class Plan:
+    """What `up` starts: where, by what, and with which configuration of Envoy where there is one."""
+
+    placement: Placement
+    programs: Programs
+    envoy_config: str | None
+    runtime: Runtime
+
+
+def plan(deployment: Deployment) -> Plan:
+    """Starts nothing. Raises `UsageError`, and `SlurmFailed` when Slurm does not answer."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
-    nodes = LocalRuntime().nodes(deployment)
-    envoy = balancer.program()
-    placement = place(deployment, nodes, len(os.sched_getaffinity(0)), rundir, envoy)
-    if placement.envoy_node is None:
-        return placement, None
-    return placement, balancer.render(placement, rundir.admin_socket)
+    nodes, runtime = _nodes(deployment)
+    tools = programs(deployment)
+    placement = place(deployment, nodes, rundir, tools)
+    config = balancer.render(placement, rundir.admin_socket) if placement.envoy_node else None
+    return Plan(placement, tools, config, runtime)
+
+
+def _nodes(deployment: Deployment) -> tuple[list[Node], Runtime]:
+    if deployment.local:
+        return local_nodes(deployment), LocalRuntime()
+    allocated = allocation()
+    if allocated is None:
+        raise UsageError("not in a Slurm allocation")
+    names = chosen(allocated, deployment)
+    step = f"openenv-{deployment.name}"
+    return describe(allocated, names), SlurmRuntime(allocated, names, step)
 
 
 class Up:
     """One deployment while it is held by this process."""
 
-    def __init__(self, deployment: Deployment, report: Report) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        report: Report,
+        *,
+        own_job: bool = False,
+        attached: bool = False,
+    ) -> None:
+        """`own_job`: the Slurm job is there for this deployment alone. `attached`: it ends when its
+        folder's beat stops."""
+        self._own_job = own_job
         self.deployment = deployment
         self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
-        self.placement, self._envoy_config = plan(deployment)
+        planned = plan(deployment)
+        self.placement, self._runtime = planned.placement, planned.runtime
+        self._programs, self._envoy_config = planned.programs, planned.envoy_config
         self._events: list[dict[str, Any]] = []
+        self._error: str | None = None
         self._status = "starting"
         self._ready_at: float | None = None
         self._say = report
-        self._runtime: Runtime = LocalRuntime()
+        self._watches = self._to_watch(attached=attached)
         self._supervisor = Supervisor(
-            self._runtime.start, self._report, self._save, deployment.drain + STOP_MARGIN
+            self._runtime,
+            self._report,
+            self._save,
+            deployment.drain + STOP_MARGIN,
+            one_for_all=deployment.local,
         )
 
     def run(
@@ -74,21 +121,43 @@ class Up:
         """
         if command is not None and shutil.which(command[0]) is None:
             raise UsageError(f"cannot run {command[0]!r}: no such program")
-        with self._only_one():
-            self._prepare()
-            with self._supervisor.signals:
-                try:
-                    return self._serve(on_ready, command, lifeline)
-                except Interrupted as signal:
-                    self._status = "stopping"
-                    self._report(f"stopping: {signal}")
-                    return 0 if command is None else 128 + signal.number
-                except LauncherError as failure:
-                    self._status = "failed"
-                    self._report(str(failure).partition("\n")[0], quiet=True)
-                    raise
-                finally:
-                    self._stop()
+        with self._only_one(), self._supervisor.signals:
+            try:
+                self._check_folder()
+                self._runtime.prepare(
+                    self.placement.processes, self._programs.files, self.rundir.folder
+                )
+                self._claim()
+                return self._held(on_ready, command, lifeline)
+            except Interrupted as signal:
+                return 0 if command is None else 128 + signal.number
+            finally:
+                self._runtime.close()
+
+    def _held(
+        self,
+        on_ready: Callable[[Placement], None],
+        command: Sequence[str] | None,
+        lifeline: int | None,
+    ) -> int:
+        try:
+            return self._serve(on_ready, command, lifeline)
+        except Interrupted as signal:
+            self._status = "stopping"
+            self._report(f"stopping: {signal}")
+            if story := self._runtime.fate():
+                raise self._failed(DeploymentEnded(story)) from None
+            raise
+        except LauncherError as failure:
+            raise self._failed(failure) from None
+        finally:
+            self._stop()
+
+    def _failed(self, failure: LauncherError) -> LauncherError:
+        self._status = "ended" if isinstance(failure, DeploymentEnded) else "failed"
+        self._error = str(failure)
+        self._report(str(failure).partition("\n")[0], quiet=True)
+        return failure
 
     def _serve(
         self,
@@ -107,9 +176,27 @@ class Up:
         self._report(f"ready: {self.placement.url}", quiet=True)
         on_ready(self.placement)
         if command is None:
-            self._supervisor.hold()
+            self._supervisor.hold(look=self._look)
             return 0
         return self._run_beside(command)
+
+    def _to_watch(self, *, attached: bool) -> list[Backends | Attached]:
+        watches: list[Backends | Attached] = []
+        if self.placement.admin_url and not self.deployment.local:
+            expected = self.placement.endpoints
+            watches.append(Backends(self.placement.admin_url, expected, self._report))
+        if attached:
+            watches.append(Attached(self.rundir.beat))
+        return watches
+
+    def _look(self) -> None:
+        for watch in self._watches:
+            watch.look()
+
+    @property
+    def _job(self) -> str | None:
+        job = self._runtime.describe().get("job")
+        return None if job is None else str(job)
 
     def _run_beside(self, command: Sequence[str]) -> int:
         tied, lifeline = os.pipe()
@@ -118,7 +205,7 @@ class Up:
         tether = subprocess.Popen(argv, env=environment, pass_fds=(tied,))
         os.close(tied)
         try:
-            self._supervisor.hold(tether)
+            self._supervisor.hold(tether, self._look)
         except BaseException:
             os.close(lifeline)  # the command ends while the servers do
             self._supervisor.stop()
@@ -131,6 +218,9 @@ class Up:
     def _missing(self) -> str | None:
         """What still keeps the deployment from being ready; None when Envoy itself counts every
         worker of every server healthy."""
+        for watch in self._watches:
+            if isinstance(watch, Attached):
+                watch.look()
         try:
             if self.placement.admin_url is None:
                 server = self.placement.servers[0]
@@ -162,14 +252,17 @@ class Up:
                 ) from None
             yield
 
-    def _prepare(self) -> None:
-        rundir = self.rundir
-        before = read_json(rundir.state) or {}
+    def _check_folder(self) -> None:
+        before = read_json(self.rundir.state) or {}
         if registry.holder_alive(before):
             raise UsageError(
-                f"{rundir.folder} is in use by deployment {before.get('name')!r}; choose another --dir"
+                f"{self.rundir.folder} is in use by deployment {before.get('name')!r}; choose "
+                "another --dir"
             )
-        self._runtime.check_ports(self.placement.processes)
+
+    def _claim(self) -> None:
+        rundir = self.rundir
+        make_private_folder()
         rundir.create()
         if rundir.connection.exists():
             self._say(f"removed {rundir.connection.name} of a deployment that is gone")
@@ -179,18 +272,25 @@ class Up:
         rundir.launcher_log.write_text("")
         if self._envoy_config is not None:
             write_atomically(rundir.envoy_config, self._envoy_config)
-        entry = {"folder": str(rundir.folder), "drain": self.deployment.drain}
+        entry = {
+            "name": self.deployment.name,
+            "folder": str(rundir.folder),
+            "drain": self.deployment.drain,
+            "job": self._job,
+            "own_job": self._own_job,
+            "begun": time.time(),
+        }
         write_atomically(rundir.entry, json.dumps(entry | registry.identity()))
         self._save()
 
     def _stop(self) -> None:
         remove([self.rundir.connection])
         self._supervisor.stop()
-        if self._status != "failed":
+        if self._status not in registry.SAD:
             self._status = "stopped"
         self._save()
         remove([self.rundir.admin_socket])
-        if self._status != "failed":  # a failed one stays listed until `down` or the next `up`
+        if self._status not in registry.SAD:  # those stay listed until `down` or the next `up`
             remove([self.rundir.entry])
 
     def _report(self, event: str, *, quiet: bool = False) -> None:
@@ -209,9 +309,13 @@ class Up:
             "url": self.placement.url,
             "admin_url": self.placement.admin_url,
             **registry.identity(),
+            "error": self._error,
+            "job": self._job,
+            "slurm": dict(self._runtime.describe()),
             "ready_at": self._ready_at,
             "folder": str(self.rundir.folder),
             "connection": self.placement.connection,
+            "client_nodes": {node.name: node.cores for node in self.placement.client_nodes},
             "capacity": self.placement.capacity,
             "envoy_sessions": limits().descriptors // DESCRIPTORS_PER_SESSION - SPARE_DESCRIPTORS,
             "envoy_threads": self.placement.envoy_threads,
@@ -230,8 +334,9 @@ class Up:
             "name": process.name,
             "role": process.role,
             "node": process.node,
-            "pid": child.popen.pid if child else None,
+            "pid": child.handle.pid if child else None,
             "restarts": child.restarts if child else 0,
+            "given_up": child.given_up if child else False,
             "log": str(process.log),
         }
 
@@ -255,7 +360,7 @@ def detach(deployment: Deployment, report: Report) -> dict[str, Any]:
         )
         os.close(writing)
         assert holder.stdin is not None
-        holder.stdin.write(deployment.model_dump_json().encode() + b"\n")
+        holder.stdin.write(deployment.as_given().encode() + b"\n")
         holder.stdin.flush()
         try:
             with os.fdopen(reading) as answers:

@@ -1,26 +1,87 @@
 """This machine: each node is a loopback address of its own, so every node has all its ports."""
 
+import contextlib
 import os
+import signal
+import socket
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, IO
 
 from benchmark.server.process import die_with_parent, raise_descriptor_limit
 from launcher.deployment import Deployment
 from launcher.errors import PortTaken
-from launcher.placement import Process
+from launcher.placement import Node, Process
 from launcher.ports import first_taken
+from launcher.runtimes.base import Handle
+
+TAIL_LINES = 15
+
+
+class LocalProcess:
+    """A child of this process."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
+        self._popen, self._log = popen, log
+        self._pidfd: int | None = os.pidfd_open(popen.pid)
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def stdin(self) -> IO[bytes] | None:
+        return self._popen.stdin
+
+    @property
+    def stdout(self) -> IO[bytes] | None:
+        return self._popen.stdout
+
+    def fileno(self) -> int | None:
+        return self._pidfd
+
+    def poll(self) -> int | None:
+        return self._popen.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self._popen.wait(timeout)
+
+    def terminate(self) -> None:
+        if self.poll() is None:
+            self._popen.terminate()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def ending(self) -> str:
+        return ending(self.wait())
+
+    def tail(self) -> str:
+        return tail(self._log)
+
+    def close(self) -> None:
+        if self._pidfd is not None:
+            os.close(self._pidfd)
+            self._pidfd = None
 
 
 class LocalRuntime:
-    def nodes(self, deployment: Deployment) -> list[str]:
-        return [deployment.node_address(index) for index in range(deployment.nodes)]
+    patience: float | None = None
 
-    def start(self, process: Process) -> subprocess.Popen[bytes]:
-        return spawn(process.argv, process.environment, process.log)
+    def __init__(self) -> None:
+        self.check: Callable[[], None] = lambda: None
 
-    def check_ports(self, processes: Sequence[Process]) -> None:
+    def events(self) -> list[int]:
+        return []
+
+    def pump(self) -> list[str]:
+        return []
+
+    def prepare(
+        self, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
+    ) -> None:
         for process in processes:
             taken = first_taken(process.node, process.ports)
             if taken is not None:
@@ -28,6 +89,36 @@ class LocalRuntime:
                     f"{process.name}: {taken}; end it, or choose other ports or another "
                     "--local-address"
                 )
+
+    def start(self, process: Process, *, pipes: bool = False) -> Handle:
+        options = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE) if pipes else {}
+        popen = spawn(process.argv, process.environment, process.log, **options)
+        return LocalProcess(popen, process.log)
+
+    def free_port(self, node: str) -> int:
+        return free_port(node)
+
+    def describe(self) -> Mapping[str, object]:
+        return {}
+
+    def fate(self) -> str | None:
+        return None
+
+    def stopping(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def local_nodes(deployment: Deployment) -> list[Node]:
+    """This machine's cores are shared among the servers."""
+    cores = len(os.sched_getaffinity(0))
+    count = deployment.nodes + deployment.client_nodes
+    addresses = [deployment.node_address(index) for index in range(count)]
+    nodes = [Node(address, address, max(1, cores // deployment.servers)) for address in addresses]
+    nodes[0] = Node(addresses[0], addresses[0], cores)
+    return nodes
 
 
 def spawn(
@@ -52,3 +143,36 @@ def spawn(
         }
         options = defaults | {"env": os.environ | environment} | options
         return subprocess.Popen(argv, preexec_fn=prepare, **options)  # noqa: PLW1509 - no threads
+
+
+def spawn_piped(
+    argv: Sequence[str], environment: Mapping[str, str], log: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """As `spawn`, with exactly this environment and pipes for input and output; errors come with
+    the output where there is no log."""
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    if log is None:
+        pipes["stderr"] = subprocess.STDOUT
+    return spawn(argv, {}, log or Path(os.devnull), env=dict(environment), **pipes)
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def ending(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> str:
+    try:
+        text = log.read_text(errors="replace")
+    except OSError:
+        return ""
+    return indented(text.splitlines()[-lines:])
+
+
+def indented(lines: Sequence[str]) -> str:
+    return "\n".join(f"  {line}" for line in lines)

@@ -19,7 +19,8 @@ import websocket
 
 from launcher import balancer
 from launcher.deployment import Deployment as Wanted
-from launcher.placement import place
+from launcher.placement import Node, place
+from launcher.programs import envoy_program, Installed
 from launcher.rundir import RunDir
 from tests.conftest import (
     deployed,
@@ -40,7 +41,8 @@ def envoy_before(servers: Sequence[Server], folder: Path) -> Iterator[str]:
     wanted = Wanted(local=True, nodes=1 + len(servers), workers_per_node=1)
     rundir = RunDir(folder, "by-hand")
     nodes = [node, *(server.address for server in servers)]
-    placement = place(wanted, nodes, 2, rundir, balancer.program())
+    installed = Installed(str(envoy_program()))
+    placement = place(wanted, [Node(n, n, 2) for n in nodes], rundir, installed)
     rundir.envoy_config.write_text(balancer.render(placement, folder / "admin.sock"))
     with (folder / "envoy.log").open("wb") as log:
         envoy = subprocess.Popen(placement.processes[0].argv, stdout=log, stderr=log)

@@ -12,7 +12,8 @@ import yaml
 from launcher import assets, balancer
 from launcher.balancer import Backend, parse_backends
 from launcher.deployment import Deployment
-from launcher.placement import place, Placement
+from launcher.placement import Node, place, Placement
+from launcher.programs import envoy_program, Installed
 from launcher.rundir import RunDir
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -32,7 +33,7 @@ def placement(*nodes: str, workers: int = 2, local: bool = True) -> Placement:
         admin_port=9901,
     )
     rundir = RunDir(Path("/srv/golden"), "golden")
-    return place(deployment, nodes, 8, rundir, Path("/opt/envoy"))
+    return place(deployment, [Node(n, n, 8) for n in nodes], rundir, Installed("/opt/envoy"))
 
 
 def fixed(servers: int) -> Placement:
@@ -77,7 +78,7 @@ def test_envoy_itself_accepts_it(servers: int, tmp_path: Path) -> None:
     config = tmp_path / "envoy.yaml"
     config.write_text(balancer.render(fixed(servers), tmp_path / "admin.sock"))
     checked = subprocess.run(
-        [balancer.program(), "--mode", "validate", "-c", config],
+        [envoy_program(), "--mode", "validate", "-c", config],
         capture_output=True,
         text=True,
         timeout=60,

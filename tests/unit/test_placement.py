@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from launcher.deployment import Deployment
-from launcher.placement import place, Placement, Role, ServerAddress
+from launcher.placement import Node, place, Placement, Role, ServerAddress
+from launcher.programs import Installed
 from launcher.rundir import RunDir
 
 RUNDIR = RunDir(Path("/srv/run one"), "one")
@@ -16,7 +17,9 @@ ENVOY = Path("/opt/envoy/bin/envoy")
 
 def placed(nodes: list[str], cores: int = 8, **fields: Any) -> Placement:
     deployment = Deployment(name="one", nodes=len(nodes), **fields)
-    return place(deployment, nodes, cores, RUNDIR, ENVOY)
+    each = max(1, cores // max(1, len(nodes) - 1))
+    placed_on = [Node(node, node, each) for node in nodes]
+    return place(deployment, placed_on, RUNDIR, Installed(str(ENVOY)))
 
 
 def test_a_single_node_gets_a_server_and_no_envoy() -> None:
@@ -95,7 +98,7 @@ def test_a_server_is_told_everything_by_argv_and_environment() -> None:
         drain=2.5,
     ).processes[1]
     assert server.argv == (
-        *(sys.executable, "-P", "-m", "benchmark.server", "--host", "n2"),
+        *(sys.executable, "-P", "-m", "benchmark.server", "--host", "0.0.0.0"),
         *("--app", "my.envs:app", "--drain", "2.5"),
     )
     assert server.environment == {

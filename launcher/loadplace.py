@@ -1,0 +1,102 @@
+"""Where the load of a grid or of the web page runs: on the client nodes of the deployment that it
+loads, or here."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launcher.deployment import Deployment
+from launcher.limits import Limits, limits
+from launcher.placement import Process, Role
+from launcher.programs import Installed, Programs, programs
+from launcher.runtimes.base import Runtime
+from launcher.runtimes.local import LocalRuntime
+from launcher.runtimes.slurm import SlurmRuntime
+from launcher.slurm.allocation import address_of, Allocation
+from launcher.target import deployment_at, shares_node
+
+HERE = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class LoadPlace:
+    """`nodes` has the node of each load worker; the master is on the first."""
+
+    nodes: tuple[str, ...]
+    shares_node: bool
+    deployment: Deployment | None = None
+    allocated: Allocation | None = None
+
+    @property
+    def here(self) -> bool:
+        return self.allocated is None
+
+    @property
+    def machines(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.nodes))
+
+    @property
+    def story(self) -> str:
+        workers = f"{len(self.nodes)} load worker(s)"
+        if not self.here:
+            return f"{workers} on client node(s) {' '.join(self.machines)}"
+        sharing = ", which it shares with what is measured" if self.shares_node else ""
+        return f"{workers} on {os.uname().nodename}{sharing}"
+
+    def runtime(self) -> Runtime:
+        if self.allocated is None:
+            return LocalRuntime()
+        return SlurmRuntime(self.allocated, self.machines, "openenv-load")
+
+    def programs(self) -> Programs:
+        if self.deployment is None or self.here or not self.deployment.in_containers:
+            return Installed("", sys.executable)
+        return programs(self.deployment)
+
+    @property
+    def master_bind(self) -> str:
+        return HERE if self.here else "0.0.0.0"
+
+    @property
+    def master_address(self) -> str:
+        return HERE if self.here else address_of(self.nodes[0])
+
+    def limits(self, runtime: Runtime) -> Limits:
+        """The lowest of the machines."""
+        if not isinstance(runtime, SlurmRuntime):
+            return limits()
+        seen = [sees["limits"] for sees in runtime.look({"limits": True}).values()]
+        return Limits(min(s["descriptors"] for s in seen), min(s["ports"] for s in seen))
+
+
+def load_place(url: str, workers: int | None) -> LoadPlace:
+    """`workers` is how many load workers are wanted; one a core when that is left open."""
+    state = deployment_at(url)
+    clients: Mapping[str, int] = state.get("client_nodes", {}) if state else {}
+    if state is None or not clients or state.get("job") is None:
+        count = workers or max(2, len(os.sched_getaffinity(0)))
+        return LoadPlace((HERE,) * count, shares_node(url))
+    if workers is None:
+        nodes = [node for node, cores in clients.items() for _ in range(cores)]
+    else:
+        names = list(clients)
+        nodes = sorted((names[i % len(names)] for i in range(workers)), key=names.index)
+    return LoadPlace(
+        tuple(nodes),
+        False,
+        Deployment.model_validate(state["deployment"]),
+        Allocation.from_dict(state["slurm"]["allocation"]),
+    )
+
+
+def load_process(
+    place: LoadPlace, name: str, node: str, argv: tuple[str, ...], logs: Path, **fields: Any
+) -> Process:
+    """A process of Locust's; `argv` is what follows the Python interpreter."""
+    tools = place.programs()
+    command, environment = tools.command("locust", (tools.python, *argv), {}, ())
+    ports = fields.get("ports", ())
+    return Process(name, Role.LOAD, node, command, environment, ports, logs / f"{name}.log")

@@ -1,0 +1,365 @@
+"""The nodes of a Slurm allocation."""
+
+import contextlib
+import os
+import select
+import shlex
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, IO
+
+from launcher.errors import DeploymentEnded, NodeLost, PortTaken, StartFailed, UsageError
+from launcher.placement import Process
+from launcher.rundir import check_writable
+from launcher.runtimes.base import Handle
+from launcher.runtimes.local import ending, indented, LocalProcess, spawn_piped
+from launcher.signals import Interrupted
+from launcher.slurm import commands
+from launcher.slurm.allocation import Allocation
+from launcher.slurm.step import Step, step_argv, step_environment
+
+START_SECONDS = 60.0
+RETURN_SECONDS = 20.0
+LOOK_SECONDS = 60.0
+SILENT_SECONDS = 10.0
+CLOSE_SECONDS = 6.0
+LOST = 255
+
+
+class RemoteProcess:
+    """A process that an agent holds for us."""
+
+    def __init__(self, runtime: "SlurmRuntime", process: Process) -> None:
+        self._runtime, self.process = runtime, process
+        self.pid: int | None = None
+        self.code: int | None = None
+        self.lost = ""
+        self.last_lines: Sequence[str] = ()
+        self.stdin: IO[bytes] | None = None
+        self.stdout: IO[bytes] | None = None
+
+    def fileno(self) -> None:
+        return None
+
+    def poll(self) -> int | None:
+        return self.code
+
+    def wait(self, timeout: float | None = None) -> int:
+        deadline = None if timeout is None else time.monotonic() + timeout
+        for _ in self._runtime.pumping(deadline):
+            if self.code is not None:
+                return self.code
+        raise subprocess.TimeoutExpired(self.process.argv, timeout or 0.0)
+
+    def terminate(self) -> None:
+        if self.code is None:
+            self._runtime.signal(self.process, signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self.code is None:
+            self._runtime.signal(self.process, signal.SIGKILL)
+
+    def ending(self) -> str:
+        return f"is lost: {self.lost}" if self.lost else ending(self.wait())
+
+    def tail(self) -> str:
+        return indented(self.last_lines)
+
+    def close(self) -> None: ...
+
+
+class SlurmRuntime:
+    """Holds one Slurm step with an agent on every node, and a step more for nodes whose agent was
+    lost."""
+
+    patience: float | None = 1.0
+
+    def __init__(self, allocated: Allocation, nodes: Sequence[str], name: str) -> None:
+        self._allocated, self._nodes, self._name = allocated, tuple(nodes), name
+        self._steps: list[Step] = []
+        self._where: dict[str, Step] = {}
+        self._heard: dict[str, float] = {}
+        self._lost: dict[str, str] = {}
+        self._seen: dict[str, dict[str, Any]] = {}
+        self._remotes: dict[str, RemoteProcess] = {}
+        self._stopping = False
+        self.check: Callable[[], None] = lambda: None
+
+    # -- what a runtime does
+
+    def prepare(
+        self, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
+    ) -> None:
+        self._open(self._nodes, START_SECONDS)
+        ports: dict[str, list[int]] = {}
+        for process in processes:
+            ports.setdefault(process.node, []).extend(process.ports)
+        wanted = {"ports": ports, "files": [str(file) for file in files]}
+        if files:
+            wanted |= {"programs": ["apptainer"]}
+        with _token(folder, f"{self._name} {time.time_ns()}") as token:
+            seen = self.look(wanted | token)
+        judge(seen, processes, files, folder)
+
+    def start(self, process: Process, *, pipes: bool = False) -> Handle:
+        if pipes:
+            return self._start_piped(process)
+        if process.node in self._lost:
+            self._reopen(process.node)
+        remote = self._remotes[process.name] = RemoteProcess(self, process)
+        wanted = {
+            "name": process.name,
+            "argv": process.argv,
+            "environment": process.environment,
+            "log": str(process.log),
+        }
+        self._where[process.node].order({"to": process.node, "start": {process.node: [wanted]}})
+        return remote
+
+    def events(self) -> list[int]:
+        return [step.fileno() for step in self._steps if step.open]
+
+    def pump(self) -> list[str]:
+        reports = []
+        for step in [step for step in self._steps if step.open]:
+            for answer in step.answers():
+                reports += self._take(step, answer)
+            if not step.open:
+                reports += self._ended(step)
+        silent = time.monotonic() - SILENT_SECONDS
+        for node, heard in self._heard.items():
+            if heard < silent and node not in self._lost:
+                reports.append(self._lose(node, "it has stopped answering"))
+        return reports
+
+    def free_port(self, node: str) -> int:
+        return int(self.look({"free_port": True}, [node])[node]["free_port"])
+
+    def describe(self) -> Mapping[str, object]:
+        return {
+            "job": self._allocated.job_id,
+            "allocation": self._allocated.as_dict(),
+            "steps": len(self._steps),
+            "srun": shlex.join(self._steps[0].argv) if self._steps else None,
+        }
+
+    def fate(self) -> str | None:
+        try:
+            job = commands.job(self._allocated.job_id)
+        except commands.SlurmFailed:
+            return None
+        return None if job.active else f"Slurm ended job {job.id}: {job.story}"
+
+    def stopping(self) -> None:
+        self._stopping = True
+
+    def close(self) -> None:
+        for step in self._steps:
+            if step.open:
+                step.close(CLOSE_SECONDS)
+
+    # -- agents
+
+    def look(
+        self, wanted: Mapping[str, Any], nodes: Sequence[str] | None = None
+    ) -> dict[str, dict[str, Any]]:
+        """What each node's agent sees. Raises `StartFailed` when one does not answer."""
+        asked = set(nodes or self._nodes)
+        self._seen.clear()
+        for step in {self._where[node] for node in asked}:
+            step.order({"to": nodes[0] if nodes and len(nodes) == 1 else None, "look": wanted})
+        for _ in self.pumping(time.monotonic() + LOOK_SECONDS):
+            self.check()
+            if asked <= set(self._seen):
+                return {node: self._seen[node] for node in asked}
+            self._check_lost(asked)
+        silent = ", ".join(sorted(asked - set(self._seen)))
+        raise StartFailed(f"no answer from {silent} within {LOOK_SECONDS:.0f} s")
+
+    def signal(self, process: Process, number: int) -> None:
+        order = {"to": process.node, "signal": int(number), "name": process.name}
+        self._where[process.node].order(order)
+
+    def pumping(self, deadline: float | None) -> Iterator[None]:
+        """Yields after every pump, until the deadline (monotonic)."""
+        while True:
+            self.pump()
+            yield
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                return
+            waits = [seconds for seconds in (left, self.patience) if seconds is not None]
+            select.select(self.events(), [], [], min(waits))
+
+    def _open(self, nodes: Sequence[str], seconds: float) -> None:
+        """Starts agents and waits for them. Raises `StartFailed`."""
+        step = Step(self._allocated, nodes, self._name)
+        self._steps.append(step)
+        for node in nodes:
+            self._where[node] = step
+            self._lost.pop(node, None)
+        waiting = set(nodes)
+        for node in nodes:
+            self._heard.pop(node, None)
+        for _ in self.pumping(time.monotonic() + seconds):
+            self.check()
+            waiting -= set(self._heard)
+            if not waiting:
+                return
+            self._check_lost(waiting, step)
+        step.close(CLOSE_SECONDS)
+        raise StartFailed(
+            f"no agent answers on {', '.join(sorted(waiting))} after {seconds:.0f} s; Slurm says:\n"
+            f"{step.complaint or '  nothing'}\nthe command was: {shlex.join(step.argv)}"
+        )
+
+    def _check_lost(self, nodes: set[str], step: Step | None = None) -> None:
+        gone = sorted(nodes & set(self._lost))
+        if gone:
+            step = step or self._where[gone[0]]
+            raise StartFailed(
+                f"cannot use {', '.join(gone)}: {self._lost[gone[0]]}; Slurm says:\n{step.complaint}\n"
+                f"the command was: {shlex.join(step.argv)}"
+            )
+
+    def _reopen(self, node: str) -> None:
+        """New agents for every lost node that Slurm counts as up, in one step."""
+        states = {lost: commands.node_state(lost) for lost in self._lost}
+        usable = [lost for lost, state in states.items() if is_up(state)]
+        if node not in usable:
+            raise NodeLost(f"{node} is {states[node].lower()}: {self._lost[node]}")
+        try:
+            self._open(usable, RETURN_SECONDS)
+        except StartFailed as failure:
+            for lost in usable:
+                self._lost.setdefault(lost, "no agent could be started on it again")
+            raise NodeLost(f"{node} cannot be used again: {failure}") from None
+
+    def _take(self, step: Step, answer: dict[str, Any]) -> list[str]:
+        if "slurm" in answer:
+            node = answer.get("failed")
+            lost = node is not None and self._where.get(node) is step and node not in self._lost
+            story = [self._lose(node, answer["how"])] if lost and node else []
+            return [answer["slurm"], *story]
+        node = answer["node"]
+        if self._where.get(node) is not step:
+            return []
+        self._heard[node] = time.monotonic()
+        if "seen" in answer:
+            self._seen[node] = answer["seen"]
+        elif "started" in answer:
+            self._remotes[answer["started"]].pid = answer["pid"]
+        elif "ended" in answer:
+            remote = self._remotes[answer["ended"]]
+            remote.code, remote.last_lines = answer["code"], answer["tail"]
+        elif "leaving" in answer:
+            return self._left(node, answer["leaving"])
+        return []
+
+    def _left(self, node: str, why: str) -> list[str]:
+        if self._stopping or why == "told to":
+            return []
+        self._check_job()
+        if why == "SIGINT":  # `launcher down` on another machine
+            raise Interrupted(signal.SIGINT)
+        return [self._lose(node, f"its agent left: {why}")]
+
+    def _ended(self, step: Step) -> list[str]:
+        """The step's srun has ended: nobody of its agents is left."""
+        nodes = [
+            node for node in step.nodes if self._where[node] is step and node not in self._lost
+        ]
+        if self._stopping:
+            return [self._lose(node, "its Slurm step has ended") for node in nodes]
+        cancelled = [line for line in step.said if "CANCELLED" in line]
+        self._check_job()
+        if cancelled:
+            raise DeploymentEnded(f"its Slurm step was ended: {cancelled[0]}")
+        return [self._lose(node, "its Slurm step has ended") for node in nodes]
+
+    def _check_job(self) -> None:
+        if story := self.fate():
+            raise DeploymentEnded(story)
+
+    def _lose(self, node: str, why: str) -> str:
+        self._lost[node] = why
+        for remote in self._remotes.values():
+            if remote.process.node == node and remote.code is None:
+                remote.code, remote.lost = LOST, f"{node}: {why}"
+        self._where[node].order({"to": node, "quit": True})  # should it still be there
+        return f"lost {node}: {why}"
+
+    def _start_piped(self, process: Process) -> Handle:
+        argv = step_argv(self._allocated, [process.node], process.name, process.argv)
+        environment = step_environment() | process.environment
+        return LocalProcess(spawn_piped(argv, environment, process.log), process.log)
+
+
+@contextlib.contextmanager
+def _token(folder: Path | None, text: str) -> Iterator[dict[str, Any]]:
+    """A file by which agents tell whether they see the same folder."""
+    if folder is None:
+        yield {}
+        return
+    check_writable(folder)
+    token = folder / f".openenv-token-{os.getpid()}"
+    token.write_text(text)
+    try:
+        yield {"token": [str(token), text]}
+    finally:
+        token.unlink(missing_ok=True)
+
+
+def is_up(state: str) -> bool:
+    """Of a node's state as sinfo prints it; `*` means that it does not answer."""
+    return not state.endswith("*") and state.lower().rstrip("~#!%$@^-+") in (
+        *("idle", "mixed", "allocated", "completing", "draining", "drained", "reserved", "planned"),
+    )
+
+
+def judge(
+    seen: Mapping[str, Mapping[str, Any]],
+    processes: Sequence[Process],
+    files: Sequence[Path],
+    folder: Path | None,
+) -> None:
+    """Raises what keeps the processes from running on the nodes that were looked at."""
+    blind = [node for node, sees in sorted(seen.items()) if not sees.get("shared", True)]
+    if blind:
+        raise UsageError(
+            f"{folder} is not shared: {', '.join(blind)} do not see what is written there; choose a "
+            "folder on a shared file system (--dir, or run from there)"
+        )
+    for node, sees in sorted(seen.items()):
+        if sees.get("missing"):
+            raise UsageError(
+                f"{', '.join(sees['missing'])} is not on PATH on {node}; load its module, leave the "
+                "node out with --exclude, or use --runtime venv"
+            )
+        if sees["taken"]:
+            names = ", ".join(p.name for p in processes if p.node == node)
+            raise PortTaken(
+                f"{names} on {node}: {sees['taken']}; choose other ports (--server-port, --envoy-port, "
+                "--admin-port) or leave the node out"
+            )
+    for file in files:
+        _judge_image(file, {node: sees["files"][str(file)] for node, sees in sorted(seen.items())})
+
+
+def _judge_image(file: Path, views: Mapping[str, Mapping[str, str]]) -> None:
+    for node, view in views.items():
+        if "problem" in view:
+            raise UsageError(
+                f"image {file} on {node}: {view['problem']}; build it with `launcher build "
+                f"{file.stem}`, in a folder that all nodes share, or use --runtime venv"
+            )
+    digests = {view["digest"]: node for node, view in views.items()}
+    if len(digests) > 1:
+        (one, here), (other, there) = list(digests.items())[:2]
+        raise UsageError(
+            f"image {file} differs: {one[:12]} on {here}, {other[:12]} on {there}; copy the same one "
+            "to every node, or keep it in a shared folder"
+        )

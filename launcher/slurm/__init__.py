@@ -1,0 +1,1 @@
+"""Slurm: its programs, its allocations, and what we run on its nodes."""

@@ -1,0 +1,265 @@
+"""A deployment that a Slurm job holds: submitted from a login node, followed through its files."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from launcher.deployment import Deployment, SLURM_OPTIONS
+from launcher.errors import (
+    DeploymentEnded,
+    DeploymentFailed,
+    LauncherError,
+    StartFailed,
+    UsageError,
+)
+from launcher.rundir import check_writable, read_json, remove, RunDir, write_atomically
+from launcher.runtimes.local import tail
+from launcher.signals import Interrupted, raised
+from launcher.slurm import commands
+from launcher.watch import BEAT_SECONDS
+
+POLL_SECONDS = 0.1
+QUEUE_SECONDS = 2.0
+STOP_SECONDS = 20.0
+FAILURES = {"failed": DeploymentFailed, "ended": DeploymentEnded}
+
+
+def script(rundir: RunDir) -> str:
+    """The batch script: it becomes the launcher, so that signals for it reach the launcher."""
+    launcher = (sys.executable, "-P", "-m", "launcher.slurm.batch", str(rundir.request))
+    return f"#!/bin/sh\nexec {shlex.join(launcher)}\n"
+
+
+def sbatch_argv(deployment: Deployment, rundir: RunDir) -> tuple[str, ...]:
+    """A job that is never started again from the top, and that outlives one of its nodes."""
+    options = [
+        f"--{name.replace('_', '-')}={value}"
+        for name in SLURM_OPTIONS
+        if (value := getattr(deployment, name)) is not None
+    ]
+    return (
+        *("sbatch", "--parsable", f"--job-name=openenv-{deployment.name}"),
+        f"--nodes={deployment.nodes + deployment.client_nodes}",
+        *("--ntasks-per-node=1", "--no-requeue", "--no-kill", "--open-mode=append"),
+        f"--chdir={Path.cwd()}",
+        f"--output={escaped(str(rundir.batch_log))}",
+        *options,
+        *deployment.sbatch,
+        str(rundir.job_script),
+    )
+
+
+def escaped(path: str) -> str:
+    """As sbatch takes a file name: a percent sign begins a pattern, a backslash ends patterns."""
+    return path.replace("%", "%%")
+
+
+def request(deployment: Deployment, *, attached: bool) -> str:
+    return json.dumps({"deployment": json.loads(deployment.as_given()), "attached": attached})
+
+
+def run(
+    deployment: Deployment,
+    report: Callable[[str], None],
+    on_ready: Callable[[dict[str, str]], None],
+    command: Sequence[str] | None = None,
+    *,
+    detach: bool = False,
+) -> int:
+    """Has a Slurm job hold the deployment: until Ctrl-C or `command` ends, or, with `detach`, beyond
+    this process once it is ready. The exit code is that of `command`, or 0.
+
+    Raises `UsageError`, `SlurmFailed`, and what has ended the deployment.
+    """
+    if command is not None and shutil.which(command[0]) is None:
+        raise UsageError(f"cannot run {command[0]!r}: no such program")
+    front = JobFront(deployment, report)
+    leave = False
+    with raised() as no_more:
+        try:
+            front.submit(attached=not detach)
+            connection = front.wait_ready()
+            leave = detach
+            on_ready(connection)
+            return 0 if detach else front.hold(command, connection)
+        except Interrupted as signal:
+            report(f"stopping: {signal}")
+            return 0 if command is None and front.was_ready else 128 + signal.number
+        finally:
+            no_more()
+            if not leave:
+                front.stop()
+
+
+class JobFront:
+    """The submitting side of one deployment."""
+
+    def __init__(self, deployment: Deployment, report: Callable[[str], None]) -> None:
+        self.deployment, self._report = deployment, report
+        self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
+        self.job_id: str | None = None
+        self._told = 0
+        self._queue_story = ""
+        self._beaten = 0.0
+        self.was_ready = False
+
+    def submit(self, *, attached: bool) -> None:
+        """Raises `UsageError`, and `SlurmFailed` with what sbatch said."""
+        from launcher import registry
+
+        rundir, deployment = self.rundir, self.deployment.absolute()
+        found = registry.known(deployment.name)
+        if found is not None and found.alive:
+            raise UsageError(
+                f"deployment {deployment.name!r} is already up; end it with `launcher down "
+                f"{deployment.name}` or choose another --name"
+            )
+        if registry.holder_alive(registry.read_state(rundir.folder)):
+            raise UsageError(f"{rundir.folder} is in use by a deployment; choose another --dir")
+        check_writable(rundir.folder)
+        check_writable(rundir.entry.parent)
+        remove([rundir.state, rundir.connection, rundir.batch_log])
+        write_atomically(rundir.job_script, script(rundir))
+        write_atomically(rundir.request, request(deployment, attached=attached))
+        if attached:
+            rundir.beat.touch()
+        self.job_id = commands.submit(sbatch_argv(deployment, rundir))
+        entry = {
+            "name": deployment.name,
+            "folder": str(rundir.folder),
+            "drain": deployment.drain,
+            "job": self.job_id,
+            "own_job": True,
+            "begun": time.time(),
+            "host": None,
+        }
+        write_atomically(rundir.entry, json.dumps(entry))
+        self._report(f"Slurm job {self.job_id} submitted")
+
+    def wait_ready(self) -> dict[str, str]:
+        """The connection, once the deployment is ready. Raises what has ended it."""
+        for state in self._states():
+            if state.get("status") == "ready":
+                self.was_ready = True
+                return dict(state["connection"])
+        raise AssertionError
+
+    def hold(self, command: Sequence[str] | None, connection: dict[str, str]) -> int:
+        """Until the command has ended; its exit code. Raises what has ended the deployment."""
+        beside = Beside(command, connection) if command else None
+        try:
+            for _ in self._states():
+                if beside is not None and beside.popen.poll() is not None:
+                    break
+        finally:
+            code = beside.close() if beside else 0
+        return code
+
+    def stop(self) -> None:
+        """Ends the job: by its launcher where it runs, and by Slurm where that is not enough."""
+        if self.job_id is None:
+            return
+        remove([self.rundir.beat])
+        if commands.job(self.job_id).ended:
+            return  # its files say why
+        end(self.job_id, self.deployment.drain)
+        remove([self.rundir.entry, self.rundir.connection])
+
+    def _states(self) -> Iterator[dict[str, Any]]:
+        """What the deployment says of itself, again and again; reports what is new. Raises what has
+        ended it, once it has ended."""
+        asked = -QUEUE_SECONDS
+        while True:
+            self._beat()
+            state = read_json(self.rundir.state) or {}
+            state = state if state.get("job") == self.job_id else {}
+            self._tell(state)
+            if state.get("status") in ("stopped", "failed", "ended"):
+                raise self._failure(state)
+            if time.monotonic() - asked >= QUEUE_SECONDS:
+                asked = time.monotonic()
+                self._ask_slurm(started=bool(state))
+            yield state
+            time.sleep(POLL_SECONDS)
+
+    def _tell(self, state: dict[str, Any]) -> None:
+        events = state.get("events", [])
+        for event in events[self._told :]:
+            if not event["event"].startswith("ready: "):
+                self._report(event["event"])
+        self._told = len(events)
+
+    def _ask_slurm(self, *, started: bool) -> None:
+        job = commands.job(str(self.job_id))
+        if job.ended:
+            state = read_json(self.rundir.state) or {}
+            raise self._failure(state if state.get("job") == self.job_id else {}, job)
+        story = f"job {job.id}: {job.story}"
+        if not started and story != self._queue_story:
+            self._queue_story = story
+            self._report(story + (f" on {job.nodes}" if job.state == "RUNNING" else ""))
+
+    def _failure(self, state: dict[str, Any], job: commands.Job | None = None) -> LauncherError:
+        status = state.get("status")
+        if status in FAILURES:
+            text = state.get("error") or f"the deployment has {status}"
+            failed = FAILURES[status] if state.get("ready_at") else StartFailed
+            return failed(str(text))
+        if status == "stopped":
+            return DeploymentEnded(f"{self.deployment.name} was stopped")
+        how = f"Slurm job {self.job_id} ended: {job.story if job else 'nobody knows why'}"
+        log = tail(self.rundir.batch_log)
+        return (DeploymentEnded if state.get("ready_at") else StartFailed)(
+            f"{how}; the end of {self.rundir.batch_log}:\n{log or '  nothing'}"
+        )
+
+    def _beat(self) -> None:
+        if self.rundir.beat.exists() and time.monotonic() - self._beaten > BEAT_SECONDS:
+            self._beaten = time.monotonic()
+            os.utime(self.rundir.beat)
+
+
+def end(job_id: str, drain: float) -> None:
+    """Ends a job that holds a deployment: by its launcher where it runs, and by Slurm where it waits
+    or where that is not enough. Raises `DeploymentFailed` when the job does not end."""
+    if commands.job(job_id).state == "RUNNING":
+        commands.signal_batch(job_id, "INT")
+        if wait_ended(job_id, STOP_SECONDS + drain):
+            return
+    commands.cancel(job_id)
+    if not wait_ended(job_id, 3 * STOP_SECONDS):
+        raise DeploymentFailed(
+            f"Slurm job {job_id} has not ended after scancel; see: squeue -j {job_id}"
+        )
+
+
+def wait_ended(job_id: str, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if commands.job(job_id).ended:
+            return True
+        time.sleep(POLL_SECONDS)
+    return False
+
+
+class Beside:
+    """A command beside a deployment: it ends, with all that it started, when `close` is called or
+    this process ends."""
+
+    def __init__(self, command: Sequence[str], connection: dict[str, str]) -> None:
+        tied, self._lifeline = os.pipe()
+        argv = (sys.executable, "-P", "-m", "launcher.tether", str(tied), *command)
+        self.popen = subprocess.Popen(argv, env=os.environ | connection, pass_fds=(tied,))
+        os.close(tied)
+
+    def close(self) -> int:
+        os.close(self._lifeline)
+        code = self.popen.wait()
+        return code if code >= 0 else 128 - code

@@ -1,0 +1,151 @@
+"""One Slurm step with an agent on each of its nodes."""
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launcher.runtimes.local import spawn_piped
+from launcher.slurm.allocation import Allocation
+
+TASK_ENDED = re.compile(r"srun: error: (?P<node>\S+): tasks? [\d,-]+: (?P<how>.+)")
+NODE_FAILED = re.compile(r"srun: error: Node failure on (?P<node>\S+)")
+SAID_LINES = 40
+STEP_VARIABLES = (
+    *("SLURM_CPUS_PER_TASK", "SRUN_CPUS_PER_TASK", "SLURM_NTASKS", "SLURM_NPROCS"),
+    *("SLURM_NTASKS_PER_NODE", "SLURM_DISTRIBUTION", "SLURM_EXACT", "SLURM_EXCLUSIVE"),
+    *("SLURM_THREADS_PER_CORE", "SLURM_HINT", "SLURM_MEM_PER_CPU", "SLURM_MEM_PER_NODE"),
+    *("SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_LABELIO", "SLURM_UNBUFFEREDIO"),
+)
+"""What an allocation or a shell sets for srun that would change a step of ours."""
+
+
+def step_argv(
+    allocated: Allocation, nodes: Sequence[str], name: str, command: Sequence[str]
+) -> tuple[str, ...]:
+    """srun of one task on each of the nodes, beside whatever else runs on them."""
+    groups = ",".join(map(str, allocated.groups(nodes)))
+    return (
+        *("srun", f"--jobid={allocated.job_id}", f"--job-name={name}"),
+        *((f"--het-group={groups}",) if len(allocated.components) > 1 else ()),
+        *_shape(allocated, nodes),
+        *("--overlap", "--no-kill", "--kill-on-bad-exit=0", "--wait=0"),
+        *("--cpu-bind=none", "--mpi=none", "--export=ALL"),
+        *command,
+    )
+
+
+def _shape(allocated: Allocation, nodes: Sequence[str]) -> tuple[str, ...]:
+    if len(allocated.groups(nodes)) > 1:  # srun has one shape for all components: their nodes
+        return ("--ntasks-per-node=1",)
+    return (
+        f"--nodes={len(nodes)}",
+        f"--ntasks={len(nodes)}",
+        "--ntasks-per-node=1",
+        f"--nodelist={','.join(nodes)}",
+    )
+
+
+def step_environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if key not in STEP_VARIABLES}
+
+
+class Step:
+    """What the agents of one `srun` say, and what they are told."""
+
+    def __init__(self, allocated: Allocation, nodes: Sequence[str], name: str) -> None:
+        self.nodes = tuple(nodes)
+        agent = (sys.executable, "-P", "-m", "launcher.slurm.agent")
+        self.argv = step_argv(allocated, nodes, name, agent)
+        self._srun = spawn_piped(self.argv, step_environment())
+        assert self._srun.stdout is not None
+        self._output = self._srun.stdout.fileno()
+        os.set_blocking(self._output, False)
+        self._buffer = b""
+        self.said: deque[str] = deque(maxlen=SAID_LINES)
+        self.open = True
+
+    def fileno(self) -> int:
+        return self._output
+
+    def order(self, order: Mapping[str, Any]) -> None:
+        assert self._srun.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._srun.stdin.write(json.dumps(order).encode() + b"\n")
+            self._srun.stdin.flush()
+
+    def answers(self) -> list[dict[str, Any]]:
+        """What has come; a line of Slurm's own is {"slurm": line}, with the node that it says has
+        failed. `open` is false after the last."""
+        found: list[dict[str, Any]] = []
+        while self.open:
+            try:
+                chunk = os.read(self._output, 1 << 16)
+            except BlockingIOError:
+                break
+            self.open = bool(chunk)
+            *lines, self._buffer = (self._buffer + chunk).split(b"\n")
+            found += [answer for line in lines if line.strip() for answer in self._parse(line)]
+        return found
+
+    def _parse(self, line: bytes) -> list[dict[str, Any]]:
+        if line.startswith(b'{"node"'):
+            with contextlib.suppress(ValueError):
+                return [json.loads(line)]
+        text = line.decode(errors="replace")
+        self.said.append(text)
+        failed = TASK_ENDED.match(text)
+        if failed:
+            return [
+                {"slurm": text, "failed": node, "how": failed["how"]}
+                for node in _names(failed["node"])
+            ]
+        down = NODE_FAILED.match(text)
+        return [{"slurm": text} | ({"failed": down["node"], "how": "node failure"} if down else {})]
+
+    @property
+    def complaint(self) -> str:
+        """What Slurm said, for an error message: its errors, or all of it."""
+        errors = [line for line in self.said if "error:" in line] or list(self.said)
+        return "\n".join(f"  {line}" for line in errors)
+
+    def close(self, seconds: float) -> bool:
+        """Tells the agents to end; whether all of them had within the time."""
+        self.order({"to": None, "quit": True})
+        assert self._srun.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._srun.stdin.close()
+        try:
+            self._srun.wait(seconds)
+            ended = True
+        except subprocess.TimeoutExpired:
+            self._srun.terminate()
+            ended = False
+            try:
+                self._srun.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._srun.kill()
+                self._srun.wait()
+        assert self._srun.stdout is not None
+        self._srun.stdout.close()
+        self.open = False
+        return ended
+
+
+def _names(nodes: str) -> list[str]:
+    """Slurm names several nodes as node[2-3,5]."""
+    match = re.fullmatch(r"(.*)\[([\d,-]+)\](.*)", nodes)
+    if not match:
+        return nodes.split(",")
+    head, ranges, rest = match.groups()
+    found = []
+    for part in ranges.split(","):
+        low, _, high = part.partition("-")
+        for number in range(int(low), int(high or low) + 1):
+            found.append(f"{head}{number:0{len(low)}d}{rest}")
+    return found
