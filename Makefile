@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
+LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
-.PHONY: demo test check format clean
+.PHONY: demo test check format lock clean
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the summary.
 demo: $(VENV)/.installed
@@ -22,11 +23,20 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck .ci/run tests/tools/*.sh
+	$(BIN)/shellcheck .ci/run tests/tools/*.sh deploy/slurm/*.sh containers/*.sh \
+	  deploy/sandbox/root.sh deploy/sandbox/files/usr/local/sbin/daemons
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The packages of the images: which ones, containers/requirements-IMAGE.in; which versions, pyproject.toml.
+lock: $(VENV)/.installed-test
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml --output-file $(VENV)/constraints.txt
+	for image in server envoy locust; do \
+	  $(BIN)/uv pip compile $(LOCK) --generate-hashes --constraint $(VENV)/constraints.txt \
+	    containers/requirements-$$image.in --output-file containers/requirements-$$image.txt || exit 1; \
+	done
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12")'

@@ -8,7 +8,10 @@ _ROOT = Path(__file__).parent
 
 def asset(folder: str, name: str) -> Path:
     beside = _ROOT.parent / folder / name
-    return beside if beside.is_file() else _ROOT / "assets" / name
+    if beside.is_file():
+        return beside
+    within = _ROOT / "assets"
+    return within / folder / name if (within / folder / name).is_file() else within / name
 
 
 def module_file(package: str, name: str) -> Path:

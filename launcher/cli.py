@@ -12,7 +12,7 @@ from typing import Any, cast, TypeVar
 import click
 from rich.table import Table
 
-from launcher import __version__, cli_load, logs, registry
+from launcher import __version__, cli_build, cli_load, logs, registry
 from launcher.deployment import DEFAULT_NAME, Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
@@ -177,7 +177,7 @@ def status(name: str, as_json: bool) -> None:
     """Show a deployment: its processes, its places, what happened to it."""
     found = registry.find(name)
     state = found.state | {"status": found.status, "uptime": registry.uptime(found.state)}
-    state |= {"places": places(found.state) if found.alive else {}}
+    state |= {"places": places(found.state) if found.alive else {}, "job_story": found.job_story}
     if as_json:
         _print_json(state)
     else:
@@ -204,6 +204,7 @@ def down(name: str) -> None:
     _say(stop(registry.find(name)))
 
 
+main.add_command(cli_build.build)
 main.add_command(cli_load.grid)
 main.add_command(cli_load.preflight)
 main.add_command(cli_load.ui)
@@ -251,6 +252,8 @@ def _print_status(name: str, state: dict[str, Any]) -> None:
             process["log"],
         )
     out.print(table)
+    if state["job_story"]:
+        out.print(f"Slurm {state['job_story']}", markup=False)
     for event in state.get("events", []):
         out.print(f"{event['time']} {event['event']}", markup=False)
 

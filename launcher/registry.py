@@ -40,6 +40,17 @@ class Known:
         return self.entry.get("job")
 
     @property
+    def job_story(self) -> str | None:
+        """What Slurm says of that job; None without one, or when Slurm has forgotten it."""
+        if self.job is None:
+            return None
+        try:
+            job = commands.job(self.job)
+        except LauncherError as failure:
+            return str(failure)
+        return None if job.state == commands.UNKNOWN else f"job {job.id}: {job.story}"
+
+    @property
     def own_job(self) -> bool:
         """Whether that job is there for this deployment alone."""
         return bool(self.entry.get("own_job"))

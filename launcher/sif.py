@@ -61,7 +61,7 @@ def _open(image: Path) -> BinaryIO:
     try:
         return image.open("rb")
     except FileNotFoundError:
-        raise NotAnImage(f"{image}: there is no such image; make it with: launcher build") from None
+        raise NotAnImage(f"{image}: there is no such image; launcher build makes images") from None
     except OSError as failure:
         raise NotAnImage(f"{image}: the image cannot be read: {failure.strerror}") from None
 

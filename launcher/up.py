@@ -51,17 +51,17 @@ class Plan:
     runtime: Runtime
 
 
-def plan(deployment: Deployment) -> Plan:
+def plan(deployment: Deployment, *, own_job: bool = False) -> Plan:
     """Starts nothing. Raises `UsageError`, and `SlurmFailed` when Slurm does not answer."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
-    nodes, runtime = _nodes(deployment)
+    nodes, runtime = _nodes(deployment, own_job=own_job)
     tools = programs(deployment)
     placement = place(deployment, nodes, rundir, tools)
     config = balancer.render(placement, rundir.admin_socket) if placement.envoy_node else None
     return Plan(placement, tools, config, runtime)
 
 
-def _nodes(deployment: Deployment) -> tuple[list[Node], Runtime]:
+def _nodes(deployment: Deployment, *, own_job: bool) -> tuple[list[Node], Runtime]:
     if deployment.local:
         return local_nodes(deployment), LocalRuntime()
     allocated = allocation()
@@ -69,7 +69,7 @@ def _nodes(deployment: Deployment) -> tuple[list[Node], Runtime]:
         raise UsageError("not in a Slurm allocation")
     names = chosen(allocated, deployment)
     step = f"openenv-{deployment.name}"
-    return describe(allocated, names), SlurmRuntime(allocated, names, step)
+    return describe(allocated, names), SlurmRuntime(allocated, names, step, own_job=own_job)
 
 
 class Up:
@@ -88,7 +88,7 @@ class Up:
         self._own_job = own_job
         self.deployment = deployment
         self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
-        planned = plan(deployment)
+        planned = plan(deployment, own_job=own_job)
         self.placement, self._runtime = planned.placement, planned.runtime
         self._programs, self._envoy_config = planned.programs, planned.envoy_config
         self._events: list[dict[str, Any]] = []
@@ -165,6 +165,8 @@ class Up:
         command: Sequence[str] | None,
         lifeline: int | None,
     ) -> int:
+        if self.placement.envoy_node is None:
+            self._report(f"Node: {self.placement.servers[0].name}")
         for process in self.placement.processes:
             self._supervisor.start(process)
         self._save()

@@ -122,16 +122,21 @@ def local_nodes(deployment: Deployment) -> list[Node]:
 
 
 def spawn(
-    argv: Sequence[str], environment: Mapping[str, str], log: Path, **options: Any
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    log: Path,
+    end_by: int = signal.SIGKILL,
+    **options: Any,
 ) -> subprocess.Popen[bytes]:
-    """A child in a session of its own, with its output in `log`; it ends when this process ends.
+    """A child in a session of its own, with its output in `log`; it gets the signal `end_by` when
+    this process ends.
 
     `options` are Popen's and prevail.
     """
     parent = os.getpid()
 
     def prepare() -> None:
-        die_with_parent(parent)
+        die_with_parent(parent, end_by)
         raise_descriptor_limit()
 
     with log.open("ab") as output:
@@ -143,17 +148,6 @@ def spawn(
         }
         options = defaults | {"env": os.environ | environment} | options
         return subprocess.Popen(argv, preexec_fn=prepare, **options)  # noqa: PLW1509 - no threads
-
-
-def spawn_piped(
-    argv: Sequence[str], environment: Mapping[str, str], log: Path | None = None
-) -> subprocess.Popen[bytes]:
-    """As `spawn`, with exactly this environment and pipes for input and output; errors come with
-    the output where there is no log."""
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    if log is None:
-        pipes["stderr"] = subprocess.STDOUT
-    return spawn(argv, {}, log or Path(os.devnull), env=dict(environment), **pipes)
 
 
 def free_port(host: str) -> int:

@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, IO
@@ -15,16 +16,17 @@ from launcher.errors import DeploymentEnded, NodeLost, PortTaken, StartFailed, U
 from launcher.placement import Process
 from launcher.rundir import check_writable
 from launcher.runtimes.base import Handle
-from launcher.runtimes.local import ending, indented, LocalProcess, spawn_piped
+from launcher.runtimes.local import ending, indented, LocalProcess
 from launcher.signals import Interrupted
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
-from launcher.slurm.step import Step, step_argv, step_environment
+from launcher.slurm.step import srun, Step, step_argv
 
 START_SECONDS = 60.0
 RETURN_SECONDS = 20.0
 LOOK_SECONDS = 60.0
 SILENT_SECONDS = 10.0
+PING_SECONDS = 1.0
 CLOSE_SECONDS = 6.0
 LOST = 255
 
@@ -71,13 +73,35 @@ class RemoteProcess:
     def close(self) -> None: ...
 
 
+class SrunProcess(LocalProcess):
+    """A process that is a Slurm step of its own, as its srun."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], log: Path, job_id: str, name: str) -> None:
+        super().__init__(popen, log)
+        self._job_id, self._name = job_id, name
+
+    def kill(self) -> None:
+        self.terminate()
+        try:
+            self.wait(CLOSE_SECONDS)
+        except subprocess.TimeoutExpired:
+            super().kill()
+        if self.wait() == -signal.SIGKILL:  # then the step goes on without it
+            with contextlib.suppress(commands.SlurmFailed):
+                if step := commands.steps(self._job_id).get(self._name):
+                    commands.cancel(step)
+
+
 class SlurmRuntime:
     """Holds one Slurm step with an agent on every node, and a step more for nodes whose agent was
     lost."""
 
     patience: float | None = 1.0
 
-    def __init__(self, allocated: Allocation, nodes: Sequence[str], name: str) -> None:
+    def __init__(
+        self, allocated: Allocation, nodes: Sequence[str], name: str, *, own_job: bool = False
+    ) -> None:
+        self._own_job = own_job
         self._allocated, self._nodes, self._name = allocated, tuple(nodes), name
         self._steps: list[Step] = []
         self._where: dict[str, Step] = {}
@@ -86,6 +110,7 @@ class SlurmRuntime:
         self._seen: dict[str, dict[str, Any]] = {}
         self._remotes: dict[str, RemoteProcess] = {}
         self._stopping = False
+        self._next_ping = 0.0
         self.check: Callable[[], None] = lambda: None
 
     # -- what a runtime does
@@ -129,6 +154,11 @@ class SlurmRuntime:
                 reports += self._take(step, answer)
             if not step.open:
                 reports += self._ended(step)
+        if time.monotonic() >= self._next_ping:
+            self._next_ping = time.monotonic() + PING_SECONDS
+            for step in self._steps:
+                if step.open:
+                    step.order({"to": None})
         silent = time.monotonic() - SILENT_SECONDS
         for node, heard in self._heard.items():
             if heard < silent and node not in self._lost:
@@ -151,15 +181,19 @@ class SlurmRuntime:
             job = commands.job(self._allocated.job_id)
         except commands.SlurmFailed:
             return None
-        return None if job.active else f"Slurm ended job {job.id}: {job.story}"
+        if job.active:
+            return None
+        told = [line for step in self._steps for line in step.said if "CANCELLED" in line]
+        why = job.story if job.ended else told[0].strip(" *") if told else "its state shows soon"
+        return f"Slurm ended job {job.id}: {why}"
 
     def stopping(self) -> None:
         self._stopping = True
 
     def close(self) -> None:
         for step in self._steps:
-            if step.open:
-                step.close(CLOSE_SECONDS)
+            step.close(CLOSE_SECONDS)
+        self._steps.clear()
 
     # -- agents
 
@@ -196,7 +230,7 @@ class SlurmRuntime:
 
     def _open(self, nodes: Sequence[str], seconds: float) -> None:
         """Starts agents and waits for them. Raises `StartFailed`."""
-        step = Step(self._allocated, nodes, self._name)
+        step = Step(self._allocated, nodes, self._name, own_job=self._own_job)
         self._steps.append(step)
         for node in nodes:
             self._where[node] = step
@@ -227,10 +261,10 @@ class SlurmRuntime:
 
     def _reopen(self, node: str) -> None:
         """New agents for every lost node that Slurm counts as up, in one step."""
-        states = {lost: commands.node_state(lost) for lost in self._lost}
+        states = commands.node_states(self._lost)
         usable = [lost for lost, state in states.items() if is_up(state)]
         if node not in usable:
-            raise NodeLost(f"{node} is {states[node].lower()}: {self._lost[node]}")
+            raise NodeLost(f"{node} is {states.get(node, 'unknown').lower()}: {self._lost[node]}")
         try:
             self._open(usable, RETURN_SECONDS)
         except StartFailed as failure:
@@ -274,6 +308,7 @@ class SlurmRuntime:
         ]
         if self._stopping:
             return [self._lose(node, "its Slurm step has ended") for node in nodes]
+        step.cancel()
         cancelled = [line for line in step.said if "CANCELLED" in line]
         self._check_job()
         if cancelled:
@@ -293,9 +328,10 @@ class SlurmRuntime:
         return f"lost {node}: {why}"
 
     def _start_piped(self, process: Process) -> Handle:
-        argv = step_argv(self._allocated, [process.node], process.name, process.argv)
-        environment = step_environment() | process.environment
-        return LocalProcess(spawn_piped(argv, environment, process.log), process.log)
+        name = f"{process.name}-{uuid.uuid4().hex[:8]}"
+        argv = step_argv(self._allocated, [process.node], name, process.argv)
+        popen = srun(argv, process.environment, process.log)
+        return SrunProcess(popen, process.log, self._allocated.job_id, name)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ takes orders on standard input, which every agent of the step gets, and tells wh
 standard output, one JSON object a line.
 
 orders   {"to": node | null, "start": {node: [process, ...]}} · {"to": node, "signal": 15, "name": process}
-         {"to": node | null, "look": {...}} · {"to": node | null, "quit": true}
+         {"to": node | null, "look": {...}} · {"to": node | null, "quit": true} · {"to": null}
 answers  {"node": n, "hello": {...}} · {"node": n, "started": process, "pid": n} · {"node": n, "beat": n}
          {"node": n, "ended": process, "code": n, "tail": [...]} · {"node": n, "seen": {...}}
          {"node": n, "leaving": why}
@@ -30,7 +30,13 @@ from benchmark.server.process import die_with_parent, raise_descriptor_limit
 from launcher.rundir import make_private_folder, private_folder
 
 BEAT_SECONDS = 1.0
+SILENCE_SECONDS = 60.0
+"""A launcher says something every second, but may have to wait for Slurm; one that is gone together
+with its srun says nothing, and Slurm does not close the input then."""
 STOP_SECONDS = 4.0
+OWN_JOB = "OPENENV_OWN_JOB"
+"""Set for the agents of a job that is there for its deployment alone."""
+
 TAIL_BYTES, TAIL_LINES = 8192, 15
 
 
@@ -61,7 +67,7 @@ class Agent:
         self._selector.register(0, selectors.EVENT_READ)
         self._selector.register(reading, selectors.EVENT_READ)
         try:
-            self._tell(hello={"pid": os.getpid(), "host": socket.gethostname()})
+            self._tell(hello={"pid": os.getpid(), "step": step_id()})
             self._tell(leaving=self._serve(reading))
         except BrokenPipeError:
             pass  # nobody listens: the step has lost its srun
@@ -70,13 +76,14 @@ class Agent:
 
     def _serve(self, wakeup: int) -> str:
         """Carries out orders until it must leave; why it must."""
-        beat = time.monotonic()
+        beat = heard = time.monotonic()
         while True:
             left = max(0.0, beat - time.monotonic())
             for key, _ in self._selector.select(left):
                 if key.fd == wakeup:
                     os.read(wakeup, 64)
                 elif key.fd == 0:
+                    heard = time.monotonic()
                     for order in self._orders():
                         if order is None:
                             return "its launcher has gone"
@@ -87,9 +94,17 @@ class Agent:
                     self._bury(self._children.pop(key.fd))
             if self._signals:
                 return signal.Signals(self._signals[0]).name
+            if time.monotonic() - heard > SILENCE_SECONDS:
+                self._forsaken()
+                return "its launcher is silent"
             if time.monotonic() >= beat:
                 beat = time.monotonic() + BEAT_SECONDS
                 self._tell(beat=time.time())
+
+    def _forsaken(self) -> None:
+        """The launcher's node has died, and with it who would have ended the job."""
+        if os.environ.get(OWN_JOB):
+            subprocess.run(("scancel", os.environ["SLURM_JOB_ID"]), check=False)
 
     def _orders(self) -> list[dict[str, Any] | None]:
         """Whole lines that have come for this node; None at the end of the input."""
@@ -164,6 +179,10 @@ class Agent:
         line = json.dumps({"node": self._node} | answer).encode() + b"\n"
         while line:
             line = line[os.write(1, line) :]
+
+
+def step_id() -> str:
+    return f"{os.environ.get('SLURM_JOB_ID')}.{os.environ.get('SLURM_STEP_ID')}"
 
 
 def writable(log: Path) -> Path:

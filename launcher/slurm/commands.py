@@ -3,7 +3,7 @@
 import shlex
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from launcher.errors import LauncherError, UsageError
@@ -14,6 +14,8 @@ ACTIVE = {
     *("REQUEUED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "RESIZING"),
 }
 ENDING = "COMPLETING"
+UNKNOWN = "UNKNOWN"
+"""Slurm forgets a job some minutes after its end."""
 
 
 class SlurmFailed(LauncherError):
@@ -78,13 +80,13 @@ def hostnames(nodelist: str) -> list[str]:
 
 
 def job(job_id: str) -> Job:
-    """`UNKNOWN` once Slurm has forgotten it. Raises `SlurmFailed` when Slurm does not answer."""
+    """Raises `SlurmFailed` when Slurm does not answer."""
     try:
         text = call(("scontrol", "--oneliner", "show", "job", job_id))
     except SlurmFailed as failure:
         if "Invalid job id" not in str(failure):
             raise
-        return Job(job_id, "UNKNOWN", "")
+        return Job(job_id, UNKNOWN, "")
     return parse_job(job_id, text)
 
 
@@ -94,7 +96,7 @@ def parse_job(job_id: str, text: str) -> Job:
     fields = dict(word.split("=", 1) for word in first.split() if "=" in word)
     return Job(
         job_id,
-        fields.get("JobState", "UNKNOWN"),
+        fields.get("JobState", UNKNOWN),
         fields.get("Reason", ""),
         fields.get("NodeList", ""),
     )
@@ -112,9 +114,11 @@ def steps(job_id: str) -> dict[str, str]:
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 
 
-def node_state(node: str) -> str:
-    """As IDLE, MIXED or DOWN, with Slurm's flags as `sinfo` prints them."""
-    return call(("sinfo", "--noheader", "--Node", f"--nodes={node}", "--format=%T")).split()[0]
+def node_states(nodes: Iterable[str]) -> dict[str, str]:
+    """As idle, mixed or down, with Slurm's flags as `sinfo` prints them."""
+    wanted = f"--nodes={','.join(nodes)}"
+    lines = call(("sinfo", "--noheader", "--Node", wanted, "--format=%N %T")).splitlines()
+    return {line.split()[0]: line.split()[1] for line in lines}
 
 
 def submit(argv: Sequence[str]) -> str:

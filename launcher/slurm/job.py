@@ -109,6 +109,7 @@ class JobFront:
         self._queue_story = ""
         self._beaten = 0.0
         self.was_ready = False
+        self._envoy_node = ""
 
     def submit(self, *, attached: bool) -> None:
         """Raises `UsageError`, and `SlurmFailed` with what sbatch said."""
@@ -148,6 +149,7 @@ class JobFront:
         for state in self._states():
             if state.get("status") == "ready":
                 self.was_ready = True
+                self._envoy_node = state["connection"]["ENVOY_NODE"]
                 return dict(state["connection"])
         raise AssertionError
 
@@ -167,7 +169,8 @@ class JobFront:
         if self.job_id is None:
             return
         remove([self.rundir.beat])
-        if commands.job(self.job_id).ended:
+        if not commands.job(self.job_id).active:
+            wait_ended(self.job_id, STOP_SECONDS)
             return  # its files say why
         end(self.job_id, self.deployment.drain)
         remove([self.rundir.entry, self.rundir.connection])
@@ -201,6 +204,10 @@ class JobFront:
         if job.ended:
             state = read_json(self.rundir.state) or {}
             raise self._failure(state if state.get("job") == self.job_id else {}, job)
+        envoy = self._envoy_node
+        if envoy and envoy not in commands.hostnames(job.nodes):
+            commands.cancel(job.id)  # its launcher is no more there to be asked
+            raise DeploymentFailed(f"{envoy}, the node of Envoy and of the launcher, has died")
         story = f"job {job.id}: {job.story}"
         if not started and story != self._queue_story:
             self._queue_story = story
@@ -234,7 +241,7 @@ def end(job_id: str, drain: float) -> None:
         if wait_ended(job_id, STOP_SECONDS + drain):
             return
     commands.cancel(job_id)
-    if not wait_ended(job_id, 3 * STOP_SECONDS):
+    if not wait_ended(job_id, STOP_SECONDS) and commands.job(job_id).active:
         raise DeploymentFailed(
             f"Slurm job {job_id} has not ended after scancel; see: squeue -j {job_id}"
         )

@@ -4,13 +4,17 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from launcher.runtimes.local import spawn_piped
+from launcher.runtimes.local import spawn
+from launcher.slurm import commands
+from launcher.slurm.agent import OWN_JOB
 from launcher.slurm.allocation import Allocation
 
 TASK_ENDED = re.compile(r"srun: error: (?P<node>\S+): tasks? [\d,-]+: (?P<how>.+)")
@@ -51,24 +55,46 @@ def _shape(allocated: Allocation, nodes: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def step_environment() -> dict[str, str]:
-    return {key: value for key, value in os.environ.items() if key not in STEP_VARIABLES}
+def srun(
+    argv: Sequence[str], environment: Mapping[str, str], log: Path | None = None
+) -> subprocess.Popen[bytes]:
+    """With pipes for input and output; errors come with the output where there is no log.
+
+    A step goes on without its srun, but not beyond an srun that was asked to end: so that is what
+    happens to it when this process ends.
+    """
+    clean = {key: value for key, value in os.environ.items() if key not in STEP_VARIABLES}
+    return spawn(
+        argv,
+        {},
+        log or Path(os.devnull),
+        signal.SIGTERM,
+        env={**clean, **environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        bufsize=0,
+        **({} if log else {"stderr": subprocess.STDOUT}),
+    )
 
 
 class Step:
     """What the agents of one `srun` say, and what they are told."""
 
-    def __init__(self, allocated: Allocation, nodes: Sequence[str], name: str) -> None:
+    def __init__(
+        self, allocated: Allocation, nodes: Sequence[str], name: str, *, own_job: bool = False
+    ) -> None:
         self.nodes = tuple(nodes)
         agent = (sys.executable, "-P", "-m", "launcher.slurm.agent")
         self.argv = step_argv(allocated, nodes, name, agent)
-        self._srun = spawn_piped(self.argv, step_environment())
+        self._srun = srun(self.argv, {OWN_JOB: "1"} if own_job else {})
         assert self._srun.stdout is not None
         self._output = self._srun.stdout.fileno()
         os.set_blocking(self._output, False)
         self._buffer = b""
         self.said: deque[str] = deque(maxlen=SAID_LINES)
         self.open = True
+        self.id: str | None = None
+        """As Slurm has it, once an agent has said it."""
 
     def fileno(self) -> int:
         return self._output
@@ -77,7 +103,6 @@ class Step:
         assert self._srun.stdin is not None
         with contextlib.suppress(BrokenPipeError):
             self._srun.stdin.write(json.dumps(order).encode() + b"\n")
-            self._srun.stdin.flush()
 
     def answers(self) -> list[dict[str, Any]]:
         """What has come; a line of Slurm's own is {"slurm": line}, with the node that it says has
@@ -96,7 +121,9 @@ class Step:
     def _parse(self, line: bytes) -> list[dict[str, Any]]:
         if line.startswith(b'{"node"'):
             with contextlib.suppress(ValueError):
-                return [json.loads(line)]
+                answer = json.loads(line)
+                self.id = answer.get("hello", {}).get("step", self.id)
+                return [answer]
         text = line.decode(errors="replace")
         self.said.append(text)
         failed = TASK_ENDED.match(text)
@@ -114,12 +141,18 @@ class Step:
         errors = [line for line in self.said if "error:" in line] or list(self.said)
         return "\n".join(f"  {line}" for line in errors)
 
+    def cancel(self) -> None:
+        """Ends what goes on without its srun."""
+        if self.id is not None:
+            with contextlib.suppress(commands.SlurmFailed):
+                commands.cancel(self.id)
+
     def close(self, seconds: float) -> bool:
         """Tells the agents to end; whether all of them had within the time."""
-        self.order({"to": None, "quit": True})
+        if self.open:
+            self.order({"to": None, "quit": True})
         assert self._srun.stdin is not None
-        with contextlib.suppress(BrokenPipeError):
-            self._srun.stdin.close()
+        self._srun.stdin.close()
         try:
             self._srun.wait(seconds)
             ended = True

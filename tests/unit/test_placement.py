@@ -129,6 +129,7 @@ def test_clients_of_three_nodes_learn_envoy_and_its_servers() -> None:
         "WORKER_NODES": "n2 n3",
         "NUM_WORKERS": "2",
         "WORKERS_PER_NODE": "4",
+        "CLIENT_NODES": "",
     }
 
 
@@ -139,6 +140,7 @@ def test_clients_of_a_single_node_learn_that_there_is_no_envoy() -> None:
         "WORKER_NODES": "n1",
         "NUM_WORKERS": "1",
         "WORKERS_PER_NODE": "4",
+        "CLIENT_NODES": "",
     }
 
 

@@ -1,0 +1,37 @@
+"""What `apptainer test` of the locust image does: a master and a load worker find each other."""
+
+import json
+import random
+import subprocess
+import sys
+import threading
+
+PORT = "5557"
+PYTHON = [sys.executable, "-P", "-m"]
+
+
+def main() -> None:
+    # Hardly anybody else's address: every port of it is free.
+    address = "127." + ".".join(str(random.randint(1, 254)) for _ in range(3))
+    place = ["--host", address, "--port", PORT, "--workers", "1"]
+    master = subprocess.Popen(
+        [*PYTHON, "locustfiles.master", *place], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    place = ["--name", "load-1", "--master-host", address, "--master-port", PORT]
+    worker = subprocess.Popen([*PYTHON, "locustfiles.worker", *place])
+    # without a meeting the master is silent
+    deadline = threading.Timer(60, master.kill)
+    deadline.start()
+    try:
+        assert master.stdout is not None
+        answer = master.stdout.readline()
+        assert answer and json.loads(answer) == {"workers": 1}, answer
+    finally:
+        deadline.cancel()
+        for process in (master, worker):
+            process.kill()
+            process.wait()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,34 @@
+# shellcheck shell=sh
+# COPY of a Dockerfile: openenv_copy MODE DESTINATION SOURCE...
+# By Docker's rules: of a folder its content is copied; a file goes into what is, or ends like, a
+# folder, else it gets the destination's name.
+openenv_copy() (
+    mode=$1 to=$2
+    shift 2
+    single=
+    case $#:$to in
+        1:*/) ;;
+        1:*) [ -d "$to" ] || [ -d "$1" ] || single=yes ;;
+    esac
+    mkdir -p "$(if [ "$single" ]; then dirname "$to"; else echo "$to"; fi)"
+    work=$(mktemp -d)
+    for from; do
+        if [ ! -e "$from" ] && [ ! -L "$from" ]; then
+            case $from in
+                *[*?]*) continue ;; # a pattern that nothing matches
+                *) echo "COPY: there is no ${from#/mnt/context/} in the folder that is copied from" >&2; exit 1 ;;
+            esac
+        fi
+        cp -a "$from" "$work/item"
+        [ -z "$mode" ] || chmod -R "$mode" "$work/item"
+        if [ -d "$from" ]; then
+            cp -a "$work/item/." "$to/"
+        elif [ "$single" ]; then
+            cp -a "$work/item" "$to"
+        else
+            cp -a "$work/item" "${to%/}/$(basename "$from")"
+        fi
+        rm -rf "$work/item"
+    done
+    rm -rf "$work"
+)

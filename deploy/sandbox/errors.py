@@ -1,0 +1,21 @@
+"""What the command line prints on one line, and exits with."""
+
+
+class SandboxError(Exception):
+    exit_code = 1
+
+
+class UsageError(SandboxError):
+    exit_code = 2
+
+
+class NotRunning(SandboxError):
+    pass
+
+
+class BuildFailed(SandboxError):
+    pass
+
+
+class StartFailed(SandboxError):
+    pass

@@ -1,0 +1,3 @@
+if [ -d "$HOME/openenv-slurm/.venv/bin" ]; then
+  PATH="$HOME/openenv-slurm/.venv/bin:$PATH"
+fi

@@ -1,0 +1,148 @@
+"""A sandbox from `up` to `down`."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from sandbox import layer, network, nodes, paths, processes, project, quota, root
+from sandbox.errors import NotRunning, UsageError
+from sandbox.readiness import registrations, wait_ready
+from sandbox.root import Report
+
+
+@dataclass(frozen=True)
+class Settings:
+    nodes: int = 5
+    cpu_quota: float | None = None
+    venv: bool = True
+    root: str = ""
+
+    @property
+    def node_names(self) -> list[str]:
+        return network.node_names(self.nodes)
+
+    @property
+    def all_names(self) -> list[str]:
+        return [network.LOGIN, *self.node_names]
+
+
+def settings_of(folder: paths.Folder) -> Settings:
+    try:
+        return Settings(**json.loads(folder.settings.read_text()))
+    except FileNotFoundError:
+        raise NotRunning(f"no sandbox named {folder.name!r} is up: `up` makes one") from None
+
+
+def up(folder: paths.Folder, settings: Settings, report: Report) -> None:
+    """Returns when every node is idle; leaves nothing when that fails."""
+    root_folder = root.provide(report)
+    settings = Settings(**asdict(settings) | {"root": str(root_folder)})
+    with _state():
+        if processes.load(folder.holder):
+            raise UsageError(
+                f"the sandbox {folder.name!r} is up already: use it, or `down` it first"
+            )
+        _clear(folder)
+        folder.nodes.mkdir(parents=True)
+        folder.settings.write_text(json.dumps(asdict(settings)))
+        holder = nodes.hold(folder, root_folder)
+        holder.save(folder.holder)
+    try:
+        _furnish(folder, settings)
+        for name in settings.all_names:
+            _start(folder, settings, name, holder)
+        project.copy_checkout(folder)
+        project.give_to_user(folder.shared(paths.PROJECT))
+        if settings.venv:
+            project.provide_venv(folder, report)
+        wait_ready(folder, settings.node_names, {})
+    except BaseException:
+        down(folder)
+        raise
+
+
+def down(folder: paths.Folder) -> bool:
+    """Whether there was anything."""
+    if not folder.path.exists():
+        return False
+    with _state():
+        if holder := processes.load(folder.holder):
+            holder.kill()
+        _clear(folder)
+    with contextlib.suppress(OSError):
+        paths.STATE.rmdir()
+    return True
+
+
+def kill(folder: paths.Folder, name: str) -> None:
+    """As if its power was cut."""
+    _known(folder, name)
+    init = processes.load(folder.init(name))
+    if not init:
+        raise NotRunning(f"{name} is not up")
+    init.kill()
+
+
+def start(folder: paths.Folder, name: str) -> None:
+    """Returns when Slurm can use it again."""
+    settings = _known(folder, name)
+    holder = processes.load(folder.holder)
+    if not holder:
+        raise NotRunning(f"the sandbox {folder.name!r} has ended: `down` and `up` make it anew")
+    if processes.load(folder.init(name)):
+        raise UsageError(f"{name} is up already")
+    before = registrations(folder) or {}
+    _start(folder, settings, name, holder)
+    wait_ready(folder, [] if name == network.LOGIN else [name], before)
+
+
+def states(folder: paths.Folder) -> dict[str, bool]:
+    """Which nodes are up."""
+    names = settings_of(folder).all_names
+    return {name: processes.load(folder.init(name)) is not None for name in names}
+
+
+def all_folders() -> list[paths.Folder]:
+    return [paths.Folder(path.name) for path in sorted(paths.STATE.glob("*/"))]
+
+
+def _start(folder: paths.Folder, settings: Settings, name: str, holder: processes.Process) -> None:
+    root_folder = Path(settings.root)
+    cores = None if name == network.LOGIN else settings.cpu_quota
+    init = nodes.start(folder, name, root_folder, holder, cores)
+    init.save(folder.init(name))
+
+
+def _furnish(folder: paths.Folder, settings: Settings) -> None:
+    layer.lay(folder, settings.node_names)
+    shutil.copytree(Path(settings.root) / "home", folder.home, symlinks=True)
+    images = folder.shared(paths.IMAGES)
+    images.mkdir(parents=True)
+    project.give_to_user(folder.shared(paths.USER_HOME))
+    paths.images().mkdir(parents=True, exist_ok=True)
+    project.give_to_user(paths.images())
+
+
+@contextlib.contextmanager
+def _state() -> Iterator[None]:
+    """One `up` or `down` at a time."""
+    common = paths.cache() / "sandbox"
+    common.mkdir(parents=True, exist_ok=True)
+    with root.locked(common):
+        yield
+
+
+def _clear(folder: paths.Folder) -> None:
+    quota.remove(folder.name)
+    root.remove(folder.path)
+
+
+def _known(folder: paths.Folder, name: str) -> Settings:
+    settings = settings_of(folder)
+    if name not in settings.all_names:
+        known = ", ".join(settings.all_names)
+        raise UsageError(f"no node {name!r} in the sandbox {folder.name!r}: there are {known}")
+    return settings

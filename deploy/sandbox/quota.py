@@ -1,0 +1,81 @@
+"""A share of this machine's processors for each node: a cgroup over all its processes."""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sandbox.errors import StartFailed
+
+PERIOD = 100_000  # microseconds
+REMOVE_SECONDS = 5
+
+
+def _hierarchy() -> tuple[Path, int]:
+    """Where the controller `cpu` is mounted, and its version."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, options, *_ = line.split()
+        if kind == "cgroup" and "cpu" in options.split(","):
+            return Path(where), 1
+        if kind == "cgroup2" and "cpu" in (Path(where) / "cgroup.controllers").read_text().split():
+            return Path(where), 2
+    raise StartFailed("no cgroup controller `cpu` on this machine: start without --cpu-quota")
+
+
+def _group(sandbox: str) -> Path:
+    return _hierarchy()[0] / f"openenv-sandbox-{sandbox}"
+
+
+def limit(sandbox: str, node: str, cores: float) -> Path:
+    """The group of that node; a process joins it by writing its pid there."""
+    hierarchy, version = _hierarchy()
+    group = _group(sandbox) / node
+    group.mkdir(parents=True, exist_ok=True)
+    microseconds = max(1000, int(cores * PERIOD))
+    try:
+        if version == 1:
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD))
+            (group / "cpu.cfs_quota_us").write_text(str(microseconds))
+        else:
+            for parent in (hierarchy, group.parent):
+                (parent / "cgroup.subtree_control").write_text("+cpu")
+            (group / "cpu.max").write_text(f"{microseconds} {PERIOD}")
+    except OSError as failure:
+        raise StartFailed(
+            f"--cpu-quota cannot be set in {group}: {failure.strerror}; start without it"
+        ) from None
+    return group
+
+
+def join(group: Path) -> None:
+    """This process, and all that it starts."""
+    (group / "cgroup.procs").write_text("0")
+
+
+def joiner(sandbox: str, node: str) -> Callable[[], object]:
+    """A function that joins the group of that node, if it has one, from within the node too, where
+    no groups are mounted."""
+    try:
+        descriptor = os.open(_group(sandbox) / node / "cgroup.procs", os.O_WRONLY)
+    except (FileNotFoundError, StartFailed):
+        return lambda: None
+    return lambda: os.write(descriptor, b"0")
+
+
+def remove(sandbox: str) -> None:
+    """The groups of a sandbox whose processes have ended; the kernel may need a moment."""
+    try:
+        top = _group(sandbox)
+    except StartFailed:
+        return
+    deadline = time.monotonic() + REMOVE_SECONDS
+    for group in [*top.glob("*/"), top]:
+        while group.exists():
+            with contextlib.suppress(FileNotFoundError):
+                try:
+                    group.rmdir()
+                except OSError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.02)

@@ -1,0 +1,149 @@
+"""What a build needs of this machine: the CAs it trusts, its proxies, and pip's settings.
+
+They are bound into the build at /mnt, or are variables of it; nothing of them stays in an image.
+"""
+
+import ast
+import configparser
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+INSIDE = Path("/mnt")
+BUNDLES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+)
+BUNDLE_VARIABLES = (
+    "SSL_CERT_FILE",
+    "REQUESTS_CA_BUNDLE",
+    "PIP_CERT",
+    "CURL_CA_BUNDLE",
+    "GIT_SSL_CAINFO",
+    "NODE_EXTRA_CA_CERTS",
+)
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
+FOLDER_SETTINGS = ("index-url", "extra-index-url", "find-links")
+PIP_SETTINGS = (
+    *FOLDER_SETTINGS,
+    "no-index",
+    "trusted-host",
+    "timeout",
+    "default-timeout",
+    "retries",
+    "proxy",
+)
+
+
+@dataclass
+class HostSettings:
+    """Binds and variables of a build; the folder that is bound at /mnt."""
+
+    folder: Path
+    binds: list[str] = field(default_factory=list)
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def bind(self, source: Path, name: str) -> Path:
+        """Where a folder of this machine is within the build."""
+        (self.folder / name).mkdir()
+        self.binds.append(f"{source}:{INSIDE / name}:ro")
+        return INSIDE / name
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables, as apptainer hands them into a build."""
+        return {f"APPTAINERENV_{key}": value for key, value in self.variables.items()}
+
+
+def read(folder: Path) -> HostSettings:
+    """Fills a folder that only the caller can read."""
+    settings = HostSettings(folder, [f"{folder}:{INSIDE}"])
+    pip = pip_settings(os.environ, pip_config())
+    if bundle := find_bundle(os.environ, pip):
+        shutil.copyfile(bundle, folder / "ca.crt")
+        settings.variables |= dict.fromkeys(BUNDLE_VARIABLES, str(INSIDE / "ca.crt"))
+    settings.variables |= proxies(os.environ)
+    local = _bind_folders(settings, pip)
+    _write_pip_conf(folder / "pip.conf", local)
+    settings.variables["PIP_CONFIG_FILE"] = str(INSIDE / "pip.conf")
+    if "index-url" in local:
+        settings.variables["UV_DEFAULT_INDEX"] = local["index-url"]
+    return settings
+
+
+def find_bundle(environment: Mapping[str, str], pip: Mapping[str, str]) -> Path | None:
+    named = [environment.get(name) for name in BUNDLE_VARIABLES[:4]]
+    for candidate in [*named, pip.get("cert"), *BUNDLES]:
+        if candidate and Path(candidate).is_file():
+            return Path(candidate)
+    return None
+
+
+def proxies(environment: Mapping[str, str]) -> dict[str, str]:
+    names = [*PROXY_VARIABLES, *(name.upper() for name in PROXY_VARIABLES)]
+    return {name: environment[name] for name in names if environment.get(name)}
+
+
+def pip_config() -> str:
+    """pip's configuration files, merged; nothing where this Python has no pip."""
+    argv = (sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list")
+    return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+
+
+def pip_settings(environment: Mapping[str, str], config: str) -> dict[str, str]:
+    """pip's settings by their names; variables prevail, then [install], then [global]."""
+    sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
+    for line in config.splitlines():
+        name, _, value = line.partition("=")
+        section, _, key = name.partition(".")
+        if section in sections:
+            sections[section][key] = str(ast.literal_eval(value))
+    variables = {
+        name.removeprefix("PIP_").lower().replace("_", "-"): value
+        for name, value in environment.items()
+        if name.startswith("PIP_") and value
+    }
+    return sections["global"] | sections["install"] | variables
+
+
+def _bind_folders(settings: HostSettings, pip: Mapping[str, str]) -> dict[str, str]:
+    """pip's settings as they hold in the build: folders of this machine are bound below /mnt."""
+    local = {key: pip[key] for key in PIP_SETTINGS if key in pip}
+    for key in FOLDER_SETTINGS:
+        places = []
+        for place in local.get(key, "").split():
+            source = folder_of(place)
+            if source is None:
+                places.append(place)
+            elif source.is_dir():
+                # the pages of an index link to files beside it
+                shared = source if key == "find-links" or len(source.parts) < 3 else source.parent
+                inside = settings.bind(shared, f"packages-{len(settings.binds)}")
+                places.append((inside / source.relative_to(shared)).as_uri())
+        if places:
+            local[key] = " ".join(places)
+        else:
+            local.pop(key, None)
+    return local
+
+
+def folder_of(place: str) -> Path | None:
+    """The folder that an index or --find-links names, unless it is a web address."""
+    address = urlsplit(place)
+    if address.scheme == "file":
+        return Path(unquote(address.path))
+    return None if address.scheme else Path(place).expanduser().absolute()
+
+
+def _write_pip_conf(file: Path, settings: Mapping[str, str]) -> None:
+    config = configparser.RawConfigParser()
+    config["global"] = {"disable-pip-version-check": "true", "no-cache-dir": "true", **settings}
+    with file.open("w") as output:
+        config.write(output)

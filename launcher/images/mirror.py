@@ -1,0 +1,45 @@
+"""Where this machine takes Debian from: read from its apt sources, written down nowhere."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from launcher.errors import UsageError
+
+SUITES = {"bookworm", "trixie", "forky", "stable", "testing", "unstable", "sid"}
+
+
+def find_mirror(apt: Path = Path("/etc/apt")) -> str:
+    """Raises `UsageError` where there is none, as on machines that are not Debian."""
+    files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
+    for file in files:
+        if file.suffix in (".list", ".sources") and file.is_file():
+            text = file.read_text(errors="replace")
+            for url, suites in (deb822 if file.suffix == ".sources" else one_line)(text):
+                if suites & SUITES and re.match("https?:|file:", url):
+                    return url
+    raise UsageError(
+        "no mirror of Debian in this machine's apt sources, from which to make a base without "
+        "Docker Hub; name one with --mirror URL, or a base with --base PATH or REFERENCE"
+    )
+
+
+def deb822(text: str) -> Iterator[tuple[str, set[str]]]:
+    """Each mirror of a `.sources` file that has Debian's main component, with its suites."""
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    for paragraph in re.split(r"\n\s*\n", lines):
+        found = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
+        fields = {name.lower(): set(value.split()) for name, value in found}
+        on = "no" not in fields.get("enabled", ())
+        if on and "deb" in fields.get("types", ()) and "main" in fields.get("components", ()):
+            for url in fields.get("uris", ()):
+                yield url, fields.get("suites", set())
+
+
+def one_line(text: str) -> Iterator[tuple[str, set[str]]]:
+    """The same of a `.list` file."""
+    for url, suite, components in re.findall(
+        r"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+(\S+)\s+([^#\n]*)", text, re.MULTILINE
+    ):
+        if "main" in components.split():
+            yield url, {suite}
