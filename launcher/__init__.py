@@ -1,5 +1,10 @@
 """Decides, places, starts, watches and stops deployments of OpenEnv environment servers."""
 
-from importlib.metadata import version
 
-__version__ = version("openenv-slurm")
+def __getattr__(name: str) -> str:
+    """`__version__`, looked up when it is asked for: agents start on every node."""
+    if name != "__version__":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib.metadata import version
+
+    return version("openenv-slurm")

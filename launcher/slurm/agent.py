@@ -26,7 +26,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmark.server.process import die_with_parent, raise_descriptor_limit
 from launcher.rundir import make_private_folder, private_folder
 
 BEAT_SECONDS = 1.0
@@ -57,6 +56,7 @@ class Agent:
         self._selector = selectors.DefaultSelector()
         self._input = b""
         self._signals: list[int] = []
+        self._lifeline, self._held = os.pipe()  # nobody else ever has the writing end
 
     def run(self) -> None:
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -131,22 +131,17 @@ class Agent:
 
     def _start(self, process: Mapping[str, Any]) -> None:
         name, log = process["name"], writable(Path(process["log"]))
-        agent = os.getpid()
-
-        def prepare() -> None:
-            die_with_parent(agent)
-            raise_descriptor_limit()
-
+        guard = (sys.executable, "-P", "-m", "launcher.slurm.guard", str(self._lifeline))
         try:
             with log.open("ab") as output:
                 popen = subprocess.Popen(
-                    process["argv"],
+                    (*guard, *process["argv"]),
                     env=os.environ | process["environment"],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,
                     start_new_session=True,
-                    preexec_fn=prepare,  # noqa: PLW1509 - no threads
+                    pass_fds=(self._lifeline,),
                 )
         except OSError as failure:
             what = f"cannot run {process['argv'][0]}: {failure.strerror}"

@@ -1,0 +1,73 @@
+"""`python -m launcher.slurm.guard FD COMMAND...`: runs a command whose whole tree must end when the
+agent does.
+
+A container's processes outlive the Apptainer that started them, so it is not enough to end that. FD
+is the reading end of a pipe that only the agent holds open: when it closes, however the agent has
+ended, all that the command has started is killed. SIGTERM goes to the command alone. Ends as the
+command does.
+"""
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import subprocess
+import sys
+
+from benchmark.server.process import die_with_parent, raise_descriptor_limit
+
+PR_SET_CHILD_SUBREAPER = 36
+
+
+def main() -> None:
+    lifeline, command = int(sys.argv[1]), sys.argv[2:]
+    # Whatever the command starts stays below this process, also when its own parent has ended.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.set_wakeup_fd(writing)
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    guard = os.getpid()
+
+    def prepare() -> None:
+        die_with_parent(guard)
+        raise_descriptor_limit()
+
+    try:
+        running = subprocess.Popen(command, preexec_fn=prepare)  # noqa: PLW1509 - no threads
+    except OSError as failure:
+        sys.exit(f"error: cannot run {command[0]}: {failure.strerror}")
+    pidfd = os.pidfd_open(running.pid)
+    while True:
+        ready, _, _ = select.select([pidfd, lifeline, reading], [], [])
+        if pidfd in ready or lifeline in ready:
+            break
+        os.read(reading, 64)
+        running.send_signal(signal.SIGTERM)
+    code = running.poll()
+    end_all_below()
+    end_as(running.wait() if code is None else code)
+
+
+def end_all_below() -> None:
+    import psutil
+
+    while children := psutil.Process().children(recursive=True):
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, 0)
+
+
+def end_as(code: int) -> None:
+    """With the exit code, or by the signal, that ended the command."""
+    if code < 0:
+        with contextlib.suppress(OSError):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
