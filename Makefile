@@ -6,7 +6,7 @@ NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
-.PHONY: demo test check format lock clean
+.PHONY: demo cluster-demo test check format lock clean
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the summary.
 demo: $(VENV)/.installed
@@ -16,6 +16,10 @@ demo: $(VENV)/.installed
 	    launcher grid --requests-grid 32,128,512,2048 --wait-grid 1.0 --load-workers 2 \
 	      --expected-hosts $$NUM_WORKERS --require-hosts --output-dir $(RESULTS)'
 
+# The main job on a Slurm cluster in namespaces of this machine; as root on Debian.
+cluster-demo:
+	PYTHON=$(PYTHON) deploy/sandbox/demo.sh experiments/results/cluster-demo-$(NOW)
+
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS)
 
@@ -24,7 +28,7 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/shellcheck .ci/run tests/tools/*.sh deploy/slurm/*.sh containers/*.sh \
-	  deploy/sandbox/root.sh deploy/sandbox/files/usr/local/sbin/daemons
+	  deploy/sandbox/*.sh deploy/sandbox/files/usr/local/sbin/daemons
 
 format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .

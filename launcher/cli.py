@@ -18,7 +18,7 @@ from launcher.errors import LauncherError
 from launcher.placement import Placement
 from launcher.registry import places
 from launcher.signals import Interrupted
-from launcher.slurm.allocation import allocation
+from launcher.slurm.allocation import allocation, unread
 from launcher.stopping import stop
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -103,6 +103,8 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
         raise click.UsageError("--detach and -- COMMAND exclude each other")
     if not deployment.local and allocation() is None:
         _up_by_job(deployment, command, as_json=as_json, detach=detach)
+    if not deployment.local and (lost := unread()):
+        _say(f"warning: {lost}")
     if detach:
         _print_ready(holding.detach(deployment, _say)["connection"], as_json)
         _say(f"end it with: launcher down {deployment.name}")

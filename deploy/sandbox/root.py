@@ -39,6 +39,17 @@ def key() -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def install_debootstrap() -> None:
+    """The one thing that this machine itself must have."""
+    for arguments in (("update", "-qq"), ("install", "-y", "-qq", "debootstrap")):
+        subprocess.run(("apt-get", *arguments), check=False, capture_output=True)
+    if not shutil.which("debootstrap"):
+        raise BuildFailed(
+            "debootstrap is missing on this machine and apt-get could not install it: "
+            "apt-get install debootstrap"
+        )
+
+
 def folder() -> Path:
     return paths.cache() / "sandbox" / key()
 
@@ -79,7 +90,7 @@ def remove(tree: Path) -> None:
 def build(draft: Path, log: Path) -> None:
     """Within namespaces of its own: no mount and no process outlives it."""
     if not shutil.which("debootstrap"):
-        raise BuildFailed("debootstrap is missing on this machine: apt-get install debootstrap")
+        install_debootstrap()
     source = mirror()
 
     def first() -> None:

@@ -72,6 +72,17 @@ def allocation(
     return Allocation(job_id, components) if all(c.nodes for c in components) else None
 
 
+def unread(environment: Mapping[str, str] = os.environ) -> str | None:
+    """What was meant for sbatch, which has variables of its own; None when nothing was lost."""
+    wanted, partition = environment.get("PARTITION"), environment.get("SLURM_JOB_PARTITION")
+    if not wanted or not partition or wanted == partition:
+        return None
+    return (
+        f"PARTITION={wanted} is not read by sbatch: this job runs in {partition}; submit it with "
+        f"SBATCH_PARTITION={wanted} or sbatch --partition={wanted}"
+    )
+
+
 def _component(
     environment: Mapping[str, str], suffix: str, hostnames: Callable[[str], list[str]]
 ) -> Component:

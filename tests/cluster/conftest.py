@@ -6,7 +6,6 @@ environment they fail instead.
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,8 +130,6 @@ def why_not() -> str | None:
         return "the virtual cluster needs root"
     if "ID=debian" not in Path("/etc/os-release").read_text().splitlines():
         return "the virtual cluster needs Debian"
-    if not shutil.which("debootstrap"):
-        return "the virtual cluster needs debootstrap: apt-get install debootstrap"
     return None
 
 

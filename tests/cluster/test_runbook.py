@@ -1,0 +1,96 @@
+"""The runbook's commands as written, on the login node of a real Slurm cluster.
+
+Only grids are shorter, and nodes have names of their own. The commands stand in
+tests/cluster/runbook/ as the runbook has them.
+"""
+
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Cluster
+
+SCRIPTS = Path(__file__).parent / "runbook"
+AS_WRITTEN = "salloc --nodes=3 --cpus-per-task=48 --time=2:00:00 --partition=hopper-cpu"
+BY_SCRIPT = "WORKERS=2 CPUS_PER_WORKER=2 TIME=10:00 PARTITION=debug ./deploy/slurm/alloc.sh"
+
+
+def shell(
+    cluster: Cluster, command: str, script: str, timeout: float = 300
+) -> "subprocess.CompletedProcess[str]":
+    """Runs a shell command that reads the script, as a person types it."""
+    return cluster.run("bash", "-c", command, input=script, check=False, timeout=timeout)
+
+
+def test_prerequisites(cluster: Cluster) -> None:
+    done = shell(cluster, "bash -e", (SCRIPTS / "prerequisites.sh").read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.rstrip().endswith("OK")
+    assert "hopper-cpu*" in done.stdout
+
+
+def test_single_node(cluster: Cluster) -> None:
+    cluster.run("rm", "-rf", "experiments")
+    done = shell(cluster, "bash", (SCRIPTS / "single_node.sh").read_text())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Server ready!" in done.stdout
+    assert "Node: node1" in done.stdout
+    assert "NodeList=node1" in done.stdout
+    assert "32 of 32 succeeded" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("allocate", "start", "workers"),
+    [
+        (AS_WRITTEN, "./deploy/slurm/serve_multi.sh", 48),
+        (BY_SCRIPT, "USE_CONTAINER=true ./deploy/slurm/serve_multi.sh", 2),
+    ],
+    ids=["salloc, serve_multi.sh", "alloc.sh, in containers"],
+)
+def test_multi_node(
+    cluster: Cluster, images: None, allocate: str, start: str, workers: int
+) -> None:
+    cluster.run("rm", "-rf", "experiments/results/slurm-multi")
+    script = (SCRIPTS / "multi_node.sh").read_text().replace(": START", f"\n{start}")
+    script += 'echo "workers: $WORKERS_PER_NODE"\nexit\n'
+    done = shell(cluster, allocate, script)
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    assert "Worker nodes: node2 node3" in done.stdout
+    assert f"workers: {workers}\n" in done.stdout
+    assert done.stdout.count("[OK]") == 3
+    assert "=== All pre-flight checks PASSED ===" in done.stdout
+    assert "Unique hosts: 2" in done.stdout
+    assert done.stdout.count("::health_flags::healthy") == 2 * 2 * workers
+    assert "hostname::node2" in done.stdout
+    assert "hostname::node3" in done.stdout
+    assert done.stdout.count(" OK\n") == 2
+    assert "Traceback" not in told
+    assert "warning" not in done.stderr
+    status = cluster.run("launcher", "status", check=False)
+    assert status.stdout.startswith("openenv: ended"), status.stdout
+    cluster.run("launcher", "down")
+
+
+def test_phase_3(cluster: Cluster) -> None:
+    day = cluster.run("date", "+%Y-%m-%d").stdout.strip()
+    script = (SCRIPTS / "phase_3.py").read_text()
+    done = cluster.run("env", f"DAY={day}", "python", "-", input=script)
+    assert "Single-node ceiling: 32" in done.stdout
+    assert "Multi-node ceiling:  128" in done.stdout
+
+
+def test_a_partition_that_is_no_option_of_sbatch_is_pointed_out(cluster: Cluster) -> None:
+    job = cluster.run(
+        *("env", "PARTITION=debug", "WORKERS=1"),
+        *("sbatch", "--parsable", "deploy/slurm/serve_single.sh"),
+    ).stdout.strip()
+    log = f"benchmark-env-server_{job}.log"
+    deadline = time.monotonic() + 60
+    while "OPENENV_URL=" not in (told := cluster.run("cat", log, check=False).stdout):
+        assert time.monotonic() < deadline, told
+    assert "PARTITION=debug is not read by sbatch" in told
+    cluster.run("scancel", job)
