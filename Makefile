@@ -6,7 +6,7 @@ NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
-.PHONY: demo cluster-demo test check format lock clean
+.PHONY: demo cluster-demo time-to-ready test check format lock clean
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the summary.
 demo: $(VENV)/.installed
@@ -19,6 +19,10 @@ demo: $(VENV)/.installed
 # The main job on a Slurm cluster in namespaces of this machine; as root on Debian.
 cluster-demo:
 	PYTHON=$(PYTHON) deploy/sandbox/demo.sh experiments/results/cluster-demo-$(NOW)
+
+# Seconds from `launcher up` to its URL, on a cluster of its own; as root on Debian.
+time-to-ready: $(VENV)/.installed-test
+	$(BIN)/python -m tests.perf.time_to_ready
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS)

@@ -153,3 +153,9 @@ def cluster(machine: None) -> Iterator[Cluster]:
     """Six nodes, and the project installed."""
     with running(f"test-{os.getpid()}", "--nodes", "6") as cluster:
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> None:
+    """The three images are where the launcher looks for them."""
+    cluster.run("launcher", "build", online=True, timeout=600)
