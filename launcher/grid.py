@@ -203,6 +203,7 @@ def describe(grid: Grid, place: LoadPlace, run_id: str) -> dict[str, Any]:
         "placement": {
             "deployment": deployment["name"] if deployment else None,
             "processes": deployment["processes"] if deployment else [],
+            "images": deployment["slurm"].get("images", {}) if deployment else {},
             "load": {},
             "load_nodes": list(place.nodes),
             "load_shares_node": place.shares_node,

@@ -15,8 +15,10 @@ from launcher.errors import PortTaken
 from launcher.placement import Node, Process
 from launcher.ports import first_taken
 from launcher.runtimes.base import Handle
+from launcher.slurm.guard import guard_argv
 
 TAIL_LINES = 15
+APPTAINER = "apptainer"
 
 
 class LocalProcess:
@@ -72,6 +74,7 @@ class LocalRuntime:
 
     def __init__(self) -> None:
         self.check: Callable[[], None] = lambda: None
+        self._lifeline, self._held = os.pipe()  # nobody else ever has the writing end
 
     def events(self) -> list[int]:
         return []
@@ -91,9 +94,14 @@ class LocalRuntime:
                 )
 
     def start(self, process: Process, *, pipes: bool = False) -> Handle:
-        options = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE) if pipes else {}
-        popen = spawn(process.argv, process.environment, process.log, **options)
-        return LocalProcess(popen, process.log)
+        options: dict[str, Any] = {}
+        if pipes:
+            options = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+        argv = process.argv
+        if argv[0] == APPTAINER:  # a container outlives its Apptainer
+            argv = (*guard_argv(self._lifeline), *argv)
+            options |= {"pass_fds": (self._lifeline,), "end_by": signal.SIGTERM}
+        return LocalProcess(spawn(argv, process.environment, process.log, **options), process.log)
 
     def free_port(self, node: str) -> int:
         return free_port(node)
@@ -108,7 +116,8 @@ class LocalRuntime:
         pass
 
     def close(self) -> None:
-        pass
+        os.close(self._lifeline)
+        os.close(self._held)
 
 
 def local_nodes(deployment: Deployment) -> list[Node]:

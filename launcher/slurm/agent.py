@@ -1,4 +1,4 @@
-"""`python -m launcher.slurm.agent`: starts and watches processes on one node of a Slurm step.
+"""`python -m launcher.slurm.agent SECONDS`: starts and watches processes on one node of a Slurm step.
 
 One Slurm step runs an agent on every node, so the number of steps does not grow with the nodes. It
 takes orders on standard input, which every agent of the step gets, and tells what happens on
@@ -10,7 +10,9 @@ answers  {"node": n, "hello": {...}} · {"node": n, "started": process, "pid": n
          {"node": n, "ended": process, "code": n, "tail": [...]} · {"node": n, "seen": {...}}
          {"node": n, "leaving": why}
 
-It ends when its input does, at SIGTERM, or when told to; so does all that it has started.
+It ends when its input does, at SIGTERM, when told to, or when nothing has come for SECONDS: a
+launcher says something every second, but may have to wait for Slurm; one that is gone together with
+its srun says nothing, and Slurm does not close the input then. So does all that it has started.
 """
 
 import contextlib
@@ -27,11 +29,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher.rundir import make_private_folder, private_folder
+from launcher.slurm.guard import guard_argv
 
 BEAT_SECONDS = 1.0
-SILENCE_SECONDS = 60.0
-"""A launcher says something every second, but may have to wait for Slurm; one that is gone together
-with its srun says nothing, and Slurm does not close the input then."""
 STOP_SECONDS = 4.0
 OWN_JOB = "OPENENV_OWN_JOB"
 """Set for the agents of a job that is there for its deployment alone."""
@@ -50,8 +50,8 @@ class Child:
 
 
 class Agent:
-    def __init__(self, node: str) -> None:
-        self._node = node
+    def __init__(self, node: str, silence: float) -> None:
+        self._node, self._silence = node, silence
         self._children: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
         self._input = b""
@@ -94,7 +94,7 @@ class Agent:
                     self._bury(self._children.pop(key.fd))
             if self._signals:
                 return signal.Signals(self._signals[0]).name
-            if time.monotonic() - heard > SILENCE_SECONDS:
+            if time.monotonic() - heard > self._silence:
                 self._forsaken()
                 return "its launcher is silent"
             if time.monotonic() >= beat:
@@ -131,11 +131,10 @@ class Agent:
 
     def _start(self, process: Mapping[str, Any]) -> None:
         name, log = process["name"], writable(Path(process["log"]))
-        guard = (sys.executable, "-P", "-m", "launcher.slurm.guard", str(self._lifeline))
         try:
             with log.open("ab") as output:
                 popen = subprocess.Popen(
-                    (*guard, *process["argv"]),
+                    (*guard_argv(self._lifeline), *process["argv"]),
                     env=os.environ | process["environment"],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -196,7 +195,8 @@ def tail(log: Path) -> list[str]:
 
 def main() -> int:
     make_private_folder()
-    Agent(os.environ.get("SLURMD_NODENAME") or socket.gethostname()).run()
+    node = os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+    Agent(node, float(sys.argv[1])).run()
     return 0
 
 

@@ -20,6 +20,10 @@ from benchmark.server.process import die_with_parent, raise_descriptor_limit
 PR_SET_CHILD_SUBREAPER = 36
 
 
+def guard_argv(lifeline: int) -> tuple[str, ...]:
+    return sys.executable, "-P", "-m", "launcher.slurm.guard", str(lifeline)
+
+
 def main() -> None:
     lifeline, command = int(sys.argv[1]), sys.argv[2:]
     # Whatever the command starts stays below this process, also when its own parent has ended.

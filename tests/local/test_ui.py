@@ -21,7 +21,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as seen
 from selenium.webdriver.support.wait import WebDriverWait
 
-from launcher.load import free_port
+from launcher.runtimes.local import free_port
 from tests.conftest import (
     Deployment,
     get_json,
