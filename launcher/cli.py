@@ -12,13 +12,14 @@ from typing import Any, cast, TypeVar
 import click
 from rich.table import Table
 
-from launcher import __version__, cli_build, cli_load, logs, registry
+from launcher import __version__, cli_build, cli_doctor, cli_load, logs, registry
 from launcher.deployment import DEFAULT_NAME, Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
 from launcher.registry import places
+from launcher.rundir import RunDir
 from launcher.signals import Interrupted
-from launcher.slurm.allocation import allocation, unread
+from launcher.slurm.allocation import allocation, to_come, unread
 from launcher.stopping import stop
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -101,7 +102,7 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
 
     if detach and command:
         raise click.UsageError("--detach and -- COMMAND exclude each other")
-    if not deployment.local and allocation() is None:
+    if _by_job(deployment):
         _up_by_job(deployment, command, as_json=as_json, detach=detach)
     if not deployment.local and (lost := unread()):
         _say(f"warning: {lost}")
@@ -110,6 +111,11 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
         _say(f"end it with: launcher down {deployment.name}")
         return
     sys.exit(holding.Up(deployment, _say).run(ready if not command else _quiet, command or None))
+
+
+def _by_job(deployment: Deployment) -> bool:
+    """Whether a Slurm job of its own is to hold it."""
+    return not deployment.local and allocation() is None
 
 
 def _up_by_job(
@@ -134,14 +140,22 @@ def _quiet(_: Placement) -> None:
 @deployment_options
 @as_json
 def plan(deployment: Deployment, as_json: bool) -> None:
-    """Print exactly what `up` would start: argv, variables and Envoy's configuration."""
+    """Print exactly what `up` would start: argv, variables and Envoy's configuration; outside of an
+    allocation also the Slurm job, with names in the place of its nodes."""
+    from launcher.slurm import job
     from launcher.up import plan as decide
 
-    planned = decide(deployment)
+    if _by_job(deployment):
+        submission = job.submission(deployment)
+        planned = decide(deployment.absolute(), to_come(deployment))
+    else:
+        submission, planned = None, decide(deployment)
     placement, envoy_config = planned.placement, planned.envoy_config
     if as_json:
         _print_json(
             {
+                "sbatch": submission and submission[0],
+                "batch_script": submission and submission[2],
                 "url": placement.url,
                 "connection": placement.connection,
                 "capacity": placement.capacity,
@@ -161,6 +175,9 @@ def plan(deployment: Deployment, as_json: bool) -> None:
             }
         )
         return
+    if submission is not None:
+        argv, path, text = submission
+        print(f"{shlex.join(argv)}\n# {path}\n{text}", end="")
     print(f"# {placement.url}: {placement.capacity} places on {len(placement.servers)} server(s)")
     for process in placement.processes:
         variables = " ".join(
@@ -169,7 +186,8 @@ def plan(deployment: Deployment, as_json: bool) -> None:
         print(f"# {process.name} on {process.node}, ports {_ranges(process.ports)}")
         print(f"{variables} {shlex.join(process.argv)}".lstrip())
     if envoy_config is not None:
-        print(f"# {placement.processes[0].argv[2]}\n{envoy_config}", end="")
+        path = RunDir(deployment.folder.absolute(), deployment.name).envoy_config
+        print(f"# {path}\n{envoy_config}", end="")
 
 
 @main.command()
@@ -184,7 +202,7 @@ def status(name: str, as_json: bool) -> None:
         _print_json(state)
     else:
         _print_status(found.rundir.name, state)
-    if found.status in ("gone", "failed"):
+    if found.status in ("gone", *registry.SAD):
         sys.exit(1)
 
 
@@ -207,6 +225,7 @@ def down(name: str) -> None:
 
 
 main.add_command(cli_build.build)
+main.command()(deployment_options(cli_doctor.doctor))
 main.add_command(cli_load.grid)
 main.add_command(cli_load.preflight)
 main.add_command(cli_load.ui)

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -246,13 +247,13 @@ def _seconds(value: float, digits: int = 2) -> str:
 def preflight(name: str | None, as_json: bool) -> None:
     """Check a deployment before an experiment: servers, Envoy, backends, distribution."""
     from launcher import preflight as checking
+    from launcher.doctor.preflight import on_nodes
 
     state = _state(name)
     options = state["deployment"]
     checks = []
-    for check in checking.checks(
-        state["connection"], options["server_port"], options["admin_port"]
-    ):
+    serving = checking.checks(state["connection"], options["server_port"], options["admin_port"])
+    for check in chain(serving, on_nodes(state)):
         checks.append(check)
         if not as_json:
             verdict = "[green]\\[OK]  [/]" if check.ok else "[red]\\[FAIL][/]"
@@ -297,10 +298,10 @@ def ui(url: str | None, load_workers: str | None, web_host: str | None, web_port
         _one(web_port, "--web-port", int, 1, 65_535),
         Path().absolute(),
     )
-    err.print(wanted.place.story, markup=False)
 
     def ready() -> None:
         print(wanted.address, flush=True)
+        err.print(wanted.place.story, markup=False)
         err.print(f"from your own machine: {wanted.tunnel}", markup=False)
         err.print("wait, steps and timeout of the users: under 'Custom parameters' on the page")
 

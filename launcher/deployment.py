@@ -142,6 +142,13 @@ class Deployment(BaseModel):
         allow_inf_nan=False,
         description="seconds that open sessions get to end when the deployment stops",
     )
+    silence_timeout: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds without a sign of life of its launcher, or of whoever waits beside it, "
+        "after which a deployment on Slurm ends by itself",
+    )
     partition: str | None = Field(default=None, description="Slurm partition")
     time: str | None = Field(default=None, description="time limit of the Slurm job, as 2:00:00")
     cpus_per_task: int | None = Field(

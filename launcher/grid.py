@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from launcher.cells import Cell, Grid
-from launcher.errors import LauncherError, LoadFailed, PreflightFailed, UsageError
+from launcher.errors import DeploymentEnded, LauncherError, LoadFailed, PreflightFailed, UsageError
 from launcher.limits import limits
 from launcher.load import CellEnded, Load, Progress
 from launcher.loadplace import load_place, LoadPlace
@@ -134,7 +134,7 @@ def _run_cell(
                 watcher.progress(answer)
             else:
                 ended = answer
-    except (Interrupted, LoadFailed) as failure:
+    except (Interrupted, LoadFailed, DeploymentEnded) as failure:
         recording.write_off("INTERRUPTED", f"the grid ended before the session: {failure}")
         recording.end_cell(asdict(cell))
         raise

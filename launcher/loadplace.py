@@ -47,9 +47,10 @@ class LoadPlace:
         return f"{workers} on {os.uname().nodename}{sharing}"
 
     def runtime(self) -> Runtime:
-        if self.allocated is None:
+        if self.allocated is None or self.deployment is None:
             return LocalRuntime()
-        return SlurmRuntime(self.allocated, self.machines, "openenv-load")
+        silence = self.deployment.silence_timeout
+        return SlurmRuntime(self.allocated, self.machines, "openenv-load", silence)
 
     def programs(self) -> Programs:
         if self.deployment is None or self.here or not self.deployment.in_containers:

@@ -66,7 +66,8 @@ class Known:
 def holder_alive(state: dict[str, Any]) -> bool:
     """Whether the launcher that wrote `state` still runs, as far as this machine or Slurm can tell."""
     if state.get("host") != socket.gethostname():
-        return bool(state.get("job")) and step_alive(state)
+        over = state.get("status") in ("stopped", *SAD)
+        return bool(state.get("job")) and not over and step_alive(state)
     try:
         process = psutil.Process(int(state["pid"]))
         return bool(

@@ -3,12 +3,14 @@ dies, stops them."""
 
 import contextlib
 import os
+import re
 import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from benchmark.server.replacement import Deaths, REPLACEMENTS, WITHIN_SECONDS
 from launcher.errors import DeploymentFailed, NodeLost, StartFailed
@@ -19,6 +21,7 @@ from launcher.signals import Interrupted, Signals
 POLL_SECONDS = 0.05
 STOP_SECONDS = 2.5
 LAST_SECONDS = 0.5
+LOGS_SHOWN = 3
 
 Report = Callable[[str], None]
 _LIFELINE = object()
@@ -97,7 +100,7 @@ class Supervisor:
         while (missing := ready()) is not None:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise StartFailed(f"not ready in time: {missing}{self._log_ends()}")
+                raise StartFailed(f"not ready in time: {missing}{self._log_ends(missing)}")
             for child in self._ended(min(left, POLL_SECONDS)):
                 raise StartFailed(
                     f"{child.name} {child.handle.ending()} before it was ready; the end of "
@@ -222,10 +225,11 @@ class Supervisor:
                 self._selector.unregister(descriptor)
         child.handle.close()
 
-    def _log_ends(self) -> str:
-        ends = [
-            f"\n{child.process.log}:\n{text}"
-            for child in self.children.values()
-            if (text := child.handle.tail())
-        ]
-        return "".join(ends)
+    def _log_ends(self, missing: str) -> str:
+        """Of a few processes, those on the nodes that are missing first."""
+        named = re.findall(r"[\w.-]+", missing)
+        children = sorted(self.children.values(), key=lambda c: c.process.node not in named)
+        ends = (
+            f"\n{child.process.log}:\n{text}" for child in children if (text := child.handle.tail())
+        )
+        return "".join(islice(ends, LOGS_SHOWN))

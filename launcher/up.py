@@ -34,7 +34,7 @@ from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import local_nodes, LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime
 from launcher.signals import Interrupted
-from launcher.slurm.allocation import allocation, chosen, describe
+from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.supervisor import Report, Supervisor
 from launcher.watch import Attached, Backends
 
@@ -51,25 +51,30 @@ class Plan:
     runtime: Runtime
 
 
-def plan(deployment: Deployment, *, own_job: bool = False) -> Plan:
+def plan(
+    deployment: Deployment, allocated: Allocation | None = None, *, own_job: bool = False
+) -> Plan:
     """Starts nothing. Raises `UsageError`, and `SlurmFailed` when Slurm does not answer."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
-    nodes, runtime = _nodes(deployment, own_job=own_job)
+    nodes, runtime = _nodes(deployment, allocated or allocation(), own_job=own_job)
     tools = programs(deployment)
     placement = place(deployment, nodes, rundir, tools)
     config = balancer.render(placement, rundir.admin_socket) if placement.envoy_node else None
     return Plan(placement, tools, config, runtime)
 
 
-def _nodes(deployment: Deployment, *, own_job: bool) -> tuple[list[Node], Runtime]:
+def _nodes(
+    deployment: Deployment, allocated: Allocation | None, *, own_job: bool
+) -> tuple[list[Node], Runtime]:
     if deployment.local:
         return local_nodes(deployment), LocalRuntime()
-    allocated = allocation()
     if allocated is None:
         raise UsageError("not in a Slurm allocation")
     names = chosen(allocated, deployment)
     step = f"openenv-{deployment.name}"
-    return describe(allocated, names), SlurmRuntime(allocated, names, step, own_job=own_job)
+    silence = deployment.silence_timeout
+    runtime = SlurmRuntime(allocated, names, step, silence, own_job=own_job)
+    return describe(allocated, names), runtime
 
 
 class Up:
@@ -96,6 +101,7 @@ class Up:
         self._status = "starting"
         self._ready_at: float | None = None
         self._say = report
+        self._runtime.note = self._log
         self._watches = self._to_watch(attached=attached)
         self._supervisor = Supervisor(
             self._runtime,
@@ -188,7 +194,7 @@ class Up:
             expected = self.placement.endpoints
             watches.append(Backends(self.placement.admin_url, expected, self._report))
         if attached:
-            watches.append(Attached(self.rundir.beat))
+            watches.append(Attached(self.rundir.beat, self.deployment.silence_timeout))
         return watches
 
     def _look(self) -> None:
@@ -296,13 +302,17 @@ class Up:
             remove([self.rundir.entry])
 
     def _report(self, event: str, *, quiet: bool = False) -> None:
-        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self._events.append({"time": moment, "event": event})
-        with contextlib.suppress(OSError), self.rundir.launcher_log.open("a") as log:
-            log.write(f"{moment} {event}\n")
+        self._events.append({"time": self._log(event), "event": event})
         if not quiet:
             self._say(event)
         self._save()
+
+    def _log(self, line: str) -> str:
+        """The time that it is logged with."""
+        moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        with contextlib.suppress(OSError), self.rundir.launcher_log.open("a") as log:
+            log.write(f"{moment} {line}\n")
+        return moment
 
     def _save(self) -> None:
         state = {

@@ -9,8 +9,7 @@ from launcher import balancer
 from launcher.signals import Interrupted
 
 LOOK_SECONDS = 1.0
-BEAT_SECONDS = 2.0
-FORSAKEN_SECONDS = 60.0
+BEAT_SECONDS = 1.0
 
 
 class Backends:
@@ -44,8 +43,9 @@ class Backends:
 class Attached:
     """Somebody waits as long as the file's time goes on changing."""
 
-    def __init__(self, beat: Path) -> None:
-        self._beat = beat
+    def __init__(self, beat: Path, patience: float) -> None:
+        """`patience` is in seconds."""
+        self._beat, self._patience = beat, patience
         self._seen = 0
         self._since = time.monotonic()
 
@@ -57,7 +57,7 @@ class Attached:
             now = 0
         if now != self._seen:
             self._seen, self._since = now, time.monotonic()
-        elif time.monotonic() - self._since > FORSAKEN_SECONDS:
+        elif time.monotonic() - self._since > self._patience:
             raise Interrupted(signal.SIGHUP)
 
 

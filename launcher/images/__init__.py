@@ -8,10 +8,18 @@ environment to a definition · `build` makes them.
 import os
 from pathlib import Path
 
-from launcher.images.apptainer import BuildFailed, exec_argv
+from launcher.images.apptainer import BuildFailed, exec_argv, why_not_run
 from launcher.sif import digest
 
-__all__ = ["IMAGES", "BuildFailed", "digest", "exec_argv", "image_path", "images_folder"]
+__all__ = [
+    "IMAGES",
+    "BuildFailed",
+    "digest",
+    "exec_argv",
+    "image_path",
+    "images_folder",
+    "why_not_run",
+]
 
 IMAGES = ("server", "envoy", "locust")
 

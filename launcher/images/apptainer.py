@@ -115,21 +115,24 @@ UNREACHABLE = (
     "the registry of the base image cannot be reached from here; choose an image that can with "
     "--base PATH or REFERENCE"
 )
-CAUSES = (
-    (
-        "no space left on device|disk quota exceeded",
-        "the disk is full; free some of it, or name folders on a disk with a few GB in "
-        "APPTAINER_TMPDIR (builds) and APPTAINER_CACHEDIR (downloads)",
-    ),
+CANNOT_RUN = (
     (
         "no user namespace available|failed to create user namespace|max_user_namespaces",
-        "this machine lets only root make user namespaces; build on another node, or ask its "
+        "this machine lets only root make user namespaces; use another one, or ask its "
         "administrator for user.max_user_namespaces > 0 and kernel.unprivileged_userns_clone = 1",
     ),
     (
         "fuse: (failed to open|mount failed|device not found)|squashfuse.* exited",
         "/dev/fuse, by which images are mounted, cannot be used on this machine; ask its "
         "administrator for: modprobe fuse; chmod 666 /dev/fuse",
+    ),
+)
+CAUSES = (
+    *CANNOT_RUN,
+    (
+        "no space left on device|disk quota exceeded",
+        "the disk is full; free some of it, or name folders on a disk with a few GB in "
+        "APPTAINER_TMPDIR (builds) and APPTAINER_CACHEDIR (downloads)",
     ),
     (
         "certificate.verify.failed|x509: ",
@@ -174,9 +177,14 @@ CAUSES = (
 )
 
 
-def diagnose(output: str) -> str | None:
+def diagnose(output: str, causes: Sequence[tuple[str, str]] = CAUSES) -> str | None:
     """What went wrong and what to do, when apptainer's output tells."""
-    for pattern, cause in CAUSES:
+    for pattern, cause in causes:
         if re.search(pattern, output, re.IGNORECASE):
             return cause
     return None
+
+
+def why_not_run(output: str) -> str | None:
+    """The same of a container, whose output is not apptainer's alone."""
+    return diagnose(output, CANNOT_RUN)

@@ -54,6 +54,9 @@ class Runtime(Protocol):
     check: Callable[[], None]
     """Called during every wait of its own; what it raises ends the wait."""
 
+    note: Callable[[str], object]
+    """Called with every line of the runtime's own that may explain something later."""
+
     patience: float | None
     """Seconds after which `pump` is to be called although nothing happened."""
 

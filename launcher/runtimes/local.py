@@ -74,6 +74,7 @@ class LocalRuntime:
 
     def __init__(self) -> None:
         self.check: Callable[[], None] = lambda: None
+        self.note: Callable[[str], object] = lambda _: None
         self._lifeline, self._held = os.pipe()  # nobody else ever has the writing end
 
     def events(self) -> list[int]:

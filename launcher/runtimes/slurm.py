@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, IO
 
+from launcher import images
 from launcher.errors import DeploymentEnded, NodeLost, PortTaken, StartFailed, UsageError
 from launcher.placement import Process
 from launcher.rundir import check_writable
 from launcher.runtimes.base import Handle
-from launcher.runtimes.local import ending, indented, LocalProcess
+from launcher.runtimes.local import ending, indented, LocalProcess, tail
 from launcher.signals import Interrupted
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
@@ -25,9 +26,12 @@ from launcher.slurm.step import srun, Step, step_argv
 START_SECONDS = 60.0
 RETURN_SECONDS = 20.0
 LOOK_SECONDS = 60.0
+SLURM_SECONDS = 120.0
 SILENT_SECONDS = 10.0
 PING_SECONDS = 1.0
 CLOSE_SECONDS = 6.0
+LAST_WORDS_SECONDS = 0.3
+"""Slurm says that a task has ended before it says why."""
 LOST = 255
 
 
@@ -65,10 +69,13 @@ class RemoteProcess:
             self._runtime.signal(self.process, signal.SIGKILL)
 
     def ending(self) -> str:
-        return f"is lost: {self.lost}" if self.lost else ending(self.wait())
+        if self.lost:
+            return f"is lost: {self.lost}"
+        cause = images.why_not_run("\n".join(self.last_lines))
+        return ending(self.wait()) + (f" ({cause})" if cause else "")
 
     def tail(self) -> str:
-        return indented(self.last_lines)
+        return indented(self.last_lines) or tail(self.process.log)
 
     def close(self) -> None: ...
 
@@ -93,15 +100,22 @@ class SrunProcess(LocalProcess):
 
 
 class SlurmRuntime:
-    """Holds one Slurm step with an agent on every node, and a step more for nodes whose agent was
-    lost."""
+    """Holds one Slurm step with an agent on every node (one for each component of a heterogeneous
+    job), and a step more for nodes whose agent was lost."""
 
     patience: float | None = 1.0
 
     def __init__(
-        self, allocated: Allocation, nodes: Sequence[str], name: str, *, own_job: bool = False
+        self,
+        allocated: Allocation,
+        nodes: Sequence[str],
+        name: str,
+        silence: float,
+        *,
+        own_job: bool = False,
     ) -> None:
-        self._own_job = own_job
+        """Agents end after so many seconds without a word from here."""
+        self._silence, self._own_job = silence, own_job
         self._allocated, self._nodes, self._name = allocated, tuple(nodes), name
         self._steps: list[Step] = []
         self._where: dict[str, Step] = {}
@@ -109,9 +123,12 @@ class SlurmRuntime:
         self._lost: dict[str, str] = {}
         self._seen: dict[str, dict[str, Any]] = {}
         self._remotes: dict[str, RemoteProcess] = {}
+        self._images: dict[str, str] = {}
+        self._untold: list[str] = []
         self._stopping = False
         self._next_ping = 0.0
         self.check: Callable[[], None] = lambda: None
+        self.note: Callable[[str], object] = lambda _: None
 
     # -- what a runtime does
 
@@ -128,6 +145,8 @@ class SlurmRuntime:
         with _token(folder, f"{self._name} {time.time_ns()}") as token:
             seen = self.look(wanted | token)
         judge(seen, processes, files, folder)
+        views = next(iter(seen.values()))["files"]
+        self._images = {file: view["digest"] for file, view in views.items()}
 
     def start(self, process: Process, *, pipes: bool = False) -> Handle:
         if pipes:
@@ -148,7 +167,7 @@ class SlurmRuntime:
         return [step.fileno() for step in self._steps if step.open]
 
     def pump(self) -> list[str]:
-        reports = []
+        reports, self._untold = self._untold, []
         for step in [step for step in self._steps if step.open]:
             for answer in step.answers():
                 reports += self._take(step, answer)
@@ -172,6 +191,7 @@ class SlurmRuntime:
         return {
             "job": self._allocated.job_id,
             "allocation": self._allocated.as_dict(),
+            "images": self._images,
             "steps": len(self._steps),
             "srun": shlex.join(self._steps[0].argv) if self._steps else None,
         }
@@ -220,7 +240,7 @@ class SlurmRuntime:
     def pumping(self, deadline: float | None) -> Iterator[None]:
         """Yields after every pump, until the deadline (monotonic)."""
         while True:
-            self.pump()
+            self._untold = self.pump()
             yield
             left = None if deadline is None else deadline - time.monotonic()
             if left is not None and left <= 0:
@@ -230,38 +250,42 @@ class SlurmRuntime:
 
     def _open(self, nodes: Sequence[str], seconds: float) -> None:
         """Starts agents and waits for them. Raises `StartFailed`."""
-        step = Step(self._allocated, nodes, self._name, own_job=self._own_job)
-        self._steps.append(step)
-        for node in nodes:
-            self._where[node] = step
-            self._lost.pop(node, None)
         waiting = set(nodes)
         for node in nodes:
+            self._lost.pop(node, None)
             self._heard.pop(node, None)
+        for part in self._allocated.by_component(nodes):
+            step = Step(self._allocated, part, self._name, self._silence, own_job=self._own_job)
+            self._steps.append(step)
+            self._where |= dict.fromkeys(part, step)
         for _ in self.pumping(time.monotonic() + seconds):
             self.check()
             waiting -= set(self._heard)
             if not waiting:
                 return
-            self._check_lost(waiting, step)
-        step.close(CLOSE_SECONDS)
+            self._check_lost(waiting)
+        step = self._where[min(waiting)]
+        for late in {self._where[node] for node in nodes}:
+            late.close(CLOSE_SECONDS)
         raise StartFailed(
             f"no agent answers on {', '.join(sorted(waiting))} after {seconds:.0f} s; Slurm says:\n"
             f"{step.complaint or '  nothing'}\nthe command was: {shlex.join(step.argv)}"
         )
 
-    def _check_lost(self, nodes: set[str], step: Step | None = None) -> None:
+    def _check_lost(self, nodes: set[str]) -> None:
         gone = sorted(nodes & set(self._lost))
         if gone:
-            step = step or self._where[gone[0]]
+            step = self._where[gone[0]]
+            for _ in self.pumping(time.monotonic() + LAST_WORDS_SECONDS):
+                pass
             raise StartFailed(
                 f"cannot use {', '.join(gone)}: {self._lost[gone[0]]}; Slurm says:\n{step.complaint}\n"
                 f"the command was: {shlex.join(step.argv)}"
             )
 
     def _reopen(self, node: str) -> None:
-        """New agents for every lost node that Slurm counts as up, in one step."""
-        states = commands.node_states(self._lost)
+        """New agents for every lost node that Slurm counts as up."""
+        states = self._lost_states()
         usable = [lost for lost, state in states.items() if is_up(state)]
         if node not in usable:
             raise NodeLost(f"{node} is {states.get(node, 'unknown').lower()}: {self._lost[node]}")
@@ -272,12 +296,23 @@ class SlurmRuntime:
                 self._lost.setdefault(lost, "no agent could be started on it again")
             raise NodeLost(f"{node} cannot be used again: {failure}") from None
 
+    def _lost_states(self) -> dict[str, str]:
+        """As Slurm has them; it may be restarting. Raises `NodeLost`."""
+        problem = ""
+        for _ in self.pumping(time.monotonic() + SLURM_SECONDS):
+            self.check()
+            try:
+                return commands.node_states(self._lost)
+            except commands.SlurmFailed as failure:
+                problem = str(failure)
+        raise NodeLost(problem)
+
     def _take(self, step: Step, answer: dict[str, Any]) -> list[str]:
         if "slurm" in answer:
             node = answer.get("failed")
             lost = node is not None and self._where.get(node) is step and node not in self._lost
-            story = [self._lose(node, answer["how"])] if lost and node else []
-            return [answer["slurm"], *story]
+            self.note(answer["slurm"])
+            return [self._lose(node, answer["how"])] if lost and node else []
         node = answer["node"]
         if self._where.get(node) is not step:
             return []
@@ -331,7 +366,7 @@ class SlurmRuntime:
         name = f"{process.name}-{uuid.uuid4().hex[:8]}"
         argv = step_argv(self._allocated, [process.node], name, process.argv)
         popen = srun(argv, process.environment, process.log)
-        return SrunProcess(popen, process.log, self._allocated.job_id, name)
+        return SrunProcess(popen, process.log, self._allocated.job_of(process.node), name)
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.rundir import make_private_folder, private_folder
-from launcher.slurm.guard import guard_argv
+from launcher.slurm.guard import adopt_orphans, end_all_below, guard_argv
 
 BEAT_SECONDS = 1.0
 STOP_SECONDS = 4.0
@@ -59,6 +59,7 @@ class Agent:
         self._lifeline, self._held = os.pipe()  # nobody else ever has the writing end
 
     def run(self) -> None:
+        adopt_orphans()
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -67,7 +68,7 @@ class Agent:
         self._selector.register(0, selectors.EVENT_READ)
         self._selector.register(reading, selectors.EVENT_READ)
         try:
-            self._tell(hello={"pid": os.getpid(), "step": step_id()})
+            self._tell(hello={"pid": os.getpid(), "step": os.environ["SLURM_STEP_ID"]})
             self._tell(leaving=self._serve(reading))
         except BrokenPipeError:
             pass  # nobody listens: the step has lost its srun
@@ -154,6 +155,7 @@ class Agent:
     def _bury(self, child: Child) -> None:
         code = child.popen.wait()
         child.kill()  # what it has left behind
+        self._end_orphans()
         self._selector.unregister(child.pidfd)
         os.close(child.pidfd)
         self._tell(ended=child.name, code=code, tail=tail(child.log))
@@ -168,15 +170,16 @@ class Agent:
                 child.popen.wait(max(0.0, deadline - time.monotonic()))
             child.kill()
             child.popen.wait()
+        end_all_below()
+
+    def _end_orphans(self) -> None:
+        """Of a guard that was killed: they may have left its process group."""
+        end_all_below({child.popen.pid for child in self._children.values()})
 
     def _tell(self, **answer: Any) -> None:
         line = json.dumps({"node": self._node} | answer).encode() + b"\n"
         while line:
             line = line[os.write(1, line) :]
-
-
-def step_id() -> str:
-    return f"{os.environ.get('SLURM_JOB_ID')}.{os.environ.get('SLURM_STEP_ID')}"
 
 
 def writable(log: Path) -> Path:

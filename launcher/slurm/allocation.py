@@ -21,6 +21,8 @@ class Component:
 
     nodes: tuple[str, ...]
     cores: tuple[int, ...]
+    job_id: str | None = None
+    """Its own, within a heterogeneous job."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ class Allocation:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Allocation":
         components = (
-            Component(tuple(each["nodes"]), tuple(each["cores"])) for each in values["components"]
+            Component(tuple(each["nodes"]), tuple(each["cores"]), each["job_id"])
+            for each in values["components"]
         )
         return cls(str(values["job_id"]), tuple(components))
 
@@ -48,13 +51,17 @@ class Allocation:
                 return component.cores[component.nodes.index(node)]
         return 1
 
-    def groups(self, nodes: Sequence[str]) -> tuple[int, ...]:
-        """The components that the nodes are in."""
-        return tuple(
-            number
-            for number, component in enumerate(self.components)
-            if set(nodes) & set(component.nodes)
-        )
+    def group(self, node: str) -> int:
+        """The number of the component that the node is in."""
+        return next(n for n, component in enumerate(self.components) if node in component.nodes)
+
+    def job_of(self, node: str) -> str:
+        """The job that Slurm counts a step on the node to."""
+        return self.components[self.group(node)].job_id or self.job_id
+
+    def by_component(self, nodes: Sequence[str]) -> list[list[str]]:
+        parts = [[n for n in nodes if n in component.nodes] for component in self.components]
+        return [part for part in parts if part]
 
 
 def allocation(
@@ -83,6 +90,13 @@ def unread(environment: Mapping[str, str] = os.environ) -> str | None:
     )
 
 
+def to_come(deployment: Deployment) -> Allocation:
+    """What a job of the deployment's own will be, with names in the place of its nodes."""
+    count = deployment.nodes + deployment.client_nodes
+    names = tuple(f"NODE_{number}" for number in range(1, count + 1))
+    return Allocation("JOB", (Component(names, (deployment.cpus_per_task or 1,) * count),))
+
+
 def _component(
     environment: Mapping[str, str], suffix: str, hostnames: Callable[[str], list[str]]
 ) -> Component:
@@ -93,7 +107,8 @@ def _component(
     nodes = tuple(hostnames(nodelist)) if nodelist else ()
     per_task = value("SLURM_CPUS_PER_TASK")
     cores = [int(per_task)] * len(nodes) if per_task else expand(value("SLURM_JOB_CPUS_PER_NODE"))
-    return Component(nodes, tuple(cores) + (1,) * (len(nodes) - len(cores)))
+    job_id = value("SLURM_JOB_ID") if suffix else None
+    return Component(nodes, tuple(cores) + (1,) * (len(nodes) - len(cores)), job_id)
 
 
 def expand(counts: str) -> list[int]:

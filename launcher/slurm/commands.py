@@ -71,6 +71,7 @@ def call(argv: Sequence[str], text: str | None = None) -> str:
 def _last(output: str) -> str:
     """The last line that says something, without the program's name."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Try ")]
     told = [line for line in lines if "error:" in line] or lines
     return told[-1].removeprefix("sbatch: ").removeprefix("error: ") if told else ""
 
@@ -128,12 +129,21 @@ def submit(argv: Sequence[str]) -> str:
 
 def signal_batch(job_id: str, signal: str) -> None:
     """To the batch script alone."""
-    call(("scancel", "--batch", f"--signal={signal}", job_id))
+    _scancel("--batch", f"--signal={signal}", job_id)
 
 
 def signal_step(step_id: str, signal: str) -> None:
-    call(("scancel", f"--signal={signal}", step_id))
+    _scancel(f"--signal={signal}", step_id)
 
 
 def cancel(job_or_step: str) -> None:
-    call(("scancel", job_or_step))
+    _scancel(job_or_step)
+
+
+def _scancel(*argv: str) -> None:
+    """Passes over what has ended meanwhile."""
+    try:
+        call(("scancel", *argv))
+    except SlurmFailed as failure:
+        if "Invalid job id" not in str(failure):
+            raise

@@ -14,6 +14,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Collection
 
 from benchmark.server.process import die_with_parent, raise_descriptor_limit
 
@@ -26,8 +27,7 @@ def guard_argv(lifeline: int) -> tuple[str, ...]:
 
 def main() -> None:
     lifeline, command = int(sys.argv[1]), sys.argv[2:]
-    # Whatever the command starts stays below this process, also when its own parent has ended.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writing)
     signal.signal(signal.SIGTERM, lambda *_: None)
@@ -53,15 +53,24 @@ def main() -> None:
     end_as(running.wait() if code is None else code)
 
 
-def end_all_below() -> None:
+def adopt_orphans() -> None:
+    """Whatever this process's children start stays below it, also when its own parent has ended."""
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_all_below(spare: Collection[int] = ()) -> None:
+    """Kills all children but some, and all that is below those."""
     import psutil
 
-    while children := psutil.Process().children(recursive=True):
-        for child in children:
+    while strays := [child for child in psutil.Process().children() if child.pid not in spare]:
+        for stray in strays:
             with contextlib.suppress(psutil.NoSuchProcess):
-                child.kill()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(-1, 0)
+                below = stray.children(recursive=True)
+                os.kill(stray.pid, signal.SIGKILL)  # nobody else waits for it: it is there
+                os.waitpid(stray.pid, 0)
+                for process in below:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
 
 
 def end_as(code: int) -> None:

@@ -56,6 +56,12 @@ def sbatch_argv(deployment: Deployment, rundir: RunDir) -> tuple[str, ...]:
     )
 
 
+def submission(deployment: Deployment) -> tuple[tuple[str, ...], Path, str]:
+    """What `run` submits: the argv, and the batch script with its text."""
+    rundir = RunDir(deployment.folder.absolute(), deployment.name)
+    return sbatch_argv(deployment, rundir), rundir.job_script, script(rundir)
+
+
 def escaped(path: str) -> str:
     """As sbatch takes a file name: a percent sign begins a pattern, a backslash ends patterns."""
     return path.replace("%", "%%")
@@ -106,7 +112,7 @@ class JobFront:
         self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
         self.job_id: str | None = None
         self._told = 0
-        self._queue_story = ""
+        self._slurm_story = ""
         self._beaten = 0.0
         self.was_ready = False
         self._envoy_node = ""
@@ -115,7 +121,7 @@ class JobFront:
         """Raises `UsageError`, and `SlurmFailed` with what sbatch said."""
         from launcher import registry
 
-        rundir, deployment = self.rundir, self.deployment.absolute()
+        rundir, deployment = self.rundir, self.deployment
         found = registry.known(deployment.name)
         if found is not None and found.alive:
             raise UsageError(
@@ -127,11 +133,12 @@ class JobFront:
         check_writable(rundir.folder)
         check_writable(rundir.entry.parent)
         remove([rundir.state, rundir.connection, rundir.batch_log])
-        write_atomically(rundir.job_script, script(rundir))
-        write_atomically(rundir.request, request(deployment, attached=attached))
+        argv, job_script, text = submission(deployment)
+        write_atomically(job_script, text)
+        write_atomically(rundir.request, request(deployment.absolute(), attached=attached))
         if attached:
             rundir.beat.touch()
-        self.job_id = commands.submit(sbatch_argv(deployment, rundir))
+        self.job_id = commands.submit(argv)
         entry = {
             "name": deployment.name,
             "folder": str(rundir.folder),
@@ -173,7 +180,14 @@ class JobFront:
             wait_ended(self.job_id, STOP_SECONDS)
             return  # its files say why
         end(self.job_id, self.deployment.drain)
-        remove([self.rundir.entry, self.rundir.connection])
+        remove([self.rundir.connection])
+        if self._state().get("status") not in FAILURES:  # those stay listed
+            remove([self.rundir.entry])
+
+    def _state(self) -> dict[str, Any]:
+        """What the deployment last said of itself."""
+        state = read_json(self.rundir.state) or {}
+        return state if state.get("job") == self.job_id else {}
 
     def _states(self) -> Iterator[dict[str, Any]]:
         """What the deployment says of itself, again and again; reports what is new. Raises what has
@@ -181,8 +195,7 @@ class JobFront:
         asked = -QUEUE_SECONDS
         while True:
             self._beat()
-            state = read_json(self.rundir.state) or {}
-            state = state if state.get("job") == self.job_id else {}
+            state = self._state()
             self._tell(state)
             if state.get("status") in ("stopped", "failed", "ended"):
                 raise self._failure(state)
@@ -194,24 +207,32 @@ class JobFront:
 
     def _tell(self, state: dict[str, Any]) -> None:
         events = state.get("events", [])
+        known = str(state.get("error")).partition("\n")[0]  # what is raised
         for event in events[self._told :]:
-            if not event["event"].startswith("ready: "):
+            if event["event"] != known and not event["event"].startswith("ready: "):
                 self._report(event["event"])
         self._told = len(events)
 
     def _ask_slurm(self, *, started: bool) -> None:
-        job = commands.job(str(self.job_id))
+        try:
+            job = commands.job(str(self.job_id))
+        except commands.SlurmFailed as failure:  # it may be restarting; the deployment goes on
+            self._tell_once(str(failure))
+            return
         if job.ended:
-            state = read_json(self.rundir.state) or {}
-            raise self._failure(state if state.get("job") == self.job_id else {}, job)
+            raise self._failure(self._state(), job)
         envoy = self._envoy_node
         if envoy and envoy not in commands.hostnames(job.nodes):
             commands.cancel(job.id)  # its launcher is no more there to be asked
             raise DeploymentFailed(f"{envoy}, the node of Envoy and of the launcher, has died")
-        story = f"job {job.id}: {job.story}"
-        if not started and story != self._queue_story:
-            self._queue_story = story
-            self._report(story + (f" on {job.nodes}" if job.state == "RUNNING" else ""))
+        if not started:
+            on = f" on {job.nodes}" if job.state == "RUNNING" else ""
+            self._tell_once(f"job {job.id}: {job.story}{on}")
+
+    def _tell_once(self, story: str) -> None:
+        if story != self._slurm_story:
+            self._slurm_story = story
+            self._report(story)
 
     def _failure(self, state: dict[str, Any], job: commands.Job | None = None) -> LauncherError:
         status = state.get("status")
@@ -222,7 +243,16 @@ class JobFront:
         if status == "stopped":
             return DeploymentEnded(f"{self.deployment.name} was stopped")
         how = f"Slurm job {self.job_id} ended: {job.story if job else 'nobody knows why'}"
+        if "host" in state:
+            how += f", without a word of its launcher on {state['host']}: it was killed, or its node died"
+        if job is not None and job.state == "FAILED" and not self.rundir.batch_log.exists():
+            return UsageError(
+                f"{how}, and has written nothing to {self.rundir.folder}: do its nodes share it? "
+                "Choose a folder on a shared file system (--dir, or run from there)"
+            )
         log = tail(self.rundir.batch_log)
+        if f"{sys.executable}:" in log:
+            how += f"; {sys.prefix} must be in a folder that its nodes share"
         return (DeploymentEnded if state.get("ready_at") else StartFailed)(
             f"{how}; the end of {self.rundir.batch_log}:\n{log or '  nothing'}"
         )

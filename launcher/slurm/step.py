@@ -32,26 +32,17 @@ STEP_VARIABLES = (
 def step_argv(
     allocated: Allocation, nodes: Sequence[str], name: str, command: Sequence[str]
 ) -> tuple[str, ...]:
-    """srun of one task on each of the nodes, beside whatever else runs on them."""
-    groups = ",".join(map(str, allocated.groups(nodes)))
+    """srun of one task on each of the nodes, beside whatever else runs on them. The nodes are of one
+    component: the input of an srun over several reaches the first alone."""
+    group = f"--het-group={allocated.group(nodes[0])}"
     return (
         *("srun", f"--jobid={allocated.job_id}", f"--job-name={name}"),
-        *((f"--het-group={groups}",) if len(allocated.components) > 1 else ()),
-        *_shape(allocated, nodes),
+        *((group,) if len(allocated.components) > 1 else ()),
+        *(f"--nodes={len(nodes)}", f"--ntasks={len(nodes)}", "--ntasks-per-node=1"),
+        f"--nodelist={','.join(nodes)}",
         *("--overlap", "--no-kill", "--kill-on-bad-exit=0", "--wait=0"),
         *("--cpu-bind=none", "--mpi=none", "--export=ALL"),
         *command,
-    )
-
-
-def _shape(allocated: Allocation, nodes: Sequence[str]) -> tuple[str, ...]:
-    if len(allocated.groups(nodes)) > 1:  # srun has one shape for all components: their nodes
-        return ("--ntasks-per-node=1",)
-    return (
-        f"--nodes={len(nodes)}",
-        f"--ntasks={len(nodes)}",
-        "--ntasks-per-node=1",
-        f"--nodelist={','.join(nodes)}",
     )
 
 
@@ -81,10 +72,16 @@ class Step:
     """What the agents of one `srun` say, and what they are told."""
 
     def __init__(
-        self, allocated: Allocation, nodes: Sequence[str], name: str, *, own_job: bool = False
+        self,
+        allocated: Allocation,
+        nodes: Sequence[str],
+        name: str,
+        silence: float,
+        *,
+        own_job: bool = False,
     ) -> None:
-        self.nodes = tuple(nodes)
-        agent = (sys.executable, "-P", "-m", "launcher.slurm.agent")
+        self.nodes, self._job_id = tuple(nodes), allocated.job_of(nodes[0])
+        agent = (sys.executable, "-P", "-m", "launcher.slurm.agent", f"{silence:g}")
         self.argv = step_argv(allocated, nodes, name, agent)
         self._srun = srun(self.argv, {OWN_JOB: "1"} if own_job else {})
         assert self._srun.stdout is not None
@@ -122,7 +119,8 @@ class Step:
         if line.startswith(b'{"node"'):
             with contextlib.suppress(ValueError):
                 answer = json.loads(line)
-                self.id = answer.get("hello", {}).get("step", self.id)
+                if "hello" in answer:
+                    self.id = f"{self._job_id}.{answer['hello']['step']}"
                 return [answer]
         text = line.decode(errors="replace")
         self.said.append(text)

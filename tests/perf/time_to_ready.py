@@ -9,7 +9,7 @@ from tests.cluster.conftest import Cluster, running
 
 SIZES = (3, 5, 16)
 RUNS = 3
-UP = "launcher up --name ready --cpus-per-task 1 --detach --nodes".split()
+UP = ["launcher", "up", "--name", "ready", "--cpus-per-task", "1", "--detach", "--nodes"]
 
 
 def once(cluster: Cluster, nodes: int) -> tuple[float, int]:

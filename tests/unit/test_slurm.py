@@ -16,7 +16,9 @@ from launcher.slurm.job import sbatch_argv
 from launcher.slurm.step import _names, step_argv
 
 PLAIN = Allocation("7", (Component(("n1", "n2", "n3"), (4, 4, 4)),))
-HETEROGENEOUS = Allocation("7", (Component(("a1",), (8,)), Component(("b1", "b2"), (2, 2))))
+HETEROGENEOUS = Allocation(
+    "7", (Component(("a1",), (8,), "7"), Component(("b1", "b2"), (2, 2), "8"))
+)
 
 
 def names(nodelist: str) -> list[str]:
@@ -49,6 +51,7 @@ def test_a_heterogeneous_allocation_has_its_components_in_order() -> None:
         "SLURM_JOB_ID": "8",
         "SLURM_HET_SIZE": "2",
         "SLURM_JOB_ID_HET_GROUP_0": "7",
+        "SLURM_JOB_ID_HET_GROUP_1": "8",
         "SLURM_JOB_NODELIST_HET_GROUP_0": "a1",
         "SLURM_JOB_CPUS_PER_NODE_HET_GROUP_0": "8",
         "SLURM_JOB_NODELIST_HET_GROUP_1": "b1+b2",
@@ -189,10 +192,13 @@ def test_one_step_with_a_task_on_every_node() -> None:
     assert not [word for word in argv if word.startswith("--het-group")]
 
 
-def test_a_step_over_several_components_names_them() -> None:
-    assert "--het-group=0,1" in step_argv(HETEROGENEOUS, HETEROGENEOUS.nodes, "x", ["agent"])
-    alone = step_argv(HETEROGENEOUS, ["b2"], "x", ["agent"])
-    assert {"--het-group=1", "--nodelist=b2", "--nodes=1"} <= set(alone)
+def test_each_component_gets_a_step_of_its_own() -> None:
+    parts = HETEROGENEOUS.by_component(["a1", "b2"])
+    assert parts == [["a1"], ["b2"]]
+    argv = step_argv(HETEROGENEOUS, parts[1], "x", ["agent"])
+    assert {"--jobid=7", "--het-group=1", "--nodelist=b2", "--nodes=1"} <= set(argv)
+    assert [HETEROGENEOUS.job_of(node) for node in HETEROGENEOUS.nodes] == ["7", "8", "8"]
+    assert PLAIN.job_of("n2") == "7"
 
 
 def test_a_job_is_never_started_again_and_outlives_a_node() -> None:

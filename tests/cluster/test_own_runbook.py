@@ -1,0 +1,65 @@
+"""deploy/RUNBOOK.md: every command in it, in its order."""
+
+import re
+from dataclasses import dataclass
+
+from tests.cluster.conftest import Cluster
+from tests.conftest import ROOT
+
+RUNBOOK = ROOT / "deploy/RUNBOOK.md"
+BLOCK = re.compile(r"(?:<!-- (online|shell: (?P<shell>.+)) -->\n)?```bash\n(?P<text>.+?)```", re.DOTALL)
+SHORTER = {
+    "--requests-grid 32,128,512,2048": "--requests-grid 16,64",
+    "--requests-grid 512,1024,2048": "--requests-grid 16,64",
+    "--wait-grid 1.0,5.0": "--wait-grid 0.1,0.2",
+    "--wait 1.0 --reps 3": "--wait 0.1 --reps 2",
+    "    --reps 3 \\": "    --reps 2 \\",
+}
+"""Grids. The rest is as it stands in the runbook."""
+
+WORKERS = "export WORKERS=2\n"
+"""serve_single.sh asks for 64 workers, which say nothing that two do not."""
+
+
+@dataclass(frozen=True)
+class Block:
+    text: str
+    online: bool
+    shell: str | None
+
+
+def blocks() -> list[Block]:
+    text = RUNBOOK.read_text()
+    for long, short in SHORTER.items():
+        assert long in text, f"{long!r} is no more in the runbook"
+        text = text.replace(long, short)
+    return [
+        Block(found["text"], found[1] == "online", found["shell"]) for found in BLOCK.finditer(text)
+    ]
+
+
+def test_every_command_of_the_runbook(cluster: Cluster) -> None:
+    cluster.run("rm", "-rf", "experiments")
+    told, script = "", "set -e\n" + WORKERS
+    for block in blocks():
+        if block.online:
+            cluster.run("bash", "-ec", block.text, online=True, timeout=600)
+        elif block.shell:
+            told += run(cluster, "bash", script) + run(cluster, block.shell, "set -e\n" + block.text)
+            script = "set -e\n"
+        elif "pip install" in block.text:
+            cluster.run("bash", "-ec", block.text, online=True)
+        else:
+            script += block.text
+    assert "http://node1:8000: 4 servers on node2 node3 node4 node5; load from node6" in told
+    assert told.count("[OK]") >= 8
+    assert "320 rows from ['node2:8000', 'node3:8000', 'node4:8000', 'node5:8000']" in told
+    assert "http://node1:8080" in told
+    assert "Traceback" not in told
+
+
+def run(cluster: Cluster, command: str, script: str) -> str:
+    done = cluster.run("bash", "-c", command, input=script, check=False, timeout=300)
+    told = done.stdout + done.stderr
+    assert done.returncode == 0, told
+    return told
