@@ -25,7 +25,7 @@ time-to-ready: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.time_to_ready
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -57,7 +57,7 @@ def _stop_elsewhere(found: Known) -> str:
         return f"{name} is down"
     commands.signal_step(step, "INT")
     deadline = time.monotonic() + drain + EXTRA_SECONDS
-    while registry.step_of(found.entry) is not None:
+    while registry.step_alive(found.entry):
         if time.monotonic() > deadline:
             raise DeploymentFailed(
                 f"{name!r} has not ended {drain + EXTRA_SECONDS:.0f} s after SIGINT; cancel its job "

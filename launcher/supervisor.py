@@ -168,13 +168,19 @@ class Supervisor:
         self.signals.check()
         if _LIFELINE in ready:
             raise Interrupted(signal.SIGHUP)
+        before = self._pids()
         for line in self._runtime.pump():
             self._report(line)
+        if self._pids() != before:
+            self._changed()
         return [
             child
             for child in self.children.values()
             if not child.given_up and child.handle.poll() is not None
         ]
+
+    def _pids(self) -> list[int | None]:
+        return [child.handle.pid for child in self.children.values()]
 
     @contextlib.contextmanager
     def _runtime_watched(self) -> Iterator[None]:

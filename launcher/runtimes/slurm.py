@@ -83,9 +83,21 @@ class RemoteProcess:
 class SrunProcess(LocalProcess):
     """A process that is a Slurm step of its own, as its srun."""
 
-    def __init__(self, popen: subprocess.Popen[bytes], log: Path, job_id: str, name: str) -> None:
-        super().__init__(popen, log)
+    def __init__(
+        self, popen: subprocess.Popen[bytes], process: Process, job_id: str, name: str
+    ) -> None:
+        super().__init__(popen, process.log)
         self._job_id, self._name = job_id, name
+        self.node = process.node
+        self._lost = ""
+
+    def lose(self, why: str) -> None:
+        """Its node does not answer: Slurm may take minutes to notice."""
+        self._lost = why
+        self.terminate()
+
+    def ending(self) -> str:
+        return f"is lost: {self._lost}" if self._lost else super().ending()
 
     def kill(self) -> None:
         self.terminate()
@@ -123,6 +135,8 @@ class SlurmRuntime:
         self._lost: dict[str, str] = {}
         self._seen: dict[str, dict[str, Any]] = {}
         self._remotes: dict[str, RemoteProcess] = {}
+        self._piped: list[SrunProcess] = []
+        self._trying: set[str] = set()
         self._images: dict[str, str] = {}
         self._untold: list[str] = []
         self._stopping = False
@@ -181,7 +195,7 @@ class SlurmRuntime:
         silent = time.monotonic() - SILENT_SECONDS
         for node, heard in self._heard.items():
             if heard < silent and node not in self._lost:
-                reports.append(self._lose(node, "it has stopped answering"))
+                reports += self._lose(node, "it has stopped answering")
         return reports
 
     def free_port(self, node: str) -> int:
@@ -284,17 +298,27 @@ class SlurmRuntime:
             )
 
     def _reopen(self, node: str) -> None:
-        """New agents for every lost node that Slurm counts as up."""
-        states = self._lost_states()
-        usable = [lost for lost, state in states.items() if is_up(state)]
-        if node not in usable:
-            raise NodeLost(f"{node} is {states.get(node, 'unknown').lower()}: {self._lost[node]}")
-        try:
-            self._open(usable, RETURN_SECONDS)
-        except StartFailed as failure:
-            for lost in usable:
-                self._lost.setdefault(lost, "no agent could be started on it again")
-            raise NodeLost(f"{node} cannot be used again: {failure}") from None
+        """New agents for every lost node that Slurm counts as up. Raises `NodeLost`."""
+        problem = ""
+        for _ in self.pumping(time.monotonic() + RETURN_SECONDS):
+            states = self._lost_states()
+            usable = [lost for lost, state in states.items() if is_up(state)]
+            if node not in usable:
+                problem = f"{node} is {states.get(node, 'unknown').lower()}: {self._lost[node]}"
+                break
+            self._trying = set(usable)
+            try:
+                return self._open(usable, RETURN_SECONDS)
+            except StartFailed as failure:  # as a controller that has just begun makes it
+                for step in {self._where[lost] for lost in usable}:
+                    step.close(CLOSE_SECONDS)
+                for lost in usable:
+                    self._lost.setdefault(lost, "no agent could be started on it again")
+                said = self._where[node].complaint.strip() or str(failure)
+                problem = f"{node} cannot be used again: {said.splitlines()[-1]}"
+            finally:
+                self._trying.clear()
+        raise NodeLost(problem)
 
     def _lost_states(self) -> dict[str, str]:
         """As Slurm has them; it may be restarting. Raises `NodeLost`."""
@@ -312,7 +336,7 @@ class SlurmRuntime:
             node = answer.get("failed")
             lost = node is not None and self._where.get(node) is step and node not in self._lost
             self.note(answer["slurm"])
-            return [self._lose(node, answer["how"])] if lost and node else []
+            return self._lose(node, answer["how"]) if lost and node else []
         node = answer["node"]
         if self._where.get(node) is not step:
             return []
@@ -334,7 +358,7 @@ class SlurmRuntime:
         self._check_job()
         if why == "SIGINT":  # `launcher down` on another machine
             raise Interrupted(signal.SIGINT)
-        return [self._lose(node, f"its agent left: {why}")]
+        return self._lose(node, f"its agent left: {why}")
 
     def _ended(self, step: Step) -> list[str]:
         """The step's srun has ended: nobody of its agents is left."""
@@ -342,31 +366,40 @@ class SlurmRuntime:
             node for node in step.nodes if self._where[node] is step and node not in self._lost
         ]
         if self._stopping:
-            return [self._lose(node, "its Slurm step has ended") for node in nodes]
+            return self._lose_all(nodes, "its Slurm step has ended")
         step.cancel()
         cancelled = [line for line in step.said if "CANCELLED" in line]
         self._check_job()
         if cancelled:
             raise DeploymentEnded(f"its Slurm step was ended: {cancelled[0]}")
-        return [self._lose(node, "its Slurm step has ended") for node in nodes]
+        return self._lose_all(nodes, "its Slurm step has ended")
 
     def _check_job(self) -> None:
         if story := self.fate():
             raise DeploymentEnded(story)
 
-    def _lose(self, node: str, why: str) -> str:
+    def _lose_all(self, nodes: Sequence[str], why: str) -> list[str]:
+        return [line for node in nodes for line in self._lose(node, why)]
+
+    def _lose(self, node: str, why: str) -> list[str]:
+        """What there is to report: nothing for one that is only being tried."""
         self._lost[node] = why
         for remote in self._remotes.values():
             if remote.process.node == node and remote.code is None:
                 remote.code, remote.lost = LOST, f"{node}: {why}"
         self._where[node].order({"to": node, "quit": True})  # should it still be there
-        return f"lost {node}: {why}"
+        for piped in self._piped:
+            if piped.node == node:
+                piped.lose(f"{node}: {why}")
+        return [] if node in self._trying else [f"lost {node}: {why}"]
 
     def _start_piped(self, process: Process) -> Handle:
         name = f"{process.name}-{uuid.uuid4().hex[:8]}"
         argv = step_argv(self._allocated, [process.node], name, process.argv)
         popen = srun(argv, process.environment, process.log)
-        return SrunProcess(popen, process.log, self._allocated.job_of(process.node), name)
+        piped = SrunProcess(popen, process, self._allocated.job_of(process.node), name)
+        self._piped.append(piped)
+        return piped
 
 
 @contextlib.contextmanager

@@ -98,6 +98,8 @@ class Step:
 
     def order(self, order: Mapping[str, Any]) -> None:
         assert self._srun.stdin is not None
+        if self._srun.stdin.closed:
+            return
         with contextlib.suppress(BrokenPipeError):
             self._srun.stdin.write(json.dumps(order).encode() + b"\n")
 

@@ -88,34 +88,34 @@ def running(name: str, *options: str) -> Iterator[Cluster]:
 
 def namespaces_of(name: str) -> set[str]:
     """The namespaces of every process that has a mount of this sandbox."""
-    return {namespace for pid in _pids_with_mounts(name) for namespace in _namespaces(pid)}
+    return {namespace for pid in _pids_with_mounts(name) for namespace in own_namespaces(pid)}
 
 
 def traces(name: str, namespaces: set[str]) -> list[str]:
     """What is left of a sandbox that had these namespaces: processes, mounts, folders, cgroups."""
     left = [f"process {pid} with a mount" for pid in _pids_with_mounts(name)]
     left += [
-        f"process {pid} in a namespace of it" for pid in _pids() if _namespaces(pid) & namespaces
+        f"process {pid} in a namespace of it" for pid in pids() if own_namespaces(pid) & namespaces
     ]
     folders = [Path("/var/lib/openenv-sandbox") / name]
     folders += Path("/sys/fs/cgroup").glob(f"**/openenv-sandbox-{name}")
     return left + [str(folder) for folder in folders if folder.exists()]
 
 
-def _pids() -> list[int]:
+def pids() -> list[int]:
     return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
 
 
 def _pids_with_mounts(name: str) -> list[int]:
     found = []
-    for pid in _pids():
+    for pid in pids():
         with contextlib.suppress(OSError):
             if f"/openenv-sandbox/{name}/" in Path(f"/proc/{pid}/mountinfo").read_text():
                 found.append(pid)
     return found
 
 
-def _namespaces(pid: int) -> set[str]:
+def own_namespaces(pid: int) -> set[str]:
     """Those of its own, not this process's."""
     kinds = ("mnt", "net", "pid", "uts", "ipc")
     with contextlib.suppress(OSError):

@@ -91,6 +91,7 @@ class TestKilled:
         code, said = held.front_ends()
         assert code == 1
         assert "ended: FAILED" in said
+        assert "without a word of its launcher on node1" in said
         scene.nothing_left()
         status = held.status()
         assert (status.returncode, "headless: gone" in status.stdout) == (1, True)
@@ -125,9 +126,14 @@ class TestKilled:
 class TestNodes:
     def test_one_that_dies_is_out_of_envoy_within_four_seconds(self, scene: Scene) -> None:
         held = scene.attach("smaller", 4)
+        address = next(s["address"] for s in held.state["servers"] if s["name"] == "node3")
+        counted = f"curl -s node1:9901/clusters | grep -q '::{address}:.*health_flags::healthy'"
+        watch = scene.popen("sh", "-c", f"echo; while {counted}; do sleep 0.05; done")
+        assert watch.stdout is not None
+        watch.stdout.readline()
         begun = time.monotonic()
         scene.kill("node3")
-        wait_for(lambda: "node3" not in held.healthy(), 10, "node3 is out")
+        assert watch.wait(10) == 0
         assert time.monotonic() - begun < 4
         assert held.succeed()
         wait_for(lambda: "lost node3" in held.events, 60, "Slurm tells")
@@ -141,12 +147,12 @@ class TestNodes:
         scene.nothing_left()
 
     def test_the_one_of_envoy_ends_the_deployment(self, scene: Scene) -> None:
-        attached = scene.attach("attached", 2)
+        attached = scene.attach("attached", 2, "--silence-timeout", "60")  # Slurm tells first
         detached = scene.up("detached", 2, "--nodelist", "node3,node4")
         scene.kill("node1", "node3")
         code, said = attached.front_ends(90)
         assert code == 1
-        assert "error: node1, the node of Envoy and of the launcher, has died" in said
+        assert "NODE_FAIL (NodeDown), without a word of its launcher on node1: " in said
         scene.nothing_left(90)
         for held in (attached, detached):
             status = held.status()
@@ -156,7 +162,7 @@ class TestNodes:
 
 class TestSlurm:
     def test_a_controller_that_is_away(self, scene: Scene) -> None:
-        held = scene.attach("unruled", 3)
+        held = scene.attach("unruled", 3, "--silence-timeout", "60")
         scene.cluster.run("daemons", "stop", "slurmctld", user="root")
         stopped = time.monotonic()
         try:
