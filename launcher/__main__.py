@@ -1,3 +1,3 @@
-from launcher.cli import program
+from launcher.entry import program
 
 program()

@@ -13,7 +13,7 @@ import click
 from rich.table import Table
 
 from launcher import __version__, cli_build, cli_doctor, cli_load, logs, registry
-from launcher.deployment import DEFAULT_NAME, Deployment, read_deployment
+from launcher.deployment import Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
 from launcher.registry import places
@@ -84,6 +84,7 @@ def deployment_options(command: F) -> F:
     return cast(F, option(decorated))
 
 
+name_argument = click.argument("name", required=False)
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON")
 
 
@@ -191,11 +192,12 @@ def plan(deployment: Deployment, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("name", default=DEFAULT_NAME)
+@name_argument
 @as_json
-def status(name: str, as_json: bool) -> None:
-    """Show a deployment: its processes, its places, what happened to it."""
-    found = registry.find(name)
+def status(name: str | None, as_json: bool) -> None:
+    """Show a deployment: its processes, its places, what happened to it. NAME is by default that of
+    this folder's, else openenv."""
+    found = registry.find(name or registry.usual_name())
     state = found.state | {"status": found.status, "uptime": registry.uptime(found.state)}
     state |= {"places": places(found.state) if found.alive else {}, "job_story": found.job_story}
     if as_json:
@@ -207,21 +209,23 @@ def status(name: str, as_json: bool) -> None:
 
 
 @main.command("logs")
-@click.argument("name", default=DEFAULT_NAME)
+@name_argument
 @click.option("-f", "--follow", is_flag=True, help="go on printing until the deployment ends")
-def print_logs(name: str, follow: bool) -> None:
-    """Print the logs of a deployment's processes, each line with its process."""
-    found = registry.find(name)
+def print_logs(name: str | None, follow: bool) -> None:
+    """Print the logs of a deployment's processes, each line with its process. NAME is by default that
+    of this folder's, else openenv."""
+    found = registry.find(name or registry.usual_name())
     for process, line in logs.lines(found, follow):
         out.print(f"{process:>10}", style="cyan", end=" | ")
         out.print(line, markup=False)
 
 
 @main.command()
-@click.argument("name", default=DEFAULT_NAME)
-def down(name: str) -> None:
-    """Stop a deployment and wait until nothing of it is left."""
-    _say(stop(registry.find(name)))
+@name_argument
+def down(name: str | None) -> None:
+    """Stop a deployment and wait until nothing of it is left. NAME is by default that of this
+    folder's, else openenv."""
+    _say(stop(registry.find(name or registry.usual_name())))
 
 
 main.add_command(cli_build.build)
@@ -267,16 +271,22 @@ def _print_status(name: str, state: dict[str, Any]) -> None:
     for process in state.get("processes", []):
         counts = state["places"].get(process["name"], {})
         table.add_row(
-            *(str(process[key]) for key in ("name", "node", "pid", "restarts")),
+            *(_told(process[key]) for key in ("name", "node", "pid", "restarts")),
             str(counts.get("used", "")),
             str(counts.get("free", "")),
             process["log"],
         )
     out.print(table)
+    if state.get("error"):
+        out.print(state["error"], markup=False, style="red")
     if state["job_story"]:
         out.print(f"Slurm {state['job_story']}", markup=False)
     for event in state.get("events", []):
         out.print(f"{event['time']} {event['event']}", markup=False)
+
+
+def _told(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 def _ranges(ports: Sequence[int]) -> str:

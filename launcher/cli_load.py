@@ -25,7 +25,6 @@ from launcher.cells import (
     numbers,
     parse_url,
 )
-from launcher.deployment import DEFAULT_NAME
 from launcher.errors import UsageError
 from launcher.grid import Watcher
 from launcher.load import Progress
@@ -271,7 +270,7 @@ def _state(name: str | None) -> dict[str, Any]:
     """The state of the deployment with the name; without one, of the deployment of this folder."""
     if name is None and registry.connection(Path()) is not None:
         return registry.read_state(Path())
-    found = registry.find(name or DEFAULT_NAME)
+    found = registry.find(name or registry.usual_name())
     if not found.alive:
         raise registry.gone(found)
     return found.state

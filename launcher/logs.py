@@ -1,6 +1,7 @@
 """The logs of a deployment, merged."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
@@ -8,18 +9,21 @@ from typing import TextIO
 from launcher.registry import Known
 
 POLL_SECONDS = 0.2
+ALIVE_SECONDS = 2.0
 
 
 def lines(found: Known, follow: bool) -> Iterator[tuple[str, str]]:
     """(process, line) pairs: each log as it stands; with `follow` also what is added, until the
     deployment has ended."""
-    paths = {"launcher": found.rundir.launcher_log}
+    paths = {"job": found.rundir.batch_log, "launcher": found.rundir.launcher_log}
     paths |= {process["name"]: Path(process["log"]) for process in found.state.get("processes", [])}
     opened: dict[str, TextIO] = {}
     pause = threading.Event()
+    alive, ask = True, 0.0
     try:
         while True:
-            alive = found.alive
+            if time.monotonic() >= ask:
+                alive, ask = found.alive, time.monotonic() + ALIVE_SECONDS
             for name, path in paths.items():
                 if name not in opened and path.exists():
                     opened[name] = path.open(errors="replace")

@@ -1,5 +1,6 @@
 """What the processes of a deployment are run by: this Python environment, or images."""
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,11 +84,35 @@ def programs(deployment: Deployment) -> Programs:
     """Raises `UsageError` when Envoy is not installed here and no image is to hold it."""
     if not deployment.in_containers:
         return Installed(str(envoy_program()))
+    if re.search(r":|, ", str(deployment.folder.absolute())):
+        raise UsageError(
+            f"Apptainer cannot bind {deployment.folder.absolute()}: a ':', or a comma and a space, in its "
+            "name; choose another --dir, or --runtime venv"
+        )
     paths = {name: images.image_path(name, deployment.images) for name in images.IMAGES}
     if deployment.image is not None:
-        paths["server"] = deployment.image.absolute()
+        paths["server"] = find_image(deployment.image, deployment.images)
     needed = ("server",) if deployment.nodes == 1 else ("server", "envoy")
     return Images(paths, needed=(*needed, "locust") if deployment.client_nodes else needed)
+
+
+def find_image(image: Path, folder: Path | None) -> Path:
+    """As a path from here, or by the name that `launcher build` made it with."""
+    made = images.image_path(image.name.removesuffix(".sif"), folder)
+    return made if not image.is_file() and image.name == str(image) else image.absolute()
+
+
+def check_images(paths: Sequence[Path]) -> None:
+    """Raises `UsageError` for one that is not in a folder that is seen from here. It may be on the
+    nodes alone, in a folder that only they have."""
+    for path in paths:
+        if path.parent.is_dir() and not path.is_file():
+            name = path.stem
+            raise UsageError(
+                f"image {path} is not there; build it with `launcher build "
+                f"{name if name in images.IMAGES else f'--dockerfile ... --name {name}'}`, name another "
+                "folder with --images, or use --runtime venv"
+            )
 
 
 def envoy_program() -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from launcher import http
+from launcher.deployment import DEFAULT_NAME
 from launcher.errors import DeploymentNotFound, LauncherError
 from launcher.rundir import deployments_folder, from_env_file, read_json, remove, RunDir
 from launcher.slurm import commands
@@ -120,6 +121,14 @@ def read_state(folder: Path) -> dict[str, Any]:
     return read_json(RunDir(folder, "").state) or {}
 
 
+def usual_name() -> str:
+    """Of the deployment whose folder this is; else the name that a deployment has by default."""
+    name = read_state(Path()).get("name")
+    found = known(name) if isinstance(name, str) else None
+    here = found is not None and found.rundir.folder == Path().absolute()
+    return name if here and isinstance(name, str) else DEFAULT_NAME
+
+
 def all_known() -> list[Known]:
     names = sorted(path.stem for path in deployments_folder().glob("*.json"))
     return [found for name in names if (found := known(name)) is not None]
@@ -160,7 +169,8 @@ def connection(folder: Path) -> dict[str, str] | None:
     except OSError:
         return None
     state = read_state(folder)
-    if not holder_alive(state) and state.get("host", socket.gethostname()) == socket.gethostname():
+    known_here = state.get("job") or state.get("host", socket.gethostname()) == socket.gethostname()
+    if known_here and not holder_alive(state):
         raise DeploymentNotFound(
             f"{rundir.connection} was left by a deployment that is gone, or copied from another "
             "folder; remove it, or give --url"

@@ -124,7 +124,7 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def to_env_file(values: Mapping[str, str]) -> str:
-    return "".join(f"{key}={shlex.quote(value)}\n" for key, value in values.items())
+    return "".join(f"export {key}={shlex.quote(value)}\n" for key, value in values.items())
 
 
 def from_env_file(text: str) -> dict[str, str]:
@@ -135,6 +135,8 @@ def from_env_file(text: str) -> dict[str, str]:
             words = shlex.split(line, comments=True)
         except ValueError:
             continue
+        if words[:1] == ["export"]:
+            words = words[1:]
         if len(words) == 1 and "=" in words[0]:
             key, _, value = words[0].partition("=")
             values[key] = value

@@ -10,10 +10,11 @@ from launcher import registry
 from launcher.errors import DeploymentFailed
 from launcher.registry import Known
 from launcher.slurm import commands
+from launcher.slurm.agent import ASKED
 from launcher.slurm.job import end, wait_ended
 
 EXTRA_SECONDS = 10.0
-POLL_SECONDS = 0.2
+POLL_SECONDS = 0.5
 
 
 def stop(found: Known) -> str:
@@ -33,7 +34,10 @@ def stop(found: Known) -> str:
         return _stop_elsewhere(found)
     pid = int(found.entry["pid"])
     patience = float(found.entry["drain"]) + EXTRA_SECONDS
-    pidfd = os.pidfd_open(pid)
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:  # just now
+        return f"{name} is down"
     try:
         os.kill(pid, signal.SIGTERM)
         if not select.select([pidfd], [], [], patience)[0]:
@@ -55,12 +59,12 @@ def _stop_elsewhere(found: Known) -> str:
         end(job, drain)
         registry.forget(found)
         return f"{name} is down"
-    commands.signal_step(step, "INT")
+    commands.signal_step(step, str(int(ASKED)))
     deadline = time.monotonic() + drain + EXTRA_SECONDS
     while registry.step_alive(found.entry):
         if time.monotonic() > deadline:
             raise DeploymentFailed(
-                f"{name!r} has not ended {drain + EXTRA_SECONDS:.0f} s after SIGINT; cancel its job "
+                f"{name!r} has not ended {drain + EXTRA_SECONDS:.0f} s after it was asked to; cancel its job "
                 f"with: scancel {job}"
             )
         time.sleep(POLL_SECONDS)

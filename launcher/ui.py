@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher import http
 from launcher.errors import PortTaken
 from launcher.loadplace import load_process, LoadPlace
-from launcher.placement import Process
+from launcher.placement import Process, Role
 from launcher.ports import first_taken
 from launcher.rundir import check_writable
 from launcher.signals import Interrupted
@@ -66,6 +66,11 @@ def processes(ui: WebUI, master_port: int) -> list[Process]:
     return [load_process(place, name, node, argv, ui.logs) for name, node, argv in named]
 
 
+def page_of(ui: WebUI) -> Process:
+    """The process with the page, as far as its port goes."""
+    return Process("--web-port", Role.LOAD, ui.place.nodes[0], (), {}, (ui.port,), ui.logs)
+
+
 def hold(ui: WebUI, on_ready: Callable[[], None], report: Callable[[str], None]) -> None:
     """Serves the page until Ctrl-C. Raises `PortTaken`, `StartFailed`, `DeploymentFailed`."""
     check_writable(ui.logs)
@@ -74,7 +79,7 @@ def hold(ui: WebUI, on_ready: Callable[[], None], report: Callable[[str], None])
     with supervisor.signals:
         try:
             _check_port(ui)
-            runtime.prepare((), ui.place.programs().files, None)
+            runtime.prepare((page_of(ui),), ui.place.programs().files, None)
             port = runtime.free_port(ui.place.nodes[0])
             for process in processes(ui, port):
                 process.log.unlink(missing_ok=True)

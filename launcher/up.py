@@ -235,6 +235,8 @@ class Up:
                 url = f"http://{server.address}:{server.control_port}/ready"
                 http.get(url, 1.0)
                 return None
+            if balancer.healthy(self.placement.admin_url) == self.placement.endpoints:
+                return None
             backends = balancer.backends(self.placement.admin_url)
         except (OSError, ValueError):
             return (
@@ -253,7 +255,10 @@ class Up:
         with self.rundir.lock.open("w") as held:
             try:
                 fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except OSError as failure:
+                if not isinstance(failure, BlockingIOError):
+                    yield  # a file system without locks: whether one is up is told by its entry alone
+                    return
                 raise UsageError(
                     f"deployment {self.deployment.name!r} is already up; end it with "
                     f"`launcher down {self.deployment.name}` or choose another --name"

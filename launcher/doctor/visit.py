@@ -17,7 +17,7 @@ from launcher.ports import first_taken
 from launcher.programs import programs
 from launcher.rundir import check_writable, RunDir
 from launcher.runtimes.local import local_nodes
-from launcher.runtimes.slurm import SlurmRuntime
+from launcher.runtimes.slurm import same_together, SlurmRuntime
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.slurm.look import look
 from launcher.slurm.moment import momentary
@@ -72,7 +72,7 @@ def _visit_nodes(deployment: Deployment, allocated: Allocation, *, own_job: bool
     runtime = SlurmRuntime(allocated, names, "openenv-doctor", silence, own_job=own_job)
     with agents(runtime):
         with token(deployment.folder) as held:
-            views = runtime.look(wanted | held | {"ports": listening(placement)})
+            views = runtime.look(wanted | held | {"ports": same_together(listening(placement))})
         # one by one: a node that says nothing for long counts as lost
         views = merged(views, runtime.look({"names": names}))
         views = merged(views, runtime.look(_trial(wanted)))

@@ -135,9 +135,11 @@ class SlurmRuntime:
         self._lost: dict[str, str] = {}
         self._seen: dict[str, dict[str, Any]] = {}
         self._remotes: dict[str, RemoteProcess] = {}
+        self._fellows: dict[str, set[str]] = {}
         self._piped: list[SrunProcess] = []
         self._trying: set[str] = set()
         self._images: dict[str, str] = {}
+        self._to_start: dict[str, list[dict[str, Any]]] = {}
         self._untold: list[str] = []
         self._stopping = False
         self._next_ping = 0.0
@@ -153,7 +155,7 @@ class SlurmRuntime:
         ports: dict[str, list[int]] = {}
         for process in processes:
             ports.setdefault(process.node, []).extend(process.ports)
-        wanted = {"ports": ports, "files": [str(file) for file in files]}
+        wanted = {"ports": same_together(ports), "files": [str(file) for file in files]}
         if files:
             wanted |= {"programs": ["apptainer"]}
         with _token(folder, f"{self._name} {time.time_ns()}") as token:
@@ -174,8 +176,15 @@ class SlurmRuntime:
             "environment": process.environment,
             "log": str(process.log),
         }
-        self._where[process.node].order({"to": process.node, "start": {process.node: [wanted]}})
+        self._to_start.setdefault(process.node, []).append(wanted)
         return remote
+
+    def _send_starts(self) -> None:
+        """In one order for all nodes of a step."""
+        waiting, self._to_start = self._to_start, {}
+        for step in {self._where[node] for node in waiting}:
+            mine = {node: wanted for node, wanted in waiting.items() if self._where[node] is step}
+            step.order({"to": None, "start": mine})
 
     def events(self) -> list[int]:
         return [step.fileno() for step in self._steps if step.open]
@@ -192,6 +201,9 @@ class SlurmRuntime:
             for step in self._steps:
                 if step.open:
                     step.order({"to": None})
+        self._send_starts()
+        for step in self._steps:
+            step.flush()
         silent = time.monotonic() - SILENT_SECONDS
         for node, heard in self._heard.items():
             if heard < silent and node not in self._lost:
@@ -218,13 +230,21 @@ class SlurmRuntime:
         if job.active:
             return None
         told = [line for step in self._steps for line in step.said if "CANCELLED" in line]
-        why = job.story if job.ended else told[0].strip(" *") if told else "its state shows soon"
+        why = (
+            job.story
+            if job.ended
+            else told[0].partition("***")[2].strip(" *")
+            if told
+            else "see launcher status"
+        )
         return f"Slurm ended job {job.id}: {why}"
 
     def stopping(self) -> None:
         self._stopping = True
 
     def close(self) -> None:
+        for step in self._steps:
+            step.leave()
         for step in self._steps:
             step.close(CLOSE_SECONDS)
         self._steps.clear()
@@ -248,6 +268,7 @@ class SlurmRuntime:
         raise StartFailed(f"no answer from {silent} within {LOOK_SECONDS:.0f} s")
 
     def signal(self, process: Process, number: int) -> None:
+        self._send_starts()
         order = {"to": process.node, "signal": int(number), "name": process.name}
         self._where[process.node].order(order)
 
@@ -276,6 +297,8 @@ class SlurmRuntime:
             self.check()
             waiting -= set(self._heard)
             if not waiting:
+                for node in nodes:
+                    self._where[node].answered = True
                 return
             self._check_lost(waiting)
         step = self._where[min(waiting)]
@@ -298,11 +321,12 @@ class SlurmRuntime:
             )
 
     def _reopen(self, node: str) -> None:
-        """New agents for every lost node that Slurm counts as up. Raises `NodeLost`."""
-        problem = ""
+        """A new agent for a lost node, and for those that were lost together with it. Raises
+        `NodeLost`: Slurm may take minutes to count a dead node down."""
+        problem, fellows = "", self._fellows.pop(node, {node})
         for _ in self.pumping(time.monotonic() + RETURN_SECONDS):
             states = self._lost_states()
-            usable = [lost for lost, state in states.items() if is_up(state)]
+            usable = [lost for lost, state in states.items() if lost in fellows and is_up(state)]
             if node not in usable:
                 problem = f"{node} is {states.get(node, 'unknown').lower()}: {self._lost[node]}"
                 break
@@ -315,7 +339,8 @@ class SlurmRuntime:
                 for lost in usable:
                     self._lost.setdefault(lost, "no agent could be started on it again")
                 said = self._where[node].complaint.strip() or str(failure)
-                problem = f"{node} cannot be used again: {said.splitlines()[-1]}"
+                problem = f"{node} cannot be used again: {said.splitlines()[-1].strip()}"
+                fellows = {node}
             finally:
                 self._trying.clear()
         raise NodeLost(problem)
@@ -343,6 +368,8 @@ class SlurmRuntime:
         self._heard[node] = time.monotonic()
         if "seen" in answer:
             self._seen[node] = answer["seen"]
+        elif "asked" in answer:  # `launcher down` on another machine
+            raise Interrupted(signal.SIGINT)
         elif "started" in answer:
             self._remotes[answer["started"]].pid = answer["pid"]
         elif "ended" in answer:
@@ -356,8 +383,6 @@ class SlurmRuntime:
         if self._stopping or why == "told to":
             return []
         self._check_job()
-        if why == "SIGINT":  # `launcher down` on another machine
-            raise Interrupted(signal.SIGINT)
         return self._lose(node, f"its agent left: {why}")
 
     def _ended(self, step: Step) -> list[str]:
@@ -370,8 +395,9 @@ class SlurmRuntime:
         step.cancel()
         cancelled = [line for line in step.said if "CANCELLED" in line]
         self._check_job()
-        if cancelled:
+        if cancelled and step.answered:
             raise DeploymentEnded(f"its Slurm step was ended: {cancelled[0]}")
+        self._fellows |= {node: set(nodes) for node in nodes}
         return self._lose_all(nodes, "its Slurm step has ended")
 
     def _check_job(self) -> None:
@@ -402,6 +428,14 @@ class SlurmRuntime:
         return piped
 
 
+def same_together(ports: Mapping[str, Sequence[int]]) -> list[tuple[list[str], list[int]]]:
+    """Nodes with the same ports need them said once."""
+    found: dict[tuple[int, ...], list[str]] = {}
+    for node, wanted in ports.items():
+        found.setdefault(tuple(wanted), []).append(node)
+    return [(nodes, list(wanted)) for wanted, nodes in found.items()]
+
+
 @contextlib.contextmanager
 def _token(folder: Path | None, text: str) -> Iterator[dict[str, Any]]:
     """A file by which agents tell whether they see the same folder."""
@@ -420,7 +454,17 @@ def _token(folder: Path | None, text: str) -> Iterator[dict[str, Any]]:
 def is_up(state: str) -> bool:
     """Of a node's state as sinfo prints it; `*` means that it does not answer."""
     return not state.endswith("*") and state.lower().rstrip("~#!%$@^-+") in (
-        *("idle", "mixed", "allocated", "completing", "draining", "drained", "reserved", "planned"),
+        *(
+            "idle",
+            "mixed",
+            "allocated",
+            "completing",
+            "draining",
+            "drained",
+            "reserved",
+            "planned",
+            "maint",
+        ),
     )
 
 

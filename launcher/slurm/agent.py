@@ -8,7 +8,8 @@ orders   {"to": node | null, "start": {node: [process, ...]}} · {"to": node, "s
          {"to": node | null, "look": {...}} · {"to": node | null, "quit": true} · {"to": null}
 answers  {"node": n, "hello": {...}} · {"node": n, "started": process, "pid": n} · {"node": n, "beat": n}
          {"node": n, "ended": process, "code": n, "tail": [...]} · {"node": n, "seen": {...}}
-         {"node": n, "leaving": why}
+         {"node": n, "leaving": why} · {"node": n, "asked": signal}
+         {"node": n, "part": text} ..., {"node": n, "last": text}: an answer that is too long for one line
 
 It ends when its input does, at SIGTERM, when told to, or when nothing has come for SECONDS: a
 launcher says something every second, but may have to wait for Slurm; one that is gone together with
@@ -33,8 +34,16 @@ from launcher.slurm.guard import adopt_orphans, end_all_below, guard_argv
 
 BEAT_SECONDS = 1.0
 STOP_SECONDS = 4.0
+LINE_CHARACTERS, PART_CHARACTERS = 900, 400
+"""srun passes on 1,024 bytes at a time: of a longer line, pieces with other nodes' between them. A part
+is quoted once more, which can double it."""
+
 OWN_JOB = "OPENENV_OWN_JOB"
 """Set for the agents of a job that is there for its deployment alone."""
+
+ASKED = signal.SIGWINCH
+"""Asks for the end of the deployment. Slurm sends a signal to all processes of a step, servers and
+Envoy too, which pass this one over: they are to end in their order."""
 
 TAIL_BYTES, TAIL_LINES = 8192, 15
 
@@ -54,6 +63,7 @@ class Agent:
         self._node, self._silence = node, silence
         self._children: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
+        self._parted = False
         self._input = b""
         self._signals: list[int] = []
         self._lifeline, self._held = os.pipe()  # nobody else ever has the writing end
@@ -62,7 +72,7 @@ class Agent:
         adopt_orphans()
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(writing)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, ASKED):
             signal.signal(number, lambda number, _: self._signals.append(number))
         os.set_blocking(0, False)
         self._selector.register(0, selectors.EVENT_READ)
@@ -93,6 +103,8 @@ class Agent:
                         self._carry_out(order)
                 else:
                     self._bury(self._children.pop(key.fd))
+            while self._signals and self._signals[0] == ASKED:
+                self._tell(asked=signal.Signals(self._signals.pop(0)).name)
             if self._signals:
                 return signal.Signals(self._signals[0]).name
             if time.monotonic() - heard > self._silence:
@@ -177,9 +189,17 @@ class Agent:
         end_all_below({child.popen.pid for child in self._children.values()})
 
     def _tell(self, **answer: Any) -> None:
-        line = json.dumps({"node": self._node} | answer).encode() + b"\n"
-        while line:
-            line = line[os.write(1, line) :]
+        text = json.dumps({"node": self._node} | answer)
+        while len(text) > LINE_CHARACTERS:
+            self._write({"node": self._node, "part": text[:PART_CHARACTERS]})
+            text = text[PART_CHARACTERS:]
+        self._write({"node": self._node, "last": text} if self._parted else text)
+
+    def _write(self, line: Mapping[str, str] | str) -> None:
+        self._parted = isinstance(line, dict) and "part" in line
+        data = (line if isinstance(line, str) else json.dumps(line)).encode() + b"\n"
+        while data:
+            data = data[os.write(1, data) :]
 
 
 def writable(log: Path) -> Path:

@@ -118,7 +118,7 @@ def steps(job_id: str) -> dict[str, str]:
 def node_states(nodes: Iterable[str]) -> dict[str, str]:
     """As idle, mixed or down, with Slurm's flags as `sinfo` prints them."""
     wanted = f"--nodes={','.join(nodes)}"
-    lines = call(("sinfo", "--noheader", "--Node", wanted, "--format=%N %T")).splitlines()
+    lines = call(("sinfo", "--all", "--noheader", "--Node", wanted, "--format=%N %T")).splitlines()
     return {line.split()[0]: line.split()[1] for line in lines}
 
 

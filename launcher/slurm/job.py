@@ -1,5 +1,6 @@
 """A deployment that a Slurm job holds: submitted from a login node, followed through its files."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -19,6 +20,7 @@ from launcher.errors import (
     StartFailed,
     UsageError,
 )
+from launcher.programs import check_images, programs
 from launcher.rundir import check_writable, read_json, remove, RunDir, write_atomically
 from launcher.runtimes.local import tail
 from launcher.signals import Interrupted, raised
@@ -27,6 +29,9 @@ from launcher.watch import BEAT_SECONDS
 
 POLL_SECONDS = 0.1
 QUEUE_SECONDS = 2.0
+HELD_SECONDS = 5.0
+FILES_SECONDS = 5.0
+END_POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0
 FAILURES = {"failed": DeploymentFailed, "ended": DeploymentEnded}
 
@@ -130,6 +135,7 @@ class JobFront:
             )
         if registry.holder_alive(registry.read_state(rundir.folder)):
             raise UsageError(f"{rundir.folder} is in use by a deployment; choose another --dir")
+        check_images(programs(deployment).files)
         check_writable(rundir.folder)
         check_writable(rundir.entry.parent)
         remove([rundir.state, rundir.connection, rundir.batch_log])
@@ -176,7 +182,12 @@ class JobFront:
         if self.job_id is None:
             return
         remove([self.rundir.beat])
-        if not commands.job(self.job_id).active:
+        try:
+            active = commands.job(self.job_id).active
+        except commands.SlurmFailed as failure:
+            self._report(f"job {self.job_id} may still be there; end it with scancel: {failure}")
+            return
+        if not active:
             wait_ended(self.job_id, STOP_SECONDS)
             return  # its files say why
         end(self.job_id, self.deployment.drain)
@@ -199,9 +210,9 @@ class JobFront:
             self._tell(state)
             if state.get("status") in ("stopped", "failed", "ended"):
                 raise self._failure(state)
-            if time.monotonic() - asked >= QUEUE_SECONDS:
+            if time.monotonic() - asked >= (HELD_SECONDS if self.was_ready else QUEUE_SECONDS):
                 asked = time.monotonic()
-                self._ask_slurm(started=bool(state))
+                self._ask_slurm()
             yield state
             time.sleep(POLL_SECONDS)
 
@@ -211,23 +222,40 @@ class JobFront:
         for event in events[self._told :]:
             if event["event"] != known and not event["event"].startswith("ready: "):
                 self._report(event["event"])
-        self._told = len(events)
+        self._told = max(self._told, len(events))
 
-    def _ask_slurm(self, *, started: bool) -> None:
+    def _ask_slurm(self) -> None:
         try:
             job = commands.job(str(self.job_id))
         except commands.SlurmFailed as failure:  # it may be restarting; the deployment goes on
             self._tell_once(str(failure))
             return
         if job.ended:
+            self._await_files()
             raise self._failure(self._state(), job)
-        envoy = self._envoy_node
-        if envoy and envoy not in commands.hostnames(job.nodes):
-            commands.cancel(job.id)  # its launcher is no more there to be asked
-            raise DeploymentFailed(f"{envoy}, the node of Envoy and of the launcher, has died")
-        if not started:
+        self._check_first_node(job)
+        if not self.was_ready:
             on = f" on {job.nodes}" if job.state == "RUNNING" else ""
             self._tell_once(f"job {job.id}: {job.story}{on}")
+
+    def _check_first_node(self, job: commands.Job) -> None:
+        envoy = self._envoy_node
+        if not envoy or job.state != "RUNNING" or job.nodes in ("", "(null)"):
+            return
+        with contextlib.suppress(commands.SlurmFailed):
+            if envoy in commands.hostnames(job.nodes):
+                return
+            commands.cancel(job.id)  # its launcher is no more there to be asked
+            raise DeploymentFailed(f"{envoy}, the node of Envoy and of the launcher, has died")
+
+    def _await_files(self) -> None:
+        """What a job writes last is seen late on a shared file system, until its folder is read."""
+        deadline = time.monotonic() + FILES_SECONDS
+        while time.monotonic() < deadline:
+            names = [path.name for path in self.rundir.folder.iterdir()]
+            if self.rundir.batch_log.name in names or self._state().get("status") in FAILURES:
+                return
+            time.sleep(POLL_SECONDS)
 
     def _tell_once(self, story: str) -> None:
         if story != self._slurm_story:
@@ -282,7 +310,7 @@ def wait_ended(job_id: str, seconds: float) -> bool:
     while time.monotonic() < deadline:
         if commands.job(job_id).ended:
             return True
-        time.sleep(POLL_SECONDS)
+        time.sleep(END_POLL_SECONDS)
     return False
 
 

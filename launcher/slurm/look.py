@@ -18,7 +18,7 @@ FUSE = Path("/dev/fuse")
 def look(wanted: Mapping[str, Any], node: str) -> dict[str, Any]:
     """`wanted` may ask for
 
-    ports     {node: [port, ...]}: the first that is taken, and by whom
+    ports     [[[node, ...], [port, ...]], ...]: the first that is taken, and by whom
     token     [path, text]: whether the file is there with this text, so the folder is shared
     files     [path, ...]: the digest of each image
     programs  [name, ...]: those that are not to be found
@@ -34,7 +34,7 @@ def look(wanted: Mapping[str, Any], node: str) -> dict[str, Any]:
     if "ports" in wanted:
         from launcher.ports import first_taken
 
-        seen["taken"] = first_taken("0.0.0.0", wanted["ports"].get(node, []))
+        seen["taken"] = first_taken("0.0.0.0", _ports(wanted["ports"], node))
     if "free_port" in wanted:
         from launcher.runtimes.local import free_port
 
@@ -59,6 +59,10 @@ def look(wanted: Mapping[str, Any], node: str) -> dict[str, Any]:
     if "apptainer" in wanted:
         seen["apptainer"] = apptainer(wanted["apptainer"])
     return seen
+
+
+def _ports(wanted: Sequence[tuple[Sequence[str], Sequence[int]]], node: str) -> list[int]:
+    return [port for nodes, ports in wanted if node in nodes for port in ports]
 
 
 def _holds(path: Path, text: str) -> bool:

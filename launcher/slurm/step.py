@@ -25,6 +25,17 @@ STEP_VARIABLES = (
     *("SLURM_NTASKS_PER_NODE", "SLURM_DISTRIBUTION", "SLURM_EXACT", "SLURM_EXCLUSIVE"),
     *("SLURM_THREADS_PER_CORE", "SLURM_HINT", "SLURM_MEM_PER_CPU", "SLURM_MEM_PER_NODE"),
     *("SLURM_CPU_BIND", "SLURM_MEM_BIND", "SLURM_LABELIO", "SLURM_UNBUFFEREDIO"),
+    *(
+        "SLURM_TRES_PER_TASK",
+        "SLURM_GRES",
+        "SLURM_GPUS",
+        "SLURM_GPUS_PER_NODE",
+        "SLURM_GPUS_PER_TASK",
+    ),
+    *("SLURM_GPUS_PER_SOCKET", "SLURM_CPUS_PER_GPU", "SLURM_MEM_PER_GPU", "SLURM_GPU_BIND"),
+    *("SLURM_NTASKS_PER_CORE", "SLURM_NTASKS_PER_SOCKET", "SLURM_NTASKS_PER_GPU"),
+    *("SLURM_NTASKS_PER_TRES", "SLURM_STDINMODE", "SLURM_STDOUTMODE", "SLURM_STDERRMODE"),
+    *("SLURM_OVERCOMMIT", "SLURM_CORE_SPEC", "SLURM_MULTI_PROG", "SLURM_IMMEDIATE", "SLURM_WHOLE"),
 )
 """What an allocation or a shell sets for srun that would change a step of ours."""
 
@@ -84,10 +95,16 @@ class Step:
         agent = (sys.executable, "-P", "-m", "launcher.slurm.agent", f"{silence:g}")
         self.argv = step_argv(allocated, nodes, name, agent)
         self._srun = srun(self.argv, {OWN_JOB: "1"} if own_job else {})
+        assert self._srun.stdin is not None
         assert self._srun.stdout is not None
+        self._input = self._srun.stdin.fileno()
         self._output = self._srun.stdout.fileno()
         os.set_blocking(self._output, False)
-        self._buffer = b""
+        os.set_blocking(self._input, False)
+        self._buffer, self._outgoing = b"", b""
+        self._parts: dict[str, str] = {}
+        self.answered = False
+        """Whether all of its agents have."""
         self.said: deque[str] = deque(maxlen=SAID_LINES)
         self.open = True
         self.id: str | None = None
@@ -97,11 +114,20 @@ class Step:
         return self._output
 
     def order(self, order: Mapping[str, Any]) -> None:
+        self._outgoing += json.dumps(order).encode() + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        """As much as srun takes: it takes nothing while its own output is not read."""
         assert self._srun.stdin is not None
-        if self._srun.stdin.closed:
+        if not self._outgoing or self._srun.stdin.closed:
             return
-        with contextlib.suppress(BrokenPipeError):
-            self._srun.stdin.write(json.dumps(order).encode() + b"\n")
+        try:
+            self._outgoing = self._outgoing[os.write(self._input, self._outgoing) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._outgoing = b""
 
     def answers(self) -> list[dict[str, Any]]:
         """What has come; a line of Slurm's own is {"slurm": line}, with the node that it says has
@@ -121,6 +147,8 @@ class Step:
         if line.startswith(b'{"node"'):
             with contextlib.suppress(ValueError):
                 answer = json.loads(line)
+                if "part" in answer or "last" in answer:
+                    return self._join(answer)
                 if "hello" in answer:
                     self.id = f"{self._job_id}.{answer['hello']['step']}"
                 return [answer]
@@ -133,7 +161,16 @@ class Step:
                 for node in _names(failed["node"])
             ]
         down = NODE_FAILED.match(text)
-        return [{"slurm": text} | ({"failed": down["node"], "how": "node failure"} if down else {})]
+        nodes = _names(down["node"]) if down else []
+        failed_nodes = [{"slurm": text, "failed": node, "how": "node failure"} for node in nodes]
+        return failed_nodes or [{"slurm": text}]
+
+    def _join(self, piece: Mapping[str, Any]) -> list[dict[str, Any]]:
+        so_far = self._parts.pop(piece["node"], "") + piece.get("part", piece.get("last", ""))
+        if "part" in piece:
+            self._parts[piece["node"]] = so_far
+            return []
+        return [json.loads(so_far)]
 
     @property
     def complaint(self) -> str:
@@ -147,10 +184,16 @@ class Step:
             with contextlib.suppress(commands.SlurmFailed):
                 commands.cancel(self.id)
 
-    def close(self, seconds: float) -> bool:
-        """Tells the agents to end; whether all of them had within the time."""
-        if self.open:
+    def leave(self) -> None:
+        """Tells the agents to end."""
+        assert self._srun.stdin is not None
+        if self.open and not self._srun.stdin.closed:
             self.order({"to": None, "quit": True})
+            self._srun.stdin.close()
+
+    def close(self, seconds: float) -> bool:
+        """Has the agents end; whether all of them had within the time."""
+        self.leave()
         assert self._srun.stdin is not None
         self._srun.stdin.close()
         try:
@@ -171,10 +214,17 @@ class Step:
 
 
 def _names(nodes: str) -> list[str]:
-    """Slurm names several nodes as node[2-3,5]."""
+    """Slurm names several nodes as node[2-3,5],login1."""
+    found = []
+    for one in re.split(r",(?![^\[]*\])", nodes):
+        found += _expand(one)
+    return found
+
+
+def _expand(nodes: str) -> list[str]:
     match = re.fullmatch(r"(.*)\[([\d,-]+)\](.*)", nodes)
     if not match:
-        return nodes.split(",")
+        return [nodes]
     head, ranges, rest = match.groups()
     found = []
     for part in ranges.split(","):

@@ -166,13 +166,18 @@ class Scene:
         shown = self.cluster.run(*argv, node=node, user="root", check=False).stdout
         return [f"{node}: {line.strip()}" for line in shown.splitlines()]
 
-    def clean(self) -> None:
-        self.cluster.run("scancel", "--user", "alice", "--full", check=False)
+    def end_fronts(self) -> None:
         for front in self.fronts:
             if front.poll() is None:
-                front.kill()  # its command gets SIGHUP
+                front.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
                 front.communicate(timeout=15)
+            if front.poll() is None:
+                front.kill()  # its command gets SIGHUP
+
+    def clean(self) -> None:
+        self.cluster.run("scancel", "--user", "alice", "--full", check=False)
+        self.end_fronts()
         for node in sorted(self.dead):
             self.cluster.start(node)
         self.dead.clear()

@@ -162,7 +162,8 @@ class TestNodes:
 class TestApps:
     def test_one_that_cannot_be_imported(self, fails: Callable[..., Done]) -> None:
         says = "server-1 on node2 exited with 1 before it was ready; the end of"
-        done = fails(*SHORT, "--app", "nowhere.to:be", "--detach", says=says)
+        two = ("--nodes", "2", "--app", "nowhere.to:be", "--detach")
+        done = fails(*SHORT, *two, says=says)
         assert "No module named 'nowhere'" in done.stderr
         assert done.stderr.count("before it was ready; the end of") == 1
 

@@ -7,7 +7,9 @@ from tests.cluster.conftest import Cluster
 from tests.conftest import ROOT
 
 RUNBOOK = ROOT / "deploy/RUNBOOK.md"
-BLOCK = re.compile(r"(?:<!-- (online|shell: (?P<shell>.+)) -->\n)?```bash\n(?P<text>.+?)```", re.DOTALL)
+BLOCK = re.compile(
+    r"(?:<!-- (online|shell: (?P<shell>.+)) -->\n)?```bash\n(?P<text>.+?)```", re.DOTALL
+)
 SHORTER = {
     "--requests-grid 32,128,512,2048": "--requests-grid 16,64",
     "--requests-grid 512,1024,2048": "--requests-grid 16,64",
@@ -45,7 +47,9 @@ def test_every_command_of_the_runbook(cluster: Cluster) -> None:
         if block.online:
             cluster.run("bash", "-ec", block.text, online=True, timeout=600)
         elif block.shell:
-            told += run(cluster, "bash", script) + run(cluster, block.shell, "set -e\n" + block.text)
+            told += run(cluster, "bash", script) + run(
+                cluster, block.shell, "set -e\n" + block.text
+            )
             script = "set -e\n"
         elif "pip install" in block.text:
             cluster.run("bash", "-ec", block.text, online=True)

@@ -10,7 +10,6 @@ import pytest
 
 from tests.cluster.alice import Alice, at_work, FOLDER, HOME, UP
 from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
 
 VENV = ("--runtime", "venv")
 OTHER_PORTS = ("--server-port", "8100", "--envoy-port", "8200", "--admin-port", "8300")
@@ -79,7 +78,7 @@ def test_two_detached_deployments_side_by_side(alice: Alice) -> None:
     assert "'left' is already up" in again.stderr
     following = alice.begin("launcher", "logs", "-f", "right")
     assert following.stdout is not None
-    wait_for(lambda: "Serving" in following.stdout.readline(), 10, "the log is printed")
+    assert next(line for line in following.stdout if "Serving" in line)
     assert alice.launch("down", "right", node="node1").stderr == "right is down\n"
     followed = alice.ended(following)
     assert (followed.returncode, "stopping: SIG" in followed.stdout) == (0, True)

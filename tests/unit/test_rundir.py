@@ -41,12 +41,12 @@ def test_values_come_back_from_a_connection_file(value: str) -> None:
 
 def test_a_connection_file_is_lines_that_a_shell_can_source() -> None:
     text = to_env_file({"A": "plain", "B": "two words", "C": "it's", "D": ""})
-    assert text == "A=plain\nB='two words'\nC='it'\"'\"'s'\nD=''\n"
-    assert shlex.split(text) == ["A=plain", "B=two words", "C=it's", "D="]
+    assert text == ("export A=plain\nexport B='two words'\nexport C='it'\"'\"'s'\nexport D=''\n")
+    assert shlex.split(text)[1::2] == ["A=plain", "B=two words", "C=it's", "D="]
 
 
 @pytest.mark.parametrize(
-    "other", ["", "   ", "# don't edit", "export B=2", "a word", "B", "it's not ours"]
+    "other", ["", "   ", "# don't edit", "export B", "a word", "B", "it's not ours"]
 )
 def test_other_lines_are_passed_over(other: str) -> None:
     assert from_env_file(f"A=1\n{other}\nC=3\n") == {"A": "1", "C": "3"}

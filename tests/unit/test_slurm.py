@@ -10,10 +10,20 @@ from launcher.errors import PortTaken, UsageError
 from launcher.placement import Process, Role
 from launcher.rundir import RunDir
 from launcher.runtimes.slurm import is_up, judge
-from launcher.slurm.allocation import Allocation, allocation, chosen, Component, expand, unread
-from launcher.slurm.commands import Job, parse_job
-from launcher.slurm.job import sbatch_argv
+from launcher.slurm.allocation import (
+    Allocation,
+    allocation,
+    chosen,
+    Component,
+    expand,
+    to_come,
+    unread,
+)
+from launcher.slurm.commands import _last, Job, parse_job
+from launcher.slurm.job import sbatch_argv, submission
+from launcher.slurm.look import digest_of
 from launcher.slurm.step import _names, step_argv
+from launcher.up import plan
 
 PLAIN = Allocation("7", (Component(("n1", "n2", "n3"), (4, 4, 4)),))
 HETEROGENEOUS = Allocation(
@@ -212,6 +222,30 @@ def test_a_job_is_never_started_again_and_outlives_a_node() -> None:
     assert "--output=/srv/a b/100%%/benchmark-env-job.log" in argv
 
 
+def test_a_plan_without_an_allocation_has_names_in_the_place_of_nodes(tmp_path: Path) -> None:
+    wanted = Deployment(nodes=3, client_nodes=1, cpus_per_task=2, dir=tmp_path)
+    placement = plan(wanted, to_come(wanted)).placement
+    assert placement.envoy_node == "NODE_1"
+    assert [server.name for server in placement.servers] == ["NODE_2", "NODE_3"]
+    assert [(node.name, node.cores) for node in placement.client_nodes] == [("NODE_4", 2)]
+    argv, path, text = submission(wanted)
+    assert {"--nodes=4", "--cpus-per-task=2"} <= set(argv)
+    assert argv[-1] == str(path)
+    assert str(tmp_path) in text
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("sbatch: error: Invalid --time specification\n", "Invalid --time specification"),
+        ("sbatch: unrecognized option '--x'\nTry \"sbatch --help\" for more\n", "unrecognized opt"),
+        ("", ""),
+    ],
+)
+def test_what_slurm_says_last(output: str, says: str) -> None:
+    assert _last(output).startswith(says)
+
+
 # -- what an agent saw on each node
 
 SERVER = Process("server-1", Role.SERVER, "n2", (), {}, (8000,), Path("/x.log"))
@@ -238,3 +272,9 @@ def test_a_node_that_is_not_fit_is_named(
 ) -> None:
     with pytest.raises(error, match=message):
         judge({"n1": FINE, "n2": FINE | saw}, [SERVER], [FILE], Path("/srv"))
+
+
+def test_a_file_that_is_no_image_is_a_problem_of_its_node(tmp_path: Path) -> None:
+    (tmp_path / "x.sif").write_text("no image")
+    assert digest_of(tmp_path / "x.sif") == {"problem": "is not an Apptainer image (SIF)"}
+    assert digest_of(tmp_path / "y.sif") == {"problem": "is not there"}
