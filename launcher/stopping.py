@@ -1,5 +1,6 @@
 """Stops a deployment from another shell."""
 
+import contextlib
 import os
 import select
 import signal
@@ -11,7 +12,7 @@ from launcher.errors import DeploymentFailed
 from launcher.registry import Known
 from launcher.slurm import commands
 from launcher.slurm.agent import ASKED
-from launcher.slurm.job import end, wait_ended
+from launcher.slurm.job import end
 
 EXTRA_SECONDS = 10.0
 POLL_SECONDS = 0.5
@@ -55,20 +56,22 @@ def _stop_elsewhere(found: Known) -> str:
     a job that has not begun is cancelled."""
     name, job, drain = found.rundir.name, str(found.job), float(found.entry["drain"])
     step = registry.step_of(found.entry)
-    if step is None:
+    if found.own_job or step is None:
         end(job, drain)
-        registry.forget(found)
-        return f"{name} is down"
-    commands.signal_step(step, str(int(ASKED)))
+    else:
+        _end_step(found, step, drain)
+    registry.forget(found)
+    return f"{name} is down"
+
+
+def _end_step(found: Known, step: str, drain: float) -> None:
+    with contextlib.suppress(commands.SlurmFailed):  # of its nodes, one may have died
+        commands.signal_step(step, str(int(ASKED)))
     deadline = time.monotonic() + drain + EXTRA_SECONDS
     while registry.step_alive(found.entry):
         if time.monotonic() > deadline:
             raise DeploymentFailed(
-                f"{name!r} has not ended {drain + EXTRA_SECONDS:.0f} s after it was asked to; cancel its job "
-                f"with: scancel {job}"
+                f"{found.rundir.name!r} has not ended {drain + EXTRA_SECONDS:.0f} s after it was asked "
+                f"to; cancel its Slurm step with: scancel {step}"
             )
         time.sleep(POLL_SECONDS)
-    if found.own_job:
-        wait_ended(job, EXTRA_SECONDS)
-    registry.forget(found)
-    return f"{name} is down"

@@ -79,7 +79,7 @@ def no_load_left(scene: Scene) -> None:
     def left() -> list[str]:
         steps = scene.cluster.run("squeue", "--steps", "--noheader", "--format=%j").stdout.split()
         return [line for line in scene.left() if "locustfiles" in line] + [
-            step for step in steps if "load" in step
+            step for step in steps if step.startswith(("openenv-load", "load-"))
         ]
 
     wait_for(lambda: not left(), 15, f"no load is left: {left()}")
@@ -99,7 +99,7 @@ def scene(cluster: Cluster) -> Iterator[Scene]:
 def standing(cluster: Cluster) -> Iterator[tuple[Scene, Held]]:
     """The server is on node2, the load master on node3, a load worker on node3 and on node4."""
     with playing(cluster) as scene:
-        yield scene, scene.up("loaded", 2, *CLIENTS)
+        yield scene, scene.up("target", 2, *CLIENTS)
 
 
 @pytest.fixture

@@ -1,0 +1,27 @@
+"""What agents say over srun's stdio arrives whole, however long and from however many nodes."""
+
+import json
+
+from tests.cluster.conftest import Cluster
+
+ASK = """
+import json
+from launcher.runtimes.slurm import SlurmRuntime
+from launcher.slurm.allocation import allocation
+
+allocated = allocation()
+runtime = SlurmRuntime(allocated, allocated.nodes, "openenv-long", 60.0)
+try:
+    runtime.prepare((), (), None)
+    names = [f"a-name-that-nobody-resolves-{number:03}" for number in range(60)]
+    answers = [runtime.look({"names": names + ["node1"]}) for _ in range(10)]
+finally:
+    runtime.close()
+print(json.dumps([[len(seen["names"]) for seen in looked.values()] for looked in answers]))
+"""
+
+
+def test_long_answers_of_several_nodes_at_once(cluster: Cluster) -> None:
+    done = cluster.run("salloc", "--nodes=5", "python", "-c", ASK)
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert counts == [[61] * 5] * 10
