@@ -116,12 +116,10 @@ def processes_of(mark: str) -> list[psutil.Process]:
     return found
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Two rows of tests, each in its order: those of the cluster, which mostly wait, and the rest."""
-    for item in items:
-        cluster = ROOT / "tests/cluster" in item.path.parents
-        item.add_marker(pytest.mark.xdist_group("cluster" if cluster else "here"))
+    cluster = ROOT / "tests/cluster" in item.path.parents
+    item.add_marker(pytest.mark.xdist_group("cluster" if cluster else "here"))
 
 
 @pytest.fixture(scope="session", autouse=True)
