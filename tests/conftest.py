@@ -116,12 +116,6 @@ def processes_of(mark: str) -> list[psutil.Process]:
     return found
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Two rows of tests, each in its order: those of the cluster, which mostly wait, and the rest."""
-    cluster = ROOT / "tests/cluster" in item.path.parents
-    item.add_marker(pytest.mark.xdist_group("cluster" if cluster else "here"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def nothing_left_behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Whatever tests start is gone when they are done."""

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -80,9 +81,28 @@ class Held:
         wait_for(lambda: self.healthy() == set(nodes), seconds, f"{nodes} are healthy: {self.name}")
 
     def kill(self, node: str, pattern: str) -> None:
-        """kill -9 of processes by a part of their command line."""
+        """kill -9 of processes by a part of their command line, as soon as there are any."""
         argv = ("pkill", "-KILL", "-u", "alice", "-f", "--", pattern)
-        self.cluster.run(*argv, node=node, user="root")
+
+        def killed() -> bool:
+            return not self.cluster.run(*argv, node=node, user="root", check=False).returncode
+
+        wait_for(killed, 10, f"{pattern} is there")
+
+    def pids(self, node: str, pattern: str) -> set[str]:
+        argv = ("pgrep", "-u", "alice", "-f", "--", pattern)
+        return set(self.cluster.run(*argv, node=node, user="root", check=False).stdout.split())
+
+    def replaced(self, node: str, pattern: str) -> None:
+        """After a kill -9, there are others."""
+        before = self.pids(node, pattern)
+        self.kill(node, pattern)
+
+        def others() -> bool:
+            now = self.pids(node, pattern)
+            return bool(now) and not now & before
+
+        wait_for(others, 20, f"{pattern} is replaced on {node}")
 
     def succeed(self, sessions: int = 10) -> bool:
         """Whether sessions through the URL succeed."""
@@ -169,11 +189,12 @@ class Scene:
     def end_fronts(self) -> None:
         for front in self.fronts:
             if front.poll() is None:
-                front.terminate()
+                front.send_signal(signal.SIGHUP)  # to its whole process group
             with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
                 front.communicate(timeout=15)
             if front.poll() is None:
-                front.kill()  # its command gets SIGHUP
+                front.kill()
+                front.communicate()
 
     def clean(self) -> None:
         self.cluster.run("scancel", "--user", "alice", "--full", check=False)
