@@ -17,8 +17,9 @@ from launcher.ports import first_taken
 from launcher.programs import programs
 from launcher.rundir import check_writable, RunDir
 from launcher.runtimes.local import local_nodes
-from launcher.runtimes.slurm import same_together, SlurmRuntime
+from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
+from launcher.slurm.fitness import same_together
 from launcher.slurm.look import look
 from launcher.slurm.moment import momentary
 

@@ -5,22 +5,21 @@ import os
 import select
 import shlex
 import signal
-import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, IO
+from typing import Any
 
-from launcher import images
-from launcher.errors import DeploymentEnded, NodeLost, PortTaken, StartFailed, UsageError
+from launcher.errors import DeploymentEnded, NodeLost, StartFailed
 from launcher.placement import Process
 from launcher.rundir import check_writable
 from launcher.runtimes.base import Handle
-from launcher.runtimes.local import ending, indented, LocalProcess, tail
 from launcher.signals import Interrupted
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
+from launcher.slurm.fitness import is_up, judge, same_together
+from launcher.slurm.processes import CLOSE_SECONDS, LOST, RemoteProcess, SrunProcess
 from launcher.slurm.step import srun, Step, step_argv
 
 START_SECONDS = 60.0
@@ -29,86 +28,8 @@ LOOK_SECONDS = 60.0
 SLURM_SECONDS = 120.0
 SILENT_SECONDS = 10.0
 PING_SECONDS = 1.0
-CLOSE_SECONDS = 6.0
 LAST_WORDS_SECONDS = 0.3
 """Slurm says that a task has ended before it says why."""
-LOST = 255
-
-
-class RemoteProcess:
-    """A process that an agent holds for us."""
-
-    def __init__(self, runtime: "SlurmRuntime", process: Process) -> None:
-        self._runtime, self.process = runtime, process
-        self.pid: int | None = None
-        self.code: int | None = None
-        self.lost = ""
-        self.last_lines: Sequence[str] = ()
-        self.stdin: IO[bytes] | None = None
-        self.stdout: IO[bytes] | None = None
-
-    def fileno(self) -> None:
-        return None
-
-    def poll(self) -> int | None:
-        return self.code
-
-    def wait(self, timeout: float | None = None) -> int:
-        deadline = None if timeout is None else time.monotonic() + timeout
-        for _ in self._runtime.pumping(deadline):
-            if self.code is not None:
-                return self.code
-        raise subprocess.TimeoutExpired(self.process.argv, timeout or 0.0)
-
-    def terminate(self) -> None:
-        if self.code is None:
-            self._runtime.signal(self.process, signal.SIGTERM)
-
-    def kill(self) -> None:
-        if self.code is None:
-            self._runtime.signal(self.process, signal.SIGKILL)
-
-    def ending(self) -> str:
-        if self.lost:
-            return f"is lost: {self.lost}"
-        cause = images.why_not_run("\n".join(self.last_lines))
-        return ending(self.wait()) + (f" ({cause})" if cause else "")
-
-    def tail(self) -> str:
-        return indented(self.last_lines) or tail(self.process.log)
-
-    def close(self) -> None: ...
-
-
-class SrunProcess(LocalProcess):
-    """A process that is a Slurm step of its own, as its srun."""
-
-    def __init__(
-        self, popen: subprocess.Popen[bytes], process: Process, job_id: str, name: str
-    ) -> None:
-        super().__init__(popen, process.log)
-        self._job_id, self._name = job_id, name
-        self.node = process.node
-        self._lost = ""
-
-    def lose(self, why: str) -> None:
-        """Its node does not answer: Slurm may take minutes to notice."""
-        self._lost = why
-        self.terminate()
-
-    def ending(self) -> str:
-        return f"is lost: {self._lost}" if self._lost else super().ending()
-
-    def kill(self) -> None:
-        self.terminate()
-        try:
-            self.wait(CLOSE_SECONDS)
-        except subprocess.TimeoutExpired:
-            super().kill()
-        if self.wait() == -signal.SIGKILL:  # then the step goes on without it
-            with contextlib.suppress(commands.SlurmFailed):
-                if step := commands.steps(self._job_id).get(self._name):
-                    commands.cancel(step)
 
 
 class SlurmRuntime:
@@ -428,14 +349,6 @@ class SlurmRuntime:
         return piped
 
 
-def same_together(ports: Mapping[str, Sequence[int]]) -> list[tuple[list[str], list[int]]]:
-    """Nodes with the same ports need them said once."""
-    found: dict[tuple[int, ...], list[str]] = {}
-    for node, wanted in ports.items():
-        found.setdefault(tuple(wanted), []).append(node)
-    return [(nodes, list(wanted)) for wanted, nodes in found.items()]
-
-
 @contextlib.contextmanager
 def _token(folder: Path | None, text: str) -> Iterator[dict[str, Any]]:
     """A file by which agents tell whether they see the same folder."""
@@ -449,65 +362,3 @@ def _token(folder: Path | None, text: str) -> Iterator[dict[str, Any]]:
         yield {"token": [str(token), text]}
     finally:
         token.unlink(missing_ok=True)
-
-
-def is_up(state: str) -> bool:
-    """Of a node's state as sinfo prints it; `*` means that it does not answer."""
-    return not state.endswith("*") and state.lower().rstrip("~#!%$@^-+") in (
-        *(
-            "idle",
-            "mixed",
-            "allocated",
-            "completing",
-            "draining",
-            "drained",
-            "reserved",
-            "planned",
-            "maint",
-        ),
-    )
-
-
-def judge(
-    seen: Mapping[str, Mapping[str, Any]],
-    processes: Sequence[Process],
-    files: Sequence[Path],
-    folder: Path | None,
-) -> None:
-    """Raises what keeps the processes from running on the nodes that were looked at."""
-    blind = [node for node, sees in sorted(seen.items()) if not sees.get("shared", True)]
-    if blind:
-        raise UsageError(
-            f"{folder} is not shared: {', '.join(blind)} do not see what is written there; choose a "
-            "folder on a shared file system (--dir, or run from there)"
-        )
-    for node, sees in sorted(seen.items()):
-        if sees.get("missing"):
-            raise UsageError(
-                f"{', '.join(sees['missing'])} is not on PATH on {node}; load its module, leave the "
-                "node out with --exclude, or use --runtime venv"
-            )
-        if sees["taken"]:
-            names = ", ".join(p.name for p in processes if p.node == node)
-            raise PortTaken(
-                f"{names} on {node}: {sees['taken']}; choose other ports (--server-port, --envoy-port, "
-                "--admin-port) or leave the node out"
-            )
-    for file in files:
-        _judge_image(file, {node: sees["files"][str(file)] for node, sees in sorted(seen.items())})
-
-
-def _judge_image(file: Path, views: Mapping[str, Mapping[str, str]]) -> None:
-    for node, view in views.items():
-        if "problem" in view:
-            raise UsageError(
-                f"image {file} on {node}: {view['problem']}; build it with `launcher build "
-                f"{file.stem}`, in a folder that all nodes share, or use --runtime venv"
-            )
-    digests = {view["digest"]: node for node, view in views.items()}
-    if len(digests) > 1:
-        (one, here), (other, there) = list(digests.items())[:2]
-        raise UsageError(
-            f"image {file} differs: {one[:12]} on {here}, {other[:12]} on {there}; copy the same one "
-            "to every node, or keep it in a shared folder"
-        )

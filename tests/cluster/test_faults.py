@@ -33,7 +33,7 @@ class TestContainers:
         for pattern in ("Apptainer runtime", "launcher.slurm.guard", "benchmark.server --host"):
             kill_server(held, pattern)
             held.wait_healthy("node2", "node3")
-            assert [line for line in scene.left() if "squashfuse" in line and "node2" in line]
+            wait_for(lambda: len(held.pids("node2", "^/.*/squashfuse")) == 1, 10, "one is mounted")
         assert "server-1 on node2 was ended by SIGKILL; replaced (1 of 3)" in held.events
         kill_server(held, "benchmark.server --host")
         wait_for(lambda: "1 server(s) are left" in held.events, 10, "it is given up")
@@ -145,7 +145,9 @@ class TestNodes:
         scene.kill("node1", "node3")
         code, said = attached.front_ends(90)
         assert code == 1
-        assert "NODE_FAIL (NodeDown), without a word of its launcher on node1: " in said
+        assert "node1, the node of Envoy and of the launcher, has died" in said or (
+            "NODE_FAIL (NodeDown), without a word of its launcher on node1: " in said
+        )
         scene.nothing_left(90)
         for held in (attached, detached):
             status = held.status()

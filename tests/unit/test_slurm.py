@@ -9,7 +9,6 @@ from launcher.deployment import Deployment
 from launcher.errors import PortTaken, UsageError
 from launcher.placement import Process, Role
 from launcher.rundir import RunDir
-from launcher.runtimes.slurm import is_up, judge
 from launcher.slurm.allocation import (
     Allocation,
     allocation,
@@ -20,6 +19,7 @@ from launcher.slurm.allocation import (
     unread,
 )
 from launcher.slurm.commands import _last, Job, parse_job
+from launcher.slurm.fitness import is_up, judge
 from launcher.slurm.job import sbatch_argv, submission
 from launcher.slurm.look import digest_of
 from launcher.slurm.step import _names, step_argv
