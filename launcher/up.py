@@ -32,7 +32,7 @@ from launcher.rundir import (
 )
 from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import local_nodes, LocalRuntime
-from launcher.runtimes.slurm import SlurmRuntime
+from launcher.runtimes.slurm import SlurmRuntime, START_SECONDS
 from launcher.signals import Interrupted
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.supervisor import Report, Supervisor
@@ -73,7 +73,8 @@ def _nodes(
     names = chosen(allocated, deployment)
     step = f"openenv-{deployment.name}"
     silence = deployment.silence_timeout
-    runtime = SlurmRuntime(allocated, names, step, silence, own_job=own_job)
+    start = max(START_SECONDS, deployment.ready_timeout)
+    runtime = SlurmRuntime(allocated, names, step, silence, own_job=own_job, start_seconds=start)
     return describe(allocated, names), runtime
 
 

@@ -46,9 +46,11 @@ class SlurmRuntime:
         silence: float,
         *,
         own_job: bool = False,
+        start_seconds: float = START_SECONDS,
     ) -> None:
-        """Agents end after so many seconds without a word from here."""
-        self._silence, self._own_job = silence, own_job
+        """Agents end after `silence` seconds without a word from here, and have
+        `start_seconds` to start."""
+        self._silence, self._own_job, self._start_seconds = silence, own_job, start_seconds
         self._allocated, self._nodes, self._name = allocated, tuple(nodes), name
         self._steps: list[Step] = []
         self._where: dict[str, Step] = {}
@@ -72,7 +74,7 @@ class SlurmRuntime:
     def prepare(
         self, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
     ) -> None:
-        self._open(self._nodes, START_SECONDS)
+        self._open(self._nodes, self._start_seconds)
         ports: dict[str, list[int]] = {}
         for process in processes:
             ports.setdefault(process.node, []).extend(process.ports)
