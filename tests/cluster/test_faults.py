@@ -127,7 +127,8 @@ class TestNodes:
         begun = time.monotonic()
         scene.kill("node3")
         assert watch.wait(10) == 0
-        assert time.monotonic() - begun < 4
+        # Four by Envoy's settings (a unit test adds them up); the rest is for a machine that is busy.
+        assert time.monotonic() - begun < 4 + 3
         assert held.succeed()
         wait_for(lambda: "lost node3" in held.events, 60, "Slurm tells")
         status = held.status()

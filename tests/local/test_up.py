@@ -9,6 +9,7 @@ import socket
 import subprocess
 import time
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -182,7 +183,7 @@ def test_nothing_is_left_five_seconds_after_a_signal(
     wait_for(lambda: holder.poll() is not None and gone(mark), 5, "everything is gone")
     assert holder.communicate() is not None
     for node in [address["ENVOY_NODE"], *address["WORKER_NODES"].split()]:
-        assert ports_free(node)
+        wait_for(partial(ports_free, node), 5, f"the ports of {node} are free")
     if number is not signal.SIGKILL:
         assert holder.returncode == 0
         assert not (tmp_path / "openenv-connection.env").exists()

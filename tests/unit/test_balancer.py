@@ -96,6 +96,13 @@ def test_the_cluster_sends_sessions_to_the_least_loaded_worker_that_lives() -> N
     assert found["common_lb_config"]["healthy_panic_threshold"] == {"value": 0}
 
 
+def test_a_node_that_dies_is_out_within_four_seconds() -> None:
+    """At worst it dies right after an answer: an interval and a timeout for each check that fails."""
+    (check,) = cluster(parsed(fixed(2)))["health_checks"]
+    seconds = {key: float(check[key].removesuffix("s")) for key in ("interval", "timeout")}
+    assert check["unhealthy_threshold"] * sum(seconds.values()) <= 4
+
+
 def test_every_worker_of_every_server_is_an_endpoint() -> None:
     (group,) = cluster(parsed(fixed(2)))["load_assignment"]["endpoints"]
     found = []
