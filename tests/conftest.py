@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -20,6 +21,9 @@ import pytest
 LAUNCHER = [sys.executable, "-P", "-m", "launcher"]
 MARK = "OPENENV_TEST_RUN"
 ROOT = Path(__file__).parents[1]
+
+# What runs in the background of a script ignores Ctrl-C, and so would all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _block = random.Random(os.getpid()).randrange(1, 255)
 _blocks = (f"127.{_block}.{third}.2" for third in itertools.count(1))
