@@ -2,11 +2,12 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FAULTS := $(wildcard tests/cluster/test_faults*.py)
 NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
-.PHONY: demo cluster-demo time-to-ready test test-here test-cluster check format lock clean
+.PHONY: demo cluster-demo time-to-ready test test-here test-cluster test-faults check format lock clean
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the summary.
 demo: $(VENV)/.installed
@@ -24,20 +25,22 @@ cluster-demo:
 time-to-ready: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.time_to_ready
 
-# All of them in two rows side by side, those of the cluster mostly wait; or TESTS=... alone.
+# All of them in three rows side by side: those of the cluster mostly wait. Or TESTS=... alone.
 ifdef TESTS
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS)
 else
 test: $(VENV)/.installed-test
-	$(MAKE) --no-print-directory -j 2 --output-sync=target test-here test-cluster
+	$(MAKE) --no-print-directory --keep-going -j 3 --output-sync=target test-here test-cluster test-faults
 endif
 
-test-here test-cluster: $(VENV)/.installed-test
+test-here test-cluster test-faults: $(VENV)/.installed-test
 test-here:
 	$(BIN)/python -m pytest tests/unit tests/local tests/test_scaling.py
 test-cluster:
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest tests/cluster $(FAULTS:%=--ignore=%)
+test-faults:
+	$(BIN)/python -m pytest $(FAULTS)
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -5,9 +5,11 @@ environment they fail instead.
 """
 
 import contextlib
+import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -158,4 +160,11 @@ def cluster(machine: None) -> Iterator[Cluster]:
 @pytest.fixture(scope="session")
 def images(cluster: Cluster) -> None:
     """The three images are where the launcher looks for them."""
-    cluster.run("launcher", "build", online=True, timeout=600)
+    build_images(cluster)
+
+
+def build_images(cluster: Cluster) -> str:
+    """What `launcher build` printed. The images are for all sandboxes: one of them makes them."""
+    with (Path(tempfile.gettempdir()) / "openenv-slurm-test-images.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        return cluster.run("launcher", "build", online=True, timeout=600).stdout

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.images import IMAGES
-from tests.cluster.conftest import Cluster
+from tests.cluster.conftest import build_images, Cluster
 
 FOLDER = "/home/alice/.local/share/openenv-slurm/images"
 SECRETS = r"/mnt/(ca|pip|packages|context|runtime)|openenv-build-|index-url|PIP_|SSL_CERT"
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def built(cluster: Cluster) -> str:
     """What building the three images printed."""
-    return cluster.run("launcher", "build", online=True, timeout=600).stdout
+    return build_images(cluster)
 
 
 def test_images_are_built_tested_and_small(built: str) -> None:
