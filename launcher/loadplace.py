@@ -6,7 +6,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from launcher.deployment import Deployment
 from launcher.limits import Limits, limits
@@ -94,10 +93,9 @@ def load_place(url: str, workers: int | None) -> LoadPlace:
 
 
 def load_process(
-    place: LoadPlace, name: str, node: str, argv: tuple[str, ...], logs: Path, **fields: Any
+    place: LoadPlace, name: str, node: str, argv: tuple[str, ...], logs: Path
 ) -> Process:
     """A process of Locust's; `argv` is what follows the Python interpreter."""
     tools = place.programs()
     command, environment = tools.command("locust", (tools.python, *argv), {}, ())
-    ports = fields.get("ports", ())
-    return Process(name, Role.LOAD, node, command, environment, ports, logs / f"{name}.log")
+    return Process(name, Role.LOAD, node, command, environment, (), logs / f"{name}.log")

@@ -6,7 +6,6 @@ command itself has ended. The exit code is the command's.
 """
 
 import contextlib
-import ctypes
 import os
 import select
 import signal
@@ -17,15 +16,14 @@ import time
 import psutil
 
 from benchmark.server.process import die_with_parent
+from launcher.slurm.guard import adopt_orphans
 
-PR_SET_CHILD_SUBREAPER = 36
 GRACE_SECONDS = 2.0
 
 
 def main() -> int:
     lifeline, command = int(sys.argv[1]), sys.argv[2:]
-    # Whatever the command starts stays below this process, also when its own parent has ended.
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+    adopt_orphans()
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(writing)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):

@@ -16,6 +16,7 @@ from typing import Any
 
 from launcher import balancer, http, registry
 from launcher.balancer import DESCRIPTORS_PER_SESSION
+from launcher.beside import Beside
 from launcher.deployment import Deployment
 from launcher.errors import DeploymentEnded, LauncherError, UsageError
 from launcher.limits import limits, SPARE_DESCRIPTORS
@@ -208,21 +209,15 @@ class Up:
         return None if job is None else str(job)
 
     def _run_beside(self, command: Sequence[str]) -> int:
-        tied, lifeline = os.pipe()
-        argv = (sys.executable, "-P", "-m", "launcher.tether", str(tied), *command)
-        environment = os.environ | self.placement.connection
-        tether = subprocess.Popen(argv, env=environment, pass_fds=(tied,))
-        os.close(tied)
+        beside = Beside(command, self.placement.connection)
         try:
-            self._supervisor.hold(tether, self._look)
+            self._supervisor.hold(beside.popen, self._look)
         except BaseException:
-            os.close(lifeline)  # the command ends while the servers do
+            beside.cut()  # the command ends while the servers do
             self._supervisor.stop()
-            tether.wait()
+            beside.wait()
             raise
-        os.close(lifeline)
-        code = tether.wait()
-        return code if code >= 0 else 128 - code
+        return beside.end()
 
     def _missing(self) -> str | None:
         """What still keeps the deployment from being ready; None when Envoy itself counts every

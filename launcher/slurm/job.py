@@ -5,13 +5,13 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.beside import Beside
 from launcher.deployment import Deployment, SLURM_OPTIONS
 from launcher.errors import (
     DeploymentEnded,
@@ -174,7 +174,7 @@ class JobFront:
                 if beside is not None and beside.popen.poll() is not None:
                     break
         finally:
-            code = beside.close() if beside else 0
+            code = beside.end() if beside else 0
         return code
 
     def stop(self) -> None:
@@ -312,19 +312,3 @@ def wait_ended(job_id: str, seconds: float) -> bool:
             return True
         time.sleep(END_POLL_SECONDS)
     return False
-
-
-class Beside:
-    """A command beside a deployment: it ends, with all that it started, when `close` is called or
-    this process ends."""
-
-    def __init__(self, command: Sequence[str], connection: dict[str, str]) -> None:
-        tied, self._lifeline = os.pipe()
-        argv = (sys.executable, "-P", "-m", "launcher.tether", str(tied), *command)
-        self.popen = subprocess.Popen(argv, env=os.environ | connection, pass_fds=(tied,))
-        os.close(tied)
-
-    def close(self) -> int:
-        os.close(self._lifeline)
-        code = self.popen.wait()
-        return code if code >= 0 else 128 - code
