@@ -3,20 +3,20 @@
 Takes orders on standard input and tells what happens on standard output, one JSON object a line;
 a row is a line that begins with "R" and a space.
 
-orders   {"cell": {...}} · {"lost": "load-2"}
-answers  {"workers": n} · {"progress": {...}} · R <row> · {"cell_ended": {...}}
+orders   {"cell": {...}} · {"release": {...}} · {"lost": "load-2"}
+answers  {"workers": n} · {"progress": {...}} · {"held": n} · R <row> · {"cell_ended": {...}}
 """
 
 import argparse
 import json
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any, BinaryIO
 
 import gevent
 import orjson
+from gevent.event import AsyncResult
 from gevent.fileobject import FileObjectPosix
 from gevent.queue import Queue
 from locust import runners
@@ -25,8 +25,9 @@ from locust.log import setup_logging
 from locust.rpc import Message
 
 from analysis.rows import unfinished
-from locustfiles.messages import CELL, HELLO, ROWS
-from locustfiles.users import now, SessionUser
+from locustfiles.cell import Cell, Told
+from locustfiles.messages import CELL, CLOCK, HELLO, RELEASE, ROWS
+from locustfiles.users import iso, SessionUser
 
 HEARTBEATS_MISSED = 30
 """A load worker in the middle of a burst may be silent for a while; one that died is reported by
@@ -35,42 +36,11 @@ the launcher, which sees its process end."""
 SPAWN_SECONDS = 60.0
 LATE_SECONDS = 15.0
 TICK_SECONDS = 0.1
+LEAD_SECONDS = 0.1
+"""From the order to the start of a cell, so that it has reached every load worker before."""
 
-
-@dataclass
-class Assignment:
-    """The sessions [first, first + count) of a cell that one load worker runs."""
-
-    worker: str
-    first: int
-    count: int
-
-    def __contains__(self, request_id: int) -> bool:
-        return self.first <= request_id < self.first + self.count
-
-
-@dataclass
-class Cell:
-    number: int
-    order: dict[str, Any]
-    assignments: list[Assignment]
-    received: set[int] = field(default_factory=set)
-    open: dict[str, int] = field(default_factory=dict)
-    failed: int = 0
-    lost_workers: set[str] = field(default_factory=set)
-
-    @property
-    def batch(self) -> int:
-        return int(self.order["constant"]["batch_size"])
-
-    def missing_of(self, worker: str) -> list[int]:
-        return [
-            request_id
-            for assignment in self.assignments
-            if assignment.worker == worker
-            for request_id in range(assignment.first, assignment.first + assignment.count)
-            if request_id not in self.received
-        ]
+COUNT_SECONDS = 10.0
+"""For the launcher to count what the servers hold."""
 
 
 class GridMaster:
@@ -79,58 +49,71 @@ class GridMaster:
         self._expected = expected
         self._answers = answers
         self._names: dict[str, str] = {}
+        self._clocks: dict[str, float] = {}
         self._dead: set[str] = set()
         self._cell: Cell | None = None
         self._cells = 0
         self._largest = 1
+        self._counted: AsyncResult[dict[str, Any]] = AsyncResult()
+        runner.register_message(CLOCK, self._on_clock)
         runner.register_message(HELLO, self._on_hello)
         runner.register_message(ROWS, self._on_rows)
 
     def run_cell(self, order: dict[str, Any]) -> None:
-        """Has one user a session, starts them together, and collects their rows. Users stay for the
-        next cell."""
-        batch = int(order["constant"]["batch_size"])
-        self._wait_until(lambda: self._runner.worker_count == self._alive, SPAWN_SECONDS)
-        # Locust takes users away as slowly as it adds them: never slower than the largest batch.
-        self._largest = max(self._largest, batch)
-        self._runner.start(batch, spawn_rate=self._largest)
-        self._wait_until(lambda: self._spawned() == batch or self._dead, SPAWN_SECONDS)
+        """Has one user a session, starts them, and collects their rows. Users stay for the next
+        cell."""
         self._cells += 1
-        cell = self._cell = Cell(self._cells, order, [])
-        first = 0
-        for client_id, node in list(self._runner.clients.items()):
-            count = min(sum(node.user_classes_count.values()), batch - first)
-            cell.assignments.append(Assignment(self._names[client_id], first, count))
-            first += count
-        begun = now()
-        for client_id, name in self._names.items():
-            for assignment in cell.assignments:
-                if assignment.worker == name and assignment.count:
-                    share = order | {"cell": cell.number, "first": assignment.first}
-                    share |= {"count": assignment.count}
-                    self._runner.send_message(CELL, share, client_id)
-        if first < batch:
-            self._write_off(
-                cell, range(first, batch), "NOT_STARTED", "no load worker took the session"
-            )
-        self._collect(cell, time.monotonic() + order["timeout"] + LATE_SECONDS)
+        cell = Cell(self._cells, order)
+        cell.assign(self._spawn(cell.batch))
+        self._cell = cell
+        self._counted = AsyncResult()
+        begun = time.time() + LEAD_SECONDS
+        for worker, share in cell.shares(begun):
+            self._send(CELL, share, worker)
+        self._write_off(cell, cell.unassigned, "NOT_STARTED", "no load worker took the session")
+        held = self._hold(cell) if cell.holds else {}
+        latest = LEAD_SECONDS + cell.last_due() + order["timeout"] + LATE_SECONDS
+        self._collect(cell, time.monotonic() + latest, lambda: cell.done)
+        self._write_off(cell, cell.missing(), "ROW_MISSING", "the load worker sent no row in time")
+        self._progress(cell)
         self._cell = None
-        self._say(
-            {
-                "cell_ended": {
-                    "begun": begun,
-                    "ended": now(),
-                    "lost_workers": sorted(cell.lost_workers),
-                    "assignments": {a.worker: a.count for a in cell.assignments},
-                }
-            }
-        )
+        ended = {"begun": iso(begun), "ended": iso(time.time()), **held}
+        ended |= {"lost_workers": sorted(cell.lost_workers)}
+        self._say({"cell_ended": ended | {"workers": cell.fitness(self._clocks)}})
+
+    def released(self, counted: dict[str, Any]) -> None:
+        self._counted.set(counted)
 
     def lost(self, name: str) -> None:
         self._dead.add(name)
         for client_id, known in self._names.items():
             if known == name:
                 self._runner.clients.pop(client_id, None)  # Locust need not wait for its heartbeat
+
+    def _spawn(self, batch: int) -> dict[str, int]:
+        """How many users each load worker has then."""
+        self._wait_until(lambda: self._runner.worker_count == self._alive, SPAWN_SECONDS)
+        # Locust takes users away as slowly as it adds them: never slower than the largest batch.
+        self._largest = max(self._largest, batch)
+        self._runner.start(batch, spawn_rate=self._largest)
+        self._wait_until(lambda: self._spawned() == batch or self._dead, SPAWN_SECONDS)
+        return {
+            self._names[client_id]: sum(node.user_classes_count.values())
+            for client_id, node in list(self._runner.clients.items())
+        }
+
+    def _hold(self, cell: Cell) -> dict[str, Any]:
+        """Waits until every session is open or has failed, has them counted, and lets them step."""
+        opened = time.monotonic() + LEAD_SECONDS + cell.order["timeout"] + LATE_SECONDS
+        self._collect(cell, opened, lambda: cell.held + len(cell.received) >= cell.batch)
+        held = cell.held
+        self._say({"held": held})
+        counted = self._counted.wait(COUNT_SECONDS) or {}
+        open_at_once = {"open_clients": held, "open_servers": counted.get("open_servers")}
+        for assignment in cell.assignments:
+            if assignment.worker not in cell.lost_workers:
+                self._send(RELEASE, {"cell": cell.number, **open_at_once}, assignment.worker)
+        return open_at_once
 
     @property
     def _alive(self) -> int:
@@ -139,20 +122,21 @@ class GridMaster:
     def _spawned(self) -> int:
         return sum(self._runner.reported_user_classes_count.values())
 
-    def _collect(self, cell: Cell, deadline: float) -> None:
-        while len(cell.received) < cell.batch:
+    def _send(self, message: str, data: dict[str, Any], worker: str) -> None:
+        for client_id, name in self._names.items():
+            if name == worker:
+                self._runner.send_message(message, data, client_id)
+
+    def _collect(self, cell: Cell, deadline: float, enough: Callable[[], bool]) -> None:
+        """Takes in rows until there are enough or the deadline (monotonic) passes."""
+        while not enough() and time.monotonic() < deadline:
             for worker in self._gone() - cell.lost_workers:
                 cell.lost_workers.add(worker)
                 reason = f"load worker {worker} was lost before the session ended"
-                self._write_off(cell, cell.missing_of(worker), "LOAD_WORKER_LOST", reason)
-                cell.open.pop(worker, None)
-            if time.monotonic() > deadline:
-                missing = [i for i in range(cell.batch) if i not in cell.received]
-                self._write_off(cell, missing, "ROW_MISSING", "the load worker sent no row in time")
-                break
+                self._write_off(cell, cell.missing(worker), "LOAD_WORKER_LOST", reason)
+                cell.told.pop(worker, None)
             self._progress(cell)
             gevent.sleep(TICK_SECONDS)
-        self._progress(cell)
 
     def _gone(self) -> set[str]:
         silent = {self._names.get(client.id, client.id) for client in self._runner.clients.missing}
@@ -161,12 +145,10 @@ class GridMaster:
     def _write_off(
         self, cell: Cell, request_ids: Sequence[int], error_type: str, message: str
     ) -> None:
-        for request_id in request_ids:
-            owner = next((a.worker for a in cell.assignments if request_id in a), None)
-            constant = cell.order["constant"]
-            self._take(
-                cell, request_id, unfinished(constant, request_id, owner, error_type, message)
-            )
+        constant = cell.order["constant"]
+        for number in request_ids:
+            line = unfinished(constant, number, cell.owner(number), error_type, message)
+            self._take(cell, number, line)
 
     def _take(self, cell: Cell, request_id: int, line: bytes) -> None:
         if request_id not in cell.received:
@@ -174,28 +156,31 @@ class GridMaster:
             cell.failed += b'"success":false' in line
             self._answers.write(b"R " + line + b"\n")
 
+    def _on_clock(self, msg: Message, **_: Any) -> None:
+        answer = {"sent": msg.data["sent"], "there": time.time()}
+        self._runner.send_message(CLOCK, answer, msg.node_id)
+
     def _on_hello(self, msg: Message, **_: Any) -> None:
-        self._names[msg.node_id] = msg.data["name"]
+        name = self._names[msg.node_id] = msg.data["name"]
+        self._clocks[name] = msg.data["clock_offset"]
         if len(self._names) == self._expected:
             self._say({"workers": self._expected})
 
     def _on_rows(self, msg: Message, **_: Any) -> None:
-        cell = self._cell
-        if cell is None or msg.data["cell"] != cell.number:
+        cell, told = self._cell, msg.data
+        if cell is None or told["cell"] != cell.number:
             return  # late rows of a cell that has ended: they were written off
         name = self._names[msg.node_id]
         if name in cell.lost_workers:
             return
-        cell.open[name] = msg.data["open"]
-        for request_id, line in msg.data["rows"]:
+        cell.told[name] = Told(told["open"], told["held"], told["fitness"])
+        for request_id, line in told["rows"]:
             self._take(cell, request_id, line)
         self._answers.flush()
 
     def _progress(self, cell: Cell) -> None:
-        done = len(cell.received)
-        self._say(
-            {"progress": {"open": sum(cell.open.values()), "done": done, "failed": cell.failed}}
-        )
+        progress = {"open": cell.open, "done": len(cell.received), "failed": cell.failed}
+        self._say({"progress": progress})
 
     def _say(self, answer: dict[str, Any]) -> None:
         self._answers.write(json.dumps(answer).encode() + b"\n")
@@ -225,6 +210,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             order = orjson.loads(line)
             if "lost" in order:
                 master.lost(order["lost"])
+            elif "release" in order:
+                master.released(order["release"])
             else:
                 cells.put(order["cell"])
         cells.put(None)

@@ -6,7 +6,7 @@ import http.client
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -81,8 +81,13 @@ class Target:
 
 @dataclass
 class Outcome:
-    """What one session saw. Latencies in seconds; None is a part that never ended."""
+    """What one session saw. Latencies in seconds; None is a part that never ended.
 
+    `begun` (of `time.perf_counter`) is what connect and total count from: now, or when the session
+    was due.
+    """
+
+    begun: float = field(default_factory=time.perf_counter)
     started: float = field(default_factory=time.time)
     connect_latency: float | None = None
     reset_latency: float | None = None
@@ -95,16 +100,20 @@ class Outcome:
     success: bool = False
     error_type: str | None = None
     error_message: str | None = None
-    _begun: float = field(default_factory=time.perf_counter)
 
     @property
     def step_latency(self) -> float | None:
-        """The last step's."""
-        return self.step_latencies[-1] if self.step_latencies else None
+        """The mean over the steps that ended."""
+        steps = self.step_latencies
+        return sum(steps) / len(steps) if steps else None
+
+    @property
+    def step_latency_max(self) -> float | None:
+        return max(self.step_latencies, default=None)
 
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        begun = time.perf_counter()
+        begun = self.begun if part == "connect" else time.perf_counter()
         yield
         latency = time.perf_counter() - begun
         if part == "step":
@@ -127,7 +136,7 @@ class Outcome:
         self.host_url = _of(str, observation.get("host_url"))
 
     def ended(self) -> None:
-        self.total_latency = time.perf_counter() - self._begun
+        self.total_latency = time.perf_counter() - self.begun
 
     def failed(self, error_type: str, message: str) -> None:
         self.success = False
@@ -153,18 +162,45 @@ class Plan:
             )
 
 
-def run(plan: Plan, target: Target) -> Outcome:
+class Gate:
+    """What a session passes between its reset and its steps. This one stands open."""
+
+    def wait(self) -> None: ...
+
+
+class Limit:
+    """Ends the session that runs in this greenlet when it takes too long; not while it waits at a
+    gate, and after that it has its time anew."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._timeout = gevent.Timeout.start_new(seconds)
+
+    def pass_gate(self, gate: Gate) -> None:
+        self._timeout.close()
+        gate.wait()
+        self._timeout = gevent.Timeout.start_new(self._seconds)
+
+    def close(self) -> None:
+        self._timeout.close()
+
+    def is_mine(self, expired: gevent.Timeout) -> bool:
+        return expired is self._timeout
+
+
+def run(
+    plan: Plan, target: Target, gate: Gate | None = None, begun: float | None = None
+) -> Outcome:
     """One whole session, never longer than the plan's timeout. Never raises: a failure is an
-    outcome too."""
-    outcome = Outcome()
+    outcome too. `begun` (of `time.perf_counter`) is when it was due; None is now."""
+    outcome = Outcome() if begun is None else Outcome(begun)
     session = _websocket_session if plan.mode == "ws" else _http_session
-    limit = gevent.Timeout(plan.timeout)
-    limit.start()
+    limit = Limit(plan.timeout)
     try:
-        session(outcome, target, plan)
+        session(outcome, target, plan, lambda: limit.pass_gate(gate) if gate else None)
         outcome.success = True
     except gevent.Timeout as expired:
-        if expired is not limit:
+        if not limit.is_mine(expired):
             raise
         outcome.failed("TIMEOUT", f"the session had not ended after {plan.timeout:g} s")
     except SessionError as failure:
@@ -179,12 +215,15 @@ def run(plan: Plan, target: Target) -> Outcome:
     return outcome
 
 
-def _websocket_session(outcome: Outcome, target: Target, plan: Plan) -> None:
+def _websocket_session(
+    outcome: Outcome, target: Target, plan: Plan, pass_gate: Callable[[], None]
+) -> None:
     with outcome.timed("connect"):
         connection = _upgrade(target)
     try:
         with outcome.timed("reset"):
             outcome.saw(_ask(connection, {"type": "reset", "data": {}}))
+        pass_gate()
         request = {"type": "step", "data": {"wait_seconds": plan.wait}}
         for _ in range(plan.steps):
             with outcome.timed("step"):
@@ -250,13 +289,16 @@ def _close(connection: websocket.WebSocket) -> None:
         connection.recv()
 
 
-def _http_session(outcome: Outcome, target: Target, plan: Plan) -> None:
+def _http_session(
+    outcome: Outcome, target: Target, plan: Plan, pass_gate: Callable[[], None]
+) -> None:
     connection = http.client.HTTPConnection(target.host, target.port)
     with outcome.timed("connect"):
         connection.sock = target.open()
     try:
         with outcome.timed("reset"):
             outcome.saw(_post(connection, f"{target.path}/reset", {}))
+        pass_gate()
         for _ in range(plan.steps):
             with outcome.timed("step"):
                 observation = _post(

@@ -1,53 +1,109 @@
 """The Locust user of the grid: one user, one session."""
 
+import time
 from datetime import datetime, UTC
 from typing import Any
 
+import gevent
 import orjson
 from gevent.event import Event
 from locust import task, User
 
 from locustfiles import session
-from locustfiles.session import Outcome, Plan, Target
+from locustfiles.arrivals import due
+from locustfiles.clock import Fitness
+from locustfiles.session import Gate, Outcome, Plan, Target
 
 PARTS = ("connect", "reset", "step")
 
 
-class Share:
-    """The sessions of one cell that fall to this load worker."""
+class Barrier(Gate):
+    """Holds sessions that are open until they are to step, all together."""
 
-    def __init__(self, message: dict[str, Any], worker: str) -> None:
-        self.plan = Plan(message["mode"], message["wait"], message["timeout"])
-        self.constant: dict[str, Any] = message["constant"] | {"load_worker": worker}
-        self.sources: list[str | None] = message["sources"] or [None]
+    def __init__(self) -> None:
+        self.held = 0
+        self._released = Event()
+
+    def wait(self) -> None:
+        self.held += 1
+        self._released.wait()
+        self.held -= 1
+
+    def release(self) -> None:
+        self._released.set()
+
+
+class Share:
+    """The sessions of one cell that fall to this load worker. Times of day are the master's, whose
+    clock this one is `ahead` of by so many seconds."""
+
+    def __init__(self, message: dict[str, Any], worker: str, ahead: float = 0.0) -> None:
+        constant = message["constant"]
+        self.plan = Plan(message["mode"], message["wait"], message["timeout"], constant["steps"])
         self.cell: int = message["cell"]
-        self.url: str = message["url"]
-        self.intended = now()
-        self._targets = [Target.from_url(self.url, source) for source in self.sources]
-        self._next = message["first"]
-        self._end = message["first"] + message["count"]
+        self.shape: str = constant["shape"]
+        self.gate = Barrier() if self.shape == "hold" else None
         self.open = 0
+        self._constant = constant | {
+            "load_worker": worker,
+            "open_clients": None,
+            "open_servers": None,
+        }
+        self._ahead = ahead
+        self._start: float = message["start"]
+        self._zero = time.perf_counter() + self._start - (time.time() - ahead)
+        self._due = due(message, message["index"], message["of"], message["count"])
+        self._first, self._claimed = message["first"], 0
+        self._targets = [
+            Target.from_url(message["url"], source) for source in message["sources"] or [None]
+        ]
 
     def claim(self) -> int | None:
-        """The id of the next session; None when all of this share have been taken."""
-        if self._next >= self._end:
+        """The next session, as a number in this share; None when all have been taken."""
+        if self._claimed >= len(self._due):
             return None
-        self._next += 1
-        return int(self._next - 1)
+        self._claimed += 1
+        return self._claimed - 1
 
-    def target(self, request_id: int) -> Target:
-        return self._targets[request_id % len(self._targets)]
+    def run(self, number: int) -> Outcome:
+        """Runs the session when it is due."""
+        begun = self._zero + self._due[number]
+        early = begun - time.perf_counter()
+        if early > 0:
+            gevent.sleep(early)
+        target = self._targets[self.request_id(number) % len(self._targets)]
+        self.open += 1
+        try:
+            return session.run(
+                self.plan, target, self.gate, begun if self.shape == "open" else None
+            )
+        finally:
+            self.open -= 1
 
-    def row(self, request_id: int, outcome: Outcome) -> bytes:
+    def release(self, open_clients: int, open_servers: int | None) -> None:
+        """All that will open are open; so many, as both sides count them."""
+        self._constant |= {"open_clients": open_clients, "open_servers": open_servers}
+        if self.gate is not None:
+            self.gate.release()
+
+    @property
+    def held(self) -> int:
+        return self.gate.held if self.gate else 0
+
+    def request_id(self, number: int) -> int:
+        return int(self._first + number)
+
+    def row(self, number: int, outcome: Outcome, lag: float | None) -> bytes:
         return orjson.dumps(
             {
-                "request_id": request_id,
-                "timestamp": iso(outcome.started),
-                "intended_timestamp": self.intended,
-                **self.constant,
+                "request_id": self.request_id(number),
+                "timestamp": iso(outcome.started - self._ahead),
+                "intended_timestamp": iso(self._start + self._due[number]),
+                **self._constant,
                 "connect_latency": outcome.connect_latency,
                 "reset_latency": outcome.reset_latency,
                 "step_latency": outcome.step_latency,
+                "step_latency_max": outcome.step_latency_max,
                 "total_latency": outcome.total_latency,
                 "waited_seconds": outcome.waited_seconds,
                 "pid": outcome.pid,
@@ -56,6 +112,7 @@ class Share:
                 "success": outcome.success,
                 "error_type": outcome.error_type,
                 "error_message": outcome.error_message,
+                "load_lag": lag,
             }
         )
 
@@ -64,28 +121,32 @@ class Shares:
     """Where users wait for their next cell and leave their rows."""
 
     def __init__(self) -> None:
-        self._share: Share | None = None
+        self.share: Share | None = None
         self._given = Event()
         self.rows: list[tuple[int, bytes]] = []
-        self.cell = 0
+        self.fitness = Fitness()
 
     def give(self, share: Share) -> None:
-        """Starts all users that wait, together."""
-        self._share = share
-        self.cell, self.rows = share.cell, []
+        """Wakes all users that wait."""
+        self.share, self.rows = share, []
+        self.fitness.reset()
         given, self._given = self._given, Event()
         given.set()
 
     def next(self, done: Share | None) -> Share:
         """The share that comes after `done`; waits for it."""
-        if self._share is None or self._share is done:
+        if self.share is None or self.share is done:
             self._given.wait()
-        assert self._share is not None
-        return self._share
+        assert self.share is not None
+        return self.share
 
-    @property
-    def open(self) -> int:
-        return self._share.open if self._share else 0
+    def told(self) -> dict[str, Any]:
+        """What the master is told of the cell under way; the rows are its own from then on."""
+        assert self.share is not None
+        rows, self.rows = self.rows, []
+        share = self.share
+        counts = {"cell": share.cell, "open": share.open, "held": share.held}
+        return counts | {"rows": rows, "fitness": self.fitness.told()}
 
 
 class SessionUser(User):
@@ -97,14 +158,13 @@ class SessionUser(User):
     @task
     def run_session(self) -> None:
         share = self._done = self.shares.next(self._done)
-        request_id = share.claim()
-        if request_id is None:
+        number = share.claim()
+        if number is None:
             return
-        share.open += 1
-        outcome = session.run(share.plan, share.target(request_id))
-        share.open -= 1
-        if self.shares.cell == share.cell:
-            self.shares.rows.append((request_id, share.row(request_id, outcome)))
+        outcome = share.run(number)
+        if self.shares.share is share:
+            row = share.row(number, outcome, self.shares.fitness.lag)
+            self.shares.rows.append((share.request_id(number), row))
         report(self.environment, share.plan.mode, outcome)
 
 
@@ -132,10 +192,6 @@ def _fire(
         exception=exception,
         context={},
     )
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def iso(epoch: float) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,10 +11,60 @@ from locust.env import Environment
 from locust.log import setup_logging
 from locust.rpc import Message
 
-from locustfiles.messages import CELL, HELLO, ROWS
+from locustfiles.clock import Offset
+from locustfiles.messages import CELL, CLOCK, HELLO, RELEASE, ROWS
 from locustfiles.users import SessionUser, Share
 
 FLUSH_SECONDS = 0.2
+
+
+class LoadWorker:
+    def __init__(self, name: str, runner: Any) -> None:
+        self._name, self._runner = name, runner
+        self._shares = SessionUser.shares
+        self._offset = Offset()
+        for message, handler in (
+            (CLOCK, self._on_clock),
+            (CELL, self._on_cell),
+            (RELEASE, self._on_release),
+        ):
+            runner.register_message(message, handler)
+
+    def run(self) -> None:
+        gevent.spawn(self._shares.fitness.watch)
+        gevent.spawn(self._flush_for_ever)
+        self._ask_time()
+        self._runner.greenlet.join()
+
+    def _ask_time(self) -> None:
+        self._runner.send_message(CLOCK, {"sent": time.time()})
+
+    def _on_clock(self, msg: Message, **_: Any) -> None:
+        self._offset.add(msg.data["sent"], msg.data["there"], time.time())
+        if self._offset.known:
+            self._runner.send_message(
+                HELLO, {"name": self._name, "clock_offset": self._offset.seconds}
+            )
+        else:
+            self._ask_time()
+
+    def _on_cell(self, msg: Message, **_: Any) -> None:
+        self._flush()
+        self._shares.give(Share(msg.data, self._name, self._offset.seconds))
+
+    def _on_release(self, msg: Message, **_: Any) -> None:
+        share = self._shares.share
+        if share is not None and share.cell == msg.data["cell"]:
+            share.release(msg.data["open_clients"], msg.data["open_servers"])
+
+    def _flush(self) -> None:
+        if self._shares.share is not None:
+            self._runner.send_message(ROWS, self._shares.told())
+
+    def _flush_for_ever(self) -> None:
+        while True:
+            gevent.sleep(FLUSH_SECONDS)
+            self._flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -25,25 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup_logging("WARNING")
     environment = Environment(user_classes=[SessionUser], host="openenv")
     runner = environment.create_worker_runner(options.master_host, options.master_port)
-    shares = SessionUser.shares
-
-    def begin(msg: Message, **_: Any) -> None:
-        flush()
-        shares.give(Share(msg.data, options.name))
-
-    def flush() -> None:
-        rows, shares.rows = shares.rows, []
-        runner.send_message(ROWS, {"cell": shares.cell, "rows": rows, "open": shares.open})
-
-    def flush_for_ever() -> None:
-        while True:
-            gevent.sleep(FLUSH_SECONDS)
-            flush()
-
-    runner.register_message(CELL, begin)
-    runner.send_message(HELLO, {"name": options.name})
-    gevent.spawn(flush_for_ever)
-    runner.greenlet.join()
+    LoadWorker(options.name, runner).run()
     return 0
 
 
