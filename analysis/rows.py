@@ -10,19 +10,29 @@ import orjson
 if TYPE_CHECKING:
     import pandas as pd
 
-CELL_KEY = ["mode", "batch_size", "wait_requested", "repetition", "attempt"]
-"""What identifies a cell among the rows of one run."""
+CELL_KEY = [
+    "mode",
+    "shape",
+    "batch_size",
+    "wait_requested",
+    "steps",
+    "arrival_rate",
+    "repetition",
+]
+"""What identifies a cell among the rows of one run; `attempt` says which run of it."""
 
 LATENCIES = ["connect_latency", "reset_latency", "step_latency", "total_latency"]
 NUMBERS = [*LATENCIES, "waited_seconds"]
 
-
 UNKNOWN = [
-    *LATENCIES,
-    "waited_seconds",
+    *NUMBERS,
+    "step_latency_max",
     "pid",
     "session_hash",
     "host_url",
+    "load_lag",
+    "open_clients",
+    "open_servers",
 ]
 
 
@@ -38,16 +48,15 @@ def unfinished(
 
 
 def table(lines: Iterable[bytes]) -> "pd.DataFrame":
-    """Rows as a table. Latencies are float seconds; what was not measured is NaN."""
-    import pandas as pd
+    """Rows as a table, in their order. Latencies are float seconds, moments UTC to the microsecond,
+    texts categories; what was not measured is NaN."""
+    from analysis import reader
 
-    frame = pd.DataFrame([orjson.loads(line) for line in lines])
-    for name in NUMBERS:
-        if name in frame:
-            frame[name] = pd.to_numeric(frame[name]).astype("float64")
-    return frame
+    return reader.table(lines)
 
 
 def read(raw: Path) -> "pd.DataFrame":
-    with raw.open("rb") as lines:
-        return table(lines)
+    """All rows of a file, as `table` has them. Raises `ResultsError`."""
+    from analysis import reader
+
+    return reader.read(raw, messages=True).frame()

@@ -1,11 +1,15 @@
-"""Summary: one line a cell, computed from its rows alone."""
+"""Summary: one line a cell, computed from its rows and from what its run says of it."""
 
 import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from analysis.rows import CELL_KEY
+from analysis import validity
+from analysis.fields import Array, ATTEMPT_KEY
 
 COLUMNS = [
     "mode",
@@ -47,17 +51,31 @@ COLUMNS = [
 OWN_COLUMNS = [
     "run_id",
     "attempt",
+    "shape",
+    "steps",
+    "arrival_rate",
     "expected_hosts",
     "capacity_errors",
     "timeouts",
     "lost",
     "errors",
+    "start_spread",
+    "peak_open",
+    "open_clients",
+    "open_servers",
+    "load_lag",
     "valid",
     "reasons",
+    "warnings",
+    "bound",
+    "bound_evidence",
 ]
 
-LOST = ("LOAD_WORKER_LOST", "ROW_MISSING", "NOT_STARTED", "INTERRUPTED")
-"""Errors of the load, not of what is measured."""
+WHOLE = ["expected_hosts", "peak_open", "open_clients", "open_servers"]
+"""Whole numbers that may be unknown."""
+
+IDENTITY = ["mode", "shape", "batch_size", "wait_seconds", "steps", "arrival_rate", "repetition"]
+"""What names a cell among the lines of a summary."""
 
 PERCENTILES = {
     "connect": (50, 95, 99),
@@ -66,86 +84,237 @@ PERCENTILES = {
     "total": (50, 90, 95, 99),
 }
 
+LOST = validity.LOST
 
-def summarise(rows: pd.DataFrame) -> pd.DataFrame:
-    """One line for each cell in `rows`, in the order in which the cells began.
+Line = dict[str, Any]
+Facts = Mapping[str, Any]
+"""What run.json says of one attempt of a cell; empty when there is nothing."""
+
+
+def summarise(rows: pd.DataFrame, facts: Sequence[Facts] = ()) -> pd.DataFrame:
+    """One line for the last attempt of each cell in `rows`, in the order in which the cells began.
 
     Latencies, waits and wall time in seconds; percentiles interpolate linearly between the rows of
     successful sessions and are empty when there are none.
     """
-    if rows.empty:
-        return pd.DataFrame(columns=COLUMNS + OWN_COLUMNS)
-    cells = [cell(group) for _, group in rows.groupby(CELL_KEY, sort=False)]
-    return pd.DataFrame(cells, columns=COLUMNS + OWN_COLUMNS)
+    of = facts_of(facts)
+    return as_frame(cell(group, of(group)) for group in _attempts(rows))
 
 
-def as_csv(lines: list[dict[str, Any]]) -> str:
-    """summary.csv from the lines of its cells."""
-    return str(pd.DataFrame(lines, columns=COLUMNS + OWN_COLUMNS).to_csv(index=False))
+def facts_of(facts: Sequence[Facts]) -> Callable[[pd.DataFrame], Facts | None]:
+    """Finds what run.json says of an attempt, by its rows."""
+    known = {_attempt(fact): fact for fact in facts}
+    return lambda rows: known.get(_attempt(_constants(rows)))
 
 
-def cell(rows: pd.DataFrame) -> dict[str, Any]:
-    """The line of one cell."""
-    first = rows.iloc[0]
-    good = rows[rows["success"]]
-    wall = wall_time(rows)
-    line: dict[str, Any] = {
-        "mode": first["mode"],
-        "url": first["url"],
-        "num_requests": first["batch_size"],
-        "batch_size": first["batch_size"],
-        "wait_seconds": first["wait_requested"],
-        "repetition": first["repetition"],
-        "timestamp": rows["timestamp"].min(),
-        "hardware": first["hardware"],
-        "successful": len(good),
-        "failed": len(rows) - len(good),
-        "error_rate": (len(rows) - len(good)) / len(rows),
-        "total_wall_time": wall,
-        "requests_per_second": _rate(len(good), wall),
-        "effective_concurrency": _rate(len(good) * first["wait_requested"], wall),
-        "unique_pids": good["pid"].nunique(),
-        "unique_sessions": good["session_hash"].nunique(),
-        "unique_hosts": good["host_url"].nunique(),
-        "run_id": first["run_id"],
-        "attempt": first["attempt"],
-        "expected_hosts": first["expected_hosts"],
-        "capacity_errors": int((rows["error_type"] == "CAPACITY_REACHED").sum()),
-        "timeouts": int((rows["error_type"] == "TIMEOUT").sum()),
-        "lost": int(rows["error_type"].isin(LOST).sum()),
-        "errors": " ".join(f"{kind}:{n}" for kind, n in rows["error_type"].value_counts().items()),
+def as_frame(lines: Iterable[Line]) -> pd.DataFrame:
+    """The lines that count, as a table."""
+    table = pd.DataFrame(last(lines), columns=COLUMNS + OWN_COLUMNS)
+    return table.astype(dict.fromkeys(WHOLE, "Int64"))
+
+
+def as_csv(lines: Iterable[Line]) -> str:
+    """summary.csv from the lines of all attempts."""
+    return str(as_frame(lines).to_csv(index=False))
+
+
+def last(lines: Iterable[Line]) -> list[Line]:
+    """Of each cell the line of its last attempt, in the order in which the cells began."""
+    counted: dict[tuple[Any, ...], Line] = {}
+    for line in lines:
+        key = tuple(_known(line[name]) for name in IDENTITY)
+        if key not in counted or line["attempt"] >= counted[key]["attempt"]:
+            counted[key] = line
+    return list(counted.values())
+
+
+def cell(rows: pd.DataFrame, facts: Facts | None = None) -> Line:
+    """The line of one attempt of a cell."""
+    facts = facts or {}
+    times = spans(rows)
+    good = rows["success"].to_numpy()
+    errors = counts(rows["error_type"])
+    line = _identity(rows, times) | _rates(rows, good, times) | _errors(errors)
+    for part in PERCENTILES:
+        line |= _latencies(part, rows[f"{part}_latency"].to_numpy()[good])
+    line |= {
+        "start_spread": _percentiles(times.late, (99,))[0],
+        "peak_open": peak_open(times),
+        "load_lag": _most(rows["load_lag"].to_numpy()),
     }
-    for part, percents in PERCENTILES.items():
-        latencies = good[f"{part}_latency"]
-        for percent in percents:
-            line[f"{part}_p{percent}"] = latencies.quantile(percent / 100)
-    total = good["total_latency"]
-    line |= {"total_min": total.min(), "total_max": total.max(), "total_avg": total.mean()}
-    reasons = invalid(line, len(rows))
-    return line | {"valid": not reasons, "reasons": "; ".join(reasons)}
+    for name in ("open_clients", "open_servers"):
+        known = facts.get(name)
+        line[name] = _whole(_most(rows[name].to_numpy()) if known is None else known)
+    early = -float(np.fmin.reduce(times.late, initial=0.0))
+    seen = validity.Seen(line, len(rows), errors, facts, early)
+    reasons, bound = validity.reasons(seen), facts.get("bound") or {}
+    return line | {
+        "valid": not reasons,
+        "reasons": "; ".join(reasons),
+        "warnings": "; ".join(validity.warnings(seen)),
+        "bound": bound.get("by", ""),
+        "bound_evidence": bound.get("evidence", ""),
+    }
 
 
-def wall_time(rows: pd.DataFrame) -> float:
+@dataclass(frozen=True)
+class Spans:
+    """When sessions began, opened and ended, in seconds since the first began; NaN where unknown.
+    `late` is how much later than meant they began. `first` is the first moment in the rows."""
+
+    first: str
+    began: Array
+    opened: Array
+    ended: Array
+    late: Array
+
+
+def spans(rows: pd.DataFrame) -> Spans:
+    """A session that arrives when it likes counts from when it was meant to, not from when the load
+    got to it."""
+    started, meant = rows["timestamp"].to_numpy(), rows["intended_timestamp"].to_numpy()
+    begin = started
+    if rows["shape"].iloc[0] == "open":
+        begin = np.where(np.isnat(meant), started, meant)
+    second = np.timedelta64(1, "s")
+    began = (begin - np.fmin.reduce(begin)) / second
+    opened = began + rows["connect_latency"].to_numpy()
+    ended = began + rows["total_latency"].to_numpy()
+    first = np.fmin.reduce(started)
+    text = "" if np.isnat(first) else f"{np.datetime_as_string(first, unit='us')}+00:00"
+    return Spans(text, began, opened, ended, (started - meant) / second)
+
+
+def wall_time(times: Spans) -> float:
     """Seconds from the start of the first session to the end of the last; NaN when none ended."""
-    started = rows.loc[rows["total_latency"].notna()]
-    if started.empty:
+    whole = ~np.isnan(times.ended)
+    if not whole.any():
         return math.nan
-    begin = pd.to_datetime(started["timestamp"], format="ISO8601")
-    end = begin + pd.to_timedelta(started["total_latency"], unit="s")
-    return float((end.max() - begin.min()).total_seconds())
+    return round(float(times.ended[whole].max() - times.began[whole].min()), 9)
 
 
-def invalid(line: dict[str, Any], recorded: int) -> list[str]:
-    """Why a cell says nothing about what it meant to measure; empty for a valid one."""
-    reasons = []
-    if line["lost"]:
-        reasons.append(f"{line['lost']} sessions lost by the load")
-    if recorded != line["batch_size"]:
-        reasons.append(f"{recorded} of {line['batch_size']} rows")
-    expected = line["expected_hosts"]
-    if not pd.isna(expected) and line["unique_hosts"] < expected:
-        reasons.append(f"traffic reached {line['unique_hosts']} of {int(expected)} hosts")
-    return reasons
+def peak_open(times: Spans) -> int | None:
+    """Most sessions open at one moment; None when it is not known when any was."""
+    opened, ended = open_spans(times)
+    if not len(opened):
+        return None
+    still = np.searchsorted(ended, opened, side="right")
+    return int((np.arange(1, len(opened) + 1) - still).max())
+
+
+def open_spans(times: Spans) -> tuple[Array, Array]:
+    """When sessions opened, and when they ended: each sorted for itself."""
+    known = ~np.isnan(times.opened + times.ended)
+    return np.sort(times.opened[known]), np.sort(times.ended[known])
+
+
+def counts(texts: "pd.Series[Any]") -> dict[str, int]:
+    """How often each text is there, the most frequent first."""
+    codes = texts.cat.codes.to_numpy()
+    found = np.bincount(codes[codes >= 0], minlength=len(texts.cat.categories)).tolist()
+    pairs = [(str(name), n) for name, n in zip(texts.cat.categories, found, strict=True) if n]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def _identity(rows: pd.DataFrame, times: Spans) -> Line:
+    constant = _constants(rows)
+    return {
+        "mode": constant["mode"],
+        "url": constant["url"],
+        "num_requests": int(constant["batch_size"]),
+        "batch_size": int(constant["batch_size"]),
+        "wait_seconds": float(constant["wait_requested"]),
+        "repetition": int(constant["repetition"]),
+        "timestamp": times.first,
+        "hardware": constant["hardware"],
+        "run_id": constant["run_id"],
+        "attempt": int(constant["attempt"]),
+        "shape": constant["shape"],
+        "steps": int(constant["steps"]),
+        "arrival_rate": float(constant["arrival_rate"]),
+        "expected_hosts": _whole(constant["expected_hosts"]),
+    }
+
+
+def _rates(rows: pd.DataFrame, good: Array, times: Spans) -> Line:
+    successful, wall = int(good.sum()), wall_time(times)
+    return {
+        "successful": successful,
+        "failed": len(rows) - successful,
+        "error_rate": (len(rows) - successful) / len(rows),
+        "total_wall_time": wall,
+        "requests_per_second": _rate(successful, wall),
+        "effective_concurrency": _rate(successful * float(rows["wait_requested"].iloc[0]), wall),
+        "unique_pids": _unique(rows["pid"].to_numpy()[good]),
+        "unique_sessions": _unique(rows["session_hash"].to_numpy()[good]),
+        "unique_hosts": len(counts(rows["host_url"][good])),
+    }
+
+
+def _errors(errors: Mapping[str, int]) -> Line:
+    return {
+        "capacity_errors": errors.get("CAPACITY_REACHED", 0),
+        "timeouts": errors.get("TIMEOUT", 0),
+        "lost": sum(errors.get(kind, 0) for kind in LOST),
+        "errors": " ".join(f"{kind}:{n}" for kind, n in errors.items()),
+    }
+
+
+def _latencies(part: str, seconds: Array) -> Line:
+    seconds = seconds[~np.isnan(seconds)]
+    percents = PERCENTILES[part]
+    found = _percentiles(seconds, percents)
+    line: Line = {
+        f"{part}_p{percent}": value for percent, value in zip(percents, found, strict=True)
+    }
+    if part == "total":
+        line |= {"total_min": math.nan, "total_max": math.nan, "total_avg": math.nan}
+        if len(seconds):
+            line |= {"total_min": float(seconds.min()), "total_max": float(seconds.max())}
+            # fsum: the same whatever the order of the rows
+            line["total_avg"] = math.fsum(seconds.tolist()) / len(seconds)
+    return line
+
+
+def _percentiles(values: Array, percents: Sequence[float]) -> list[float]:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return [math.nan] * len(percents)
+    return [float(value) for value in np.percentile(values, percents)]
+
+
+def _attempts(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    keys = rows.groupby(ATTEMPT_KEY, sort=False, observed=True, dropna=False)
+    return [group for _, group in keys]
+
+
+def _constants(rows: pd.DataFrame) -> Line:
+    return dict(rows.iloc[0])
+
+
+def _attempt(of: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The key of an attempt, from facts or from what its rows have in common."""
+    batch, wait = of.get("batch", of.get("batch_size")), of.get("wait", of.get("wait_requested"))
+    shape, steps, attempt = of.get("shape", "burst"), of.get("steps", 1), of.get("attempt", 1)
+    rate = _known(of.get("arrival_rate"))
+    return (of.get("mode"), shape, batch, wait, steps, rate, of.get("repetition", 1), attempt)
+
+
+def _unique(values: Array) -> int:
+    """-1 and NaN are nobody."""
+    return len(np.unique(values[values >= 0]))
+
+
+def _most(values: Array) -> float:
+    return float(np.fmax.reduce(values, initial=math.nan))
+
+
+def _whole(value: Any) -> int | None:
+    return None if pd.isna(value) else int(value)
+
+
+def _known(value: Any) -> Any:
+    return None if pd.isna(value) else value
 
 
 def _rate(amount: float, seconds: float) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from analysis import rows as row_tables
-from analysis.summary import COLUMNS, summarise
+from analysis.summary import as_csv, cell, COLUMNS, summarise
 
 # As other people's tools read them.
 PUBLISHED = (
@@ -217,7 +217,7 @@ def test_every_reason_is_given() -> None:
     )
 
 
-def test_cells_come_in_the_order_in_which_they_began() -> None:
+def test_cells_come_in_the_order_in_which_they_began_each_with_its_last_attempt() -> None:
     table = summary(
         row(batch_size=8),
         row(batch_size=2, repetition=2),
@@ -225,16 +225,28 @@ def test_cells_come_in_the_order_in_which_they_began() -> None:
         row(batch_size=8),
         row(batch_size=2, repetition=1, wait_requested=0.5),
         row(batch_size=2, repetition=2, attempt=2),
+        row(batch_size=2, repetition=2, attempt=2),
     )
     key = ["mode", "batch_size", "wait_seconds", "repetition", "attempt"]
     assert table[key].to_numpy().tolist() == [
         ["ws", 8, 1.0, 1, 1],
-        ["ws", 2, 1.0, 2, 1],
+        ["ws", 2, 1.0, 2, 2],
         ["http", 2, 1.0, 1, 1],
         ["ws", 2, 0.5, 1, 1],
-        ["ws", 2, 1.0, 2, 2],
     ]
-    assert table["successful"].tolist() == [2, 1, 1, 1, 1]
+    assert table["successful"].tolist() == [2, 2, 1, 1]
+
+
+def test_shapes_steps_and_arrival_rates_are_cells_of_their_own() -> None:
+    kinds = [("burst", 1, None), ("hold", 5, None), ("open", 1, 10.0), ("open", 1, 20.0)]
+    table = summary(
+        *(
+            row(batch_size=1, shape=shape, steps=steps, arrival_rate=rate)
+            for shape, steps, rate in kinds
+        )
+    )
+    found = table[["shape", "steps", "arrival_rate"]].astype(object).to_numpy().tolist()
+    assert [(a, b, None if c != c else c) for a, b, c in found] == kinds
 
 
 def test_one_cell_does_not_change_the_numbers_of_another() -> None:
@@ -272,6 +284,68 @@ def test_what_was_not_measured_stays_empty() -> None:
     assert (table[row_tables.NUMBERS].dtypes == "float64").all()
     (written,) = csv_cells(summary(row(batch_size=1, expected_hosts=None)))
     assert (written["expected_hosts"], written["reasons"]) == ("", "")
+
+
+def at(second: float) -> str:
+    return f"2026-03-01T12:00:{second:09.6f}+00:00"
+
+
+def test_the_most_sessions_open_at_one_moment() -> None:
+    cell = line(
+        row(batch_size=4, timestamp=at(0), connect_latency=1.0, total_latency=2.0),  # open 1 to 2
+        row(batch_size=4, timestamp=at(0), connect_latency=0.5, total_latency=3.0),  # open 0.5 to 3
+        row(batch_size=4, timestamp=at(2), connect_latency=0.0, total_latency=3.0),  # open 2 to 5
+        failed("TIMEOUT", batch_size=4, timestamp=at(1), total_latency=9.0),  # never open
+    )
+    assert cell["peak_open"] == 2
+
+
+def test_when_none_opened_the_peak_is_unknown() -> None:
+    table = summary(*([failed("TIMEOUT")] * 2))
+    assert csv_cells(table)[0]["peak_open"] == ""
+
+
+def test_sessions_that_arrive_count_from_when_they_were_meant_to() -> None:
+    meant = {"shape": "open", "intended_timestamp": at(0), "timestamp": at(4)}
+    cell = line(row(batch_size=1, connect_latency=4.5, total_latency=5.0, **meant))
+    assert cell["total_wall_time"] == 5.0
+    assert cell["start_spread"] == 4.0
+
+
+def test_start_spread_is_how_late_sessions_began() -> None:
+    cell = line(*(row(intended_timestamp=at(0), timestamp=at(late)) for late in (0.0, 1.0)))
+    assert cell["start_spread"] == pytest.approx(0.99)
+
+
+def test_lag_is_the_most_of_any_row() -> None:
+    assert line(row(load_lag=0.2), row(load_lag=None))["load_lag"] == 0.2
+    assert math.isnan(line(*([row()] * 2))["load_lag"])
+
+
+def test_what_the_run_says_of_a_cell_goes_into_its_line() -> None:
+    facts = {"mode": "ws", "shape": "burst", "batch": 1, "wait": 1.0, "steps": 1}
+    facts |= {"arrival_rate": None, "repetition": 1, "attempt": 1}
+    facts |= {"open_clients": 1, "open_servers": 1}
+    facts |= {"bound": {"by": "ports", "evidence": "28232 of 28232"}}
+    rows = row_tables.table([orjson.dumps(row(batch_size=1))])
+    (found,) = csv_cells(summarise(rows, [facts]))
+    assert (found["bound"], found["bound_evidence"]) == ("ports", "28232 of 28232")
+    assert (found["open_clients"], found["open_servers"], found["valid"]) == ("1", "1", "True")
+    (other,) = csv_cells(summarise(rows, [facts | {"repetition": 2}]))
+    assert (other["bound"], other["open_clients"]) == ("", "")
+
+
+def test_a_summary_does_not_depend_on_the_order_of_rows() -> None:
+    rows = [row(batch_size=9, total_latency=0.1 * n) for n in range(1, 8)]
+    rows += [failed(kind, batch_size=9) for kind in ("TIMEOUT", "CONNECT_REFUSED")]
+    there, back = summary(*rows), summary(*reversed(rows))
+    assert there.to_csv(index=False) == back.to_csv(index=False)
+
+
+def test_text_of_lines_is_text_of_the_table() -> None:
+    rows = row_tables.table(orjson.dumps(row(batch_size=n)) for n in (1, 2, 2))
+    lines = [cell(group) for _, group in rows.groupby("batch_size")]
+    assert as_csv(lines) == summarise(rows).to_csv(index=False)
 
 
 def test_no_rows_are_no_cells() -> None:

@@ -1,0 +1,301 @@
+"""Rows from their lines.
+
+A file of two million rows is a gigabyte of text. It is read in pieces that fit a processor's cache,
+which takes half the time of larger ones, and a large file in parts side by side.
+"""
+
+import json
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice, pairwise
+from operator import itemgetter
+from pathlib import Path
+from typing import Any, BinaryIO, TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from analysis.columns import Codes, Constants, count_repetitions, join_attempts, Rows
+from analysis.errors import ResultsError
+from analysis.fields import Array, BROKEN, CONSTANT, CONVERT, DEFAULTS, NEEDED, OPTIONAL, Row, TEXTS
+from analysis.rows import LATENCIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PIECE_BYTES = 1 << 17
+PIECE_ROWS = 200
+PART_BYTES = 64 << 20
+"""A part smaller than this is read before another process has begun."""
+MOST_PARTS = 4
+
+
+class Reader:
+    """Takes rows in pieces. Raises `ResultsError` that names the line in `where`."""
+
+    def __init__(self, where: str = "row", messages: bool = False) -> None:
+        self.where = where
+        self.warnings: list[str] = []
+        self._lines = 0
+        self._texts = {
+            name: Codes() for name in (*TEXTS, *(("error_message",) if messages else ()))
+        }
+        self._constants = Constants()
+        self._seen: set[str] = set()
+        self._pieces: dict[str, list[Array]] = {
+            name: [] for name in ("attempt", *CONVERT, *self._texts)
+        }
+
+    def take(self, text: bytes) -> None:
+        """Whole lines, the last one without its end."""
+        try:
+            rows = orjson.loads(b"[" + text.replace(b"\n", b",") + b"]")
+            self._add(rows)
+            self._lines += len(rows)
+        except BROKEN:
+            lines = text.split(b"\n")
+            self._take_singly(lines)
+            self._lines += len(lines)
+
+    def _take_singly(self, lines: Sequence[bytes]) -> None:
+        numbered = [(n, line) for n, line in enumerate(lines, self._lines + 1) if line.strip()]
+        rows = [(number, self._parse(line, number)) for number, line in numbered]
+        if not rows:
+            return
+        try:
+            self._add([row for _, row in rows])
+        except BROKEN:
+            for number, row in rows:
+                self._add_one(row, number)
+
+    def _parse(self, line: bytes, number: int) -> Row:
+        try:
+            row = json.loads(line)  # knows NaN too
+        except ValueError:
+            raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}") from None
+        if not isinstance(row, dict):
+            raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}")
+        return row
+
+    def _add_one(self, row: Row, number: int) -> None:
+        try:
+            self._add([row])
+        except KeyError as missing:
+            raise ResultsError(f"{self.where}:{number}: the row has no {missing.args[0]}") from None
+        except BROKEN as failure:
+            raise ResultsError(f"{self.where}:{number}: {failure}") from None
+
+    def _add(self, rows: list[Row]) -> None:
+        columns = _transposed(rows)
+        for name in NEEDED:
+            if name not in columns:
+                raise KeyError(name)
+        size = len(rows)
+        constant = [columns.get(name) or (DEFAULTS.get(name),) * size for name in CONSTANT]
+        new = {"attempt": self._constants.of(constant)}
+        nothing = (None,) * size
+        for name, convert in CONVERT.items():
+            given = columns.get(name)
+            new[name] = convert(given) if given else _nothing(name, size)
+        for name, codes in self._texts.items():
+            new[name] = codes.of(columns.get(name) or nothing)
+        for name, values in new.items():
+            self._pieces[name].append(values)
+        self._seen.update(columns)
+
+    def part(self, rest: bytes) -> "Part":
+        """All that was taken; the reader is empty then."""
+        columns = {name: _joined(name, self._pieces.pop(name)) for name in list(self._pieces)}
+        names = {name: codes.names for name, codes in self._texts.items()}
+        return Part(columns, list(self._constants), names, self._seen, self._lines, rest)
+
+    def join(self, part: "Part") -> None:
+        """Takes what another reader took."""
+        for name, values in part.columns.items():
+            if name == "attempt":
+                new = np.array([self._constants[key] for key in part.constants], dtype=np.int32)
+            elif name in part.names:
+                codes = self._texts[name]
+                new = np.array([*map(codes.__getitem__, part.names[name]), -1], dtype=np.int32)
+            else:
+                self._pieces[name].append(values)
+                continue
+            self._pieces[name].append(new[values])
+        self._seen |= part.seen
+        self._lines += part.lines
+
+    def rows(self) -> Rows:
+        """All that was taken; the reader is empty then."""
+        whole = self.part(b"")
+        attempt = whole.columns.pop("attempt")
+        known = {*CONSTANT, *CONVERT, *TEXTS} - set(OPTIONAL)
+        missing = tuple(sorted(known - self._seen)) if len(attempt) else ()
+        constants = self._constants.list
+        runs = tuple(sorted({str(constant["run_id"]) for constant in constants}))
+        rows = Rows(constants, attempt, whole.columns, whole.names, runs, missing, self.warnings)
+        if "run_id" in missing:
+            _forget_zeros(rows)
+        if "repetition" in missing:
+            count_repetitions(rows)
+        join_attempts(rows)
+        return rows
+
+
+@dataclass
+class Part:
+    """What a reader took of a part of a file, and what came after the last whole line."""
+
+    columns: dict[str, Array]
+    constants: list[tuple[Any, ...]]
+    names: dict[str, list[str]]
+    seen: set[str]
+    lines: int
+    rest: bytes
+
+
+@lru_cache(maxsize=1024)
+def _nothing(name: str, size: int) -> Array:
+    return CONVERT[name]((None,) * size)
+
+
+def _forget_zeros(rows: Rows) -> None:
+    """Another tool's 0.0 is a latency that was not measured."""
+    for name in LATENCIES:
+        seconds = rows.columns[name]
+        seconds[seconds == 0.0] = np.nan
+
+
+def _joined(name: str, pieces: list[Array]) -> Array:
+    if pieces:
+        return np.concatenate(pieces)
+    return CONVERT[name](()) if name in CONVERT else np.empty(0, dtype=np.int32)
+
+
+def _transposed(rows: list[Row]) -> dict[str, tuple[Any, ...]]:
+    names = tuple(rows[0])
+    if len(names) > 1 and set(map(len, rows)) == {len(names)}:
+        try:
+            return dict(zip(names, zip(*map(_getter(names), rows), strict=True), strict=True))
+        except KeyError:
+            pass
+    names = tuple({name: None for row in rows for name in row})
+    return {name: tuple(row.get(name, DEFAULTS.get(name)) for row in rows) for name in names}
+
+
+@lru_cache(maxsize=64)
+def _getter(names: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
+    return itemgetter(*names)
+
+
+def table(lines: Iterable[bytes]) -> "pd.DataFrame":
+    reader = Reader(messages=True)
+    rest = iter(lines)
+    while some := list(islice(rest, PIECE_ROWS)):
+        reader.take(b"\n".join(some))
+    return reader.rows().frame()
+
+
+def read(raw: Path, messages: bool = False) -> Rows:
+    """All rows of a file. Raises `ResultsError` for one that cannot be read as rows of one run."""
+    try:
+        with raw.open("rb") as file:
+            reader = None if messages else _side_by_side(raw, file)
+            rows = (reader or _alone(raw, file, messages)).rows()
+    except OSError as failure:
+        raise ResultsError(f"cannot read {raw}: {failure.strerror}") from None
+    if len(rows.runs) > 1:
+        raise ResultsError(
+            f"{raw} holds rows of {len(rows.runs)} runs ({', '.join(rows.runs[:3])}); "
+            "give each a folder"
+        )
+    return rows
+
+
+def _alone(raw: Path, file: BinaryIO, messages: bool) -> Reader:
+    reader = Reader(str(raw), messages)
+    _take_last(reader, _take(reader, file, 0, os.fstat(file.fileno()).st_size))
+    return reader
+
+
+def _side_by_side(raw: Path, file: BinaryIO) -> Reader | None:
+    """Reads the first part here and each other in a process of its own; None when the file is small,
+    or when one of those failed: reading alone tells why."""
+    cuts = _cuts(file)
+    if len(cuts) < 3:
+        return None
+    reader, rest = Reader(str(raw)), b""
+    with ExitStack() as stack:
+        others = [stack.enter_context(_other(raw, *ends)) for ends in pairwise(cuts[1:])]
+        for other in others:
+            stack.callback(other.kill)
+        _take(reader, file, cuts[0], cuts[1])
+        for other in others:
+            assert other.stdout is not None
+            try:
+                part = pickle.load(other.stdout)
+            except (EOFError, pickle.UnpicklingError):
+                return None
+            reader.join(part)
+            rest = part.rest
+    _take_last(reader, rest)
+    return reader
+
+
+def _other(raw: Path, begin: int, end: int) -> "subprocess.Popen[bytes]":
+    argv = [sys.executable, "-P", "-m", "analysis.reader", str(raw), str(begin), str(end)]
+    return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+
+
+def _cuts(file: BinaryIO) -> list[int]:
+    """Where parts begin, at line ends, and where the file does."""
+    size = os.fstat(file.fileno()).st_size
+    parts = min(MOST_PARTS, len(os.sched_getaffinity(0)), size // PART_BYTES)
+    cuts = [0]
+    for number in range(1, parts):
+        file.seek(size * number // parts)
+        file.readline()
+        cuts.append(file.tell())
+    return sorted({*cuts, size})
+
+
+def _take(reader: Reader, file: BinaryIO, begin: int, end: int) -> bytes:
+    """Returns what comes after the last whole line."""
+    file.seek(begin)
+    left, rest = end - begin, b""
+    while piece := file.read(min(PIECE_BYTES, left)):
+        left -= len(piece)
+        text, newline, rest = (rest + piece).rpartition(b"\n")
+        if newline:
+            reader.take(text)
+    return rest
+
+
+def _take_last(reader: Reader, line: bytes) -> None:
+    """A line without an end: whole, or cut off while it was written."""
+    if not line.strip():
+        return
+    try:
+        orjson.loads(line)
+    except ValueError:
+        reader.warnings.append(f"{reader.where}: the last line is cut off and does not count")
+    else:
+        reader.take(line)
+
+
+def main(raw: str, begin: str, end: str) -> None:
+    reader = Reader(raw)
+    with Path(raw).open("rb") as file:
+        rest = _take(reader, file, int(begin), int(end))
+    pickle.dump(reader.part(rest), sys.stdout.buffer, protocol=pickle.HIGHEST_PROTOCOL)
+
+
+if __name__ == "__main__":
+    from analysis.reader import main as entry  # its classes by the name that they have elsewhere
+
+    entry(*sys.argv[1:])

@@ -1,0 +1,87 @@
+"""How figures look, and how they are written."""
+
+import io
+import re
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+INK, GRID = "#111111", "#b9b9b9"
+"""In the page INK becomes the colour of its text, so that figures are read on dark ground too."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
+"""Okabe and Ito's colours, told apart without colour too."""
+
+WIDTH = 10.5
+HUGE = 600_000
+"""Characters of an SVG beyond which a page gets a picture."""
+
+PLAIN: Any = {"Software": None}
+PANELS, CURVES, BARS, NUMBERED = 9, 6, 24, 12
+"""Most panels of a figure, curves of a panel, bars with names, columns with numbers in them."""
+
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "openenv-slurm",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Liberation Sans", "Arial"],
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.8,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.4,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 5,
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    **dict.fromkeys(
+        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
+    ),
+}
+
+
+styled = matplotlib.rc_context(STYLE)
+
+
+def svg(figure: Figure, name: str) -> str:
+    """An <svg> element for a page; the same figure always gives the same text."""
+    with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
+        text = io.StringIO()
+        figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    drawn = text.getvalue()
+    drawn = drawn[drawn.index("<svg") :]
+    drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r"<!--.*?-->\s*", "", drawn, flags=re.DOTALL)
+    drawn = re.sub(r' id="(?:figure|axes|patch|line2d|text|xtick|ytick|matplotlib\.axis|legend|'
+                   r'LineCollection|PathCollection|FillBetweenPolyCollection|QuadMesh|Poly\w+)_\d+"',
+                   "", drawn)  # fmt: skip
+    drawn = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\g<1>{name}-", drawn)
+    drawn = re.sub(r"'?(?:DejaVu|Verdana|Liberation)[^;\"]*?sans-serif", "sans-serif", drawn)
+    drawn = re.sub(r"\n\s*", "\n", drawn)
+    return drawn.replace(INK, "currentColor").strip()
+
+
+def element(figure: Figure, name: str) -> str:
+    """The figure for a page: drawn, or as a picture where drawing would be huge."""
+    drawn = svg(figure, name)
+    if len(drawn) < HUGE:
+        return drawn
+    picture = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(picture, format="png", dpi=110, facecolor="white", metadata=PLAIN)
+    return f'<img alt="" src="data:image/png;base64,{b64encode(picture.getvalue()).decode()}">'
+
+
+def png(figure: Figure, path: Path) -> None:
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(path, format="png", dpi=150, facecolor="white", metadata=PLAIN)

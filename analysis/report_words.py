@@ -1,0 +1,38 @@
+"""Numbers as a report writes them."""
+
+from math import isinf, isnan
+
+
+def count(number: float) -> str:
+    """3072 → 3,072; 0.5 → 0.5."""
+    return f"{number:,.0f}" if number == int(number) else f"{number:,.6g}"
+
+
+def percent(share: float) -> str:
+    """0.953 → 95.3 %. Only all is 100 %, only none is 0 %."""
+    if isnan(share):
+        return "–"
+    if share in (0, 1):
+        return f"{100 * share:.0f} %"
+    text = f"{100 * share:.1f}"
+    if text == "100.0" and share < 1:
+        return "> 99.9 %"
+    return "< 0.1 %" if text == "0.0" else f"{text} %"
+
+
+def seconds(value: float) -> str:
+    """Three digits."""
+    if isnan(value) or isinf(value):
+        return "–"
+    return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s"
+
+
+def listed(words: list[str], most: int = 6) -> str:
+    """a, b and c; of many, the first and how many more."""
+    if len(words) > most:
+        return f"{', '.join(words[:most])} and {len(words) - most} more"
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def span(low: float, high: float) -> str:
+    return f"{count(round(low))}–{count(round(high))}"

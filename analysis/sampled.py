@@ -1,0 +1,122 @@
+"""What the samples of one cell say. Pure."""
+
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Sample = Mapping[str, Any]
+Source = tuple[str, str, str]
+"""Node, kind and name."""
+
+SATURATED = 0.9
+"""Share of the time that one thread runs or waits for a CPU, from which on it is CPU-bound."""
+
+
+def source(sample: Sample) -> Source:
+    return sample["node"], sample["kind"], sample.get("name", "")
+
+
+def of_cell(samples: Iterable[Sample], number: int) -> list[Sample]:
+    """Of all samples of a run: those of one cell, after the last one of each source before it, which
+    has no cell then."""
+    before: dict[Source, Sample] = {}
+    within: list[Sample] = []
+    for sample in samples:
+        if sample["cell"] == number:
+            within.append(sample)
+        elif not within:
+            before[source(sample)] = {**sample, "cell": None}
+    return [*before.values(), *within]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """One tree of processes in a cell."""
+
+    node: str
+    name: str
+    busiest: float
+    """Mean over the time of the cell, as `saturated`."""
+    saturated: float
+    """Share of the time in which its busiest thread was CPU-bound."""
+    runnable: float | None
+    """How many threads ran or waited for a CPU, on average."""
+    fds: int
+    fd_limit: int
+
+    @property
+    def fullness(self) -> float:
+        return self.fds / self.fd_limit if self.fd_limit else 0.0
+
+
+class Sampled:
+    """Samples of a cell in their order; those without a cell are from before it began."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._series: dict[Source, list[Sample]] = {}
+        for sample in samples:
+            self._series.setdefault(source(sample), []).append(sample)
+
+    def of(self, kind: str) -> dict[Source, list[Sample]]:
+        """By source, those within the cell."""
+        within = {
+            each: [sample for sample in series if sample["cell"] is not None]
+            for each, series in self._series.items()
+            if each[1] == kind
+        }
+        return {each: series for each, series in within.items() if series}
+
+    def rise(self, kind: str, *counters: str, node: str | None = None) -> int:
+        """By how much they grew together; one that fell began again from 0."""
+        return sum(
+            _rise([sample[counter] for sample in series if counter in sample])
+            for each, series in self._series.items()
+            if each[1] == kind and node in (None, each[0])
+            for counter in counters
+        )
+
+    def peak(self, kind: str, value: str) -> int:
+        """The largest of each source, together."""
+        return sum(
+            max(sample.get(value, 0) for sample in series) for series in self.of(kind).values()
+        )
+
+    def usages(self, prefix: str) -> list[Usage]:
+        """Of the processes whose names begin so."""
+        return [
+            _usage(each, series)
+            for each, series in self.of("process").items()
+            if each[2].startswith(prefix)
+        ]
+
+
+def _rise(values: Sequence[int]) -> int:
+    pairs = itertools.pairwise(values)
+    return sum(now - before if now >= before else now for before, now in pairs)
+
+
+def _usage(each: Source, within: Sequence[Sample]) -> Usage:
+    seconds = [sample.get("seconds", 1.0) for sample in within]
+    pairs = list(zip(within, seconds, strict=True))
+    total = sum(seconds) or 1.0
+    busy = sum(span for sample, span in pairs if sample["busiest"] >= SATURATED)
+    fullest = max(within, key=lambda sample: sample["fds"])
+    return Usage(
+        each[0],
+        each[2],
+        sum(sample["busiest"] * span for sample, span in pairs) / total,
+        busy / total,
+        _runnable(within),
+        fullest["fds"],
+        fullest["fd_limit"],
+    )
+
+
+def _runnable(within: Sequence[Sample]) -> float | None:
+    spans = sum(sample.get("seconds", 1.0) for sample in within[1:])
+    if not spans or within[0]["pid"] != within[-1]["pid"]:
+        return None
+    first, last = within[0], within[-1]
+    grown = float(last["cpu"] + last["wait"] - first["cpu"] - first["wait"])
+    return float(max(0.0, grown) / spans)
