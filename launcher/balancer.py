@@ -5,9 +5,12 @@ Envoy's YAML and its admin pages are known nowhere else.
 
 import ipaddress
 import json
+import socket
 from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
@@ -21,6 +24,19 @@ BREAKER = 1_000_000_000
 BUFFER_BYTES = 65_536
 DESCRIPTORS_PER_SESSION = 2
 ADMIN_TIMEOUT = 2.0
+
+CLUSTER_COUNTERS = (
+    *("upstream_cx_active", "upstream_cx_total", "upstream_cx_overflow"),
+    *("upstream_cx_connect_fail", "upstream_cx_connect_timeout"),
+    *("upstream_rq_active", "upstream_rq_active_overflow", "upstream_rq_pending_overflow"),
+    *("upstream_rq_retry", "upstream_rq_retry_overflow", "membership_healthy", "membership_total"),
+)
+LISTENER_COUNTERS = (
+    *("downstream_cx_active", "downstream_cx_total"),
+    *("downstream_cx_overflow", "downstream_global_cx_overflow"),
+)
+SERVER_COUNTERS = ("uptime", "total_connections")
+HTTP_COUNTER = "downstream_rq_5xx"
 
 
 def render(placement: Placement, admin_socket: Path) -> str:
@@ -81,6 +97,59 @@ def healthy(admin_url: str) -> int:
     name = f"cluster.{CLUSTER}.membership_healthy"
     page = http.get(f"{admin_url}/stats?filter=^{name}$", ADMIN_TIMEOUT)
     return int(page.decode().partition(":")[2])
+
+
+def counters(admin_url: str, port: int, admin_socket: Path, timeout: float) -> dict[str, int]:
+    """What Envoy has counted, by the last part of its name for it; `port` is that of the URL.
+
+    Where this is Envoy's node, the socket is asked: Envoy's main thread answers there, also while
+    those that pass on sessions, and the read-only pages, have no time. Raises as `backends` does.
+    """
+    page = f"/stats?format=json&filter={quote(counters_filter(port))}"
+    try:
+        return parse_counters(_ask(admin_socket, page, timeout))
+    except (FileNotFoundError, ConnectionRefusedError):  # another node, or left by another Envoy
+        return parse_counters(http.get(f"{admin_url}{page}", timeout))
+
+
+def counters_filter(port: int) -> str:
+    """A regular expression for one page. A listener is named by its address and port, and has
+    counters for each thread, which are not wanted."""
+    cluster, listener = "|".join(CLUSTER_COUNTERS), "|".join(LISTENER_COUNTERS)
+    wanted = (
+        rf"cluster\.{CLUSTER}\.({cluster})",
+        rf"listener\.[^_]*_{port}\.({listener})",
+        rf"http\.openenv\.{HTTP_COUNTER}",
+        rf"server\.({'|'.join(SERVER_COUNTERS)})",
+    )
+    return f"^({'|'.join(wanted)})$"
+
+
+def parse_counters(page: bytes) -> dict[str, int]:
+    stats = json.loads(page)["stats"]
+    return {stat["name"].rpartition(".")[2]: stat["value"] for stat in stats if "value" in stat}
+
+
+class _SocketConnection(HTTPConnection):
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+def _ask(admin_socket: Path, page: str, timeout: float) -> bytes:
+    connection = _SocketConnection(admin_socket, timeout)
+    try:
+        connection.request("GET", page)
+        return connection.getresponse().read()
+    except HTTPException as failure:
+        raise http.Unreachable(f"the answer is not HTTP ({type(failure).__name__})") from None
+    finally:
+        connection.close()
 
 
 def parse_backends(page: bytes) -> list[Backend]:

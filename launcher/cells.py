@@ -11,25 +11,37 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from analysis.validity import MAX_LAG
 from launcher.errors import UsageError
 
 MAX_BATCH = 10_000_000
+SHAPES = ("burst", "hold", "open")
+ARRIVALS = ("constant", "poisson")
 
 
 @dataclass(frozen=True)
 class Cell:
+    """`wait` in seconds, `arrival_rate` in sessions a second."""
+
     mode: str
     batch: int
     wait: float
     repetition: int
+    shape: str = "burst"
+    steps: int = 1
+    arrival_rate: float | None = None
 
     @property
     def label(self) -> str:
         return f"{self.mode} {self.batch} × {self.wait:g} s #{self.repetition}"
 
     def __str__(self) -> str:
+        rate = f" at {self.arrival_rate:g} a second" if self.arrival_rate else ""
+        how = "" if self.shape == "burst" else f", {self.shape}{rate}"
+        how += "" if self.steps == 1 else f", {self.steps} steps"
         return (
-            f"{self.mode} batch {self.batch} × wait {self.wait:g} s, repetition {self.repetition}"
+            f"{self.mode} batch {self.batch} × wait {self.wait:g} s, repetition "
+            f"{self.repetition}{how}"
         )
 
 
@@ -49,6 +61,15 @@ class Grid:
     load_workers: int | None = None
     sources: tuple[str, ...] = ()
     hardware: str = ""
+    shape: str = "burst"
+    steps: int = 1
+    arrival_rate: float | None = None
+    arrivals: str = "poisson"
+    seed: int = 1
+    max_lag: float = MAX_LAG
+    share_node: bool = False
+    require_valid: bool = False
+    resume: bool = False
     arguments: tuple[str, ...] = field(default=())
 
     @property
@@ -56,7 +77,16 @@ class Grid:
         combinations = itertools.product(
             self.modes, self.waits, self.batches, range(1, self.reps + 1)
         )
-        return [Cell(mode, batch, wait, rep) for mode, wait, batch, rep in combinations]
+        return [self.cell(mode, batch, wait, rep) for mode, wait, batch, rep in combinations]
+
+    def cell(self, mode: str, batch: int, wait: float, repetition: int) -> Cell:
+        how = (self.shape, self.steps, self.arrival_rate)
+        return Cell(mode, batch, wait, repetition, *how)
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a session cannot do without."""
+        return max(self.waits) * self.steps
 
 
 def parse_url(url: str) -> str:

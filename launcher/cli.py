@@ -12,7 +12,17 @@ from typing import Any, cast, TypeVar
 import click
 from rich.table import Table
 
-from launcher import __version__, cli_build, cli_doctor, cli_load, logs, registry
+from launcher import (
+    __version__,
+    cli_build,
+    cli_doctor,
+    cli_experiment,
+    cli_load,
+    cli_report,
+    cli_top,
+    logs,
+    registry,
+)
 from launcher.deployment import Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
@@ -233,6 +243,11 @@ main.command()(deployment_options(cli_doctor.doctor))
 main.add_command(cli_load.grid)
 main.add_command(cli_load.preflight)
 main.add_command(cli_load.ui)
+main.add_command(cli_experiment.ceiling)
+main.command()(deployment_options(cli_experiment.experiment))
+main.add_command(cli_report.report)
+main.add_command(cli_report.compare)
+main.add_command(cli_top.top)
 
 
 @main.command()

@@ -11,6 +11,7 @@ LauncherError
 ├── DeploymentNotFound     no deployment of that name, or it is gone
 ├── PreflightFailed        the checks before an experiment do not hold
 ├── LoadFailed             the load could not be made: a load worker lost, a limit in the way
+├── ResultInvalid          cells that say nothing about what they meant to measure
 └── RecordingFailed        a row could not be written
 """
 
@@ -52,6 +53,10 @@ class PreflightFailed(LauncherError):
 
 
 class LoadFailed(LauncherError):
+    pass
+
+
+class ResultInvalid(LauncherError):
     pass
 
 

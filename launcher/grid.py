@@ -8,13 +8,13 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from launcher.cells import Cell, Grid
-from launcher.errors import DeploymentEnded, LauncherError, LoadFailed, PreflightFailed, UsageError
+from launcher.bench import Bench, Watcher
+from launcher.cells import Grid
+from launcher.errors import LoadFailed, UsageError
 from launcher.limits import limits
-from launcher.load import CellEnded, Load, Progress
 from launcher.loadplace import load_place, LoadPlace
-from launcher.recording import Recording
-from launcher.signals import Interrupted
+from launcher.recording import RAW, Recording, RUN
+from launcher.resuming import before
 from launcher.target import (
     caps,
     check_envoy,
@@ -38,27 +38,20 @@ PACKAGES = (
     "websockets",
 )
 
-
-class Watcher:
-    """Told how a grid goes; the command line draws it."""
-
-    def cell_started(self, cell: Cell, number: int, of: int) -> None: ...
-
-    def progress(self, progress: Progress) -> None: ...
-
-    def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None: ...
-
-    def warn(self, text: str) -> None: ...
+CAPS = ("max_concurrent_envs", "workers_per_node", "servers")
+"""Of a deployment, what must be the same for all cells of a run."""
 
 
 def check(grid: Grid) -> LoadPlace:
     """Where the load will run. Raises `UsageError`, `LoadFailed` or `PreflightFailed` for what cannot
     succeed, before anything is started."""
-    if grid.timeout <= max(grid.waits):
+    if grid.timeout <= grid.longest:
+        steps = "" if grid.steps == 1 else f"{grid.steps} steps with a "
         raise UsageError(
-            f"--timeout {grid.timeout:g} s ends sessions before their wait of {max(grid.waits):g} s "
-            "is over; raise --timeout"
+            f"--timeout {grid.timeout:g} s ends sessions before their {steps}wait of "
+            f"{max(grid.waits):g} s is over; raise --timeout"
         )
+    _check_shape(grid)
     place = load_place(grid.url, grid.load_workers)
     if place.here:
         _check_here(grid, place)
@@ -78,6 +71,15 @@ def check(grid: Grid) -> LoadPlace:
     return place
 
 
+def _check_shape(grid: Grid) -> None:
+    if grid.shape == "open" and grid.arrival_rate is None:
+        raise UsageError("--shape open needs --arrival-rate R: how many sessions arrive a second?")
+    if grid.shape != "open" and grid.arrival_rate is not None:
+        raise UsageError(f"--arrival-rate is for --shape open, not {grid.shape}")
+    if grid.shape == "hold" and "http" in grid.modes:
+        raise UsageError("--shape hold needs sessions; over HTTP none is open between requests")
+
+
 def _check_here(grid: Grid, place: LoadPlace) -> None:
     obstacle = limits().obstacle(max(grid.batches), len(place.nodes), len(grid.sources))
     if obstacle:
@@ -87,97 +89,33 @@ def _check_here(grid: Grid, place: LoadPlace) -> None:
 
 
 def record(grid: Grid, place: LoadPlace) -> Recording:
-    """The result folder of the grid, ready to be written. Raises `UsageError`."""
-    return Recording(grid.output, describe(grid, place, uuid.uuid4().hex[:12]))
+    """The result folder of the grid, ready to be written; with `resume`, the one that it was begun in.
+    Raises `UsageError`."""
+    earlier = before(grid.output, RAW, RUN) if grid.resume else None
+    run = describe(grid, place, earlier.run["run_id"] if earlier else uuid.uuid4().hex[:12])
+    if earlier is not None:
+        _check_caps(grid, run["caps"], earlier.run["caps"])
+    return Recording(grid.output, run, earlier)
+
+
+def _check_caps(grid: Grid, now: dict[str, Any], then: dict[str, Any]) -> None:
+    for name in CAPS:
+        if now.get(name) != then.get(name):
+            raise UsageError(
+                f"{grid.output} was begun with {name} {then.get(name)}, but {grid.url} has "
+                f"{now.get(name)}: the two cannot be compared; deploy as before, or choose a new "
+                "--output-dir"
+            )
 
 
 def run(grid: Grid, place: LoadPlace, recording: Recording, watcher: Watcher) -> None:
-    """Runs all cells into `recording` and closes it.
-
-    Raises `LoadFailed` after a cell that lost sessions of its own, `PreflightFailed` after one that
-    reached too few hosts when they are required, `RecordingFailed` when the disk is full, and
-    `Interrupted`; whatever was recorded until then stays, and open sessions are rows too.
-    """
-    status, error = "failed", None
-    try:
-        with Load(place, recording.logs, max(grid.batches), len(grid.sources)) as load:
-            recording.note_load(load.pids)
-            for number, cell in enumerate(grid.cells, 1):
-                watcher.cell_started(cell, number, len(grid.cells))
-                line, lost = _run_cell(grid, cell, load, recording, watcher)
-                watcher.cell_ended(cell, line)
-                _judge(grid, cell, line, lost, watcher)
-        status = "complete"
-    except Interrupted as failure:
-        status, error = "interrupted", str(failure)
-        raise
-    except LauncherError as failure:
-        error = str(failure)
-        raise
-    finally:
-        recording.close(status, error)
-
-
-def _run_cell(
-    grid: Grid, cell: Cell, load: Load, recording: Recording, watcher: Watcher
-) -> tuple[dict[str, Any], list[str]]:
-    """The cell's summary, and what became of load workers that were lost."""
-    wanted = order(grid, cell, recording.run["run_id"])
-    recording.begin_cell(wanted["constant"])
-    ended = CellEnded([])
-    try:
-        for answer in load.run(wanted):
-            if isinstance(answer, bytes):
-                recording.take(answer)
-            elif isinstance(answer, Progress):
-                recording.flush()
-                watcher.progress(answer)
-            else:
-                ended = answer
-    except (Interrupted, LoadFailed, DeploymentEnded) as failure:
-        recording.write_off("INTERRUPTED", f"the grid ended before the session: {failure}")
-        recording.end_cell(asdict(cell))
-        raise
-    return recording.end_cell(asdict(cell) | ended.details), ended.lost_workers
-
-
-def _judge(
-    grid: Grid, cell: Cell, line: dict[str, Any], lost_workers: list[str], watcher: Watcher
-) -> None:
-    if line["lost"]:
-        why = "; ".join(lost_workers) or f"no row came for {line['lost']} sessions"
-        raise LoadFailed(f"{cell}: {why}; the cell is recorded as invalid and the grid stops here")
-    if grid.expected_hosts and line["unique_hosts"] < grid.expected_hosts:
-        seen, expected = line["unique_hosts"], grid.expected_hosts
-        problem = f"{cell}: traffic reached {seen} of {expected} expected hosts"
-        if grid.require_hosts:
-            raise PreflightFailed(
-                f"{problem}; the result is invalid: check with `launcher preflight` that the URL is "
-                "Envoy's and that every server is healthy"
-            )
-        watcher.warn(f"{problem}; the result is invalid")
-
-
-def order(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:
-    """A cell as the load master takes it; `constant` is the same in every row of the cell."""
-    return {
-        "mode": cell.mode,
-        "url": grid.url,
-        "wait": cell.wait,
-        "timeout": grid.timeout,
-        "sources": list(grid.sources),
-        "constant": {
-            "run_id": run_id,
-            "mode": cell.mode,
-            "url": grid.url,
-            "batch_size": cell.batch,
-            "wait_requested": cell.wait,
-            "repetition": cell.repetition,
-            "attempt": 1,
-            "expected_hosts": grid.expected_hosts,
-            "hardware": grid.hardware,
-        },
-    }
+    """Runs all cells that are not done into `recording` and closes it. Raises what `Bench.run` raises,
+    and `ResultInvalid`."""
+    with Bench(grid, place, recording, watcher, grid.cells) as bench:
+        for cell in grid.cells:
+            bench.run(cell)
+        if grid.require_valid:
+            bench.require_valid()
 
 
 def describe(grid: Grid, place: LoadPlace, run_id: str) -> dict[str, Any]:

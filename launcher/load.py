@@ -31,9 +31,18 @@ class Progress:
 
 
 @dataclass
+class Held:
+    """All sessions that will open are open, so many as the clients count them; they step once
+    `Load.release` is called."""
+
+    open: int
+
+
+@dataclass
 class CellEnded:
-    lost_workers: list[str]
-    details: dict[str, Any] = field(default_factory=dict)
+    """`facts` are the load's own, by the names that run.json has for them."""
+
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class Load:
@@ -115,7 +124,7 @@ class Load:
             name: handle.pid for name, handle in self._workers.items()
         }
 
-    def run(self, cell: dict[str, Any]) -> Iterator[bytes | Progress | CellEnded]:
+    def run(self, cell: dict[str, Any]) -> Iterator[bytes | Progress | Held | CellEnded]:
         """Runs one cell: its rows as they come, and how far it is; last a `CellEnded`.
 
         Raises `LoadFailed` when the master ends.
@@ -126,16 +135,20 @@ class Load:
                 yield answer
             elif "progress" in answer:
                 yield Progress(**answer["progress"])
+            elif "held" in answer:
+                yield Held(answer["held"])
             elif "cell_ended" in answer:
-                ended = answer["cell_ended"]
-                yield CellEnded(
-                    [
-                        self._dead.get(name, f"load worker {name} stopped answering")
-                        for name in ended["lost_workers"]
-                    ],
-                    ended,
-                )
+                facts = answer["cell_ended"]
+                facts["lost_workers"] = [self._story(name) for name in facts["lost_workers"]]
+                yield CellEnded(facts)
                 return
+
+    def release(self, open_servers: int | None) -> None:
+        """Lets sessions that are held step; the servers count so many of them."""
+        self._order({"release": {"open_servers": open_servers}})
+
+    def _story(self, worker: str) -> str:
+        return self._dead.get(worker, f"load worker {worker} stopped answering")
 
     def _process(self, name: str, node: str, module: str, argv: tuple[str, ...]) -> Process:
         return load_process(self._place, name, node, ("-P", "-m", module, *argv), self._logs)

@@ -15,7 +15,7 @@ from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import address_of, Allocation
-from launcher.target import deployment_at, shares_node
+from launcher.target import deployment_at, is_loopback, shares_node
 
 HERE = "127.0.0.1"
 
@@ -28,6 +28,8 @@ class LoadPlace:
     shares_node: bool
     deployment: Deployment | None = None
     allocated: Allocation | None = None
+    spoils: bool = False
+    """Whether the load runs on a node that it measures although there are others."""
 
     @property
     def here(self) -> bool:
@@ -78,7 +80,9 @@ def load_place(url: str, workers: int | None) -> LoadPlace:
     clients: Mapping[str, int] = state.get("client_nodes", {}) if state else {}
     if state is None or not clients or state.get("job") is None:
         count = workers or max(2, len(os.sched_getaffinity(0)))
-        return LoadPlace((HERE,) * count, shares_node(url))
+        shares = shares_node(url, state)
+        spoils = shares and not (state["deployment"]["local"] if state else is_loopback(url))
+        return LoadPlace((HERE,) * count, shares, spoils=spoils)
     if workers is None:
         nodes = [node for node, cores in clients.items() for _ in range(cores)]
     else:

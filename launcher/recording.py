@@ -1,56 +1,81 @@
 """A result folder while an experiment writes it: raw.jsonl, summary.csv, run.json."""
 
+import fcntl
 import json
 import os
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import datetime, UTC
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from analysis import rows as row_tables
+from launcher.cells import Cell
 from launcher.errors import RecordingFailed, UsageError
+from launcher.resuming import Before
 from launcher.rundir import write_atomically
 
 RAW, SUMMARY, RUN, LOGS = "raw.jsonl", "summary.csv", "run.json", "logs"
+SAMPLES = "samples.jsonl"
 SYNC_SECONDS = 0.5
+FAILED_SHOWN = 20
+
+Judge = Callable[[dict[str, Any], list[dict[str, Any]]], dict[str, Any] | None]
 
 
 class Recording:
     """Rows go to disk as they come; every line in raw.jsonl is whole, whatever happens."""
 
-    def __init__(self, folder: Path, run: dict[str, Any]) -> None:
-        """Raises `UsageError` when the folder holds results already or cannot be written."""
+    def __init__(self, folder: Path, run: dict[str, Any], before: Before | None = None) -> None:
+        """`before` is what the folder holds of the same run. Raises `UsageError` when it holds
+        results without that, or cannot be written."""
         self.folder = folder
         self.logs = folder / LOGS
-        self.run = run | {"status": "running", "started": _now(), "cells": []}
-        self.lines: list[dict[str, Any]] = []
-        self.rows = 0
+        self.samples = folder / SAMPLES
+        self.run = _begun(run, before)
+        self.lines: dict[Cell, dict[str, Any]] = before.lines if before else {}
+        self.attempts: dict[Cell, int] = before.attempts if before else {}
+        self.rows = before.rows if before else 0
         self._cell: dict[int, bytes] = {}
         self._constant: dict[str, Any] = {}
         self._waiting: list[bytes] = []
-        self._whole = 0
+        self._whole = before.whole if before else 0
         self._synced = time.monotonic()
         try:
-            for name in (RAW, SUMMARY, RUN, LOGS):
-                if (folder / name).exists():
-                    raise UsageError(
-                        f"{folder} already holds results ({name}); choose a new --output-dir"
-                    )
-            self.logs.mkdir(parents=True)
-            self._raw = (folder / RAW).open("xb", buffering=0)
+            if before is None:
+                _check_new(folder)
+            self.logs.mkdir(parents=True, exist_ok=True)
+            self._raw = (folder / RAW).open("ab", buffering=0)
+            _lock(self._raw, folder)
+            os.ftruncate(self._raw.fileno(), self._whole)
             self._save_run()
+            if before is not None:
+                self._write_summary()
         except OSError as failure:
             raise UsageError(f"cannot write to {folder}: {failure.strerror}") from None
+
+    @property
+    def run_file(self) -> Path:
+        return self.folder / RUN
+
+    @property
+    def sitting(self) -> dict[str, Any]:
+        """The part of run.json for this time that the experiment was begun or gone on with."""
+        return dict(self.run["sittings"][-1])
 
     def note_load(self, pids: dict[str, int | None]) -> None:
         self._save_run(placement=self.run["placement"] | {"load": pids})
 
-    def begin_cell(self, constant: dict[str, Any]) -> None:
-        """`constant` is what all rows of the cell have in common."""
+    def begin_cell(self, cell: Cell, constant: dict[str, Any]) -> dict[str, Any]:
+        """What all rows of the attempt have in common: `constant`, and which attempt it is."""
         self._cell.clear()
-        self._constant = constant
+        self.attempts[cell] = self.attempts.get(cell, 0) + 1
+        self._constant = constant | {"attempt": self.attempts[cell]}
+        return self._constant
 
     def take(self, line: bytes) -> None:
         self._cell[orjson.loads(line)["request_id"]] = line
@@ -79,34 +104,59 @@ class Recording:
             self._keep_whole_lines(text[:written])
             raise RecordingFailed(
                 f"cannot write {self.folder / RAW}: {failure.strerror}; the {self.rows} rows in it "
-                "are whole; free some space and run the grid into a new --output-dir"
+                "are whole; free some space, then go on with --resume"
             ) from None
         self._whole += len(text)
         self.rows += len(self._waiting)
         self._waiting.clear()
         self._synced = time.monotonic()
 
-    def end_cell(self, details: dict[str, Any]) -> dict[str, Any]:
-        """Writes the cell's summary; returns its line."""
-        from analysis.summary import as_csv, cell
+    def end_cell(
+        self, cell: Cell, facts: dict[str, Any], judge: Judge = lambda *_: None
+    ) -> dict[str, Any]:
+        """Writes the cell's summary; returns its line. `facts` are for run.json; `judge` says what
+        bound the cell, from its line and some rows that failed."""
+        from analysis import summary
 
         self.flush()
-        self.lines.append(cell(row_tables.table(self._cell.values())))
+        facts = asdict(cell) | {"attempt": self.attempts[cell]} | facts
+        rows = row_tables.table(self._cell.values())
+        line = summary.cell(rows, facts)
+        facts["bound"] = judge(line, self._some_failed())
+        self.lines[cell] = summary.cell(rows, facts) if facts["bound"] else line
+        # Facts first: a cell without them is run again.
+        self._save_run(cells=[*self.run["cells"], facts])
+        self._write_summary()
+        return self.lines[cell]
+
+    def _some_failed(self) -> list[dict[str, Any]]:
+        failed = (line for line in self._cell.values() if b'"success":false' in line)
+        return [orjson.loads(line) for line in islice(failed, FAILED_SHOWN)]
+
+    def _write_summary(self) -> None:
+        from analysis.summary import as_csv
+
         try:
-            write_atomically(self.folder / SUMMARY, as_csv(self.lines))
+            write_atomically(self.folder / SUMMARY, as_csv(self.in_order))
         except OSError as failure:
             raise RecordingFailed(
                 f"cannot write {self.folder / SUMMARY}: {failure.strerror}; {RAW} is whole"
             ) from None
-        self._save_run(cells=[*self.run["cells"], details])
-        return self.lines[-1]
+
+    @property
+    def in_order(self) -> list[dict[str, Any]]:
+        """The lines of the cells in the order in which those first began."""
+        return [self.lines[cell] for cell in self.attempts if cell in self.lines]
 
     def close(self, status: str, error: str | None = None) -> None:
         try:
             self.flush()
         finally:
             self._raw.close()
-            self._save_run(status=status, error=error, ended=_now(), rows=self.rows)
+            ended = {"status": status, "error": error, "ended": _now()}
+            sitting = self.sitting | ended | {"cells_done": len(self.lines)}
+            sittings = [*self.run["sittings"][:-1], sitting]
+            self._save_run(**ended, rows=self.rows, sittings=sittings)
 
     def _keep_whole_lines(self, written: bytes) -> None:
         end = written.rfind(b"\n") + 1
@@ -123,6 +173,48 @@ class Recording:
             raise RecordingFailed(
                 f"cannot write {self.folder / RUN}: {failure.strerror}; {RAW} is whole"
             ) from None
+
+
+def _check_new(folder: Path) -> None:
+    for name in (RAW, SUMMARY, RUN, LOGS, SAMPLES):
+        if (folder / name).exists():
+            raise UsageError(
+                f"{folder} already holds results ({name}); choose a new --output-dir, or go on with "
+                "them with --resume"
+            )
+
+
+def _begun(run: dict[str, Any], before: Before | None) -> dict[str, Any]:
+    """run.json as another sitting begins."""
+    sitting = {"started": _now(), "status": "running", "error": None, "url": run["grid"]["url"]}
+    sitting |= {"versions": run["versions"], "arguments": run["arguments"]}
+    if before is None:
+        return run | {
+            "status": "running",
+            "started": _now(),
+            "sittings": [sitting],
+            "cells": [],
+        }
+    old = before.run
+    kept = ("run_id", "started", "cells", "arguments")
+    sittings = [*map(_over, old.get("sittings", [])), sitting]
+    again = {"status": "running", "error": None, "ended": None, "sittings": sittings}
+    return old | run | {key: old[key] for key in kept} | again
+
+
+def _over(sitting: dict[str, Any]) -> dict[str, Any]:
+    """One that could not say how it ended was killed."""
+    return sitting | {"status": "killed"} if sitting["status"] == "running" else sitting
+
+
+def _lock(file: Any, folder: Path) -> None:
+    """Until the file is closed, by whatever. Raises `UsageError`."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"another launcher is writing results into {folder}; let it end") from None
+    except OSError:
+        return  # a file system without locks
 
 
 def _now() -> str:

@@ -1,6 +1,9 @@
 """What is behind a URL: an OpenEnv server or none, a deployment of this user, what it admits."""
 
+import ipaddress
+import os
 import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -73,6 +76,40 @@ def caps(url: str, state: dict[str, Any] | None) -> dict[str, Any]:
         return {"capacity": None}
 
 
+def sessions_open(url: str, state: dict[str, Any] | None) -> int | None:
+    """Sessions that the servers behind the URL hold; None when that cannot be told."""
+    try:
+        if state is None:
+            return int(http.get_json(f"{url}/ready", PROBE_SECONDS)["used"])
+        counts = registry.places(state)
+        if url == state["url"]:
+            names = [p["name"] for p in state["processes"] if p["role"] == "server"]
+        else:
+            names = [f"server-{_server_urls(state).index(url) + 1}"]
+        return sum(int(counts[name]["used"]) for name in names)
+    except (http.Unreachable, ValueError, KeyError, TypeError):
+        return None
+
+
+def incarnations(state: dict[str, Any] | None) -> dict[str, tuple[Any, ...]]:
+    """What changes of each process of a deployment when it is replaced or given up, by its name and
+    node; `state` is the deployment's as it once was."""
+    now = registry.read_state(Path(state["folder"])) if state else {}
+    return {
+        f"{process['name']} on {process['node']}": (process["restarts"], process["given_up"])
+        for process in now.get("processes", [])
+    }
+
+
+def replaced(before: dict[str, tuple[Any, ...]], after: dict[str, tuple[Any, ...]]) -> list[str]:
+    """The processes that are no longer what they were, a line each."""
+    return [
+        f"{name} {'was given up' if after[name][1] else 'was replaced'}"
+        for name, was in before.items()
+        if name in after and after[name] != was
+    ]
+
+
 def check_envoy(url: str, batch: int) -> None:
     state = deployment_at(url)
     limit = state["envoy_sessions"] if state and url == state["url"] else None
@@ -84,8 +121,21 @@ def check_envoy(url: str, batch: int) -> None:
         )
 
 
-def shares_node(url: str) -> bool:
-    """Whether the load runs on the machine that it measures, as far as can be told from the URL."""
+def is_loopback(url: str) -> bool:
+    """Whether the URL is meant for this machine alone."""
+    try:
+        address = socket.getaddrinfo(urlsplit(url).hostname, None)[0][4][0]
+        return ipaddress.ip_address(address).is_loopback
+    except (OSError, ValueError):
+        return False
+
+
+def shares_node(url: str, state: dict[str, Any] | None) -> bool:
+    """Whether the load runs on a machine that it measures, as far as can be told from the URL and,
+    where it is known, the deployment."""
+    nodes = {process["node"] for process in state["processes"]} if state else set()
+    if {socket.gethostname(), os.environ.get("SLURMD_NODENAME")} & nodes:
+        return True
     try:
         address = socket.getaddrinfo(urlsplit(url).hostname, None)[0][4][0]
         with socket.socket() as probe:

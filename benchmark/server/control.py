@@ -1,7 +1,8 @@
 """A server's control port: answers for all its workers, also while they are busy.
 
 `GET /health` is 200 while the worker named by the Host header (`worker-3`) lives and takes
-sessions; without such a name it speaks for all. `GET /ready` tells free and used places.
+sessions; without such a name it speaks for all. `GET /ready` tells free and used places, `GET /metrics` the
+same and more to Prometheus.
 """
 
 import json
@@ -58,13 +59,19 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.path == "/ready":
             answer = overview(list(self.server.board), self.server.board.draining)
             self._answer(bool(answer["ready"]), answer)
+        elif self.path == "/metrics":
+            from benchmark.server.metrics import CONTENT_TYPE, metrics
+
+            self._send(200, CONTENT_TYPE, metrics(self.server.board))
         else:
             self.send_error(404)
 
     def _answer(self, good: bool, content: dict[str, object]) -> None:
-        body = json.dumps(content).encode()
-        self.send_response(200 if good else 503)
-        self.send_header("Content-Type", "application/json")
+        self._send(200 if good else 503, "application/json", json.dumps(content).encode())
+
+    def _send(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -8,7 +8,8 @@ import pytest
 
 from launcher.cells import Cell, Grid, numbers, parse_url
 from launcher.errors import UsageError
-from launcher.grid import check, order
+from launcher.bench import constants, order
+from launcher.grid import check
 from launcher.limits import Limits
 
 
@@ -127,23 +128,30 @@ def test_cells_run_by_mode_then_wait_then_batch_then_repetition() -> None:
 
 def test_an_order_repeats_in_every_row_what_identifies_its_cell() -> None:
     asked = grid(timeout=30.0, sources=("127.0.0.9",), expected_hosts=3, hardware="test")
-    assert order(asked, Cell("ws", 2, 1.0, 4), "run") == {
+    cell = Cell("ws", 2, 1.0, 4, "open", 3, 0.5)
+    constant = constants(asked, cell, "run")
+    assert constant == {
+        "run_id": "run",
+        "mode": "ws",
+        "shape": "open",
+        "url": "http://n1:8000",
+        "batch_size": 2,
+        "wait_requested": 1.0,
+        "steps": 3,
+        "arrival_rate": 0.5,
+        "repetition": 4,
+        "expected_hosts": 3,
+        "hardware": "test",
+    }
+    assert order(asked, cell, constant) == {
         "mode": "ws",
         "url": "http://n1:8000",
         "wait": 1.0,
         "timeout": 30.0,
         "sources": ["127.0.0.9"],
-        "constant": {
-            "run_id": "run",
-            "mode": "ws",
-            "url": "http://n1:8000",
-            "batch_size": 2,
-            "wait_requested": 1.0,
-            "repetition": 4,
-            "attempt": 1,
-            "expected_hosts": 3,
-            "hardware": "test",
-        },
+        "arrivals": "poisson",
+        "seed": "1 4",
+        "constant": constant,
     }
 
 

@@ -1,0 +1,5 @@
+"""Samples of every node while an experiment runs."""
+
+from launcher.sampling.sampler import Sampler, SAMPLES
+
+__all__ = ["SAMPLES", "Sampler"]

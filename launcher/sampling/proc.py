@@ -1,0 +1,237 @@
+"""What /proc says of process trees and of this machine (proc(5)). Standard library only."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROC = "/proc"
+TICK = 1 / os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+NANO = 1e-9
+
+_children_told = Path("/proc/self/task").joinpath(str(os.getpid()), "children").exists()
+"""Some kernels are built without it."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A tree of processes at one moment; seconds since they began, so that two readings tell what
+    was between them."""
+
+    pid: int
+    moment: float
+    cpu: float
+    wait: float
+    rss: int
+    fds: int
+    fd_limit: int
+    processes: int
+    threads: dict[tuple[int, int], float]
+    """By process and thread: seconds in which it ran or waited for a CPU."""
+
+
+def read(pid: int) -> Reading | None:
+    """The process and all below it; None when it is not there."""
+    moment, cpu, wait, rss = time.monotonic(), 0.0, 0.0, 0
+    threads: dict[tuple[int, int], float] = {}
+    descriptors: dict[int, int] = {}
+    for each in tree(pid):
+        try:
+            used, pages = _times_and_pages(each)
+            descriptors[each] = open_descriptors(each)
+        except OSError:
+            continue  # it has ended
+        cpu, rss = cpu + used, rss + pages * PAGE
+        for thread, (ran, waited) in _threads(each):
+            threads[each, thread] = ran + waited
+            wait += waited
+    if pid not in descriptors:
+        return None
+    fullest = max(descriptors, key=lambda each: descriptors[each])
+    limit, count = descriptor_limit(fullest), len(descriptors)
+    return Reading(pid, moment, cpu, wait, rss, descriptors[fullest], limit, count, threads)
+
+
+def sample(before: Reading, now: Reading) -> dict[str, Any]:
+    """What a sample says of a tree. `busiest` is the largest share of the time between the readings
+    that one thread was running or waiting for a CPU, also while its control group was throttled;
+    `cpus` are CPU seconds a second."""
+    seconds = max(now.moment - before.moment, 1e-6)
+    both = before.threads.keys() & now.threads.keys()
+    grown = max((now.threads[each] - before.threads[each] for each in both), default=0.0)
+    return {
+        "seconds": round(seconds, 3),
+        "cpu": round(now.cpu, 3),
+        "wait": round(now.wait, 3),
+        "busiest": round(min(1.0, max(0.0, grown) / seconds), 3),
+        "cpus": round(max(0.0, now.cpu - before.cpu) / seconds, 3),
+        "rss": now.rss,
+        "fds": now.fds,
+        "fd_limit": now.fd_limit,
+        "processes": now.processes,
+    }
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all below it, parents first."""
+    found = [pid]
+    below = None if _children_told else _all_children()
+    for each in found:
+        found += _children(each) if below is None else below.get(each, [])
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for thread in _listed(f"{PROC}/{pid}/task"):
+        try:
+            found += map(int, _text(f"{PROC}/{pid}/task/{thread}/children").split())
+        except OSError:
+            continue
+    return found
+
+
+def _all_children() -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    for pid in pids():
+        try:
+            parent = int(_stat(pid)[1])
+        except OSError:
+            continue
+        found.setdefault(parent, []).append(pid)
+    return found
+
+
+def pids() -> list[int]:
+    return [int(name) for name in _listed(PROC) if name.isdecimal()]
+
+
+def arguments(pid: int) -> list[str]:
+    """Its command line; empty when it is not there."""
+    try:
+        return _text(f"{PROC}/{pid}/cmdline").rstrip("\0").split("\0")
+    except OSError:
+        return []
+
+
+def open_descriptors(pid: int) -> int:
+    """From Linux 6.2 on, the size of the folder is their number. 0 when it cannot be told."""
+    try:
+        return Path(f"{PROC}/{pid}/fd").stat().st_size or len(_listed(f"{PROC}/{pid}/fd"))
+    except OSError:
+        return 0
+
+
+def descriptor_limit(pid: int) -> int:
+    """The soft one; 0 when it cannot be told."""
+    try:
+        text = _text(f"{PROC}/{pid}/limits")
+    except OSError:
+        return 0
+    words = text.partition("Max open files")[2].split()
+    return int(words[0]) if words and words[0].isdecimal() else 0
+
+
+def _times_and_pages(pid: int) -> tuple[float, int]:
+    fields = _stat(pid)
+    return (int(fields[11]) + int(fields[12])) * TICK, int(fields[21])
+
+
+def _stat(pid: int) -> list[str]:
+    """From the third field on: a name may hold blanks and brackets."""
+    return _text(f"{PROC}/{pid}/stat").rpartition(")")[2].split()
+
+
+def _threads(pid: int) -> Iterator[tuple[int, tuple[float, float]]]:
+    """Each thread with the seconds that it ran, and that it waited for a CPU."""
+    for thread in _listed(f"{PROC}/{pid}/task"):
+        try:
+            ran, waited, _ = _text(f"{PROC}/{pid}/task/{thread}/schedstat").split()
+        except (OSError, ValueError):
+            continue
+        yield int(thread), (int(ran) * NANO, int(waited) * NANO)
+
+
+class Machine:
+    """This machine, or the part of it that this process may use."""
+
+    def __init__(self) -> None:
+        self._cpus = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+        self.prime()
+
+    def prime(self) -> None:
+        """The next sample is of the time from now on."""
+        self._before = self._times()
+
+    def sample(self) -> dict[str, Any]:
+        busy, total = self._times()
+        before, self._before = self._before, (busy, total)
+        memory = _colons(_text(f"{PROC}/meminfo"))
+        sockets, sockets6 = _sockets("sockstat", "TCP:"), _sockets("sockstat6", "TCP6:")
+        listening = _tcp_counters(_text(f"{PROC}/net/netstat"))
+        low, high = map(int, _text(f"{PROC}/sys/net/ipv4/ip_local_port_range").split())
+        return {
+            "cores": len(self._cpus),
+            "cpu_busy": round(min(1.0, (busy - before[0]) / max(total - before[1], 1)), 3),
+            "memory_available": memory.get("MemAvailable", 0) * 1024,
+            "memory_total": memory.get("MemTotal", 0) * 1024,
+            "tcp_inuse": sockets.get("inuse", 0) + sockets6.get("inuse", 0),
+            "tcp_tw": sockets.get("tw", 0),
+            "listen_overflows": listening.get("ListenOverflows", 0),
+            "listen_drops": listening.get("ListenDrops", 0),
+            "ports": high - low + 1,
+        }
+
+    def _times(self) -> tuple[int, int]:
+        """Ticks that its CPUs were busy, and all; time that a hypervisor took counts as busy."""
+        busy = total = 0
+        for line in _text(f"{PROC}/stat").splitlines():
+            name, *ticks = line.split()
+            if name in self._cpus:
+                user, nice, system, idle, iowait, *interrupts = map(int, ticks[:8])
+                worked = user + nice + system + sum(interrupts)
+                busy, total = busy + worked, total + worked + idle + iowait
+        return busy, total
+
+
+def _sockets(file: str, protocol: str) -> dict[str, int]:
+    try:
+        lines = _text(f"{PROC}/net/{file}").splitlines()
+    except OSError:
+        return {}
+    words = next((line.split()[1:] for line in lines if line.startswith(protocol)), [])
+    return dict(zip(words[::2], map(int, words[1::2]), strict=True))
+
+
+def _tcp_counters(netstat: str) -> dict[str, int]:
+    """The file has a line of names and a line of numbers for each protocol."""
+    lines = [line.split() for line in netstat.splitlines() if line.startswith("TcpExt:")]
+    names, numbers = lines[:2] if len(lines) > 1 else ([], [])
+    return dict(zip(names[1:], map(int, numbers[1:]), strict=True))
+
+
+def _colons(text: str) -> dict[str, int]:
+    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
+    return {name: int(rest.split()[0]) for name, rest in pairs}
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - names alone
+    except OSError:
+        return []
+
+
+def _text(path: str) -> str:
+    """Files of /proc that are read every second, so without Python's layers of files."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = [os.read(descriptor, 1 << 16)]
+        while pieces[-1]:
+            pieces.append(os.read(descriptor, 1 << 16))
+    finally:
+        os.close(descriptor)
+    return b"".join(pieces).decode(errors="replace")
