@@ -70,6 +70,13 @@ def parser() -> argparse.ArgumentParser:
         "--cpu-quota", type=cores, metavar="CORES", help="processor time of each node, such as 0.2"
     )
     command.add_argument(
+        "--no-quota",
+        action="append",
+        default=[],
+        metavar="NODE",
+        help="a node that --cpu-quota leaves alone; repeatable",
+    )
+    command.add_argument(
         "--venv",
         action=argparse.BooleanOptionalAction,
         default=True,
@@ -114,7 +121,10 @@ def cores(text: str) -> float:
 
 
 def up(options: argparse.Namespace) -> int:
-    settings = lifecycle.Settings(options.nodes, options.cpu_quota, options.venv)
+    for node in set(options.no_quota) - set(network.node_names(options.nodes)):
+        raise UsageError(f"--no-quota {node}: there is no such node")
+    free = tuple(options.no_quota)
+    settings = lifecycle.Settings(options.nodes, options.cpu_quota, free, options.venv)
     lifecycle.up(paths.Folder(options.name), settings, say)
     return 0
 

@@ -17,6 +17,7 @@ from sandbox.root import Report
 class Settings:
     nodes: int = 5
     cpu_quota: float | None = None
+    no_quota: tuple[str, ...] = ()
     venv: bool = True
     root: str = ""
 
@@ -111,7 +112,8 @@ def all_folders() -> list[paths.Folder]:
 
 def _start(folder: paths.Folder, settings: Settings, name: str, holder: processes.Process) -> None:
     root_folder = Path(settings.root)
-    cores = None if name == network.LOGIN else settings.cpu_quota
+    unlimited = name == network.LOGIN or name in settings.no_quota
+    cores = None if unlimited else settings.cpu_quota
     init = nodes.start(folder, name, root_folder, holder, cores)
     init.save(folder.init(name))
 

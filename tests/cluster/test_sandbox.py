@@ -247,7 +247,10 @@ class TestLifecycle:
     def test_a_share_of_the_processor(self) -> None:
         burn = "import time; a = time.monotonic()\nwhile time.monotonic() < a + 2: pass\n"
         burn += "print(time.process_time() / (time.monotonic() - a))"
-        with running(NAME, "--nodes", "1", "--cpu-quota", "0.2", "--no-venv") as own:
+        options = ("--cpu-quota", "0.2", "--no-quota", "node2", "--no-venv")
+        with running(NAME, "--nodes", "2", *options) as own:
             for argv in (["python3"], ["srun", "-w", "node1", "python3"]):
                 share = own.run(*argv, "-c", burn, node="node1").stdout
                 assert 0.1 < float(share) < 0.26
+            groups = [own.run("cat", "/proc/self/cgroup", node=f"node{n}").stdout for n in (1, 2)]
+            assert ["openenv-sandbox" in group for group in groups] == [True, False]
