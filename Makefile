@@ -7,15 +7,16 @@ NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
-.PHONY: demo cluster-demo time-to-ready test test-here test-cluster test-faults check format lock clean
+.PHONY: demo cluster-demo time-to-ready bench test test-here test-cluster test-faults check format lock clean
 
-# The main job on this machine: Envoy and two servers, pre-flight, a grid, the summary.
+# The main job on this machine: Envoy and two servers, pre-flight, a grid, the report.
 demo: $(VENV)/.installed
 	PATH="$(abspath $(BIN)):$$PATH" launcher up --local --nodes 3 --max-concurrent-envs 2048 \
 	  --name demo --dir $(RESULTS)/deployment -- sh -ec ' \
 	    launcher preflight --name demo; \
 	    launcher grid --requests-grid 32,128,512,2048 --wait-grid 1.0 --load-workers 2 \
 	      --expected-hosts $$NUM_WORKERS --require-hosts --output-dir $(RESULTS)'
+	PATH="$(abspath $(BIN)):$$PATH" launcher report $(RESULTS)
 
 # The main job on a Slurm cluster in namespaces of this machine; as root on Debian.
 cluster-demo:
@@ -24,6 +25,11 @@ cluster-demo:
 # Seconds from `launcher up` to its URL, on a cluster of its own; as root on Debian.
 time-to-ready: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.time_to_ready
+
+# How long the kit's own work takes: two million rows into a summary, a sample of all processes.
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m tests.perf.summary_size
+	$(BIN)/python -m tests.perf.sampling_cost
 
 # All of them in three rows side by side: those of the cluster mostly wait. Or TESTS=... alone.
 ifdef TESTS
@@ -64,7 +70,7 @@ lock: $(VENV)/.installed-test
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; say which with: make PYTHON=python3.12")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e .
+	$(BIN)/python -m pip install --quiet -e ".[analysis]"
 	touch $@
 
 $(VENV)/.installed-test: $(VENV)/.installed
