@@ -131,8 +131,10 @@ class Bench:
         finally:
             self._sampler.cell = None
         self._seconds[cell] = time.monotonic() - begun
+        seen = self._sampler.replaced(number)
         gone = replaced(before, incarnations(self._state))
-        facts["replaced"] = [*gone, *self._sampler.replaced(number)]
+        told = [text for text in gone if not any(more.startswith(text) for more in seen)]
+        facts["replaced"] = [*told, *seen]
         line = self._recording.end_cell(cell, facts, self._judge_bound(number, facts))
         if line["lost"]:
             self._end_load()  # the next attempt begins with load workers that answer

@@ -70,8 +70,11 @@ def _read(found: Before, lines: Iterator[bytes], finished: dict[Attempt, dict[st
         found.attempts[which] = attempt
         found.lines.pop(which, None)
         rows = list(group)
-        if key in finished:
-            found.lines[which] = cell(row_tables.table(rows), finished[key])
+        if key not in finished:
+            continue
+        line = cell(row_tables.table(rows), finished[key])
+        if not line["lost"]:  # an experiment that lost sessions of its own ends there
+            found.lines[which] = line
 
 
 def attempt_of(values: dict[str, Any]) -> Attempt:

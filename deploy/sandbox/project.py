@@ -15,6 +15,7 @@ from sandbox.root import Report
 
 NOT_COPIED = {".git", ".venv", "__pycache__", "build", "dist"}
 NOT_COPIED_ENDINGS = (".egg-info", "_cache")
+WANTED = ".[analysis]"
 
 
 def copy_checkout(folder: paths.Folder) -> None:
@@ -77,7 +78,7 @@ def provide_venv(folder: paths.Folder, report: Report) -> None:
 def _venv_key() -> str:
     """Changes whenever pip would install something else."""
     settings = tomllib.loads((paths.CHECKOUT / "pyproject.toml").read_text())
-    parts = [settings.get("build-system"), settings.get("project")]
+    parts = [settings.get("build-system"), settings.get("project"), WANTED]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -89,7 +90,8 @@ def _link_tree(source: Path, target: Path) -> None:
 
 
 def _install(folder: paths.Folder) -> None:
-    script = "python3 -m venv .venv && exec .venv/bin/python -m pip install --no-cache-dir -e ."
+    pip = f".venv/bin/python -m pip install --no-cache-dir -e '{WANTED}'"
+    script = f"python3 -m venv .venv && exec {pip}"
     code, text = enter.output(folder, enter.Command(["sh", "-c", script], online=True))
     if code:
         end = "\n".join(text.splitlines()[-15:])

@@ -16,6 +16,8 @@ SHORTER = {
     "--wait-grid 1.0,5.0": "--wait-grid 0.1,0.2",
     "--wait 1.0 --reps 3": "--wait 0.1 --reps 2",
     "    --reps 3 \\": "    --reps 2 \\",
+    "--server-nodes 1,2,4": "--server-nodes 1,2",
+    "--max-concurrent-envs 64 --wait 0.1": "--max-concurrent-envs 8 --success 1 --wait 0.5",
 }
 """Grids. The rest is as it stands in the runbook."""
 
@@ -59,6 +61,7 @@ def test_every_command_of_the_runbook(cluster: Cluster) -> None:
     assert "[FAIL]" not in told
     assert "320 rows from ['node2:8000', 'node3:8000', 'node4:8000', 'node5:8000']" in told
     assert re.search(r"OPENENV_URL=http://node\d:8080", told)
+    assert "- Scaling efficiency" in told or "Scaling efficiency |" in told
     assert "Traceback" not in told
     assert "command not found" not in told
 

@@ -1,0 +1,96 @@
+"""What load workers are told, and what they tell: values in, values out."""
+
+import statistics
+from typing import Any
+
+import pytest
+
+from locustfiles.arrivals import due
+from locustfiles.cell import Cell, Told
+from locustfiles.clock import Offset
+
+
+def order(shape: str = "burst", batch: int = 10, **more: Any) -> dict[str, Any]:
+    constant = {"shape": shape, "batch_size": batch, "arrival_rate": more.pop("rate", None)}
+    return {"constant": constant, "arrivals": "poisson", "seed": "1 1", **more}
+
+
+@pytest.mark.parametrize("shape", ["burst", "hold"])
+def test_sessions_of_a_burst_are_due_at_once(shape: str) -> None:
+    assert due(order(shape), 0, 2, 3) == [0.0, 0.0, 0.0]
+
+
+def test_constant_arrivals_of_all_load_workers_are_evenly_spaced() -> None:
+    wanted = order("open", rate=10.0, arrivals="constant")
+    times = sorted(t for index in range(3) for t in due(wanted, index, 3, 4))
+    assert times == pytest.approx([number / 10 for number in range(12)])
+
+
+def test_poisson_arrivals_of_all_load_workers_have_the_rate_that_was_asked_for() -> None:
+    wanted = order("open", batch=4000, rate=50.0)
+    times = sorted(t for index in range(4) for t in due(wanted, index, 4, 1000))
+    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    middle = gaps[: len(gaps) * 9 // 10]  # in the end some load workers are through
+    assert statistics.mean(middle) == pytest.approx(1 / 50, rel=0.1)
+    assert statistics.stdev(middle) == pytest.approx(1 / 50, rel=0.15)  # as of an exponential
+
+
+def test_poisson_arrivals_are_those_of_their_seed() -> None:
+    wanted = order("open", rate=5.0)
+    assert due(wanted, 0, 2, 5) == due(wanted, 0, 2, 5)
+    assert due(wanted, 0, 2, 5) != due(wanted, 1, 2, 5)
+    assert due(wanted, 0, 2, 5) != due(wanted | {"seed": "1 2"}, 0, 2, 5)
+
+
+def test_the_quickest_exchange_tells_the_offset_of_a_clock() -> None:
+    offset = Offset()
+    for delay in (0.8, 0.004, 0.3, 0.2, 0.1):  # the way back takes three times the way there
+        offset.add(100.0, 100.0 - 7.0 + delay / 4, 100.0 + delay)
+    assert offset.known
+    assert offset.seconds == pytest.approx(7.0, abs=0.002)
+
+
+def test_an_offset_that_the_way_may_explain_is_none() -> None:
+    offset = Offset()
+    offset.add(100.0, 100.0, 100.003)
+    assert offset.seconds == 0.0
+
+
+def test_a_cell_is_dealt_out_to_users_and_the_rest_is_known() -> None:
+    cell = Cell(1, order(batch=10))
+    cell.assign({"load-1": 4, "load-2": 3})
+    assert [(a.worker, a.first, a.count) for a in cell.assignments] == [
+        ("load-1", 0, 4),
+        ("load-2", 4, 3),
+    ]
+    assert list(cell.unassigned) == [7, 8, 9]
+    cell.received |= {1, 2, 5}
+    assert cell.missing("load-1") == [0, 3]
+    assert cell.missing() == [0, 3, 4, 6]
+    assert [cell.owner(number) for number in (3, 4, 8)] == ["load-1", "load-2", None]
+
+
+def test_no_load_worker_gets_more_sessions_than_there_are() -> None:
+    cell = Cell(1, order(batch=5))
+    cell.assign({"load-1": 4, "load-2": 4, "load-3": 4})
+    assert [a.count for a in cell.assignments] == [4, 1, 0]
+    shares = dict(cell.shares(17.0))
+    assert set(shares) == {"load-1", "load-2"}
+    assert (shares["load-2"]["first"], shares["load-2"]["start"]) == (4, 17.0)
+    assert (shares["load-2"]["index"], shares["load-2"]["of"]) == (1, 3)
+
+
+def test_what_load_workers_tell_adds_up() -> None:
+    cell = Cell(1, order("hold", batch=5))
+    cell.assign({"load-1": 3, "load-2": 2})
+    cell.told = {"load-1": Told(3, 2, {"lag_max": 0.1}), "load-2": Told(2, 2)}
+    assert (cell.open, cell.held, cell.holds) == (5, 4, True)
+    fitness = cell.fitness({"load-1": 0.0, "load-2": -3.5})
+    assert fitness["load-1"] == {"sessions": 3, "clock_offset": 0.0, "lag_max": 0.1}
+    assert fitness["load-2"] == {"sessions": 2, "clock_offset": -3.5}
+
+
+def test_a_cell_with_arrivals_lasts_until_the_last_is_due() -> None:
+    cell = Cell(1, order("open", batch=10, rate=2.0, arrivals="constant"))
+    cell.assign({"load-1": 5, "load-2": 5})
+    assert cell.last_due() == pytest.approx(4.5)
