@@ -44,8 +44,9 @@ def _seen(cell: Cell) -> str:
     )
     seen = [_busiest(cell, "the load", "load-"), _busiest(cell, "servers", "server-")]
     seen.append(_busiest(cell, "Envoy", "envoy"))
-    if limit := cell.sampled.peak("places", "limit"):
-        seen.append(f"places {cell.sampled.peak('places', 'used'):,} of {limit:,}")
+    used, limit = cell.places
+    if limit:
+        seen.append(f"places {used:,} of {limit:,}")
     if usages := cell.sampled.usages(""):
         seen.append(f"descriptors at most {max(usage.fullness for usage in usages):.0%}")
     if overflows := cell.sampled.rise("node", "listen_overflows"):

@@ -77,12 +77,25 @@ class Cell:
         """Whether its sessions went through Envoy; not known of an Envoy that gave no samples."""
         return self.sampled.rise("envoy", "downstream_cx_total") >= self.batch / 2
 
+    @property
+    def places(self) -> tuple[int, int]:
+        """Most that were in use, and how many there were, of the servers that had sessions."""
+        used = self.sampled.peaks("places", "used")
+        limits = self.sampled.peaks("places", "limit")
+        served = [each for each in used if self.served(each[0], each[2])]
+        return sum(used[each] for each in served), sum(limits[each] for each in served)
+
+    def served(self, node: str, name: str) -> bool:
+        """Whether a server had sessions: clients may connect to one of several directly."""
+        peaks = self.sampled.peaks("places", "used")
+        return not any(peaks.values()) or peaks.get((node, "places", name), 1) > 0
+
 
 def _places(cell: Cell) -> list[Candidate]:
     """A cap that all places have reached, or workers that are full beside others that are not."""
     rows = cell.errors.get("CAPACITY_REACHED", 0)
     refused = cell.sampled.rise("places", "refused")
-    used, limit = cell.sampled.peak("places", "used"), cell.sampled.peak("places", "limit")
+    used, limit = cell.places
     if not rows and not refused and not (limit and used >= limit):
         return []
     told = [f"{rows:,} of {cell.batch:,} sessions were told CAPACITY_REACHED"] * bool(rows)
@@ -157,12 +170,14 @@ def _ports(cell: Cell) -> list[Candidate]:
 
 def _nodes_short_of_ports(cell: Cell) -> list[str]:
     """Of Envoy's nodes. No proof: a port serves as many connections as there are servers' ports."""
-    envoys = {node for node, _, _ in cell.sampled.of("envoy")}
+    envoys, machines = cell.sampled.of("envoy"), cell.sampled.of("node")
+    nodes = {node for node, _, _ in (envoys if len(machines) > 1 else machines)}
     found = []
-    for (node, _, _), series in cell.sampled.of("node").items():
+    for (node, _, _), series in machines.items():
         most = max(sample["tcp_inuse"] + sample["tcp_tw"] for sample in series)
-        if node in envoys and most >= 0.95 * series[-1]["ports"]:
-            found.append(f"{node} had {most:,} TCP sockets with {series[-1]['ports']:,} ports")
+        ports = series[-1]["ports"]
+        if node in nodes and 0 < 0.95 * ports <= most:
+            found.append(f"{node} had {most:,} TCP sockets with {ports:,} ports")
     return found
 
 
@@ -172,7 +187,7 @@ def _load(cell: Cell) -> list[Candidate]:
     lag = max((worker.get("lag_max") or 0.0 for worker in workers.values()), default=0.0)
     late = lag > (cell.facts.get("max_lag") or MAX_LAG)
     busy = [usage for usage in cell.sampled.usages("load-") if usage.saturated >= MOST]
-    strain = [_busy_thread(max(busy, key=lambda usage: usage.busiest))] if busy else []
+    strain = [_busy_thread(cell, max(busy, key=lambda usage: usage.busiest))] if busy else []
     strain = strain or [
         f"{name} ran or waited for a CPU {share:.0%} of the time"
         for name, share in map(_own_share, workers.items())
@@ -191,13 +206,13 @@ def _own_share(worker: tuple[str, Mapping[str, Any]]) -> tuple[str, float]:
 
 
 def _server_cpu(cell: Cell) -> list[Candidate]:
-    servers = cell.sampled.usages("server-")
+    servers = [each for each in cell.sampled.usages("server-") if cell.served(each.node, each.name)]
     busy = [usage for usage in servers if usage.saturated >= MOST]
     if not busy:
         return []
     busiest = max(busy, key=lambda usage: usage.busiest)
     most = len(busy) >= MOST * len(servers)
-    told = f"{len(busy)} of {len(servers)} servers were CPU-bound: {_busy_thread(busiest)}"
+    told = f"{len(busy)} of {len(servers)} servers were CPU-bound: {_busy_thread(cell, busiest)}"
     workers = _workers(cell, busiest)
     alone = workers > 1 and busiest.runnable is not None and busiest.runnable < 0.6 * workers
     if alone:
@@ -213,17 +228,18 @@ def _workers(cell: Cell, usage: Usage) -> int:
 
 def _envoy_cpu(cell: Cell) -> list[Candidate]:
     return [
-        Candidate(ENVOY_CPU, f"Envoy was CPU-bound: {_busy_thread(usage)}", busy=True)
+        Candidate(ENVOY_CPU, f"Envoy was CPU-bound: {_busy_thread(cell, usage)}", busy=True)
         for usage in cell.sampled.usages("envoy")
         if usage.saturated >= MOST
     ]
 
 
-def _busy_thread(usage: Usage) -> str:
+def _busy_thread(cell: Cell, usage: Usage) -> str:
+    busy = cell.sampled.cpu_busy(usage.node)
     return (
         f"the busiest thread of {usage.name} on {usage.node} ran or waited for a CPU "
         f"{usage.busiest:.0%} of the time"
-    )
+    ) + (f" (CPUs of its node: {busy:.0%} busy)" if busy is not None else "")
 
 
 Rule = Callable[[Cell], list[Candidate]]

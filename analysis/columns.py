@@ -91,6 +91,8 @@ class Rows:
                 yield self._frame(some, self.attempt[some])
 
     def _frame(self, some: slice | Array, attempt: Array) -> "pd.DataFrame":
+        import pandas as pd
+
         found: dict[str, Any] = {}
         for name in CONSTANT:
             values = [constant[name] for constant in self.constants]
@@ -101,8 +103,6 @@ class Rows:
                 found[name] = _category(column, self.names[name])
             else:
                 found[name] = column
-        import pandas as pd
-
         return pd.DataFrame(found, copy=False)
 
 
@@ -129,12 +129,10 @@ def count_repetitions(rows: Rows) -> None:
     position = np.arange(len(order))
     repetition = np.empty(len(order), dtype=np.int64)
     repetition[order] = position - np.maximum.accumulate(np.where(new, position, 0))
-    pairs, rows.attempt = np.unique(
-        np.stack([rows.attempt, repetition]), axis=1, return_inverse=True
-    )
-    rows.attempt = rows.attempt.reshape(-1)
+    most = int(repetition.max()) + 1
+    pairs, rows.attempt = np.unique(rows.attempt * most + repetition, return_inverse=True)
     rows.constants = [
-        rows.constants[attempt] | {"repetition": again + 1} for attempt, again in pairs.T.tolist()
+        rows.constants[pair // most] | {"repetition": pair % most + 1} for pair in pairs.tolist()
     ]
 
 
@@ -142,9 +140,10 @@ def join_attempts(rows: Rows) -> None:
     """One constant for each attempt, numbered in the order of their first rows."""
     keys: dict[tuple[Any, ...], int] = {}
     firsts: list[Row] = []
-    _, first = np.unique(rows.attempt, return_index=True)
+    changes = np.flatnonzero(np.diff(rows.attempt)) + 1
+    begins = [0, *changes.tolist()] if len(rows) else []
     renumber = np.zeros(len(rows.constants), dtype=np.int32)
-    for code in rows.attempt[np.sort(first)].tolist():
+    for code in dict.fromkeys(rows.attempt[np.array(begins, dtype=np.int64)].tolist()):
         constant = rows.constants[code]
         key = tuple(repr(constant[name]) for name in ATTEMPT_KEY)
         if key not in keys:

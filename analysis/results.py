@@ -13,7 +13,8 @@ import pandas as pd
 from analysis.columns import Rows
 from analysis.errors import ResultsError
 from analysis.fields import Array
-from analysis.reader import read
+from analysis.files import read
+from analysis.spans import open_spans, spans
 from analysis.summary import (
     as_frame,
     cell,
@@ -22,9 +23,7 @@ from analysis.summary import (
     facts_of,
     last,
     Line,
-    open_spans,
     OWN_COLUMNS,
-    spans,
 )
 
 RAW, SUMMARY, RUN = "raw.jsonl", "summary.csv", "run.json"
@@ -89,15 +88,14 @@ def load(folder: Path) -> Results:
     return Results(folder, run, summary, details, warnings)
 
 
-def details(rows: pd.DataFrame) -> CellDetails:
-    """Of the rows of one attempt."""
-    good = rows["success"].to_numpy()
+def details(rows: pd.DataFrame, line: Line) -> CellDetails:
+    """Of the rows of one attempt, and of their line."""
     return CellDetails(
         curve(*open_spans(spans(rows))),
         counts(rows["host_url"]),
         counts(rows["load_worker"]),
         counts(rows["error_type"]),
-        {part: _quantiles(rows[f"{part}_latency"].to_numpy()[good]) for part in PARTS},
+        {part: _quantiles(part, line) for part in PARTS},
     )
 
 
@@ -151,17 +149,14 @@ def _lines(rows: Rows, facts: list[dict[str, Any]]) -> tuple[list[Line], list[Ce
     for attempt in rows.attempts():
         line = cell(attempt, of(attempt))
         lines.append(line)
-        found[id(line)] = details(attempt)
+        found[id(line)] = details(attempt, line)
     counted = last(lines)
     return counted, [found[id(line)] for line in counted]
 
 
-def _quantiles(seconds: Array) -> dict[str, float]:
-    seconds = seconds[~np.isnan(seconds)]
-    if not len(seconds):
-        return {}
-    values = np.percentile(seconds, (50, 95, 99)).tolist()
-    return dict(zip(("p50", "p95", "p99"), values, strict=True))
+def _quantiles(part: str, line: Line) -> dict[str, float]:
+    found = {name: line[f"{part}_{name}"] for name in ("p50", "p95", "p99")}
+    return {name: value for name, value in found.items() if not pd.isna(value)}
 
 
 def _differences(folder: Path, ours: pd.DataFrame, foreign: bool) -> list[str]:

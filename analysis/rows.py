@@ -57,6 +57,6 @@ def table(lines: Iterable[bytes]) -> "pd.DataFrame":
 
 def read(raw: Path) -> "pd.DataFrame":
     """All rows of a file, as `table` has them. Raises `ResultsError`."""
-    from analysis import reader
+    from analysis import files
 
-    return reader.read(raw, messages=True).frame()
+    return files.read(raw, messages=True).frame()

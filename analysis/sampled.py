@@ -76,11 +76,22 @@ class Sampled:
             for counter in counters
         )
 
-    def peak(self, kind: str, value: str) -> int:
-        """The largest of each source, together."""
-        return sum(
-            max(sample.get(value, 0) for sample in series) for series in self.of(kind).values()
-        )
+    def peaks(self, kind: str, value: str) -> dict[Source, int]:
+        """The largest of each source."""
+        return {
+            each: max(sample.get(value, 0) for sample in series)
+            for each, series in self.of(kind).items()
+        }
+
+    def cpu_busy(self, node: str) -> float | None:
+        """Of a node's CPUs, the share of the time that they were busy. A machine that stands for
+        several nodes is the only one."""
+        machines = self.of("node")
+        series = machines.get((node, "node", ""))
+        if series is None and len(machines) == 1:
+            (series,) = machines.values()
+        busy = [sample["cpu_busy"] for sample in series or () if "cpu_busy" in sample]
+        return sum(busy) / len(busy) if busy else None
 
     def usages(self, prefix: str) -> list[Usage]:
         """Of the processes whose names begin so."""

@@ -77,6 +77,8 @@ def ceiling(law: tuple[float, float, float], servers: float) -> float:
 def nodes_for(law: tuple[float, float, float], sessions: float) -> int | None:
     """The fewest servers with such a ceiling; None when the law never gets there."""
     rate, contention, coherence = law
+    if sessions <= rate:
+        return 1
     # ceiling(N) >= sessions  <=>  a·N² + b·N + c <= 0
     a = sessions * coherence
     b = sessions * (contention - coherence) - rate

@@ -16,7 +16,7 @@ from launcher.limits import Limits, limits
 from launcher.loadplace import LoadPlace
 from launcher.recording import Recording
 from launcher.search import contradiction, Found, Outcome, Range, search
-from launcher.target import deployment_at
+from launcher.target import check_server, deployment_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,7 +138,7 @@ def find(
 
     Raises what `Bench.run` raises, and `ResultInvalid`."""
     with Bench(wanted.grid, place, recording, watcher) as bench:
-        sought = seek(wanted, most, bench.run)
+        sought = seek(wanted, most, partial(_run, bench))
         if wanted.grid.require_valid:
             bench.require_valid()
     table = ceilings([load(recording.folder)], wanted.criterion)
@@ -148,6 +148,14 @@ def find(
         if line["ceiling"] is None:
             raise ResultInvalid(f"{sentence(line)}: {'; '.join(line['notes'])}")
     return answers
+
+
+def _run(bench: Bench, cell: Cell) -> Line:
+    """A deployment that has ended is no ceiling. Raises `PreflightFailed`."""
+    line = bench.run(cell)
+    if not line["successful"]:
+        check_server(str(line["url"]))
+    return line
 
 
 def answer(sought: Sought, line: Line, criterion: Criterion) -> dict[str, Any]:
@@ -195,8 +203,8 @@ def _outcomes(sought: Sought, criterion: Criterion) -> list[tuple[int, int, bool
 
 
 def _trouble(found: Found) -> str | None:
-    if found.trouble is None:
-        return None
+    if found.trouble is None or found.ceiling == 0:
+        return found.trouble
     return f"cannot be told beyond {found.ceiling}: {found.trouble}"
 
 

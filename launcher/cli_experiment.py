@@ -25,6 +25,8 @@ from launcher.rundir import read_json
 from launcher.signals import Interrupted
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from analysis.ceilings import Criterion
     from launcher.ceiling import Wanted
     from launcher.experiment import Journal, Phase
@@ -183,6 +185,11 @@ def _wanted(options: Mapping[str, Any]) -> "Wanted":
         reps=one(options["reps"], "--reps", int, 1, 1e6),
         **common(dict(options)),
     )
+    if grid.timeout <= grid.longest:
+        raise UsageError(
+            f"--timeout {grid.timeout:g} s ends sessions before their wait of {grid.longest:g} s is "
+            "over; raise --timeout"
+        )
     precision = one(options["precision"], "--precision", float, 0, 1)
     return Wanted(grid, _criterion(options, grid.waits, grid.steps), start, most, precision)
 
@@ -267,7 +274,7 @@ def _resumed_folder(options: Mapping[str, Any]) -> Path:
 
 def _merged(folder: Path, options: Mapping[str, Any], before: Line) -> dict[str, Any]:
     """Raises `UsageError` where they were asked for and differ."""
-    given = _given() - MAY_DIFFER
+    given = (_given() & options.keys()) - MAY_DIFFER
     for name in sorted(given):
         if str(options[name]) != str(before.get(name)):
             raise UsageError(
@@ -364,10 +371,7 @@ def _report(journal: "Journal", criterion: "Criterion", *, as_json: bool) -> Non
     if made.missing:
         _say(f"no {made.missing} here, so there is no report.html: {INSTALL}")
     told = _scaling(journal.folder)
-    if told["scaling"] and journal.alone:
-        told["caveats"].append(
-            "1 server was measured without Envoy; --baseline envoy puts one before it"
-        )
+    told["caveats"] += journal.caveats
     if as_json:
         _print_json({**told, "experiment": journal.content})
     else:
@@ -380,14 +384,13 @@ def _scaling(folder: Path) -> dict[str, Any]:
     import pandas as pd
 
     from analysis.report import CEILINGS, SCALING
-    from analysis.report_text import nodes_sentence
-    from analysis.scaling import caveats, no_usl, usl
+    from analysis.scaling import caveats
     from launcher.ceiling import table_lines
 
     found = pd.read_csv(folder / CEILINGS, keep_default_na=False, na_values=[""])
     several = found["servers"].nunique() > 1
     nodes = [
-        f"wait {wait:g} s: {nodes_sentence(usl(lines), no_usl(lines))}"
+        f"wait {wait:g} s: {_nodes(lines)}"
         for wait, lines in (found.groupby("wait_seconds") if several else ())
     ]
     return {
@@ -396,6 +399,17 @@ def _scaling(folder: Path) -> dict[str, Any]:
         "nodes": nodes,
         "caveats": caveats(found) if several else [],
     }
+
+
+def _nodes(lines: "pd.DataFrame") -> str:
+    """How many for the number of sessions that the runbook aims at, by extrapolation."""
+    from analysis.report_text import nodes_sentence
+    from analysis.scaling import no_usl, usl
+
+    try:
+        return nodes_sentence(usl(lines), no_usl(lines))
+    except ResultsError as failure:
+        return nodes_sentence(None, str(failure))
 
 
 def _print_scaling(told: Line) -> None:

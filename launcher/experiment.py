@@ -12,7 +12,7 @@ from typing import Any
 
 from launcher import preflight, registry
 from launcher.deployment import Deployment
-from launcher.errors import PreflightFailed, UsageError
+from launcher.errors import PreflightFailed, RecordingFailed, UsageError
 from launcher.rundir import check_writable, read_json, write_atomically
 from launcher.signals import Interrupted, raised, Signals
 from launcher.slurm import job
@@ -95,7 +95,10 @@ class Journal:
 
     def save(self, **changes: Any) -> None:
         self.content |= changes
-        write_atomically(self._file, json.dumps(self.content, indent=1, default=str))
+        try:
+            write_atomically(self._file, json.dumps(self.content, indent=1, default=str))
+        except OSError as failure:
+            raise RecordingFailed(f"cannot write {self._file}: {failure.strerror}") from None
 
     def phase(self, phase: Phase, **changes: Any) -> None:
         known = self.content["phases"].setdefault(str(phase.servers), {"servers": phase.servers})
@@ -112,9 +115,19 @@ class Journal:
         return [self.folder / known["folder"] for known in self.content["phases"].values()]
 
     @property
-    def alone(self) -> bool:
-        """Whether a server was measured without Envoy."""
-        return any(known["nodes"] == 1 for known in self.content["phases"].values())
+    def caveats(self) -> list[str]:
+        """What a reader of the ceilings should know of the phases."""
+        told = []
+        for servers, known in self.content["phases"].items():
+            if known["status"] != "complete":
+                told.append(
+                    f"{servers} server(s): {known['status']}, so that the ceiling is not known yet"
+                )
+            if known["nodes"] == 1 and len(self.content["phases"]) > 1:
+                told.append(
+                    "1 server was measured without Envoy; --baseline envoy puts one before it"
+                )
+        return told
 
     @property
     def caps(self) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis import rows as row_tables
-from tests.conftest import deployed, Deployment
-from tests.local.test_grid import grid, rows_of, run_json
+from tests.conftest import deployed, Deployment, wait_for
+from tests.local.test_grid import grid, rows_of, run_json, start_grid
 from tests.local.test_up import assert_one_line
 
 
@@ -107,3 +107,17 @@ def test_a_shape_that_cannot_be_is_refused(
     done = grid(deployment, tmp_path / "results", "-n", "2", *arguments)
     assert_one_line(done, says, code=2)
     assert not (tmp_path / "results").exists()
+
+
+def test_rows_are_on_disk_while_their_cell_goes_on(
+    deployment: Deployment, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    output = tmp_path / "results"
+    how = ["--shape", "open", "--arrival-rate", "5", "--arrivals", "constant", "-n", "40"]
+    running = start_grid(deployment, output, mark, *how, "--wait", "0")
+    wait_for(lambda: len(rows_of(output)) >= 5, 30, "the first rows")
+    assert running.poll() is None
+    assert len(rows_of(output)) < 40
+    assert run_json(output)["cells"] == []
+    running.communicate(timeout=60)
+    assert len(rows_of(output)) == 40

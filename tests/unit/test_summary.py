@@ -246,7 +246,7 @@ def test_shapes_steps_and_arrival_rates_are_cells_of_their_own() -> None:
         )
     )
     found = table[["shape", "steps", "arrival_rate"]].astype(object).to_numpy().tolist()
-    assert [(a, b, None if c != c else c) for a, b, c in found] == kinds
+    assert [(a, b, None if pd.isna(c) else c) for a, b, c in found] == kinds
 
 
 def test_one_cell_does_not_change_the_numbers_of_another() -> None:
