@@ -1,6 +1,6 @@
 """The rules by which a cell is judged: each looks for one kind of bound. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ NAMED = ("CAPACITY_REACHED", "NO_DESCRIPTORS", "NO_PORTS", *LOAD_LOST)
 NO_ADDRESS = ("cannot assign requested address", "address not available", "eaddrnotavail")
 MOST = 0.5
 FULL = 0.98
+MOST_PORTS = 0.95
 MAX_LAG = 1.0
 
 
@@ -159,26 +160,43 @@ def _ports(cell: Cell) -> list[Candidate]:
     told = [f"{rows:,} sessions found no port in their load worker"] * bool(rows)
     refusals = cell.sampled.rise("envoy", "upstream_cx_connect_fail")
     said = any(text in cell.messages for text in NO_ADDRESS)
-    short = _nodes_short_of_ports(cell) if refusals else []
-    if said or short:
+    spent = _ports_spent(cell) if refusals else []
+    short = _nodes_short_of_ports(cell) if refusals and not spent else []
+    if said or spent or short:
         told.append(f"Envoy failed to connect {refusals:,} times")
-        told += ["an error says that no address was to be had"] * said + short
+        told += ["an error says that no address was to be had"] * said + spent + short
     if not told:
         return []
-    return [Candidate(PORTS, "; ".join(told), cell.share(rows + (cell.unnamed if said else 0)))]
+    explained = rows + (cell.unnamed if said or spent else 0)
+    return [Candidate(PORTS, "; ".join(told), cell.share(explained))]
+
+
+def _ports_spent(cell: Cell) -> list[str]:
+    """A port of Envoy's node serves one connection to each worker."""
+    active = max(cell.sampled.peaks("envoy", "upstream_cx_active").values(), default=0)
+    workers = max(cell.sampled.peaks("envoy", "membership_total").values(), default=0)
+    ports = min((series[-1]["ports"] for series in _envoys_machines(cell).values()), default=0)
+    if not ports * workers or active < MOST_PORTS * ports * workers:
+        return []
+    return [f"it had {active:,} connections to {workers:,} workers, with {ports:,} ports for each"]
 
 
 def _nodes_short_of_ports(cell: Cell) -> list[str]:
     """Of Envoy's nodes. No proof: a port serves as many connections as there are servers' ports."""
-    envoys, machines = cell.sampled.of("envoy"), cell.sampled.of("node")
-    nodes = {node for node, _, _ in (envoys if len(machines) > 1 else machines)}
     found = []
-    for (node, _, _), series in machines.items():
+    for node, series in _envoys_machines(cell).items():
         most = max(sample["tcp_inuse"] + sample["tcp_tw"] for sample in series)
         ports = series[-1]["ports"]
-        if node in nodes and 0 < 0.95 * ports <= most:
+        if 0 < MOST_PORTS * ports <= most:
             found.append(f"{node} had {most:,} TCP sockets with {ports:,} ports")
     return found
+
+
+def _envoys_machines(cell: Cell) -> dict[str, Sequence[Mapping[str, Any]]]:
+    """On one machine, that machine."""
+    envoys, machines = cell.sampled.of("envoy"), cell.sampled.of("node")
+    nodes = {node for node, _, _ in (envoys if len(machines) > 1 else machines)}
+    return {node: series for (node, _, _), series in machines.items() if node in nodes}
 
 
 def _load(cell: Cell) -> list[Candidate]:

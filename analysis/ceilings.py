@@ -52,12 +52,15 @@ SEED = 20260301
 
 
 def ceilings(results: Sequence[Results], criterion: Criterion) -> pd.DataFrame:
-    """One line for each folder, mode, shape, wait and number of steps. Only valid lines count; without
-    one the ceiling is unknown. Success and rates at the ceiling are means over repetitions."""
+    """One line for each folder, mode, shape, wait and number of steps; none for open arrivals, of
+    which the rate and not the batch is the load. Only valid lines count; without one the ceiling is
+    unknown. Success and rates at the ceiling are means over repetitions."""
     lines = [
         _of_folder(result) | dict(zip(GROUP, key, strict=True)) | _ceiling(group, criterion)
         for result in results
-        for key, group in result.summary.groupby(GROUP, sort=False)
+        for key, group in result.summary[result.summary["shape"] != "open"].groupby(
+            GROUP, sort=False
+        )
     ]
     table = pd.DataFrame(lines, columns=COLUMNS)
     return table.astype(dict.fromkeys(WHOLE, "Int64"))
@@ -119,9 +122,13 @@ def _ceiling(group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
     if valid.empty:
         return found | {"reached": False, "bound": "", "bound_evidence": ""}
     passing, failing = valid[met], valid[~met]
+    invalid = group.drop(valid.index)
+    each = _by_repetition(valid.assign(met=met), invalid)
+    if passing.empty and (invalid["batch_size"] < failing["batch_size"].min()).any():
+        return found | {"reached": False} | _bound(invalid)
     ceiling = int(passing["batch_size"].max()) if len(passing) else 0
-    each = _by_repetition(valid, met)
     above = failing[failing["batch_size"] > ceiling]
+    beyond = invalid[invalid["batch_size"] > ceiling]
     found |= {
         "ceiling": ceiling,
         "first_failing": int(failing["batch_size"].min()) if len(failing) else None,
@@ -133,18 +140,21 @@ def _ceiling(group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
         low, high = interval(means(each), ceiling)
         found |= {"ceiling_low": low, "ceiling_high": high}
     at = valid[valid["batch_size"] == ceiling]
-    return found | _at_ceiling(at) | _bound(above if len(above) else at)
+    return found | _at_ceiling(at) | _bound(above if len(above) else beyond)
 
 
-def _by_repetition(valid: pd.DataFrame, met: "pd.Series[bool]") -> list[int]:
-    """Of each repetition the largest batch that met the criterion below any that did not."""
+def _by_repetition(valid: pd.DataFrame, invalid: pd.DataFrame) -> list[int]:
+    """Of each repetition the largest batch that met the criterion below any that did not; without
+    repetitions of which an invalid cell between the two hides it."""
     found = []
-    for _, lines in valid.assign(met=met).groupby("repetition", sort=True):
-        failed = lines.loc[~lines["met"], "batch_size"]
-        below = lines.loc[lines["met"], "batch_size"]
-        if len(failed):
-            below = below[below < failed.min()]
-        found.append(int(below.max()) if len(below) else 0)
+    for repetition, lines in valid.groupby("repetition", sort=True):
+        fails = lines.loc[~lines["met"], "batch_size"].min()  # NaN where none did
+        met = lines.loc[lines["met"], "batch_size"]
+        below = met[~(met >= fails)]
+        largest = int(below.max()) if len(below) else 0
+        hidden = invalid.loc[invalid["repetition"] == repetition, "batch_size"]
+        if not ((hidden > largest) & ~(hidden >= fails)).any():
+            found.append(largest)
     return found
 
 

@@ -94,7 +94,7 @@ def heat_map(panels: Sequence[Panel]) -> Figure:
     """Success by batch and wait, the number written into each cell."""
     shown = panels[:PANELS]
     heights = [0.42 * len(panel.waits) + 0.75 for panel in shown]
-    figure = new_figure(sum(heights) + 0.5)
+    figure = new_figure(sum(heights) + 0.2)
     for ax, panel in zip(
         figure.subplots(len(shown), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0],
         shown,
@@ -154,7 +154,7 @@ def open_sessions(panels: Sequence[Panel]) -> Figure:
         ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: count(y)))
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         ax.set_xlabel("seconds since the cell began")
-        say_empty(ax)
+        say_empty(ax, "no session was open")
         if ax.get_lines() and len(panels) > 1:
             ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=8)
         elif ax.get_lines():

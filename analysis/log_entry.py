@@ -15,16 +15,8 @@ import orjson
 
 from analysis import report_text as text
 from analysis.report_page import Content
-from analysis.report_series import (
-    ceilings_of,
-    curve_key,
-    known,
-    Line,
-    plural,
-    records,
-    servers_of,
-    total,
-)
+from analysis.report_series import ceilings_of, curve_key, Line, records, servers_of, total
+from analysis.report_words import known, moment, plural
 from analysis.results import Results
 
 UNKNOWN = "unknown"
@@ -85,8 +77,8 @@ def entry(one: Results, content: Content) -> Entry:
     return Entry(
         date=str(started or first or UNKNOWN)[:10],
         infrastructure=infrastructure(run, servers),
-        start=_moment(started or first),
-        end=_moment(ended),
+        start=moment(started or first),
+        end=moment(ended),
         status=_status(run),
         nodes=_known(servers),
         cpus=_cpus(one),
@@ -251,13 +243,6 @@ def _cores(folder: Path) -> dict[str, int]:
 
 def _first(one: Results, name: str) -> Any:
     return one.summary[name].iloc[0] if len(one.summary) else None
-
-
-def _moment(value: Any) -> str:
-    """2026-03-01T12:00:00Z, as the runbook writes it."""
-    if not value:
-        return UNKNOWN
-    return f"{str(value)[:19]}Z"
 
 
 def _known(value: Any) -> str:

@@ -55,8 +55,14 @@ def default_output(folders: Sequence[Path]) -> Path:
 
 
 def _result_folders(folders: Sequence[Path]) -> list[Path]:
-    """Each once, whatever names it was given by."""
-    found = {path.resolve(): path for folder in folders for path in find(folder)}
+    """Each once, whatever names it was given by. Raises `ResultsError` for a folder without any."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        inside = find(folder)
+        if not inside:
+            what = "holds no results (no raw.jsonl in it or in a folder of it)"
+            raise ResultsError(f"{folder} {what if folder.is_dir() else 'is not a folder'}")
+        found |= {path.resolve(): path for path in inside}
     return list(found.values())
 
 
@@ -64,7 +70,7 @@ def _write(results: Sequence[Results], report: Report, criterion: Criterion) -> 
     report.output.mkdir(parents=True, exist_ok=True)
     for one in results:
         _summary(one, report)
-        report.warnings += [f"{one.name}: {text}" for text in one.warnings]
+        report.warnings += [_of(one, text) for text in one.warnings]
         report.cells += len(one.summary)
         report.invalid += int((~one.summary["valid"].astype(bool)).sum())
     content = _content(results, criterion, report)
@@ -78,7 +84,8 @@ def _write(results: Sequence[Results], report: Report, criterion: Criterion) -> 
 
     (report.output / FIGURES).mkdir(exist_ok=True)
     made = sections(content, criterion, report.output / FIGURES)
-    report.files += sorted((report.output / FIGURES).glob("*.png"))
+    for drawn in (figure for section in made for figure in section.figures):
+        report.files.append(report.output / FIGURES / f"{drawn.name}.png")
     _put(report, PAGE, render(content, made))
 
 
@@ -88,6 +95,9 @@ def _content(results: Sequence[Results], criterion: Criterion, report: Report) -
     scaled: list[Line] = []
     curves: list[Curve] = []
     said: list[str] = []
+    # Those of an earlier report would be taken for this one's.
+    for stale in (SCALING, f"{FIGURES}/scaling.png"):
+        (report.output / stale).unlink(missing_ok=True)
     if found["servers"].nunique() > 1:
         try:
             efficiencies = scaling(found)
@@ -138,13 +148,18 @@ def _summary(one: Results, report: Report) -> None:
     before = path.read_bytes() if path.exists() else None
     if before == text.encode():
         return
-    if before is not None:
+    # A run that was ended, or is under way, has not summed up its last cell.
+    if before and not text.encode().startswith(before):
         kept = _unused(path.with_name(f"{SUMMARY}.before"))
         path.rename(kept)
         said = difference(before.decode(errors="replace"), text)
         report.warnings.append(f"{path} is written anew ({said}); as it was: {kept.name}")
     replace(path, text)
     report.files.append(path)
+
+
+def _of(one: Results, warning: str) -> str:
+    return warning if str(one.folder) in warning else f"{one.folder}: {warning}"
 
 
 def _unused(path: Path) -> Path:

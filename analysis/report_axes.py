@@ -100,7 +100,7 @@ def in_seconds(axes: Sequence[Axes]) -> None:
         for ax in drawn:
             ax.set_yscale("log")
             ax.set_ylim(min(heights) / 1.6, max(heights) * 1.6)
-            if max(heights) / min(heights) < 12:
+            if max(heights) / min(heights) < 50:
                 ax.yaxis.set_minor_formatter(FuncFormatter(_some))
     elif heights:
         for ax in drawn:
@@ -113,9 +113,9 @@ def _some(y: float, _: Any) -> str:
     return f"{y:g}" if f"{y:e}"[0] in "25" else ""
 
 
-def say_empty(ax: Axes) -> None:
+def say_empty(ax: Axes, why: str = "no session succeeded") -> None:
     if not ax.get_lines():
-        note(ax, "no session succeeded")
+        note(ax, why)
 
 
 def note(ax: Axes, text: str) -> None:

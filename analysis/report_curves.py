@@ -8,9 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.report_axes import handle, legend, new_axes
-from analysis.report_series import Curve, known
+from analysis.report_series import Curve
 from analysis.report_style import COLOURS, INK, PANELS, styled
-from analysis.report_words import count
+from analysis.report_words import count, known
 from analysis.scaling import Usl
 
 
@@ -24,11 +24,10 @@ def scaling(curves: Sequence[Curve]) -> Figure:
         ax.set_title(curve.title, loc="left")
         ax.set_xlabel("servers")
     axes[0].set_ylabel("ceiling (sessions)")
-    handles = [
-        handle("ceiling", COLOURS[0], "o", ""),
-        handle("at least: no larger batch failed", COLOURS[0], "^", ""),
-        handle("linear", INK, "", (0, (1, 1.5))),
-    ]
+    handles = [handle("ceiling", COLOURS[0], "o", "")]
+    if not all(line.get("reached", True) for curve in shown for line in curve.lines):
+        handles += [handle("at least: no larger batch failed", COLOURS[0], "^", "")]
+    handles += [handle("linear", INK, "", (0, (1, 1.5)))]
     if any(curve.fit for curve in shown):
         handles += [handle("USL fit, within what was measured", COLOURS[1], "", "-")]
         handles += [handle("extrapolation", COLOURS[1], "", (0, (5, 2.5)))]

@@ -6,11 +6,19 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from analysis import figures, report_curves, report_page, report_style
+from analysis import (
+    figures,
+    report_captions,
+    report_curves,
+    report_setup,
+    report_style,
+    report_tables,
+)
 from analysis import report_text as text
 from analysis.ceilings import Criterion
 from analysis.report_page import Content, Drawn, Section
-from analysis.report_series import Line, Panel, plural
+from analysis.report_series import Line, Panel
+from analysis.report_words import plural
 
 Limit = Callable[[Line], float | None]
 """Seconds of p99 that the criterion allows a cell; None when it has no such limit."""
@@ -29,17 +37,17 @@ def sections(content: Content, criterion: Criterion, pictures: Path) -> list[Sec
     limit: Limit = criterion.limit if criterion.p99 else lambda _: None
     numbered = enumerate(_drawings(content, criterion.success, limit), 1)
     drawn = {drawing.name: _placed(drawing, number, pictures) for number, drawing in numbered}
-    found = [report_page.verdict(content)]
+    found = [report_tables.verdict(content)]
     found += [
         Section(name, title, figures=[drawn[name]])
         for name, title in TITLES.items()
         if name in drawn
     ]
-    found += [report_page.bounds(content)]
+    found += [report_tables.bounds(content)]
     shown = [drawn["scaling"]] if "scaling" in drawn else []
     found += [Section("scaling", "Scaling", scaling_answers(content), figures=shown)]
-    found += [report_page.cells(content), report_page.environment(content)]
-    return [*found, report_page.definitions()]
+    found += [report_tables.cells(content), report_setup.environment(content)]
+    return [*found, report_setup.definitions()]
 
 
 TITLES = {
@@ -56,7 +64,7 @@ def scaling_answers(content: Content) -> list[str]:
     """What is said of scaling, figure or none."""
     said = text.efficiency_sentences(content.scaling)
     for curve in content.curves:
-        name = f"{curve.title}. " if len(content.curves) > 1 else ""
+        name = f"{curve.title.capitalize()}: " if len(content.curves) > 1 else ""
         if curve.fit:
             said.append(name + text.fit_sentence(curve.fit))
         said.append(name + text.nodes_sentence(curve.fit, curve.no_fit))
@@ -85,11 +93,11 @@ def _placed(drawing: Drawing, number: int, pictures: Path) -> Drawn:
     report_style.png(drawing.figure, pictures / f"{drawing.name}.png")
     drawn = report_style.element(drawing.figure, f"fig-{drawing.name}")
     caption = " ".join(sentence for sentence in drawing.caption if sentence)
-    return Drawn(f"fig-{drawing.name}", drawn, caption, drawing.alt, number)
+    return Drawn(drawing.name, drawn, caption, drawing.alt, number)
 
 
 def _success(panels: Sequence[Panel], least: float) -> Drawing:
-    shown = text.success_text(panels, least)
+    shown = report_captions.success_text(panels, least)
     caption = [
         f"Share of sessions that succeeded; one line for each wait; dashed: criterion "
         f"{100 * least:g} %.",
@@ -101,7 +109,7 @@ def _success(panels: Sequence[Panel], least: float) -> Drawing:
 
 
 def _p99(panels: Sequence[Panel], limit: Limit) -> Drawing:
-    shown = text.p99_text(panels, limit)
+    shown = report_captions.p99_text(panels, limit)
     limited = any(limit(panel.line(wait)) is not None for panel in panels for wait in panel.waits)
     lines = (
         "dashed: what the criterion allows." if limited else "the criterion limits success only."
@@ -112,7 +120,7 @@ def _p99(panels: Sequence[Panel], limit: Limit) -> Drawing:
 
 
 def _latency(panels: Sequence[Panel]) -> Drawing:
-    shown = text.latency_text(panels)
+    shown = report_captions.latency_text(panels)
     caption = [
         "Where the time of a session goes: p99 solid, p50 dashed, means over valid repetitions; "
         "the step contains its wait; each part has an axis of its own.",
@@ -127,15 +135,15 @@ def _heat(panels: Sequence[Panel]) -> Drawing:
     caption = [
         "Success in percent, mean over valid repetitions, from 0 (dark) to 100 (light). "
         "×: INVALID cells only; blank: not measured.",
-        text.partly_text(panels),
+        report_captions.partly_text(panels),
         _left_out(panels),
     ]
-    alt = f"Heat map of success by batch and wait. {text.heat_text(panels)}"
+    alt = f"Heat map of success by batch and wait. {report_captions.heat_text(panels)}"
     return Drawing("heat", figures.heat_map(panels), caption, alt)
 
 
 def _open(panels: Sequence[Panel]) -> Drawing:
-    shown = text.open_text(panels, report_style.CURVES)
+    shown = report_captions.open_text(panels, report_style.CURVES)
     caption = [
         "Sessions open at each moment: connected, and not yet ended; as the rows tell. The first "
         "valid repetition of each cell (batch × wait).",
@@ -147,7 +155,7 @@ def _open(panels: Sequence[Panel]) -> Drawing:
 
 
 def _distribution(panels: Sequence[Panel]) -> Drawing:
-    shown = text.distribution_text(panels)
+    shown = report_captions.distribution_text(panels)
     caption = ["All valid cells together; dashed: the mean.", shown, _left_out(panels)]
     figure = figures.distribution(panels)
     return Drawing(
@@ -159,8 +167,8 @@ def _scaling(content: Content) -> Drawing:
     curves = content.curves
     fitted = any(curve.fit for curve in curves)
     fit = (
-        "The fit is solid within the measured range and dashed beyond it (extrapolation), its band "
-        "95 %."
+        "The fit is through the ceilings of all repetitions, solid within the measured range and "
+        "dashed beyond it (extrapolation); its band is 95 %, where there are repetitions."
         if fitted
         else "No fit is drawn."
     )
@@ -174,7 +182,11 @@ def _scaling(content: Content) -> Drawing:
 
 
 def _common(panels: Sequence[Panel]) -> list[str]:
-    return [text.interval_text(panels), text.invalid_text(panels), _left_out(panels)]
+    return [
+        report_captions.interval_text(panels),
+        report_captions.invalid_text(panels),
+        _left_out(panels),
+    ]
 
 
 def _left_out(panels: Sequence[Panel]) -> str:

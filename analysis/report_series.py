@@ -3,9 +3,10 @@
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import nan
 from typing import Any, cast, TYPE_CHECKING
 
+from analysis.report_words import known, plural
 from analysis.results import CellDetails, Results
 from analysis.scaling import Usl
 
@@ -248,11 +249,3 @@ def unevenness(counts: Mapping[str, int]) -> float:
 def curve_key(line: Line) -> tuple[Any, ...]:
     """What ceilings on one scaling curve have in common."""
     return line["mode"], line["shape"], line["steps"], line["wait_seconds"]
-
-
-def known(value: Any) -> bool:
-    return not (value is None or value == "" or (isinstance(value, float) and isnan(value)))
-
-
-def plural(number: int, word: str) -> str:
-    return f"{number:,} {word}{'' if number == 1 else 's'}"

@@ -10,7 +10,7 @@ import matplotlib
 from matplotlib.figure import Figure
 
 INK, GRID = "#111111", "#b9b9b9"
-"""In the page INK becomes the colour of its text, so that figures are read on dark ground too."""
+"""In the page they become the colours of its text and lines: figures are read on dark ground too."""
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -58,6 +58,7 @@ def svg(figure: Figure, name: str) -> str:
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+        figure.set_layout_engine("none")  # it stays as it was laid out
     drawn = text.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
@@ -68,7 +69,7 @@ def svg(figure: Figure, name: str) -> str:
     drawn = re.sub(r'(id="|url\(#|xlink:href="#)', rf"\g<1>{name}-", drawn)
     drawn = re.sub(r"'?(?:DejaVu|Verdana|Liberation)[^;\"]*?sans-serif", "sans-serif", drawn)
     drawn = re.sub(r"\n\s*", "\n", drawn)
-    return drawn.replace(INK, "currentColor").strip()
+    return drawn.replace(INK, "currentColor").replace(GRID, "var(--line)").strip()
 
 
 def element(figure: Figure, name: str) -> str:

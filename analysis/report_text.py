@@ -1,23 +1,15 @@
 """The sentences of a report, each computed from the tables."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from math import inf, sqrt
 
 from analysis.report_series import (
-    column,
     curve_key,
-    known,
     Line,
-    Panel,
-    plural,
-    points,
-    steepest,
-    success,
-    total,
     unevenness,
 )
-from analysis.report_words import count, listed, percent, seconds, span
+from analysis.report_words import count, known, listed, percent, plural, span
 from analysis.results import Results
 from analysis.scaling import Usl
 
@@ -133,8 +125,9 @@ def cell_name(line: Line) -> str:
     if known(line["arrival_rate"]):
         extra += f" at {line['arrival_rate']:g}/s"
     steps = "" if line["steps"] == 1 else f", {plural(int(line['steps']), 'step')}"
+    where = f"{line['folder']} " if "folder" in line else ""
     return (
-        f"{line['mode']}{extra} {count(line['batch_size'])} × {line['wait_seconds']:g} s{steps} "
+        f"{where}{line['mode']}{extra} {count(line['batch_size'])} × {line['wait_seconds']:g} s{steps} "
         f"#{line['repetition']}"
     )
 
@@ -214,11 +207,21 @@ def nodes_sentence(fit: Usl | None, why_not: str | None, target: int = TARGET) -
     nodes = fit.nodes_for(target)
     if nodes.best is None:
         reach = f", at best {nodes.low:,} would be" if nodes.low else ""
-        return f"{question} By the fit no number of servers is enough{reach}. {beyond}."
+        return (
+            f"{question} By the fit no number of servers is enough{reach}: its ceiling never exceeds "
+            f"{count(round(_highest(fit)))}. {beyond}."
+        )
     answer = f"{question} {plural(nodes.best, 'server')} ({_nodes_range(fit, target)})"
     if nodes.best <= most:
         return f"{answer}, within what was measured."
     return f"{answer}. {beyond}, and {nodes.best:,} is {nodes.best / most:.3g} times as many."
+
+
+def _highest(fit: Usl) -> float:
+    """The greatest ceiling of the law, or what it tends to."""
+    if fit.coherence > 0:
+        return fit.at(max(1.0, sqrt(max(0.0, 1 - fit.contention) / fit.coherence)))
+    return fit.rate / fit.contention if fit.contention > 0 else inf
 
 
 def _nodes_range(fit: Usl, target: int) -> str:
@@ -236,188 +239,9 @@ def fit_sentence(fit: Usl) -> str:
     )
 
 
-def interval_text(panels: Sequence[Panel]) -> str:
-    """What points and bars are."""
-    most = max((p.repetitions for p in _all_points(panels)), default=0)
-    if most == 0:
-        return ""
-    if most == 1:
-        return "One repetition: no interval."
-    return f"Points are means over up to {most} valid repetitions, bars go from the least to the greatest."
-
-
-def _all_points(panels: Sequence[Panel]) -> list[Any]:
-    return [p for panel in panels for wait in panel.waits for p in points(panel, wait, success)]
-
-
-def invalid_text(panels: Sequence[Panel]) -> str:
-    bad = sum(not line["valid"] for panel in panels for line in panel.lines)
-    if not bad:
-        return ""
-    return f"{plural(bad, 'INVALID cell')} drawn as hollow crosses where there is a value, never joined."
-
-
-def success_text(panels: Sequence[Panel], least: float) -> str:
-    """What the figure of success shows, in numbers."""
-    said = []
-    for panel in panels:
-        for wait in panel.waits:
-            found = points(panel, wait, success)
-            if not found:
-                continue
-            worst = min(found, key=lambda point: point.mean)
-            name = _named(panel, wait)
-            if worst.mean >= least:
-                said.append(f"{name}: at least {percent(worst.mean)} at every batch")
-            else:
-                said.append(f"{name}: down to {percent(worst.mean)} at {count(worst.x)}")
-    return _semicolons(said) or "No valid cell."
-
-
-def p99_text(panels: Sequence[Panel], limit: Callable[[Line], float | None]) -> str:
-    said = []
-    for panel in panels:
-        for wait in panel.waits:
-            found = points(panel, wait, column("total_p99"))
-            if not found:
-                continue
-            most = limit(panel.line(wait))
-            name = _named(panel, wait)
-            bounded = f" (criterion {seconds(most)})" if most is not None else ""
-            last = found[-1]
-            said.append(f"{name}: {seconds(last.mean)} at {count(last.x)}{bounded}")
-    return _semicolons(said) or "No session succeeded in a valid cell."
-
-
-def latency_text(panels: Sequence[Panel]) -> str:
-    """The parts of a session at the largest batch of each wait."""
-    said = []
-    for panel in panels:
-        for wait in panel.waits:
-            last = {
-                part: points(panel, wait, column(f"{part}_p99"))[-1:]
-                for part in ("connect", "reset", "step")
-            }
-            if all(last.values()):
-                parts = ", ".join(f"{part} {seconds(p[0].mean)}" for part, p in last.items())
-                said.append(f"{_named(panel, wait)} at {count(last['step'][0].x)}: {parts}")
-    return f"p99 at the largest batch: {_semicolons(said)}" if said else "No session succeeded."
-
-
-def partly_text(panels: Sequence[Panel]) -> str:
-    """Which fields of the heat map have fewer repetitions than they should."""
-    fields: dict[tuple[str, float, float], list[bool]] = {}
-    for panel in panels:
-        for line in panel.lines:
-            field = (panel.title, line[panel.x], line["wait_seconds"])
-            fields.setdefault(field, []).append(bool(line["valid"]))
-    partly = [
-        f"{f'{title}, ' if title else ''}{count(x)} × {wait:g} s ({sum(valid)} of {len(valid)})"
-        for (title, x, wait), valid in fields.items()
-        if 0 < sum(valid) < len(valid)
-    ]
-    return f"Fewer valid repetitions: {listed(partly)}." if partly else ""
-
-
-def heat_text(panels: Sequence[Panel]) -> str:
-    all_points = _all_points(panels)
-    if not all_points:
-        return "No valid cell."
-    low, high = min(p.mean for p in all_points), max(p.mean for p in all_points)
-    return f"{plural(len(all_points), 'field')}, from {percent(low)} to {percent(high)}."
-
-
-def open_text(panels: Sequence[Panel], limit: int) -> str:
-    """The highest curve of each panel, and how many are not drawn."""
-    said = []
-    for panel in panels:
-        every = steepest(panel, len(panel.lines))
-        if not every:
-            continue
-        highest = max(every, key=lambda cell: max(cell[1].curve[1]))
-        most = max(highest[1].curve[1])
-        name = f"{panel.title}: at" if panel.title else "At"
-        drawn = (
-            f"; the {limit} largest of {len(every)} curves are drawn" if len(every) > limit else ""
-        )
-        said.append(f"{name} most {count(most)} open, in {cell_name(highest[0])}{drawn}")
-    return _semicolons(said) or "No session was open."
-
-
-def _semicolons(said: Sequence[str], most: int = 9) -> str:
-    more = [f"and {len(said) - most} more"] if len(said) > most else []
-    return f"{'; '.join([*said[:most], *more])}." if said else ""
-
-
-def _named(panel: Panel, wait: float) -> str:
-    return f"{panel.title}, wait {wait:g} s" if panel.title else f"wait {wait:g} s"
-
-
-def distribution_text(panels: Sequence[Panel]) -> str:
-    """max / mean over all valid cells, and in the most uneven of them."""
-    return " ".join(filter(None, (_distributed(panel) for panel in panels)))
-
-
-def _distributed(panel: Panel) -> str:
-    cells = [
-        (line, detail)
-        for line, detail in zip(panel.lines, panel.details, strict=True)
-        if line["valid"]
-    ]
-    told = []
-    for name, counts in (
-        ("host", [detail.hosts for _, detail in cells]),
-        ("load worker", [detail.load_workers for _, detail in cells]),
-    ):
-        together = total(counts)
-        if not sum(together.values()):
-            told.append(f"{name}s unknown")
-            continue
-        text = f"{plural(len(together), name)}, max/mean {unevenness(together):.2f}"
-        worst, line = max(
-            ((unevenness(one), line) for one, (line, _) in zip(counts, cells, strict=True) if one),
-            key=lambda pair: pair[0],
-        )
-        told.append(f"{text}; most uneven cell {cell_name(line)}: {worst:.2f}")
-    where = f"{panel.title}: " if panel.title else ""
-    return f"{where}{'. '.join(told)}."
-
-
 def even(counts: Mapping[str, int]) -> str:
     """The runbook's word for a distribution: even up to 10 % above the mean."""
     ratio = unevenness(counts)
     if ratio != ratio:  # noqa: PLR0124 (NaN)
         return "unknown"
     return f"{'even' if ratio <= 1.1 else 'uneven'} (max/mean {ratio:.2f})"
-
-
-DEFINITIONS = {
-    "session": "one WebSocket connection with one environment: connect, reset, steps, close.",
-    "cell": "one (mode, shape, batch, wait, steps, arrival rate, repetition). Of several attempts the "
-    "last one counts.",
-    "batch": "how many sessions a cell starts.",
-    "wait": "seconds that the environment waits within a step.",
-    "shape": "burst: all sessions start together. hold: all open, then all step together, then all "
-    "close. open: sessions arrive at a given rate whatever the system does.",
-    "success": "sessions that did all of their steps without an error, as a share of the batch.",
-    "p50, p99": "percentiles over the successful sessions of a cell, linear between rows; "
-    "computed from raw.jsonl.",
-    "total": "from the start of a session's connect to its end; in shape open from its intended start.",
-    "step": "mean over the steps of a session; contains the wait.",
-    "rps": "successful sessions per second of wall time, from the first start to the last end.",
-    "ceiling": "largest batch with a valid cell that meets the criterion. 'At least': no larger batch "
-    "failed. Of one repetition: largest batch that met it before any smaller one failed.",
-    "interval of a ceiling": "95 % bootstrap interval of the mean over the ceilings of the repetitions, "
-    "widened to contain the ceiling itself.",
-    "efficiency": "ceiling / (baseline ceiling × servers / baseline servers); the baseline is the fewest "
-    "servers measured.",
-    "USL": "universal scalability law (Gunther): C(N) = rate·N / (1 + contention·(N−1) + "
-    "coherence·N·(N−1)).",
-    "INVALID": "a cell that says nothing about what it meant to measure: sessions or workers of the load "
-    "lost, a load worker late, too few hosts reached, a server replaced, a node shared with the load.",
-    "bound": "what kept larger batches from succeeding, by the measurement named as evidence.",
-    "peak open": "most sessions open at one moment, between connect and end, from the rows.",
-    "start spread": "p99 of actual start − intended start.",
-    "load lag": "most that a load worker's loop ran late.",
-    "max/mean": "sessions of the busiest host (or load worker) by the mean over all; 1 is even.",
-}

@@ -1,6 +1,7 @@
 """Numbers as a report writes them."""
 
 from math import isinf, isnan
+from typing import Any
 
 
 def count(number: float) -> str:
@@ -36,3 +37,20 @@ def listed(words: list[str], most: int = 6) -> str:
 
 def span(low: float, high: float) -> str:
     return f"{count(round(low))}–{count(round(high))}"
+
+
+def known(value: Any) -> bool:
+    return not (value is None or value == "" or (isinstance(value, float) and isnan(value)))
+
+
+def plural(number: int, word: str) -> str:
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
+
+
+def text_of(value: Any) -> str:
+    return str(value) if known(value) else ""
+
+
+def moment(value: Any) -> str:
+    """2026-03-01T12:00:00Z, as the runbook writes it."""
+    return f"{str(value)[:19]}Z" if value else "unknown"

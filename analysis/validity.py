@@ -8,6 +8,9 @@ from typing import Any
 MAX_LAG = 1.0
 """Seconds that a load worker may run late; beyond, its cell tells more about it than about servers."""
 
+SMALL_LAG, LAG_SHARE = 0.1, 0.1
+"""Seconds, and a share of the median session; a load that ran later than both is worth a warning."""
+
 MAX_CLOCK_OFFSET = 0.05
 """Seconds; moments of nodes whose clocks differ by more cannot be put in one order."""
 
@@ -58,19 +61,22 @@ def hosts_missed(seen: Seen) -> str | None:
     expected, found = seen.line["expected_hosts"], seen.line["unique_hosts"]
     if _number(expected) is None or found >= expected or hosts_untold(seen):
         return None
+    if not seen.line["successful"] and not seen.line["lost"]:
+        return None  # servers that refuse or fail all sessions are a result
     return f"traffic reached {found} of {int(expected)} hosts"
 
 
-def load_failed(seen: Seen) -> str | None:
-    if seen.line["successful"] or not set(seen.errors) & set(OF_LOAD):
+def fewer_offered(seen: Seen) -> str | None:
+    own = sum(seen.errors.get(kind, 0) for kind in OF_LOAD)
+    if not own:
         return None
-    if set(seen.errors) <= {*OF_LOAD, *LOST}:
-        return f"no session succeeded, for reasons of the load ({_counts(seen.errors, OF_LOAD)})"
-    return None
+    batch = seen.line["batch_size"]
+    return f"{own} of {batch} sessions were never offered ({_counts(seen.errors, OF_LOAD)})"
 
 
 def ran_late(seen: Seen) -> str | None:
-    limit = _number(seen.facts.get("max_lag")) or MAX_LAG
+    asked = _number(seen.facts.get("max_lag"))
+    limit = MAX_LAG if asked is None else asked
     late = {name: lag for name, of in seen.workers.items() if (lag := _lag(of)) > limit}
     if late:
         each = ", ".join(f"{name} by {lag:.2f} s" for name, lag in sorted(late.items()))
@@ -120,10 +126,11 @@ def all_failed(seen: Seen) -> str | None:
     return None if seen.line["successful"] else "no session succeeded"
 
 
-def load_limited(seen: Seen) -> str | None:
-    if not seen.line["successful"] or not (own := _counts(seen.errors, OF_LOAD)):
+def lag_counts(seen: Seen) -> str | None:
+    lag, p50 = _number(seen.line["load_lag"]), _number(seen.line["total_p50"])
+    if lag is None or p50 is None or ran_late(seen) or lag <= max(SMALL_LAG, LAG_SHARE * p50):
         return None
-    return f"sessions failed for reasons of the load ({own})"
+    return f"the load ran up to {lag:.2f} s late: latencies are in part its own"
 
 
 def hosts_untold(seen: Seen) -> str | None:
@@ -137,7 +144,7 @@ REASONS: tuple[Judge, ...] = (
     sessions_lost,
     rows_missing,
     hosts_missed,
-    load_failed,
+    fewer_offered,
     ran_late,
     worker_lost,
     replaced,
@@ -149,7 +156,7 @@ WARNINGS: tuple[Judge, ...] = (
     clocks_differ,
     began_early,
     all_failed,
-    load_limited,
+    lag_counts,
     hosts_untold,
 )
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TYPE_CHECKING
 
-from analysis.ceilings import ceilings, Criterion
+from analysis.ceilings import ceilings
+from analysis.criterion import Criterion
 from analysis.results import load
 from launcher.bench import Bench, Watcher
 from launcher.cells import Cell, Grid, MAX_BATCH

@@ -17,6 +17,7 @@ from launcher import (
     cli_build,
     cli_doctor,
     cli_experiment,
+    cli_grid,
     cli_load,
     cli_report,
     cli_top,
@@ -240,11 +241,14 @@ def down(name: str | None) -> None:
 
 main.add_command(cli_build.build)
 main.command()(deployment_options(cli_doctor.doctor))
-main.add_command(cli_load.grid)
+main.add_command(cli_grid.grid)
 main.add_command(cli_load.preflight)
 main.add_command(cli_load.ui)
 main.add_command(cli_experiment.ceiling)
-main.command()(deployment_options(cli_experiment.experiment))
+experiment = main.command()(deployment_options(cli_experiment.experiment))
+for parameter in experiment.params:
+    if parameter.name in ("nodes", "dir"):  # it chooses those of each phase
+        cast(click.Option, parameter).hidden = True
 main.add_command(cli_report.report)
 main.add_command(cli_report.compare)
 main.add_command(cli_top.top)

@@ -17,7 +17,9 @@ from rich.table import Table
 from analysis.errors import ResultsError
 from benchmark.server.environment import MAX_WAIT_SECONDS
 from launcher.cells import Cell, default_output, Grid, MAX_BATCH, numbers
-from launcher.cli_load import common, Display, err, load_options, one, out
+from launcher.cli_display import Display
+from launcher.cli_grid import common, load_options
+from launcher.cli_load import err, one, out
 from launcher.deployment import Deployment
 from launcher.errors import LauncherError, ResultInvalid, UsageError
 from launcher.recording import RUN
@@ -27,7 +29,7 @@ from launcher.signals import Interrupted
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.ceilings import Criterion
+    from analysis.criterion import Criterion
     from launcher.ceiling import Wanted
     from launcher.experiment import Journal, Phase
 
@@ -209,7 +211,7 @@ def _waits(options: Mapping[str, Any]) -> tuple[float, ...]:
 
 
 def _criterion(options: Mapping[str, Any], waits: Sequence[float], steps: int) -> "Criterion":
-    from analysis.ceilings import Criterion
+    from analysis.criterion import Criterion
 
     success = one(options["success"], "--success", float, 0.001, 1)
     try:
@@ -388,7 +390,7 @@ def _scaling(folder: Path) -> dict[str, Any]:
     from launcher.ceiling import table_lines
 
     found = pd.read_csv(folder / CEILINGS, keep_default_na=False, na_values=[""])
-    several = found["servers"].nunique() > 1
+    several = (folder / SCALING).exists()
     nodes = [
         f"wait {wait:g} s: {_nodes(lines)}"
         for wait, lines in (found.groupby("wait_seconds") if several else ())

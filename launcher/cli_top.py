@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from launcher.sampling import Sampler
 
 FIRST_SECONDS = 10.0
+LIVE = ("starting", "ready", "stopping")
 BUSY, FULL = 0.9, 0.9
 ENVOY = {
     "sessions in": ("downstream_cx_active",),
@@ -80,8 +81,9 @@ def top(
                 for seen in _moments(found, sampler, seconds):
                     live.update(_tables(seen), refresh=True)
     if not once:
-        ended = registry.known(found.rundir.name)
-        err.print(f"{found.rundir.name} is {ended.status if ended else 'down'}", markup=False)
+        status = registry.read_state(found.rundir.folder).get("status")
+        err.print(f"{found.rundir.name} is {'gone' if status in LIVE else status}", markup=False)
+        sys.exit(0 if status == "stopped" else 1)
 
 
 def _wait_for_first(sampler: "Sampler", interval: float) -> None:
@@ -101,8 +103,8 @@ def _wait_for_first(sampler: "Sampler", interval: float) -> None:
 
 def _moments(found: "Known", sampler: "Sampler", interval: float) -> Iterator[dict[str, Any]]:
     """Until the deployment ends."""
-    while registry.read_state(found.rundir.folder).get("status") in ("starting", "ready"):
-        if not found.job and not found.alive:
+    while registry.read_state(found.rundir.folder).get("status") in LIVE:
+        if not (sampler.latest() if found.job else found.alive):
             return
         yield _seen(found, sampler)
         time.sleep(interval)

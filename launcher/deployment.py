@@ -5,6 +5,7 @@ import difflib
 import ipaddress
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -246,6 +247,18 @@ class Deployment(BaseModel):
             name: path.absolute() for name in ("image", "images") if (path := getattr(self, name))
         }
         return self.model_copy(update=paths)
+
+    @property
+    def command(self) -> str:
+        """What to type for it."""
+        words = ["launcher", "up"]
+        for name, value in self.model_dump(mode="json", exclude_unset=True).items():
+            flag = f"--{name.replace('_', '-')}"
+            if isinstance(value, list):
+                words += [f"{flag}={one}" for one in value]
+            elif value is not None and value is not False:
+                words += [flag] if value is True else [flag, str(value)]
+        return shlex.join(words)
 
     def as_given(self) -> str:
         """JSON of what was asked for, without the defaults."""

@@ -140,6 +140,7 @@ def describe(grid: Grid, place: LoadPlace, run_id: str) -> dict[str, Any]:
         "caps": caps(grid.url, deployment),
         "placement": {
             "deployment": deployment["name"] if deployment else None,
+            "command": deployment["command"] if deployment else None,
             "processes": deployment["processes"] if deployment else [],
             "images": deployment["slurm"].get("images", {}) if deployment else {},
             "load": {},

@@ -333,6 +333,7 @@ class Up:
             "envoy_sessions": limits().descriptors // DESCRIPTORS_PER_SESSION - SPARE_DESCRIPTORS,
             "envoy_threads": self.placement.envoy_threads,
             "deployment": self.deployment.model_dump(mode="json"),
+            "command": self.deployment.command,
             "processes": [self._describe(process) for process in self.placement.processes],
             "servers": [asdict(server) for server in self.placement.servers],
             "events": self._events,
@@ -388,7 +389,7 @@ def detach(deployment: Deployment, report: Report) -> dict[str, Any]:
                         raise failure
                     else:
                         return dict(answer)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Interrupted):
             holder.terminate()
             holder.wait()
             raise

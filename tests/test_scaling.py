@@ -42,6 +42,6 @@ def run_script(deployment: "Deployment", *arguments: str) -> subprocess.Complete
 
 if __name__ == "__main__":
     from launcher.cli import run
-    from launcher.cli_load import grid
+    from launcher.cli_grid import grid
 
     run(grid, "tests/test_scaling.py")

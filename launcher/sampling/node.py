@@ -2,8 +2,8 @@
 standard output, one a line.
 
 orders   {"watch": targets} · {"begin": cell} · {"end": number} · {}
-answers  samples · {"node": n}: that was all for now · {"node": n, "ended": number}: all samples of a
-         cell that was to end have been written
+answers  samples · {"node": n, "step": id}: that was all for now
+         {"node": n, "ended": number}: so were the last samples of a cell
 
 It ends with its input, with its parent, and when nothing has come for a while: a launcher that is
 gone together with its srun says nothing, and Slurm does not close the input then.
@@ -47,7 +47,7 @@ class Node:
             if time.monotonic() >= self._due:
                 self._due = time.monotonic() + self._interval
                 self._write(self._looker.take())
-                self._tell({"node": self._node})
+                self._tell({"node": self._node, "step": os.environ.get("SLURM_STEP_ID")})
 
     def close(self) -> None:
         self._looker.close()

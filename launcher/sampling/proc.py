@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 PROC = "/proc"
+PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 TICK = 1 / os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 NANO = 1e-9
@@ -169,10 +170,10 @@ class Machine:
     def sample(self) -> dict[str, Any]:
         busy, total = self._times()
         before, self._before = self._before, (busy, total)
-        memory = _colons(_text(f"{PROC}/meminfo"))
+        memory = _colons(_text_if_any(f"{PROC}/meminfo"))
         sockets, sockets6 = _sockets("sockstat", "TCP:"), _sockets("sockstat6", "TCP6:")
-        listening = _tcp_counters(_text(f"{PROC}/net/netstat"))
-        low, high = map(int, _text(f"{PROC}/sys/net/ipv4/ip_local_port_range").split())
+        listening = _tcp_counters(_text_if_any(f"{PROC}/net/netstat"))
+        ports = [int(port) for port in _text_if_any(PORT_RANGE).split()] or [1, 0]
         return {
             "cores": len(self._cpus),
             "cpu_busy": round(min(1.0, (busy - before[0]) / max(total - before[1], 1)), 3),
@@ -182,13 +183,13 @@ class Machine:
             "tcp_tw": sockets.get("tw", 0),
             "listen_overflows": listening.get("ListenOverflows", 0),
             "listen_drops": listening.get("ListenDrops", 0),
-            "ports": high - low + 1,
+            "ports": ports[1] - ports[0] + 1,
         }
 
     def _times(self) -> tuple[int, int]:
         """Ticks that its CPUs were busy, and all; time that a hypervisor took counts as busy."""
         busy = total = 0
-        for line in _text(f"{PROC}/stat").splitlines():
+        for line in _text_if_any(f"{PROC}/stat").splitlines():
             name, *ticks = line.split()
             if name in self._cpus:
                 user, nice, system, idle, iowait, *interrupts = map(int, ticks[:8])
@@ -198,10 +199,7 @@ class Machine:
 
 
 def _sockets(file: str, protocol: str) -> dict[str, int]:
-    try:
-        lines = _text(f"{PROC}/net/{file}").splitlines()
-    except OSError:
-        return {}
+    lines = _text_if_any(f"{PROC}/net/{file}").splitlines()
     words = next((line.split()[1:] for line in lines if line.startswith(protocol)), [])
     return dict(zip(words[::2], map(int, words[1::2]), strict=True))
 
@@ -223,6 +221,14 @@ def _listed(folder: str) -> list[str]:
         return os.listdir(folder)  # noqa: PTH208 - names alone
     except OSError:
         return []
+
+
+def _text_if_any(path: str) -> str:
+    """Empty for what this kernel, or this container, does not show."""
+    try:
+        return _text(path)
+    except OSError:
+        return ""
 
 
 def _text(path: str) -> str:

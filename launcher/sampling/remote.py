@@ -1,5 +1,6 @@
 """The Slurm steps that sample the nodes of a job: one for each component of it."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from typing import Any
 
 import orjson
 
+from launcher.errors import LauncherError
+from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.step import srun, step_argv
 
@@ -21,8 +24,9 @@ class Remote:
     """One srun. To be started by the main thread: it ends with the thread that started it."""
 
     def __init__(self, allocated: Allocation, nodes: Sequence[str], interval: float) -> None:
-        self.nodes = tuple(nodes)
+        self.nodes, self._job_id = tuple(nodes), allocated.job_of(nodes[0])
         self.open = True
+        self._step: str | None = None
         self.said: deque[str] = deque(maxlen=SAID_LINES)
         command = (sys.executable, "-P", "-m", "launcher.sampling.node", f"{interval:g}")
         self._srun = srun(step_argv(allocated, nodes, STEP, command), {})
@@ -62,6 +66,7 @@ class Remote:
                     self.said.append(text.decode(errors="replace"))
                     continue
                 if isinstance(answer, dict) and "node" in answer:
+                    self._step = answer.get("step") or self._step
                     yield text, answer
 
     @property
@@ -69,6 +74,12 @@ class Remote:
         """What Slurm said last, on one line."""
         told = [line for line in self.said if "error:" in line] or list(self.said)
         return told[-1].strip() if told else "Slurm said nothing"
+
+    def cancel(self) -> None:
+        """Ends what goes on without its srun."""
+        if self._step is not None:
+            with contextlib.suppress(LauncherError):
+                commands.cancel(f"{self._job_id}.{self._step}")
 
     def leave(self) -> None:
         """The end of its input ends what runs on the nodes."""

@@ -58,19 +58,24 @@ class Sampler:
         self._orders: list[dict[str, int]] = []
         self._ends = 0
         self._ended: dict[str, int] = {}
-        self._running = True
+        self._running = False
         self.warnings: list[str] = []
 
     # -- for the run
 
     def __enter__(self) -> "Sampler":
         self._wake_reading, self._wake_writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._running = True
         self._open_file()
         self._start_remotes()
         self._thread = threading.Thread(target=self._sample, name="sampler", daemon=True)
         with _no_signals():
             self._thread.start()
-        self._wait_for(lambda: self._nodes() <= self._heard.keys(), FIRST_SECONDS)
+        try:
+            self._wait_for(lambda: self._nodes() <= self._heard.keys(), FIRST_SECONDS)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -101,7 +106,8 @@ class Sampler:
                 self._baseline = dict(self._latest)
                 self._orders.append({"begin": number})
             self._cell = number
-        self._wake()
+        if self._running:
+            self._wake()
 
     def of_cell(self, number: int, seconds: float = LAST_SECONDS) -> list[Sample]:
         """The samples of the cell, which is the last that began, after the last one of each source
@@ -159,10 +165,8 @@ class Sampler:
                     missing = ", ".join(sorted(self._nodes() - self._heard.keys()))
                     self._warn(f"no samples come from {missing}: {self._complaint()}")
                     silent = float("inf")
-        except OSError as failure:
-            self._warn(
-                f"cannot write {self._output}: {failure.strerror}; nothing is sampled from now on"
-            )
+        except Exception as failure:  # noqa: BLE001 - whatever it is, the run is not to end by it
+            self._warn(f"sampling has ended: {failure!r}")
         finally:
             self._running = False
             looker.close()
@@ -198,6 +202,7 @@ class Sampler:
             for node in remote.nodes:
                 self._heard.pop(node, None)
             self._warn(f"{' '.join(remote.nodes)}: sampling has ended: {remote.complaint}")
+            remote.cancel()
 
     def _carry_out(self, looker: Looker) -> None:
         with self._changed:
@@ -224,8 +229,11 @@ class Sampler:
                 remote.order(order)
 
     def _keep(self, samples: Sequence[tuple[bytes, Sample]]) -> None:
-        if self._file is not None and samples:
+        try:
             self._append(b"".join(text + b"\n" for text, _ in samples))
+        except OSError as failure:
+            self._running = False
+            self._warn(f"{self._output}: {failure.strerror}; nothing is sampled from now on")
         with self._changed:
             for _, sample in samples:
                 self._latest[source(sample)] = sample
@@ -234,7 +242,8 @@ class Sampler:
 
     def _append(self, text: bytes) -> None:
         """Whole, or not at all. Raises OSError."""
-        assert self._file is not None
+        if self._file is None or not text:
+            return
         if (written := os.write(self._file, text)) < len(text):
             os.ftruncate(self._file, self._written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

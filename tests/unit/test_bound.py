@@ -117,6 +117,18 @@ def test_refusals_of_direct_clients_with_room_for_all_are_skew_although_no_sampl
     )
 
 
+def test_servers_that_direct_clients_do_not_call_do_not_count() -> None:
+    idle = [places([0, 0], name="server-2", node="n3"), process("server-2", 0.0, node="n3")]
+    samples = [places([0, 0], cell=None), places([10, 10], refused=6), *idle]
+    caps = {"capacity": 20, "workers_per_node": 2}
+    found = judge(samples, {"CAPACITY_REACHED": 80}, caps=caps)
+    assert found["by"] == "admission cap"
+    assert "at most 20 of 20 places were in use" in found["evidence"]
+    found = judge([*samples, *running("server-1", 1.0, 1.9, node="n2")], {"TIMEOUT": 8})
+    assert found["by"] == "server CPU"
+    assert found["evidence"].startswith("1 of 1 servers were CPU-bound")
+
+
 def test_a_breaker_counts_what_it_refuses() -> None:
     samples = [envoy(None, upstream_rq_pending_overflow=5), envoy(upstream_rq_pending_overflow=35)]
     found = judge(samples, {"HTTP_503": 30})
@@ -187,6 +199,11 @@ def test_busy_servers() -> None:
         "2 of 2 servers were CPU-bound: the busiest thread of server-1 on n2 ran or waited for a CPU "
         "99% of the time"
     )
+
+
+def test_a_busy_cpu_may_be_busy_with_something_else() -> None:
+    machine = [node("vm", cpu_busy=0.9), node("vm", cpu_busy=1.0)]
+    assert judge([*BUSY_SERVERS, *machine])["evidence"].endswith(" (CPUs of its node: 95% busy)")
 
 
 def test_one_busy_server_of_many_is_only_a_candidate() -> None:

@@ -72,17 +72,17 @@ def test_rows_alone_tell_of_lag() -> None:
 @pytest.mark.parametrize("kind", ["NO_DESCRIPTORS", "NO_PORTS", "LOAD_ERROR"])
 def test_a_cell_that_the_load_could_not_start_says_nothing_of_servers(kind: str) -> None:
     line = judged(*([failed(kind)] * 2))
-    assert line["reasons"] == f"no session succeeded, for reasons of the load ({kind}:2)"
+    assert line["reasons"] == f"2 of 2 sessions were never offered ({kind}:2)"
 
 
 def test_all_failed_for_reasons_of_the_servers_is_a_valid_result() -> None:
-    line = judged(failed("TIMEOUT"), failed("NO_PORTS"))
+    line = judged(failed("TIMEOUT"), failed("CAPACITY_REACHED"))
     assert (line["valid"], line["warnings"]) == (True, "no session succeeded")
 
 
-def test_some_that_the_load_could_not_start_are_a_warning() -> None:
+def test_some_that_the_load_could_not_start_are_fewer_than_were_asked_for() -> None:
     line = judged(row(), failed("NO_PORTS"))
-    assert line["warnings"] == "sessions failed for reasons of the load (NO_PORTS:1)"
+    assert line["reasons"] == "1 of 2 sessions were never offered (NO_PORTS:1)"
 
 
 def test_clients_and_servers_that_count_differently() -> None:
