@@ -176,7 +176,7 @@ def _bound(lines: pd.DataFrame) -> dict[str, str]:
     smallest = lines[lines["batch_size"] == lines["batch_size"].min()]
     named = smallest[smallest["bound"].astype(bool)]
     if named.empty:
-        return {"bound": "", "bound_evidence": ""}
+        return {"bound": "unknown", "bound_evidence": "nothing that was sampled was at its limit"}
     bound = str(named["bound"].mode().iloc[0])
     evidence = named.loc[named["bound"] == bound, "bound_evidence"].iloc[0]
     return {"bound": bound, "bound_evidence": str(evidence)}

@@ -30,6 +30,8 @@ from launcher.errors import UsageError
 
 DEFAULT_NAME = "openenv"
 DEFAULT_ADMIN_PORT = 9901
+RESERVED = ("load", "samples")
+"""Slurm steps beside a deployment's have these names."""
 
 VARIABLES: dict[str, tuple[str, ...]] = {
     "workers_per_node": ("WORKERS_PER_NODE", "WORKERS", "SLURM_CPUS_PER_TASK"),
@@ -171,6 +173,8 @@ class Deployment(BaseModel):
     def _name_is_plain(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
             raise ValueError("a name is made of letters, digits, '.', '_' and '-'")
+        if name in RESERVED:
+            raise ValueError("the launcher has Slurm steps of that name itself")
         return name
 
     @field_validator("app")

@@ -21,7 +21,6 @@ from tests.local.test_grid import grid, rows_of, run_json, start_grid
 from tests.local.test_shapes import summary_of
 
 
-
 def ended(running: subprocess.Popen[str]) -> str:
     """What it said."""
     _, said = running.communicate(timeout=120)

@@ -253,3 +253,15 @@ def test_keys_may_be_written_as_the_flags_are(tmp_path: Path) -> None:
     file = tmp_path / "deployment.yaml"
     file.write_text("max-concurrent-envs: 10\n")
     assert read_deployment({}, file, {}).max_concurrent_envs == 10
+
+
+@pytest.mark.parametrize("name", ["load", "samples"])
+def test_a_name_that_the_launcher_needs_itself_is_refused(name: str) -> None:
+    told = f"--name: {name!r} is wrong: the launcher has Slurm steps of that name itself"
+    assert refusal({"name": name}) == told
+
+
+def test_a_deployment_can_be_typed_again() -> None:
+    flags = {"local": True, "nodes": "3", "dir": "my results", "sbatch": ("--gres=gpu:1",)}
+    command = read_deployment(flags, None, {}).command
+    assert command == "launcher up --local --nodes 3 --dir 'my results' --sbatch=--gres=gpu:1"

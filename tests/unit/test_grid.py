@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from launcher.bench import constants, order
 from launcher.cells import Cell, Grid, numbers, parse_url
 from launcher.errors import UsageError
-from launcher.bench import constants, order
 from launcher.grid import check
 from launcher.limits import Limits
 

@@ -1,5 +1,6 @@
 """What load workers are told, and what they tell: values in, values out."""
 
+import itertools
 import statistics
 from typing import Any
 
@@ -29,7 +30,7 @@ def test_constant_arrivals_of_all_load_workers_are_evenly_spaced() -> None:
 def test_poisson_arrivals_of_all_load_workers_have_the_rate_that_was_asked_for() -> None:
     wanted = order("open", batch=4000, rate=50.0)
     times = sorted(t for index in range(4) for t in due(wanted, index, 4, 1000))
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     middle = gaps[: len(gaps) * 9 // 10]  # in the end some load workers are through
     assert statistics.mean(middle) == pytest.approx(1 / 50, rel=0.1)
     assert statistics.stdev(middle) == pytest.approx(1 / 50, rel=0.15)  # as of an exponential
