@@ -22,6 +22,7 @@ from launcher.sampling import Sampler
 from launcher.signals import Interrupted
 from launcher.target import deployment_at, incarnations, replaced, sessions_open
 
+HOSTS_MISSED = "traffic reached"
 PASSING = ("late", "lost", "rows", "replaced")
 """Words in the reasons of a cell that may be valid when it is run again."""
 
@@ -33,6 +34,9 @@ class Watcher:
         """`left` is how many seconds all that is to come may take; None is not known."""
 
     def progress(self, progress: Progress) -> None: ...
+
+    def pause(self) -> None:
+        """Ends its threads, if it has any, until the next call: processes are to be started."""
 
     def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None: ...
 
@@ -57,12 +61,12 @@ class Bench:
         self._grid, self._place, self._recording = grid, place, recording
         self._watcher = watcher
         self._planned = planned or []
-        self._most = max([*grid.batches, *(cell.batch for cell in self._planned)])
+        self._most = max(cell.most_open(grid.timeout) for cell in [*grid.cells, *self._planned])
         self._seconds: dict[Cell, float] = {}
         self._load: Load | None = None
         self._state = deployment_at(grid.url)
-        self._sampler = Sampler(recording.samples, self._state, recording.run_file, grid.url)
-        self._sampling, self._sampled = ExitStack(), False
+        self._sampler = self._new_sampler()
+        self._sampling = ExitStack()
 
     def __enter__(self) -> "Bench":
         return self
@@ -73,14 +77,14 @@ class Bench:
         failure: BaseException | None,
         _: TracebackType | None,
     ) -> None:
-        self._end_load()
-        self._sampling.close()
-        for warning in self._sampler.warnings:
-            self._watcher.warn(warning)
         status = "complete" if failure is None else "failed"
         if isinstance(failure, (Interrupted, KeyboardInterrupt)):
             status = "interrupted"
-        self._recording.close(status, None if failure is None else str(failure))
+        with ExitStack() as ending:  # whatever befalls one, the others follow
+            ending.callback(
+                self._recording.close, status, None if failure is None else str(failure)
+            )
+            ending.callback(self._end_load)
 
     @property
     def completed(self) -> list[dict[str, Any]]:
@@ -97,6 +101,7 @@ class Bench:
         """
         done = self._recording.lines.get(cell)
         if done is not None:
+            self._judge(cell, done)
             return done
         self._announce(cell)
         line = self._attempt(cell)
@@ -117,7 +122,7 @@ class Bench:
         load = self._load or self._begin_load(cell)
         constant = self._recording.begin_cell(cell, constants(self._grid, cell, self._run_id))
         before, begun = incarnations(self._state), time.monotonic()
-        number = self._sampler.cell = len(self._recording.run["cells"]) + 1
+        number = self._sampler.cell = self._recording.begun
         facts: dict[str, Any] = {"interrupted": False, "shares_node": self._shares_node}
         facts["max_lag"] = self._grid.max_lag
         try:
@@ -174,9 +179,8 @@ class Bench:
             raise LoadFailed(
                 f"{cell}: {why}; the cell is recorded as invalid and the grid stops here"
             )
-        expected = self._grid.expected_hosts
-        if expected and line["unique_hosts"] < expected:
-            problem = f"{cell}: traffic reached {line['unique_hosts']} of {expected} expected hosts"
+        if HOSTS_MISSED in line["reasons"]:
+            problem = f"{cell}: {line['reasons']}"
             if self._grid.require_hosts:
                 raise PreflightFailed(
                     f"{problem}; the result is invalid: check with `launcher preflight` that the URL "
@@ -196,19 +200,27 @@ class Bench:
             )
 
     def _begin_load(self, cell: Cell) -> Load:
-        most = max(self._most, cell.batch)
+        most = max(self._most, cell.most_open(self._grid.timeout))
+        self._watcher.pause()
         load = Load(self._place, self._recording.logs, most, len(self._grid.sources))
         self._load = load.__enter__()
         self._recording.note_load(load.pids)
-        if not self._sampled:
-            self._sampled = True
-            self._sampling.enter_context(self._sampler)
+        self._sampler = self._new_sampler()  # its threads begin after all processes
+        self._sampling.enter_context(self._sampler)
         return load
 
     def _end_load(self) -> None:
+        self._sampling.close()
+        for warning in self._sampler.warnings:
+            self._watcher.warn(warning)
+        self._sampler.warnings.clear()
         if self._load is not None:
-            self._load.__exit__()
-            self._load = None
+            load, self._load = self._load, None
+            load.__exit__()
+
+    def _new_sampler(self) -> Sampler:
+        recording = self._recording
+        return Sampler(recording.samples, self._state, recording.run_file, self._grid.url)
 
     @property
     def _run_id(self) -> str:
@@ -234,6 +246,7 @@ def constants(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:
         "wait_requested": cell.wait,
         "steps": cell.steps,
         "arrival_rate": cell.arrival_rate,
+        "arrivals": grid.arrivals if cell.shape == "open" else None,
         "repetition": cell.repetition,
         "expected_hosts": grid.expected_hosts,
         "hardware": grid.hardware,
@@ -248,7 +261,6 @@ def order(grid: Grid, cell: Cell, constant: dict[str, Any]) -> dict[str, Any]:
         "wait": cell.wait,
         "timeout": grid.timeout,
         "sources": list(grid.sources),
-        "arrivals": grid.arrivals,
         "seed": f"{grid.seed} {cell.repetition}",
         "constant": constant,
     }

@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import ceil
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,13 @@ class Cell:
     shape: str = "burst"
     steps: int = 1
     arrival_rate: float | None = None
+
+    def most_open(self, timeout: float) -> int:
+        """How many of its sessions may be open at one moment: of those that arrive one by one, as many
+        as arrive until the first has failed (`timeout`, seconds)."""
+        if self.arrival_rate is None:
+            return self.batch
+        return min(self.batch, ceil(self.arrival_rate * timeout))
 
     @property
     def label(self) -> str:
@@ -82,6 +90,10 @@ class Grid:
     def cell(self, mode: str, batch: int, wait: float, repetition: int) -> Cell:
         how = (self.shape, self.steps, self.arrival_rate)
         return Cell(mode, batch, wait, repetition, *how)
+
+    @property
+    def most_open(self) -> int:
+        return max(cell.most_open(self.timeout) for cell in self.cells)
 
     @property
     def longest(self) -> float:

@@ -36,6 +36,9 @@ class Display(Watcher):
         description = f"{self._where} {cell.label}"
         self.bar.reset(self._task, total=cell.batch, description=description, state="")
 
+    def pause(self) -> None:
+        self.bar.stop()
+
     def progress(self, progress: Progress) -> None:
         self.bar.start()  # its thread begins after the load's processes have been started
         state = f"{progress.open} open, {progress.done} done, {progress.failed} failed{self._ends}"

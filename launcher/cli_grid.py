@@ -33,8 +33,7 @@ from launcher.cli_load import (
 )
 from launcher.errors import UsageError
 from launcher.recording import RUN
-from launcher.resuming import resumed
-from launcher.rundir import read_json
+from launcher.resuming import resumed, story
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -173,6 +172,8 @@ def _read(options: dict[str, Any]) -> Grid:
         if "batches" not in given:
             options["requests_grid"] = ",".join(map(str, earlier["batches"]))
         options["url"] = options["url"] or earlier["url"]
+        hosts = earlier.get("expected_hosts")
+        options["expected_hosts"] = options["expected_hosts"] or (hosts and str(hosts))
     grid = Grid(
         batches=_batches(options),
         waits=_waits(options),
@@ -225,13 +226,7 @@ def _given() -> set[str]:
 def _earlier(options: dict[str, Any]) -> dict[str, Any]:
     if options["output_dir"] is None:
         raise UsageError("--resume needs --output-dir: which experiment is to go on?")
-    run = read_json(options["output_dir"] / RUN)
-    if run is None or "grid" not in run:
-        raise UsageError(
-            f"{options['output_dir']} has no experiment to go on with ({RUN} is missing or not "
-            "whole); leave out --resume"
-        )
-    return dict(run["grid"])
+    return dict(story(options["output_dir"], RUN)["grid"])
 
 
 def _modes(options: dict[str, Any]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ import os
 import platform
 import socket
 import uuid
+from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -38,7 +39,7 @@ PACKAGES = (
     "websockets",
 )
 
-CAPS = ("max_concurrent_envs", "workers_per_node", "servers")
+CAPS = ("max_concurrent_envs", "workers_per_node", "servers", "capacity")
 """Of a deployment, what must be the same for all cells of a run."""
 
 
@@ -61,7 +62,7 @@ def check(grid: Grid) -> LoadPlace:
             "nodes: each has addresses of its own"
         )
     check_server(grid.url)
-    check_envoy(grid.url, max(grid.batches))
+    check_envoy(grid.url, grid.most_open)
     servers = servers_known(grid.url)
     if grid.expected_hosts and servers is not None and grid.expected_hosts > servers:
         raise UsageError(
@@ -81,21 +82,21 @@ def _check_shape(grid: Grid) -> None:
 
 
 def _check_here(grid: Grid, place: LoadPlace) -> None:
-    obstacle = limits().obstacle(max(grid.batches), len(place.nodes), len(grid.sources))
+    obstacle = limits().obstacle(grid.most_open, len(place.nodes), len(grid.sources))
     if obstacle:
         raise LoadFailed(obstacle)
     for address in grid.sources:
         _check_source(address)
 
 
-def record(grid: Grid, place: LoadPlace) -> Recording:
+def record(grid: Grid, place: LoadPlace, more: Mapping[str, Any] | None = None) -> Recording:
     """The result folder of the grid, ready to be written; with `resume`, the one that it was begun in.
-    Raises `UsageError`."""
+    `more` goes into run.json. Raises `UsageError`."""
     earlier = before(grid.output, RAW, RUN) if grid.resume else None
     run = describe(grid, place, earlier.run["run_id"] if earlier else uuid.uuid4().hex[:12])
     if earlier is not None:
         _check_caps(grid, run["caps"], earlier.run["caps"])
-    return Recording(grid.output, run, earlier)
+    return Recording(grid.output, run | dict(more or {}), earlier)
 
 
 def _check_caps(grid: Grid, now: dict[str, Any], then: dict[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """A result folder while an experiment writes it: raw.jsonl, summary.csv, run.json."""
 
-import fcntl
 import json
 import os
 import time
@@ -16,7 +15,7 @@ import orjson
 from analysis import rows as row_tables
 from launcher.cells import Cell
 from launcher.errors import RecordingFailed, UsageError
-from launcher.resuming import Before
+from launcher.resuming import Before, lock
 from launcher.rundir import write_atomically
 
 RAW, SUMMARY, RUN, LOGS = "raw.jsonl", "summary.csv", "run.json", "logs"
@@ -49,8 +48,9 @@ class Recording:
             if before is None:
                 _check_new(folder)
             self.logs.mkdir(parents=True, exist_ok=True)
-            self._raw = (folder / RAW).open("ab", buffering=0)
-            _lock(self._raw, folder)
+            self._raw = before.file if before else (folder / RAW).open("ab", buffering=0)
+            if before is None:
+                lock(self._raw, folder)
             os.ftruncate(self._raw.fileno(), self._whole)
             self._save_run()
             if before is not None:
@@ -75,7 +75,13 @@ class Recording:
         self._cell.clear()
         self.attempts[cell] = self.attempts.get(cell, 0) + 1
         self._constant = constant | {"attempt": self.attempts[cell]}
+        self._save_run(begun=self.begun + 1)
         return self._constant
+
+    @property
+    def begun(self) -> int:
+        """How many attempts were begun, in all sittings; the number of the last one."""
+        return int(self.run["begun"])
 
     def take(self, line: bytes) -> None:
         self._cell[orjson.loads(line)["request_id"]] = line
@@ -187,16 +193,18 @@ def _check_new(folder: Path) -> None:
 def _begun(run: dict[str, Any], before: Before | None) -> dict[str, Any]:
     """run.json as another sitting begins."""
     sitting = {"started": _now(), "status": "running", "error": None, "url": run["grid"]["url"]}
-    sitting |= {"versions": run["versions"], "arguments": run["arguments"]}
+    sitting |= {name: run[name] for name in ("versions", "arguments", "machine", "limits")}
+    sitting |= {"placement": run["placement"]}
     if before is None:
         return run | {
             "status": "running",
             "started": _now(),
             "sittings": [sitting],
             "cells": [],
+            "begun": 0,
         }
     old = before.run
-    kept = ("run_id", "started", "cells", "arguments")
+    kept = ("run_id", "started", "cells", "begun", "arguments")
     sittings = [*map(_over, old.get("sittings", [])), sitting]
     again = {"status": "running", "error": None, "ended": None, "sittings": sittings}
     return old | run | {key: old[key] for key in kept} | again
@@ -205,16 +213,6 @@ def _begun(run: dict[str, Any], before: Before | None) -> dict[str, Any]:
 def _over(sitting: dict[str, Any]) -> dict[str, Any]:
     """One that could not say how it ended was killed."""
     return sitting | {"status": "killed"} if sitting["status"] == "running" else sitting
-
-
-def _lock(file: Any, folder: Path) -> None:
-    """Until the file is closed, by whatever. Raises `UsageError`."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(f"another launcher is writing results into {folder}; let it end") from None
-    except OSError:
-        return  # a file system without locks
 
 
 def _now() -> str:

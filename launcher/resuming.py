@@ -1,10 +1,11 @@
 """A result folder of an experiment that was interrupted: what is done, and what it was asked."""
 
+import fcntl
 import itertools
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -13,8 +14,11 @@ from launcher.cells import Cell, Grid
 from launcher.errors import UsageError
 from launcher.rundir import read_json
 
-MAY_DIFFER = ("url", "output", "load_workers", "sources", "require_valid", "resume", "arguments")
-"""Of a grid, between one sitting and the next."""
+OF_A_SITTING = ("output", "load_workers", "sources", "resume", "arguments")
+"""Of a grid, what is asked each time."""
+
+MAY_DIFFER = ("url", "require_hosts", "require_valid", *OF_A_SITTING)
+"""What may be asked otherwise when an experiment goes on."""
 
 Attempt = tuple[Cell, int]
 
@@ -29,28 +33,55 @@ class Before:
     attempts: dict[Cell, int]
     whole: int
     rows: int
+    file: BinaryIO
+    """Of the rows; locked until it is closed."""
 
 
-def before(folder: Path, raw: str, run: str) -> Before:
-    """Reads `raw` (rows) and `run` of the folder. Raises `UsageError`."""
-    story = read_json(folder / run)
-    if story is None or "grid" not in story:
+def story(folder: Path, run: str) -> dict[str, Any]:
+    """What `run` in the folder says. Raises `UsageError`."""
+    told = read_json(folder / run)
+    if told is None:
         raise UsageError(
             f"{folder} has no experiment to go on with ({run} is missing or not whole); leave out "
             "--resume"
         )
-    found = Before(story, {}, {}, 0, 0)
-    finished = {attempt_of(facts): facts for facts in story["cells"] if not facts["interrupted"]}
+    grid, cells = told.get("grid"), told.get("cells")
+    whole = isinstance(grid, dict) and isinstance(cells, list) and {"run_id", "begun"} <= set(told)
+    if not whole or not {"url", "batches", "waits"} <= set(grid or ()):
+        raise UsageError(f"{folder / run} is of another version: it cannot be gone on with")
+    return told
+
+
+def before(folder: Path, raw: str, run: str) -> Before:
+    """Locks and reads `raw` (rows), and reads `run` of the folder. Raises `UsageError`."""
+    story(folder, run)
     try:
-        with (folder / raw).open("rb") as file:
-            _read(found, _whole_lines(file, found), finished)
-    except FileNotFoundError:
-        pass  # it was interrupted before the first row
+        file = (folder / raw).open("a+b", buffering=0)
+    except OSError as failure:
+        raise UsageError(f"cannot write {folder / raw}: {failure.strerror}") from None
+    lock(file, folder)
+    told = story(folder, run)  # nobody writes it any more
+    found = Before(told, {}, {}, 0, 0, file)
+    try:
+        finished = {attempt_of(facts): facts for facts in told["cells"] if not facts["interrupted"]}
+        with (folder / raw).open("rb") as lines:
+            _read(found, _whole_lines(lines, found), finished)
     except (OSError, ValueError, KeyError, TypeError) as failure:
         raise UsageError(
-            f"{folder / raw} cannot be gone on with: line {found.rows}: {failure}"
+            f"{folder} cannot be gone on with: line {found.rows} of {raw}, or {run}: "
+            f"{type(failure).__name__}: {failure}"
         ) from None
     return found
+
+
+def lock(file: BinaryIO, folder: Path) -> None:
+    """Until the file is closed, by whatever. Raises `UsageError`."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(f"another launcher is writing results into {folder}; let it end") from None
+    except OSError:
+        return  # a file system without locks
 
 
 def _whole_lines(file: Any, found: Before) -> Iterator[bytes]:
@@ -96,10 +127,8 @@ def resumed(grid: Grid, given: Collection[str], was: dict[str, Any]) -> Grid:
                 f"{grid.output} was begun with {name} {_told(begun[name])}, not "
                 f"{_told(getattr(grid, name))}; leave it out to go on, or choose a new --output-dir"
             )
-    kept = {name: value for name, value in begun.items() if name not in MAY_DIFFER}
-    if "url" not in given:
-        kept["url"] = begun["url"]
-    return replace(grid, **kept)
+    said = {*OF_A_SITTING, *(set(given) & set(MAY_DIFFER))}
+    return replace(grid, **{name: value for name, value in begun.items() if name not in said})
 
 
 def _value(value: Any) -> Any:

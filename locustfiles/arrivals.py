@@ -1,26 +1,31 @@
 """When sessions are due, in seconds from the start of their cell. Pure."""
 
+import itertools
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def due(order: Mapping[str, Any], index: int, of: int, count: int) -> list[float]:
-    """For the `count` sessions of load worker `index` of `of`: all at once, or one after another at
-    `arrival_rate` a second over all load workers.
-
-    Poisson arrivals of each load worker together are Poisson again; the same seed gives the same
-    times.
-    """
+def due(order: Mapping[str, Any]) -> list[float]:
+    """For all sessions of the cell, in order: at once, or one after another at `arrival_rate` a second.
+    The same seed gives the same times, however many load workers share them."""
     constant = order["constant"]
-    if constant["shape"] != "open":
-        return [0.0] * count
     rate, batch = constant["arrival_rate"], constant["batch_size"]
-    if order["arrivals"] == "constant":
-        return [(index + of * number) / rate for number in range(count)]
-    dice = random.Random(f"{order['seed']} {index}")
-    moment, times = 0.0, []
-    for _ in range(count):
-        moment += dice.expovariate(rate * count / batch)
-        times.append(moment)
-    return times
+    if constant["shape"] != "open":
+        return [0.0] * batch
+    if constant["arrivals"] == "constant":
+        return [number / rate for number in range(batch)]
+    dice = random.Random(order["seed"])
+    return list(itertools.accumulate(dice.expovariate(rate) for _ in range(batch)))
+
+
+def dealt(times: Sequence[float], counts: Sequence[int], index: int) -> list[float]:
+    """Those of load worker `index`, where they are dealt out in turn until each of them has as many
+    as it has sessions: `counts`."""
+    turns = (
+        worker
+        for turn in range(max(counts, default=0))
+        for worker, count in enumerate(counts)
+        if turn < count
+    )
+    return [time for time, worker in zip(times, turns, strict=False) if worker == index]

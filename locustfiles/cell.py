@@ -74,17 +74,13 @@ class Cell:
         """What each load worker is told; the cell begins at `start`, a time of day."""
         for index, assignment in enumerate(self.assignments):
             if assignment.count:
-                share = {"cell": self.number, "start": start, **self._part(index)}
-                yield assignment.worker, {**self.order, **share, "first": assignment.first}
-
-    def _part(self, index: int) -> dict[str, int]:
-        count = self.assignments[index].count
-        return {"index": index, "of": len(self.assignments), "count": count}
+                share = {"cell": self.number, "start": start, "first": assignment.first}
+                part = {"index": index, "counts": [each.count for each in self.assignments]}
+                yield assignment.worker, {**self.order, **share, **part}
 
     def last_due(self) -> float:
         """Seconds from the start of the cell to that of its last session."""
-        times = (due(self.order, **self._part(i)) for i in range(len(self.assignments)))
-        return max((moment for part in times for moment in part[-1:]), default=0.0)
+        return max(due(self.order), default=0.0)
 
     def missing(self, worker: str | None = None) -> list[int]:
         """Sessions without a row; of one load worker, or of all."""

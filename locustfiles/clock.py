@@ -30,8 +30,8 @@ class Offset:
 
     @property
     def seconds(self) -> float:
-        """0 for what is no more than the way there and back may explain."""
-        return self._offset if abs(self._offset) > self._shortest else 0.0
+        """0 for what a way there that was longer or shorter than the way back may explain."""
+        return self._offset if abs(self._offset) > self._shortest / 2 else 0.0
 
 
 class Fitness:

@@ -161,9 +161,10 @@ class GridMaster:
         self._runner.send_message(CLOCK, answer, msg.node_id)
 
     def _on_hello(self, msg: Message, **_: Any) -> None:
+        known = len(self._names)
         name = self._names[msg.node_id] = msg.data["name"]
         self._clocks[name] = msg.data["clock_offset"]
-        if len(self._names) == self._expected:
+        if known < len(self._names) == self._expected:
             self._say({"workers": self._expected})
 
     def _on_rows(self, msg: Message, **_: Any) -> None:

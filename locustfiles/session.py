@@ -92,6 +92,7 @@ class Outcome:
     connect_latency: float | None = None
     reset_latency: float | None = None
     step_latencies: list[float] = field(default_factory=list)
+    hold_latency: float | None = None
     total_latency: float | None = None
     waited_seconds: float | None = None
     pid: int | None = None
@@ -136,7 +137,8 @@ class Outcome:
         self.host_url = _of(str, observation.get("host_url"))
 
     def ended(self) -> None:
-        self.total_latency = time.perf_counter() - self.begun
+        """Being held until the others are open is nobody's latency."""
+        self.total_latency = time.perf_counter() - self.begun - (self.hold_latency or 0.0)
 
     def failed(self, error_type: str, message: str) -> None:
         self.success = False
@@ -176,10 +178,14 @@ class Limit:
         self._seconds = seconds
         self._timeout = gevent.Timeout.start_new(seconds)
 
-    def pass_gate(self, gate: Gate) -> None:
+    def pass_gate(self, gate: Gate) -> float:
+        """Seconds that it waited there."""
         self._timeout.close()
+        begun = time.perf_counter()
         gate.wait()
+        held = time.perf_counter() - begun
         self._timeout = gevent.Timeout.start_new(self._seconds)
+        return held
 
     def close(self) -> None:
         self._timeout.close()
@@ -196,8 +202,13 @@ def run(
     outcome = Outcome() if begun is None else Outcome(begun)
     session = _websocket_session if plan.mode == "ws" else _http_session
     limit = Limit(plan.timeout)
+
+    def pass_gate() -> None:
+        if gate is not None:
+            outcome.hold_latency = limit.pass_gate(gate)
+
     try:
-        session(outcome, target, plan, lambda: limit.pass_gate(gate) if gate else None)
+        session(outcome, target, plan, pass_gate)
         outcome.success = True
     except gevent.Timeout as expired:
         if not limit.is_mine(expired):

@@ -10,7 +10,7 @@ from gevent.event import Event
 from locust import task, User
 
 from locustfiles import session
-from locustfiles.arrivals import due
+from locustfiles.arrivals import dealt, due
 from locustfiles.clock import Fitness
 from locustfiles.session import Gate, Outcome, Plan, Target
 
@@ -43,7 +43,7 @@ class Share:
         self.cell: int = message["cell"]
         self.shape: str = constant["shape"]
         self.gate = Barrier() if self.shape == "hold" else None
-        self.open = 0
+        self.open = self._waiting = 0
         self._constant = constant | {
             "load_worker": worker,
             "open_clients": None,
@@ -52,7 +52,7 @@ class Share:
         self._ahead = ahead
         self._start: float = message["start"]
         self._zero = time.perf_counter() + self._start - (time.time() - ahead)
-        self._due = due(message, message["index"], message["of"], message["count"])
+        self._due = dealt(due(message), message["counts"], message["index"])
         self._first, self._claimed = message["first"], 0
         self._targets = [
             Target.from_url(message["url"], source) for source in message["sources"] or [None]
@@ -68,10 +68,10 @@ class Share:
     def run(self, number: int) -> Outcome:
         """Runs the session when it is due."""
         begun = self._zero + self._due[number]
-        early = begun - time.perf_counter()
-        if early > 0:
-            gevent.sleep(early)
         target = self._targets[self.request_id(number) % len(self._targets)]
+        self._waiting += 1
+        gevent.sleep(max(0.0, begun - time.perf_counter()))
+        self._waiting -= 1
         self.open += 1
         try:
             return session.run(
@@ -85,6 +85,10 @@ class Share:
         self._constant |= {"open_clients": open_clients, "open_servers": open_servers}
         if self.gate is not None:
             self.gate.release()
+
+    @property
+    def over(self) -> bool:
+        return self._claimed >= len(self._due) and not self.open and not self._waiting
 
     @property
     def held(self) -> int:
@@ -104,6 +108,7 @@ class Share:
                 "reset_latency": outcome.reset_latency,
                 "step_latency": outcome.step_latency,
                 "step_latency_max": outcome.step_latency_max,
+                "hold_latency": outcome.hold_latency,
                 "total_latency": outcome.total_latency,
                 "waited_seconds": outcome.waited_seconds,
                 "pid": outcome.pid,
@@ -125,6 +130,11 @@ class Shares:
         self._given = Event()
         self.rows: list[tuple[int, bytes]] = []
         self.fitness = Fitness()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no session is open or about to be."""
+        return self.share is None or self.share.over
 
     def give(self, share: Share) -> None:
         """Wakes all users that wait."""

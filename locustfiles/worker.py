@@ -16,13 +16,15 @@ from locustfiles.messages import CELL, CLOCK, HELLO, RELEASE, ROWS
 from locustfiles.users import SessionUser, Share
 
 FLUSH_SECONDS = 0.2
+CLOCK_SECONDS = 10.0
 
 
 class LoadWorker:
     def __init__(self, name: str, runner: Any) -> None:
         self._name, self._runner = name, runner
         self._shares = SessionUser.shares
-        self._offset = Offset()
+        self._asking = Offset()
+        self._ahead: float | None = None
         for message, handler in (
             (CLOCK, self._on_clock),
             (CELL, self._on_cell),
@@ -33,24 +35,31 @@ class LoadWorker:
     def run(self) -> None:
         gevent.spawn(self._shares.fitness.watch)
         gevent.spawn(self._flush_for_ever)
-        self._ask_time()
+        gevent.spawn(self._compare_clocks_for_ever)
         self._runner.greenlet.join()
+
+    def _compare_clocks_for_ever(self) -> None:
+        """Between cells: clocks drift, and an exchange in the middle of a burst tells nothing."""
+        while True:
+            if self._shares.idle:
+                self._asking = Offset()
+                self._ask_time()
+            gevent.sleep(CLOCK_SECONDS)
 
     def _ask_time(self) -> None:
         self._runner.send_message(CLOCK, {"sent": time.time()})
 
     def _on_clock(self, msg: Message, **_: Any) -> None:
-        self._offset.add(msg.data["sent"], msg.data["there"], time.time())
-        if self._offset.known:
-            self._runner.send_message(
-                HELLO, {"name": self._name, "clock_offset": self._offset.seconds}
-            )
-        else:
+        self._asking.add(msg.data["sent"], msg.data["there"], time.time())
+        if not self._asking.known:
             self._ask_time()
+        elif self._ahead is None or self._shares.idle:
+            self._ahead = self._asking.seconds
+            self._runner.send_message(HELLO, {"name": self._name, "clock_offset": self._ahead})
 
     def _on_cell(self, msg: Message, **_: Any) -> None:
         self._flush()
-        self._shares.give(Share(msg.data, self._name, self._offset.seconds))
+        self._shares.give(Share(msg.data, self._name, self._ahead or 0.0))
 
     def _on_release(self, msg: Message, **_: Any) -> None:
         share = self._shares.share

@@ -338,7 +338,7 @@ def test_too_few_hosts_warn_or_fail(tmp_path: Path) -> None:
         warned = launch(*base, str(tmp_path / "warned"))
         assert warned.returncode == 0
         assert warned.stderr.count("warning: ws batch") == 2
-        assert "traffic reached 1 of 2 expected hosts" in warned.stderr
+        assert "traffic reached 1 of 2 hosts" in warned.stderr
         assert "NO: traffic reached 1 of 2 hosts" in warned.stdout
         failed = launch(*base, str(tmp_path / "failed"), "--require-hosts")
         assert failed.returncode == 1
@@ -623,3 +623,17 @@ def test_killing_the_only_server_under_load_gives_rows_not_silence(tmp_path: Pat
     assert kinds.total() == 40
     assert set(kinds) == {None, "DISCONNECTED"}
     assert min(kinds.values()) >= 10
+
+
+def test_a_batch_that_fails_altogether_is_a_result(tmp_path: Path) -> None:
+    """Not a matter of hosts: a search for the ceiling goes on from it."""
+    options = ["--nodes", "3", "--max-concurrent-envs", "10", "--drain", "0"]
+    with deployed(tmp_path, "slow", *options) as slow:
+        output = tmp_path / "results"
+        hosts = ["--expected-hosts", "2", "--require-hosts"]
+        done = grid(slow, output, "-n", "8", "--wait", "1", "--timeout", "1.0005", *hosts)
+    assert done.returncode == 0, done.stderr
+    with (output / "summary.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert (line["successful"], line["valid"]) == ("0", "True")
+    assert line["warnings"] == "no session succeeded"

@@ -173,3 +173,31 @@ def test_there_must_be_something_to_go_on_with(deployment: Deployment, tmp_path:
     alone = deployment.run("grid", "--resume")
     assert_one_line(alone, "--resume needs --output-dir", code=2)
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+def test_what_ended_an_experiment_ends_it_again(deployment: Deployment, tmp_path: Path) -> None:
+    output = tmp_path / "results"
+    hosts = ["--expected-hosts", "2", "--require-hosts"]
+    for arguments in (["-n", "1", "--wait", "0", *hosts], ["--resume"], ["--resume", *hosts[2:]]):
+        done = grid(deployment, output, *arguments)
+        assert done.returncode == 1
+        assert "traffic reached 1 of 2 hosts" in done.stderr
+    assert run_json(output)["status"] == "failed"
+    assert len(rows_of(output)) == 1
+
+
+@pytest.mark.parametrize(
+    "change", [{"grid": {}}, {"cells": 5}, {"cells": [{"mode": "ws"}]}, {"begun": None}]
+)
+def test_a_run_json_of_another_make_is_refused(
+    change: dict[str, Any], deployment: Deployment, tmp_path: Path
+) -> None:
+    output = tmp_path / "results"
+    assert grid(deployment, output, "-n", "1", "--wait", "0").returncode == 0
+    before = (output / "raw.jsonl").read_bytes()
+    run = run_json(output) | change
+    text = json.dumps({key: value for key, value in run.items() if value is not None})
+    (output / "run.json").write_text(text)
+    assert_one_line(grid(deployment, output, "--resume"), "be gone on with", code=2)
+    assert (output / "raw.jsonl").read_bytes() == before
+    assert (output / "run.json").read_text() == text

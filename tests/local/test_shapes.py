@@ -30,8 +30,11 @@ def test_held_sessions_are_all_open_at_one_moment_on_both_sides(
     rows = row_tables.read(output / "raw.jsonl")
     started = pd.to_datetime(rows["timestamp"], format="ISO8601")
     opened = started + pd.to_timedelta(rows["connect_latency"] + rows["reset_latency"], unit="s")
-    ended = started + pd.to_timedelta(rows["total_latency"], unit="s")
+    held = pd.Series([row["hold_latency"] for row in rows_of(output)])
+    ended = started + pd.to_timedelta(rows["total_latency"] + held, unit="s")
     assert opened.max() < (ended - pd.to_timedelta(0.6, unit="s")).min()  # none stepped before
+    parts = rows["connect_latency"] + rows["reset_latency"] + 3 * rows["step_latency"]
+    assert (rows["total_latency"] - parts).median() < held.median()  # which counts for none
 
 
 def test_sessions_that_find_no_place_do_not_hold_up_the_others(tmp_path: Path) -> None:

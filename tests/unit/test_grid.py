@@ -139,6 +139,7 @@ def test_an_order_repeats_in_every_row_what_identifies_its_cell() -> None:
         "wait_requested": 1.0,
         "steps": 3,
         "arrival_rate": 0.5,
+        "arrivals": "poisson",
         "repetition": 4,
         "expected_hosts": 3,
         "hardware": "test",
@@ -149,7 +150,6 @@ def test_an_order_repeats_in_every_row_what_identifies_its_cell() -> None:
         "wait": 1.0,
         "timeout": 30.0,
         "sources": ["127.0.0.9"],
-        "arrivals": "poisson",
         "seed": "1 4",
         "constant": constant,
     }

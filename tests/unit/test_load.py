@@ -6,41 +6,50 @@ from typing import Any
 
 import pytest
 
-from locustfiles.arrivals import due
+from locustfiles.arrivals import dealt, due
 from locustfiles.cell import Cell, Told
 from locustfiles.clock import Offset
 
 
 def order(shape: str = "burst", batch: int = 10, **more: Any) -> dict[str, Any]:
     constant = {"shape": shape, "batch_size": batch, "arrival_rate": more.pop("rate", None)}
-    return {"constant": constant, "arrivals": "poisson", "seed": "1 1", **more}
+    constant["arrivals"] = more.pop("arrivals", "poisson")
+    return {"constant": constant, "seed": "1 1", **more}
 
 
 @pytest.mark.parametrize("shape", ["burst", "hold"])
 def test_sessions_of_a_burst_are_due_at_once(shape: str) -> None:
-    assert due(order(shape), 0, 2, 3) == [0.0, 0.0, 0.0]
+    assert due(order(shape, batch=3)) == [0.0, 0.0, 0.0]
 
 
-def test_constant_arrivals_of_all_load_workers_are_evenly_spaced() -> None:
-    wanted = order("open", rate=10.0, arrivals="constant")
-    times = sorted(t for index in range(3) for t in due(wanted, index, 3, 4))
-    assert times == pytest.approx([number / 10 for number in range(12)])
+def test_constant_arrivals_are_evenly_spaced() -> None:
+    wanted = order("open", batch=4, rate=10.0, arrivals="constant")
+    assert due(wanted) == pytest.approx([0.0, 0.1, 0.2, 0.3])
 
 
-def test_poisson_arrivals_of_all_load_workers_have_the_rate_that_was_asked_for() -> None:
-    wanted = order("open", batch=4000, rate=50.0)
-    times = sorted(t for index in range(4) for t in due(wanted, index, 4, 1000))
+def test_poisson_arrivals_have_the_rate_that_was_asked_for() -> None:
+    times = due(order("open", batch=4000, rate=50.0))
     gaps = [after - before for before, after in itertools.pairwise(times)]
-    middle = gaps[: len(gaps) * 9 // 10]  # in the end some load workers are through
-    assert statistics.mean(middle) == pytest.approx(1 / 50, rel=0.1)
-    assert statistics.stdev(middle) == pytest.approx(1 / 50, rel=0.15)  # as of an exponential
+    assert statistics.mean(gaps) == pytest.approx(1 / 50, rel=0.1)
+    assert statistics.stdev(gaps) == pytest.approx(1 / 50, rel=0.15)  # as of an exponential
 
 
 def test_poisson_arrivals_are_those_of_their_seed() -> None:
     wanted = order("open", rate=5.0)
-    assert due(wanted, 0, 2, 5) == due(wanted, 0, 2, 5)
-    assert due(wanted, 0, 2, 5) != due(wanted, 1, 2, 5)
-    assert due(wanted, 0, 2, 5) != due(wanted | {"seed": "1 2"}, 0, 2, 5)
+    assert due(wanted) == due(wanted) != due(wanted | {"seed": "1 2"})
+
+
+@pytest.mark.parametrize("counts", [[4, 3, 3], [10], [1, 9], [0, 5, 5], [7, 0, 3]])
+def test_arrivals_are_dealt_out_to_load_workers_and_none_is_lost(counts: list[int]) -> None:
+    times = [float(number) for number in range(10)]
+    shares = [dealt(times, counts, index) for index in range(len(counts))]
+    assert [len(share) for share in shares] == counts
+    assert sorted(time for share in shares for time in share) == times
+
+
+def test_load_workers_take_turns() -> None:
+    assert dealt([0.0, 0.1, 0.2, 0.3, 0.4], [3, 2], 0) == [0.0, 0.2, 0.4]
+    assert dealt([0.0, 0.1, 0.2, 0.3, 0.4], [3, 2], 1) == [0.1, 0.3]
 
 
 def test_the_quickest_exchange_tells_the_offset_of_a_clock() -> None:
@@ -78,7 +87,7 @@ def test_no_load_worker_gets_more_sessions_than_there_are() -> None:
     shares = dict(cell.shares(17.0))
     assert set(shares) == {"load-1", "load-2"}
     assert (shares["load-2"]["first"], shares["load-2"]["start"]) == (4, 17.0)
-    assert (shares["load-2"]["index"], shares["load-2"]["of"]) == (1, 3)
+    assert (shares["load-2"]["index"], shares["load-2"]["counts"]) == (1, [4, 1, 0])
 
 
 def test_what_load_workers_tell_adds_up() -> None:
@@ -93,5 +102,4 @@ def test_what_load_workers_tell_adds_up() -> None:
 
 def test_a_cell_with_arrivals_lasts_until_the_last_is_due() -> None:
     cell = Cell(1, order("open", batch=10, rate=2.0, arrivals="constant"))
-    cell.assign({"load-1": 5, "load-2": 5})
     assert cell.last_due() == pytest.approx(4.5)
