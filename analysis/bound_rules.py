@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.sampled import Sampled, SATURATED, Usage
+from analysis.validity import lag_limit, LOST
 
 ADMISSION = "admission cap"
 BREAKER = "Envoy breaker"
@@ -18,7 +19,7 @@ LOAD = "load generator"
 OVERFLOWS = ("upstream_cx_overflow", "upstream_rq_pending_overflow", "upstream_rq_active_overflow",
              "upstream_rq_retry_overflow", "downstream_cx_overflow",
              "downstream_global_cx_overflow")  # fmt: skip
-LOAD_LOST = ("LOAD_WORKER_LOST", "ROW_MISSING", "NOT_STARTED", "LOAD_ERROR")
+LOAD_LOST = (*LOST, "LOAD_ERROR")
 NAMED = ("CAPACITY_REACHED", "NO_DESCRIPTORS", "NO_PORTS", *LOAD_LOST)
 """Errors that say what they are from."""
 
@@ -26,7 +27,6 @@ NO_ADDRESS = ("cannot assign requested address", "address not available", "eaddr
 MOST = 0.5
 FULL = 0.98
 MOST_PORTS = 0.95
-MAX_LAG = 1.0
 
 
 @dataclass(frozen=True)
@@ -201,9 +201,9 @@ def _envoys_machines(cell: Cell) -> dict[str, Sequence[Mapping[str, Any]]]:
 
 def _load(cell: Cell) -> list[Candidate]:
     lost = sum(cell.errors.get(name, 0) for name in LOAD_LOST)
-    workers = cell.facts.get("workers", {})
+    workers = cell.facts.get("workers") or {}
     lag = max((worker.get("lag_max") or 0.0 for worker in workers.values()), default=0.0)
-    late = lag > (cell.facts.get("max_lag") or MAX_LAG)
+    late = lag > lag_limit(cell.facts)
     busy = [usage for usage in cell.sampled.usages("load-") if usage.saturated >= MOST]
     strain = [_busy_thread(cell, max(busy, key=lambda usage: usage.busiest))] if busy else []
     strain = strain or [

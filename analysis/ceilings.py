@@ -1,15 +1,18 @@
 """Ceilings: the largest batch that meets the criterion."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from analysis.bound_rules import LOAD
+from analysis.brackets import Bracket, interval, means
 from analysis.criterion import Criterion
 from analysis.results import Results
 
-__all__ = ["Criterion", "by_repetition", "ceilings", "interval", "means", "whole"]
+__all__ = ["Criterion", "ceilings", "censored", "read", "whole"]
 
 COLUMNS = [
     "folder",
@@ -35,6 +38,19 @@ COLUMNS = [
     "unique_hosts",
     "bound",
     "bound_evidence",
+    "brackets",
+    "first_invalid",
+]
+TEXT = [
+    "folder",
+    "run_id",
+    "mode",
+    "shape",
+    "criterion",
+    "by_repetition",
+    "bound",
+    "bound_evidence",
+    "brackets",
 ]
 WHOLE = [
     "servers",
@@ -43,12 +59,10 @@ WHOLE = [
     "ceiling",
     "first_failing",
     "unique_hosts",
+    "first_invalid",
 ]
 GROUP = ["mode", "shape", "wait_seconds", "steps"]
 """Lines of one folder that have one ceiling in common."""
-
-RESAMPLES = 2000
-SEED = 20260301
 
 
 def ceilings(results: Sequence[Results], criterion: Criterion) -> pd.DataFrame:
@@ -66,22 +80,16 @@ def ceilings(results: Sequence[Results], criterion: Criterion) -> pd.DataFrame:
     return table.astype(dict.fromkeys(WHOLE, "Int64"))
 
 
-def interval(resampled: np.ndarray[Any, Any], contains: float) -> tuple[float, float]:
-    """95 % of the resampled values, widened to what it is an interval of."""
-    low, high = np.percentile(resampled, (2.5, 97.5)).tolist()
-    return min(low, contains), max(high, contains)
+def read(file: Path) -> pd.DataFrame:
+    """ceilings.csv, as `ceilings` made it."""
+    as_text = dict.fromkeys(TEXT, str)
+    table = pd.read_csv(file, dtype=as_text, keep_default_na=False, na_values=[""])
+    return table.astype(dict.fromkeys(WHOLE, "Int64")).fillna(dict.fromkeys(TEXT, ""))
 
 
-def means(values: Sequence[float], seed: int = SEED) -> np.ndarray[Any, Any]:
-    """Means of resamples of `values`; the same for the same values."""
-    generator = np.random.default_rng(seed)
-    resampled = generator.choice(np.array(values, dtype=float), (RESAMPLES, len(values)))
-    return np.asarray(resampled.mean(axis=1))
-
-
-def by_repetition(text: str) -> list[int]:
-    """The ceilings of the repetitions of a line."""
-    return [int(word) for word in str(text).split()]
+def censored(line: Mapping[str, Any]) -> bool:
+    """Whether all that is known of the servers' ceiling is that it is no less."""
+    return not line["reached"] or line.get("bound") == LOAD
 
 
 def whole(value: Any) -> int | None:
@@ -118,35 +126,39 @@ def _ceiling(group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
     valid = group[group["valid"].astype(bool)]
     lines: list[dict[str, Any]] = valid.to_dict("records")  # type: ignore[assignment]
     met = pd.Series([criterion.met(line) for line in lines], index=valid.index, dtype=bool)
-    found: dict[str, Any] = {"criterion": criterion.text, "repetitions": 0, "by_repetition": ""}
+    found: dict[str, Any] = {"criterion": criterion.text, "repetitions": 0, "reached": False}
+    found |= dict.fromkeys(("by_repetition", "brackets", "bound", "bound_evidence"), "")
     if valid.empty:
-        return found | {"reached": False, "bound": "", "bound_evidence": ""}
-    passing, failing = valid[met], valid[~met]
-    invalid = group.drop(valid.index)
-    each = _by_repetition(valid.assign(met=met), invalid)
-    if passing.empty and (invalid["batch_size"] < failing["batch_size"].min()).any():
-        return found | {"reached": False} | _bound(invalid)
+        return found
+    passing, failing, invalid = valid[met], valid[~met], group.drop(valid.index)
+    found["first_failing"] = _least(failing)
+    below = invalid[invalid["batch_size"] < failing["batch_size"].min()]
+    if passing.empty and len(below):
+        return found | {"first_invalid": _least(below)} | _bound(invalid)
     ceiling = int(passing["batch_size"].max()) if len(passing) else 0
-    above = failing[failing["batch_size"] > ceiling]
-    beyond = invalid[invalid["batch_size"] > ceiling]
+    above, beyond = (each[each["batch_size"] > ceiling] for each in (failing, invalid))
+    brackets = _brackets(valid.assign(met=met), invalid)
+    reached = _reached(ceiling, brackets, passing, above, beyond)
+    hides = beyond[~(beyond["batch_size"] >= above["batch_size"].min())]
     found |= {
         "ceiling": ceiling,
-        "first_failing": int(failing["batch_size"].min()) if len(failing) else None,
-        "repetitions": len(each),
-        "by_repetition": " ".join(map(str, each)),
-        "reached": not above.empty,
+        "reached": reached,
+        "first_invalid": None if reached else _least(hides),
     }
-    if len(each) > 1:
-        low, high = interval(means(each), ceiling)
-        found |= {"ceiling_low": low, "ceiling_high": high}
+    found |= _repetitions(list(brackets.values()), ceiling)
     at = valid[valid["batch_size"] == ceiling]
     return found | _at_ceiling(at) | _bound(above if len(above) else beyond)
 
 
-def _by_repetition(valid: pd.DataFrame, invalid: pd.DataFrame) -> list[int]:
-    """Of each repetition the largest batch that met the criterion below any that did not; without
-    repetitions of which an invalid cell between the two hides it."""
-    found = []
+def _least(lines: pd.DataFrame) -> int | None:
+    """The smallest batch."""
+    return int(lines["batch_size"].min()) if len(lines) else None
+
+
+def _brackets(valid: pd.DataFrame, invalid: pd.DataFrame) -> dict[Any, Bracket]:
+    """Of each repetition the largest batch that met the criterion below any that did not, and that one;
+    without repetitions of which an invalid cell between the two hides it."""
+    found = {}
     for repetition, lines in valid.groupby("repetition", sort=True):
         fails = lines.loc[~lines["met"], "batch_size"].min()  # NaN where none did
         met = lines.loc[lines["met"], "batch_size"]
@@ -154,7 +166,36 @@ def _by_repetition(valid: pd.DataFrame, invalid: pd.DataFrame) -> list[int]:
         largest = int(below.max()) if len(below) else 0
         hidden = invalid.loc[invalid["repetition"] == repetition, "batch_size"]
         if not ((hidden > largest) & ~(hidden >= fails)).any():
-            found.append(largest)
+            found[repetition] = Bracket(largest, whole(fails))
+    return found
+
+
+def _reached(
+    ceiling: int,
+    counted: Mapping[Any, Bracket],
+    passing: pd.DataFrame,
+    above: pd.DataFrame,
+    beyond: pd.DataFrame,
+) -> bool:
+    """Whether a batch above the ceiling failed, and no invalid cell below that may have met it. Only
+    repetitions that count can tell, of which one must have met it at the ceiling."""
+    of_counted = [lines[lines["repetition"].isin(list(counted))] for lines in (above, beyond)]
+    fails, hidden = (lines["batch_size"] for lines in of_counted)
+    at = passing.loc[passing["batch_size"] == ceiling, "repetition"]
+    told = at.isin(list(counted)).any() or ceiling == 0
+    return bool(len(fails) and told and not (hidden < fails.min()).any())
+
+
+def _repetitions(brackets: Sequence[Bracket], ceiling: int) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "repetitions": len(brackets),
+        "by_repetition": " ".join(str(bracket.low) for bracket in brackets),
+        "brackets": " ".join(bracket.text for bracket in brackets),
+    }
+    if len(brackets) > 1:
+        low, high = interval(means(brackets), means(brackets, beyond=math.inf), ceiling)
+        # An interval without an upper end has none in the table.
+        found |= {"ceiling_low": low, "ceiling_high": high if math.isfinite(high) else math.nan}
     return found
 
 

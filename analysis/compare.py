@@ -1,47 +1,50 @@
-"""Two results of the same grid: what changed beyond the noise."""
+"""Two results of the same grid: what changed beyond the noise.
 
-import math
-from collections.abc import Sequence
+Latencies and rates are compared by their logarithms and success by the arcsine of its root, so that
+cells of different size have noise of about the same size. Every test that a comparison makes counts
+in the correction of all of them.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from analysis.ceilings import whole
+from analysis import noise
+from analysis.comparable import check
 from analysis.errors import ResultsError
+from analysis.fields import Array
 from analysis.results import Results
 
 CELL = ["mode", "shape", "batch_size", "wait_seconds", "steps", "arrival_rate"]
-CAPS = ("max_concurrent_envs", "workers_per_node", "servers")
 HIGHER_IS_BETTER = {"success": True, "requests_per_second": True}
 MEASURES = ("success", "total_p50", "total_p99", "connect_p99", "step_p99", "requests_per_second")
 
 ENOUGH = 3
-"""Repetitions on each side, from which on an interval says something."""
+"""Repetitions on each side, from which on they tell how much they vary; cells, from which on there is
+a test of all together."""
+
+LEVEL = 0.05
+"""Share of comparisons of equal systems that may find any change at all."""
 
 FLOOR = 0.05
-"""Relative changes up to this are noise, whatever the interval."""
+"""Relative changes up to this are noise, whatever the test says."""
 
 SUCCESS_FLOOR = 0.01
 """Of success, which is a fraction itself, the difference."""
-
-UNLIKELY = 2.576
-"""Standard errors that two equal success rates differ by once in a hundred times."""
-
-T95 = (
-    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228),
-    *(2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101, 2.093, 2.086),
-)
-"""Student's t for 95 %, two-sided, by degrees of freedom from 1; beyond, the last is safe."""
 
 Cell = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One measure of one cell, means over its repetitions. `relative` is (b − a) / a, None for a = 0;
-    `note` says why there is no interval."""
+    """One measure of one cell, means over its repetitions; or of all cells, means over these
+    (geometric, but of success). `relative` is (b − a) / a, None for a = 0. `p` is how likely chance
+    makes as much of it among all that was tested; None where that cannot be told, and `note` says
+    why."""
 
     cell: str
     measure: str
@@ -51,55 +54,96 @@ class Change:
     beyond_noise: bool
     worse: bool
     note: str
+    p: float | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`a` and `b` are the names of the folders; `notes` say what was left out."""
+    """`a` and `b` are the names of the folders; `notes` say what was left out or differs besides;
+    `missing` are cells that are valid in a and not in b."""
 
     a: str
     b: str
     changes: tuple[Change, ...]
     notes: tuple[str, ...]
+    missing: tuple[str, ...] = ()
 
     @property
     def worse(self) -> bool:
-        """Something got worse in b, beyond the noise."""
-        return any(change.worse for change in self.changes)
+        """Something got worse in b, beyond the noise, or is not there any more."""
+        return bool(self.missing) or any(change.worse for change in self.changes)
+
+    @property
+    def untold(self) -> list[str]:
+        """What could not be tested, and why."""
+        found: dict[str, list[Change]] = {}
+        for change in self.changes:
+            if change.p is None:
+                found.setdefault(change.note, []).append(change)
+        return [f"{_of(changes)}: {note}" for note, changes in found.items()]
+
+
+def _of(changes: Sequence[Change]) -> str:
+    measures = ", ".join(dict.fromkeys(change.measure for change in changes))
+    return f"{measures} of {len({change.cell for change in changes})} cell(s)"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The values of one measure of one cell in both results, one a repetition."""
+
+    cell: str
+    measure: str
+    a: Array
+    b: Array
+    sessions: tuple[int, int, int, int]
+    """Successful in a, in b; all in a, in b."""
+
+    @property
+    def fewest(self) -> int:
+        return min(len(self.a), len(self.b))
+
+    @cached_property
+    def scaled(self) -> tuple[Array, Array]:
+        scale = _angle if self.measure == "success" else np.log
+        return scale(self.a), scale(self.b)
+
+
+def _angle(shares: Array) -> Array:
+    return np.asarray(np.arcsin(np.sqrt(np.clip(shares, 0.0, 1.0))))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A change with its own chance, not corrected; None where it cannot be told."""
+
+    cell: str
+    measure: str
+    a: float
+    b: float
+    chance: float | None
+    note: str = ""
 
 
 def compare(a: Results, b: Results) -> Comparison:
-    """Cells that both have, by their valid lines. Raises `ResultsError` when caps or the number of
-    servers differ, or when no cell is in both."""
-    notes = [*_check_caps(a, b), *_invalid(a), *_invalid(b)]
+    """Cells that both have, by their valid lines. Raises `ResultsError` when caps, the number of
+    servers or the way in which sessions arrive differ, or when no cell is in both."""
+    notes = [*check(a, b), *_invalid(a), *_invalid(b)]
     ours, theirs = _cells(a), _cells(b)
-    for result, only in ((a, ours.keys() - theirs.keys()), (b, theirs.keys() - ours.keys())):
-        if only:
-            names = ", ".join(sorted(map(_name, only)))
-            notes.append(f"only {result.name} has valid lines of: {names}")
+    if only := theirs.keys() - ours.keys():
+        notes.append(_only(b, only))
+    missing, absent = _missing(b, ours.keys() - theirs.keys())
+    if "search" in a.run or "search" in b.run:  # each search chooses its own batches
+        notes += [_only(a, absent)] * bool(absent)
+    else:
+        missing += [f"{name}: not in {b.name}" for name in sorted(map(_name, absent))]
     both = [cell for cell in ours if cell in theirs]
-    if not both:
+    if not both and absent == ours.keys():
         raise ResultsError(
             f"{a.folder} and {b.folder} have no cell in common that is valid in both"
         )
-    changes = [
-        _change(cell, measure, ours[cell], theirs[cell]) for cell in both for measure in MEASURES
-    ]
-    return Comparison(a.name, b.name, tuple(c for c in changes if c), tuple(notes))
-
-
-def _check_caps(a: Results, b: Results) -> list[str]:
-    notes = []
-    for name in CAPS:
-        ours, theirs = whole(a.caps.get(name)), whole(b.caps.get(name))
-        if ours is None or theirs is None:
-            notes.append(f"{name} is not known of both: they may differ in it")
-        elif ours != theirs:
-            raise ResultsError(
-                f"{a.folder} has {name} {ours}, {b.folder} has {theirs}: a comparison would show that "
-                "and nothing else; compare results with the same caps"
-            )
-    return notes
+    pairs = [pair for cell in both for pair in _pairs(cell, ours[cell], theirs[cell])]
+    return Comparison(a.name, b.name, tuple(_changes(pairs)), tuple(notes), tuple(missing))
 
 
 def _invalid(result: Results) -> list[str]:
@@ -110,9 +154,26 @@ def _invalid(result: Results) -> list[str]:
     return [f"{result.name}: {len(bad)} INVALID line(s) left out, of: {', '.join(names)}"]
 
 
+def _only(result: Results, cells: set[Cell]) -> str:
+    return f"only {result.name} has valid lines of: {', '.join(sorted(map(_name, cells)))}"
+
+
+def _missing(b: Results, gone: set[Cell]) -> tuple[list[str], set[Cell]]:
+    """Of cells without a valid line in b: what b says of those that it has, and those it has not."""
+    lines = _grouped(b.summary)
+    there = sorted((_name(cell), cell) for cell in gone if cell in lines)
+    told = [
+        f"{name}: INVALID in {b.name} ({lines[cell]['reasons'].iloc[0]})" for name, cell in there
+    ]
+    return told, gone - lines.keys()
+
+
 def _cells(result: Results) -> dict[Cell, pd.DataFrame]:
-    valid = result.summary[result.summary["valid"].astype(bool)]
-    groups = valid.groupby(CELL, sort=False, dropna=False)
+    return _grouped(result.summary[result.summary["valid"].astype(bool)])
+
+
+def _grouped(lines: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
+    groups = lines.groupby(CELL, sort=False, dropna=False)
     return {tuple(map(_known, key)): group for key, group in groups}
 
 
@@ -126,57 +187,66 @@ def _name(cell: Cell) -> str:
     return f"{mode} {shape} batch {batch} wait {wait:g} steps {steps}{arrivals}"
 
 
-def _change(cell: Cell, measure: str, a: pd.DataFrame, b: pd.DataFrame) -> Change | None:
-    """None where one side measured nothing."""
-    ours, theirs = _values(a, measure), _values(b, measure)
-    if not len(ours) or not len(theirs):
-        return None
-    before, after = float(ours.mean()), float(theirs.mean())
-    relative = (after - before) / before if before else None
-    beyond, note = _judge(measure, ours, theirs, a, b)
-    better = (after > before) == HIGHER_IS_BETTER.get(measure, False)
-    return Change(
-        _name(cell), measure, before, after, relative, beyond, beyond and not better, note
-    )
-
-
-def _values(lines: pd.DataFrame, measure: str) -> "np.ndarray[Any, Any]":
-    values = 1 - lines["error_rate"] if measure == "success" else lines[measure]
-    return values.dropna().to_numpy(dtype=float)
-
-
-def _judge(
-    measure: str, ours: Any, theirs: Any, a: pd.DataFrame, b: pd.DataFrame
-) -> tuple[bool, str]:
-    """Whether the change is beyond the noise, and what to know about that."""
-    difference = abs(float(theirs.mean() - ours.mean()))
-    floor = SUCCESS_FLOOR if measure == "success" else FLOOR * abs(float(ours.mean()))
-    fewest = min(len(ours), len(theirs))
-    if fewest >= ENOUGH:
-        low, high = welch(ours, theirs)
-        return difference > floor and not low <= 0 <= high, ""
-    note = f"no interval: {'one repetition' if fewest == 1 else f'{fewest} repetitions'}"
-    if measure != "success":
-        return False, note
+def _pairs(cell: Cell, a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Pair]:
+    """Without measures of which one side has nothing."""
     good, every = ([int(of[name].sum()) for of in (a, b)] for name in ("successful", "batch_size"))
-    return difference > floor and differ(*good, *every), f"{note}; by sessions"
+    sessions = (good[0], good[1], every[0], every[1])
+    for measure in MEASURES:
+        ours, theirs = _values(a, measure), _values(b, measure)
+        if len(ours) and len(theirs):
+            yield Pair(_name(cell), measure, ours, theirs, sessions)
 
 
-def welch(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    """95 % interval of the difference of means b − a, for variances that may differ."""
-    sizes = len(a), len(b)
-    parts = np.var(a, ddof=1) / sizes[0], np.var(b, ddof=1) / sizes[1]
-    error, middle = math.sqrt(sum(parts)), float(np.mean(b) - np.mean(a))
-    if error == 0:
-        return middle, middle
-    freedom = sum(parts) ** 2 / sum(part**2 / (n - 1) for part, n in zip(parts, sizes, strict=True))
-    half = T95[min(max(1, int(freedom)), len(T95)) - 1] * error
-    return middle - half, middle + half
+def _values(lines: pd.DataFrame, measure: str) -> Array:
+    """No latency and no rate is 0 but that of a cell without success, which success tells of."""
+    if measure == "success":
+        return (1 - lines["error_rate"]).to_numpy(dtype=float)
+    values = lines[measure].to_numpy(dtype=float, na_value=np.nan)
+    return values[values > 0]
 
 
-def differ(good_a: int, good_b: int, all_a: int, all_b: int) -> bool:
-    """Two proportions, by their pooled standard error with Yates' correction."""
-    pooled = (good_a + good_b) / (all_a + all_b)
-    error = math.sqrt(pooled * (1 - pooled) * (1 / all_a + 1 / all_b))
-    distance = abs(good_a / all_a - good_b / all_b) - (1 / all_a + 1 / all_b) / 2
-    return error > 0 and distance / error > UNLIKELY
+def _changes(pairs: Sequence[Pair]) -> list[Change]:
+    found: list[Found] = []
+    of_all: list[Found] = []
+    for measure in MEASURES:
+        told = [pair for pair in pairs if pair.measure == measure and pair.fewest >= ENOUGH]
+        common = noise.spread(side for pair in told for side in pair.scaled)
+        found += [_of_cell(pair, common) for pair in pairs if pair.measure == measure]
+        if len(told) >= ENOUGH:
+            of_all.append(_of_all(measure, told))
+    order = {cell: number for number, cell in enumerate(dict.fromkeys(p.cell for p in pairs))}
+    found = [*sorted(found, key=lambda one: order[one.cell]), *of_all]
+    adjusted = iter(noise.holm([one.chance for one in found if one.chance is not None]))
+    return [_change(one, None if one.chance is None else next(adjusted)) for one in found]
+
+
+def _of_cell(pair: Pair, common: noise.Spread) -> Found:
+    means = float(pair.a.mean()), float(pair.b.mean())
+    if pair.fewest >= ENOUGH:
+        return Found(pair.cell, pair.measure, *means, noise.of_two(*pair.scaled, common))
+    told = f"{pair.fewest} repetition(s)"
+    if pair.measure == "success":
+        chance, note = noise.of_shares(*pair.sessions), f"by sessions: {told}"
+        return Found(pair.cell, pair.measure, *means, chance, note)
+    note = f"cannot be told: {told}, give --reps {ENOUGH} or more"
+    return Found(pair.cell, pair.measure, *means, None, note)
+
+
+def _of_all(measure: str, pairs: Sequence[Pair]) -> Found:
+    """Finds what is too small in each cell and the same in all."""
+    differences = [float(b.mean() - a.mean()) for a, b in (pair.scaled for pair in pairs)]
+    sides = zip(*((pair.a.mean(), pair.b.mean()) for pair in pairs), strict=True)
+    a, b = (
+        float(np.mean(side) if measure == "success" else np.exp(np.mean(np.log(side))))
+        for side in sides
+    )
+    return Found(f"all {len(pairs)} cells", measure, a, b, noise.of_pairs(differences))
+
+
+def _change(found: Found, p: float | None) -> Change:
+    a, b, measure = found.a, found.b, found.measure
+    floor = SUCCESS_FLOOR if measure == "success" else FLOOR * abs(a)
+    beyond = p is not None and p <= LEVEL and abs(b - a) > floor
+    better = (b > a) == HIGHER_IS_BETTER.get(measure, False)
+    relative = (b - a) / a if a else None
+    return Change(found.cell, measure, a, b, relative, beyond, beyond and not better, found.note, p)

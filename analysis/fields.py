@@ -20,7 +20,10 @@ DEFAULTS: Row = {"shape": "burst", "steps": 1, "repetition": 1, "attempt": 1}
 """What rows without these columns are: those of older versions."""
 
 NEEDED = ("request_id", "timestamp", "mode", "batch_size", "wait_requested", "success")
-OPTIONAL = ("arrival_rate", "step_latency_max", "load_lag", "open_clients", "open_servers")
+OPTIONAL = (
+    *("arrival_rate", "step_latency_max", "hold_latency", "load_lag"),
+    *("open_clients", "open_servers"),
+)
 TEXTS = ("load_worker", "host_url", "error_type")
 WHOLE = {"batch_size", "steps", "repetition", "attempt"}
 FRACTIONS = {"wait_requested", "arrival_rate", "expected_hosts"}
@@ -87,6 +90,7 @@ CONVERT: dict[str, Callable[[Sequence[Any]], Array]] = {
     "intended_timestamp": moments,
     **dict.fromkeys(NUMBERS, numbers),
     "step_latency_max": numbers,
+    "hold_latency": numbers,
     "pid": numbers,
     "session_hash": sessions,
     "success": truths,

@@ -14,10 +14,12 @@ import jinja2
 import orjson
 
 from analysis import report_text as text
+from analysis.ceilings import censored
 from analysis.report_page import Content
 from analysis.report_series import ceilings_of, curve_key, Line, records, servers_of, total
 from analysis.report_words import known, moment, plural
 from analysis.results import Results
+from analysis.scaling import UNBANDED
 
 UNKNOWN = "unknown"
 SAMPLES_READ = 2000
@@ -137,8 +139,9 @@ def metrics(content: Content) -> Metrics | None:
     base = plural(int(beyond[0][1]["servers"]), "server")
     rows: list[tuple[str, str, list[str]]] = [
         (f"Single-node ceiling ({base})", "Max batch at the criterion",
-         [_ceiling(first) for _, first in beyond]),
-        ("Multi-node ceiling", "Max batch at the criterion", [_ceiling(line) for line, _ in beyond]),
+         [_ceiling(_found_of(first, content)) for _, first in beyond]),
+        ("Multi-node ceiling", "Max batch at the criterion",
+         [_ceiling(_found_of(line, content)) for line, _ in beyond]),
         ("Scaling factor", "multi_ceiling / single_ceiling",
          [_factor(line) for line, _ in beyond]),
         ("Scaling efficiency", "scaling_factor / num_workers",
@@ -176,22 +179,33 @@ def _found(line: Line) -> bool:
 def _ceiling(line: Line) -> str:
     if not _found(line):
         return "none"
-    return f"{'' if line.get('reached', True) else '≥ '}{line['ceiling']:.0f}"
+    return f"{'≥ ' if censored(line) else ''}{line['ceiling']:.0f}"
 
 
 def _factor(line: Line) -> str:
-    return f"{line['scaling_factor']:.2f}" if known(line["scaling_factor"]) else "-"
+    return _limited(line, f"{line['scaling_factor']:.2f}" if known(line["scaling_factor"]) else "-")
 
 
 def _efficiency(line: Line) -> str:
-    return f"{line['efficiency']:.1%}" if known(line["efficiency"]) else "-"
+    return _limited(line, f"{line['efficiency']:.1%}" if known(line["efficiency"]) else "-")
+
+
+def _limited(line: Line, number: str) -> str:
+    """≥ or ≤ where a ceiling is a lower bound only."""
+    least, most, unknown = map(str(line["interpretation"]).startswith, UNBANDED)
+    return UNKNOWN if unknown else f"{'≥ ' if least else '≤ ' if most else ''}{number}"
+
+
+def _found_of(line: Line, content: Content) -> Line:
+    """The line of the ceilings of one of scaling."""
+    key = (*curve_key(line), line["servers"])
+    same = [one for one in content.ceilings if (*curve_key(one), one["servers"]) == key]
+    return next(one for one in same if known(one["ceiling"]))
 
 
 def _hosts(line: Line, content: Content) -> str:
-    key = (*curve_key(line), line["servers"])
-    same = [one for one in content.ceilings if (*curve_key(one), one["servers"]) == key]
-    hosts = [one["unique_hosts"] for one in same if known(one["unique_hosts"])]
-    return f"{max(hosts):.0f}" if hosts else "-"
+    hosts = _found_of(line, content)["unique_hosts"]
+    return f"{hosts:.0f}" if known(hosts) else "-"
 
 
 def _links(one: Results, output: Path) -> Iterator[tuple[str, str]]:

@@ -1,12 +1,14 @@
 """The figure of ceilings against servers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from analysis.ceilings import censored
 from analysis.report_axes import handle, legend, new_axes
 from analysis.report_series import Curve
 from analysis.report_style import COLOURS, INK, PANELS, styled
@@ -25,7 +27,7 @@ def scaling(curves: Sequence[Curve]) -> Figure:
         ax.set_xlabel("servers")
     axes[0].set_ylabel("ceiling (sessions)")
     handles = [handle("ceiling", COLOURS[0], "o", "")]
-    if not all(line.get("reached", True) for curve in shown for line in curve.lines):
+    if any(_at_least(line) for curve in shown for line in curve.lines):
         handles += [handle("at least: no larger batch failed", COLOURS[0], "^", "")]
     handles += [handle("linear", INK, "", (0, (1, 1.5)))]
     if any(curve.fit for curve in shown):
@@ -33,6 +35,10 @@ def scaling(curves: Sequence[Curve]) -> Figure:
         handles += [handle("extrapolation", COLOURS[1], "", (0, (5, 2.5)))]
     legend(figure, handles)
     return figure
+
+
+def _at_least(line: Mapping[str, Any]) -> bool:
+    return "bound" in line and censored(line)
 
 
 def _curve(ax: Axes, curve: Curve) -> None:
@@ -49,7 +55,7 @@ def _curve(ax: Axes, curve: Curve) -> None:
         height = float(line["ceiling"])
         low, high = (line[f"ceiling_{end}"] for end in ("low", "high"))
         error = [[height - low], [high - height]] if known(low) and known(high) else None
-        marker = "o" if line.get("reached", True) else "^"
+        marker = "^" if _at_least(line) else "o"
         ax.errorbar(
             line["servers"], height, yerr=error, fmt=marker, color=COLOURS[0], capsize=3, zorder=3
         )

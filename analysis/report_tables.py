@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from analysis import report_text as text
+from analysis.ceilings import censored
 from analysis.report_page import Content, Row, Section, Table
 from analysis.report_series import Line, records, success
 from analysis.report_words import count, known, percent, plural, seconds, span, text_of
@@ -26,15 +27,14 @@ def verdict(content: Content) -> Section:
 
 def ceiling_table(content: Content) -> Table:
     heads = ["folder", "servers", "mode", "shape", "steps", "wait (s)", "ceiling", "95 % interval",
-             "by repetition", "success there", "p99 there", "rps there", "bound"]  # fmt: skip
+             "by repetition (passed-failed)", "success there", "p99 there", "rps there", "bound"]  # fmt: skip
     rows = [Row(_ceiling_cells(line)) for line in content.ceilings]
     return Table(heads, rows, frozenset({1, 4, 5, 6, 7, 8, 9, 10, 11}), "Ceilings", "ceilings")
 
 
 def _ceiling_cells(line: Line) -> list[str]:
-    reached = "" if line["reached"] else "≥ "
+    reached = "≥ " if censored(line) else ""
     found = known(line["ceiling"]) and line["ceiling"]
-    low, high = line["ceiling_low"], line["ceiling_high"]
     return [
         str(line["folder"]),
         _number(line["servers"]),
@@ -43,13 +43,20 @@ def _ceiling_cells(line: Line) -> list[str]:
         _number(line["steps"]),
         f"{line['wait_seconds']:g}",
         f"{reached}{count(line['ceiling'])}" if found else "none",
-        span(low, high) if known(low) else "one repetition" if line["repetitions"] else "–",
-        text_of(line["by_repetition"]),
+        _interval(line),
+        text_of(line["brackets"]),
         percent(line["success_at_ceiling"]) if found else "–",
         _seconds(line["p99_at_ceiling"]),
         _rate(line["rps_at_ceiling"]),
         text_of(line["bound"]),
     ]
+
+
+def _interval(line: Line) -> str:
+    low, high = line["ceiling_low"], line["ceiling_high"]
+    if not known(low):
+        return "one repetition" if line["repetitions"] else "–"
+    return span(low, high) if known(high) else f"from {count(round(low))} on"
 
 
 def bounds(content: Content) -> Section:

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import inf, sqrt
 
+from analysis.bound_rules import LOAD
+from analysis.brackets import parse
+from analysis.ceilings import censored
 from analysis.report_series import (
     curve_key,
     Line,
@@ -11,12 +14,15 @@ from analysis.report_series import (
 )
 from analysis.report_words import count, known, listed, percent, plural, span
 from analysis.results import Results
-from analysis.scaling import Usl
+from analysis.scaling import UNBANDED, Usl
 
 TARGET = 100_000
 """Sessions of the question that a report answers: how many nodes for so many?"""
 
 MOST_REASONS = 6
+
+MEANS_DIFFER = 0.01
+"""Of efficiency: what is said of both."""
 
 ONE_COUNT = "ceilings of one number of servers do not tell how they grow"
 
@@ -41,22 +47,39 @@ def subject(line: Line, servers: bool = True) -> str:
 
 def ceiling_sentence(line: Line) -> str:
     """One line of ceilings.csv."""
-    if not line["repetitions"]:
-        return f"{subject(line)}: no ceiling, as no cell is VALID."
-    if not known(line["ceiling"]) or not line["ceiling"]:
+    name = subject(line)
+    if not known(line["ceiling"]):
+        return f"{name}: {_no_ceiling(line)}.{_bound(line)}"
+    if censored(line):
+        return f"{name}: at least {_at_least(line)}.{_interval(line)}{_bound(line)}"
+    if not line["ceiling"]:
         first = line["first_failing"]
         tried = f"; {count(first)}, the smallest that failed" if known(first) else ""
-        return f"{subject(line)}: no batch met the criterion{tried}.{_bound(line)}"
-    number = count(line["ceiling"])
-    if not line["reached"]:
-        text = (
-            f"{subject(line)}: at least {number} sessions; no larger batch failed, so the ceiling "
-        )
-        return f"{text}itself was not reached. {_interval(line)}{_bound(line)}"
+        return f"{name}: no batch met the criterion{tried}.{_bound(line)}"
     return (
-        f"{subject(line)}: ceiling {number} sessions, mean success there "
-        f"{percent(line['success_at_ceiling'])}.{_failing(line)} {_interval(line)}{_bound(line)}"
+        f"{name}: ceiling {count(line['ceiling'])} sessions, mean success there "
+        f"{percent(line['success_at_ceiling'])}.{_failing(line)}{_interval(line)}{_bound(line)}"
     )
+
+
+def _no_ceiling(line: Line) -> str:
+    hidden, first = line["first_invalid"], line["first_failing"]
+    if not known(hidden):
+        return "no ceiling, as no cell is VALID"
+    failed = f", below {count(first)}, which failed" if known(first) else ""
+    return f"the ceiling cannot be told{failed}: {count(hidden)} is INVALID"
+
+
+def _at_least(line: Line) -> str:
+    """The number, and why it is no more than that."""
+    number, first, hidden = (line[name] for name in ("ceiling", "first_failing", "first_invalid"))
+    if line["reached"]:
+        return f"{count(number)} sessions; the {LOAD} was the bound, so the servers may hold more"
+    if not known(hidden):
+        return f"{count(number)} sessions; no larger batch failed, so the ceiling itself was not reached"
+    if known(first) and first > number:
+        return f"{count(number)}, below {count(first)}; cannot be told between: {count(hidden)} is INVALID"
+    return f"{count(number)}; cannot be told beyond: {count(hidden)} is INVALID"
 
 
 def _failing(line: Line) -> str:
@@ -69,14 +92,25 @@ def _failing(line: Line) -> str:
 
 
 def _interval(line: Line) -> str:
-    if not known(line["ceiling_low"]):
-        return "One repetition: no interval."
-    low, high = (float(line[f"ceiling_{end}"]) for end in ("low", "high"))
-    if low == high:
-        return f"The same in all {plural(int(line['repetitions']), 'repetition')}."
+    number = int(line["repetitions"])
+    if number < 2:
+        return _one_repetition(line) if number else ""
+    least, most = line["ceiling_low"], line["ceiling_high"]
+    if least == most:
+        return f" The same in all {plural(number, 'repetition')}."
+    over = f"(bootstrap over {plural(number, 'repetition')} and their brackets: {line['brackets']})"
+    if not known(most):
+        return f" 95 % interval from {count(round(least))} on {over}."
+    return f" 95 % interval {span(least, most)} {over}."
+
+
+def _one_repetition(line: Line) -> str:
+    (bracket,) = parse(line["brackets"])
+    if bracket.high is None or censored(line) or bracket.most == bracket.low:
+        return " One repetition: no interval."
     return (
-        f"95 % interval {span(low, high)} (bootstrap over "
-        f"{plural(int(line['repetitions']), 'repetition')}: {line['by_repetition']})."
+        f" One repetition: no interval; the ceiling is from {count(bracket.low)} to below "
+        f"{count(bracket.high)}."
     )
 
 
@@ -97,18 +131,30 @@ def efficiency_sentences(lines: Sequence[Line]) -> list[str]:
         if not known(line["efficiency"]):
             said.append(f"{subject(line)}: no efficiency, as {base} has no ceiling.")
             continue
-        said.append(
-            f"{subject(line)}: {line['scaling_factor']:.2f} times the ceiling of {base}; efficiency "
-            f"{percent(line['efficiency'])}{_band(line)}: {line['interpretation']}."
-        )
+        said.append(f"{subject(line)}: {_efficiency(line, base)}.")
     return said
 
 
+def _efficiency(line: Line, base: str) -> str:
+    told = str(line["interpretation"])
+    if told.startswith(UNBANDED):
+        return f"efficiency {told}"
+    share, of_means = line["efficiency"], line["efficiency_of_means"]
+    text = f"efficiency {percent(share)}"
+    if known(of_means) and abs(of_means - share) > MEANS_DIFFER:
+        text += (
+            f" by the runbook's formula, which takes the best repetition of each; {percent(of_means)} "
+            "by their means"
+        )
+    return f"{line['scaling_factor']:.2f} times the ceiling of {base}; {text}{_band(line)}: {told}"
+
+
 def _band(line: Line) -> str:
-    if not known(line["efficiency_low"]):
+    low, high = line["efficiency_low"], line["efficiency_high"]
+    if not known(low):
         return " (one repetition: no interval)"
-    low, high = percent(line["efficiency_low"]), percent(line["efficiency_high"])
-    return f" (95 % interval {low} to {high})"
+    end = f"to {percent(high)}" if known(high) else "without an upper end"
+    return f" (95 % interval {percent(low)} {end})"
 
 
 def baseline(line: Line, lines: Sequence[Line]) -> Line:

@@ -1,6 +1,5 @@
 """A result folder as it is read again: everything from raw.jsonl and run.json."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ from analysis.columns import Rows
 from analysis.errors import ResultsError
 from analysis.fields import Array
 from analysis.files import read
+from analysis.runfile import read as read_run
+from analysis.runfile import RUN
 from analysis.spans import open_spans, spans
 from analysis.summary import (
     as_frame,
@@ -26,7 +27,7 @@ from analysis.summary import (
     OWN_COLUMNS,
 )
 
-RAW, SUMMARY, RUN = "raw.jsonl", "summary.csv", "run.json"
+RAW, SUMMARY = "raw.jsonl", "summary.csv"
 CURVE_POINTS = 400
 PARTS = ("connect", "reset", "step", "total")
 SAME = 1e-9
@@ -75,7 +76,7 @@ def load(folder: Path) -> Results:
     """Raises `ResultsError` for a folder without results that can be read."""
     if not (folder / RAW).is_file():
         raise ResultsError(f"{folder} holds no results: there is no {RAW} in it")
-    run, warnings = _run(folder)
+    run, warnings = read_run(folder)
     rows = read(folder / RAW)
     if not len(rows):
         raise ResultsError(f"{folder / RAW} has no rows: no session has ended yet, or none was run")
@@ -110,20 +111,6 @@ def curve(opened: Array, ended: Array) -> tuple[list[float], list[int]]:
     count = np.searchsorted(opened, moments, side="right")
     count -= np.searchsorted(ended, moments, side="right")
     return moments.tolist(), count.tolist()
-
-
-def _run(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    try:
-        run = json.loads((folder / RUN).read_bytes())
-    except FileNotFoundError:
-        return {}, [f"{folder} has no {RUN}: caps are unknown, and validity is by rows alone"]
-    except (OSError, ValueError) as failure:
-        raise ResultsError(f"{folder / RUN} cannot be read: {failure}") from None
-    if not isinstance(run, dict):
-        raise ResultsError(
-            f"{folder / RUN} is not what a run writes; move it away to go without it"
-        )
-    return run, []
 
 
 def _check_run(folder: Path, run: Mapping[str, Any], rows: Rows) -> None:

@@ -1,7 +1,7 @@
 """What the samples of one cell say. Pure."""
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,19 +15,6 @@ SATURATED = 0.9
 
 def source(sample: Sample) -> Source:
     return sample["node"], sample["kind"], sample.get("name", "")
-
-
-def of_cell(samples: Iterable[Sample], number: int) -> list[Sample]:
-    """Of all samples of a run: those of one cell, after the last one of each source before it, which
-    has no cell then."""
-    before: dict[Source, Sample] = {}
-    within: list[Sample] = []
-    for sample in samples:
-        if sample["cell"] == number:
-            within.append(sample)
-        elif not within:
-            before[source(sample)] = {**sample, "cell": None}
-    return [*before.values(), *within]
 
 
 @dataclass(frozen=True)

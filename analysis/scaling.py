@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from analysis.ceilings import by_repetition, GROUP, interval, means
+from analysis.bound_rules import LOAD, SKEW
+from analysis.brackets import interval, means, parse
+from analysis.ceilings import censored, GROUP, whole
 from analysis.errors import ResultsError
+from analysis.report_words import count, percent, plural
 from analysis.usl import no_usl, Usl, usl
 
 __all__ = ["Usl", "caveats", "interpretation", "no_usl", "scaling", "usl"]
@@ -28,16 +30,29 @@ COLUMNS = [
     "efficiency_high",
     "interpretation",
     "bound",
+    "efficiency_of_means",
 ]
 CAPS = ("max_concurrent_envs", "workers_per_node")
 GOOD, LINEAR = 0.9, 1.0
 """The bands of the runbook."""
 
+BANDS = (
+    "significant overhead (below 90 %)",
+    "good linear scaling (90 to 100 %)",
+    "superlinear (above 100 %)",
+)
 OVERHEAD = "significant overhead, investigate load balancer"
+FINE = "good linear scaling"
 SUPERLINEAR = (
     "superlinear: not plausible without a cause; check that caps and criterion are the same, that the "
     "baseline's ceiling is its server's and not the load's, and that every server answered"
 )
+SKEWED = (
+    f"the baseline's bound is {SKEW}, which is a cause of more than 100 %: one node without Envoy "
+    "refuses while a sibling is free; --baseline envoy avoids it"
+)
+UNBANDED = ("at least ", "at most ", "cannot be told")
+"""How the interpretation begins where a ceiling is a lower bound only."""
 
 Line = Mapping[str, Any]
 
@@ -101,17 +116,17 @@ def _caveats(line: Line) -> list[str]:
     folder = line["folder"]
     found: list[str] = []
     if pd.isna(line["ceiling"]):
-        return [f"{folder}: no valid cell of {_name(line)}, so no ceiling"]
+        if pd.isna(line["first_invalid"]):
+            return [f"{folder}: no valid cell of {_name(line)}, so no ceiling"]
+        hidden = f"{count(line['first_invalid'])} is INVALID and no batch met the criterion"
+        return [f"{folder}: {hidden}, so no ceiling of {_name(line)}"]
     if pd.isna(line["servers"]):
         return [f"{folder}: the number of servers is not known, so it is left out"]
     unknown = [name for name in CAPS if pd.isna(line[name])]
     if unknown:
         found.append(f"{folder}: {' and '.join(unknown)} not known: phases may differ in caps")
-    if not line["reached"]:
-        found.append(
-            f"{folder}: no batch of {_name(line)} above {line['ceiling']} failed: the ceiling is at "
-            "least that"
-        )
+    if censored(line):
+        found.append(f"{folder}: {_name(line)}: {_lower_bound(line)}")
     if line["repetitions"] == 1:
         found.append(f"{folder}: one repetition of {_name(line)}, so no interval")
     return found
@@ -121,47 +136,101 @@ def _name(line: Line) -> str:
     return f"{line['mode']} {line['shape']}, wait {line['wait_seconds']:g} s, steps {line['steps']}"
 
 
+def _lower_bound(line: Line) -> str:
+    """Why no more is known of a ceiling."""
+    number = count(line["ceiling"])
+    of = f"the ceiling of {plural(int(line['servers']), 'server')}"
+    if line["reached"]:
+        return f"{of} is the {LOAD}'s, so that the servers' is at least {number}"
+    hidden = whole(line["first_invalid"])
+    why = "no larger batch failed" if hidden is None else f"{count(hidden)} is INVALID"
+    return f"{of} is only known to be at least {number}: {why}"
+
+
 def _scaled(line: Line, base: Line) -> dict[str, Any]:
     times = line["servers"] / base["servers"]
     factor = line["ceiling"] / base["ceiling"] if base["ceiling"] else math.nan
-    low, high = (1.0, 1.0) if line is base and base["ceiling"] else _interval(line, base, factor)
+    low, high, sampled = _ends(line, base, factor)
+    told = (low, high if math.isfinite(high) else math.nan) if sampled else (math.nan, math.nan)
     found = {name: line[name] for name in COLUMNS if name in line}
     return found | {
         "expected_linear": base["ceiling"] * times,
         "scaling_factor": factor,
-        "factor_low": low,
-        "factor_high": high,
+        "factor_low": told[0],
+        "factor_high": told[1],
         "efficiency": factor / times,
-        "efficiency_low": low / times,
-        "efficiency_high": high / times,
-        "interpretation": _interpretation(line, base, factor / times, low / times),
+        "efficiency_low": told[0] / times,
+        "efficiency_high": told[1] / times,
+        "interpretation": _interpretation(
+            line, base, factor / times, (low / times, high / times), sampled
+        ),
+        "efficiency_of_means": _mean(line) / _mean(base) / times if _mean(base) else math.nan,
     }
 
 
-def _interval(line: Line, base: Line, factor: float) -> tuple[float, float]:
-    """95 % by resampling the repetitions of both; none where one has a single repetition."""
-    ours, theirs = by_repetition(line["by_repetition"]), by_repetition(base["by_repetition"])
-    if min(len(ours), len(theirs)) < 2 or min(theirs) == 0:
-        return math.nan, math.nan
-    ratios = means(ours) / means(theirs, seed=int(base["servers"]))
-    return interval(ratios, factor)
+def _mean(line: Line) -> float:
+    """Of the repetitions' ceilings."""
+    each = [bracket.low for bracket in parse(line["brackets"])]
+    return sum(each) / len(each) if each else math.nan
 
 
-def _interpretation(line: Line, base: Line, efficiency: float, low: float) -> str:
+def _ends(line: Line, base: Line, factor: float) -> tuple[float, float, bool]:
+    """Between which values the factor is, the upper may be infinite: 95 % by resampling both (True);
+    all that the brackets allow where one has a single repetition. NaN where nothing is known."""
+    if math.isnan(factor) or (line is not base and (censored(line) or censored(base))):
+        return math.nan, math.nan, False
+    if line is base:
+        return 1.0, 1.0, True
+    ours, theirs = parse(line["brackets"]), parse(base["brackets"])
+    least = min(theirs).low
+    if min(len(ours), len(theirs)) > 1 and least > 0:
+        seed = int(base["servers"])
+        lows = means(ours) / means(theirs, seed, math.inf)
+        highs = means(ours, beyond=math.inf) / means(theirs, seed)
+        return *interval(lows, highs, factor), True
+    low = min(ours).low / max(each.most for each in theirs)
+    high = max(each.most for each in ours) / least if least else math.inf
+    return min(low, factor), max(high, factor), False
+
+
+def _interpretation(
+    line: Line, base: Line, efficiency: float, ends: tuple[float, float], sampled: bool
+) -> str:
     if math.isnan(efficiency):
         return "the baseline met the criterion at no batch: nothing to compare with"
     if line is base:
         return "baseline"
-    at_least = "" if line["reached"] else " (at least: no batch above the ceiling failed)"
-    return interpretation(efficiency, low) + at_least
+    if censored(line) or censored(base):
+        return _bounded(line, base, efficiency)
+    found = interpretation(efficiency, *ends, sampled=sampled)
+    skewed = base["bound"] == SKEW and _band(ends[1]) == len(BANDS) - 1
+    return f"{found}; {SKEWED}" if skewed else found
 
 
-def interpretation(efficiency: float, low: float = math.nan) -> str:
-    """The runbook's words; `low` is the lower end of the interval, NaN without one."""
-    if efficiency < GOOD:
-        return OVERHEAD
-    if efficiency <= LINEAR:
-        return "good linear scaling"
-    if low <= LINEAR:
-        return "good linear scaling (100 % lies within the interval)"
-    return SUPERLINEAR + ("; there is no interval" if np.isnan(low) else "")
+def _bounded(line: Line, base: Line, efficiency: float) -> str:
+    """Of an efficiency of which one ceiling, or both, is a lower bound only: no band."""
+    why = "; ".join(_lower_bound(one) for one in (base, line) if censored(one))
+    if censored(line) and censored(base):
+        return f"cannot be told: {why}"
+    return f"at {'least' if censored(line) else 'most'} {percent(efficiency)}: {why}"
+
+
+def interpretation(efficiency: float, low: float, high: float, *, sampled: bool = True) -> str:
+    """The runbook's words, and what else the efficiency may be, which is from `low` to `high`: by an
+    interval if `sampled`, else by brackets."""
+    first, band, last = map(_band, (low, efficiency, high))
+    if first == len(BANDS) - 1:
+        return SUPERLINEAR
+    told = (OVERHEAD, FINE, f"{FINE}: cannot be told from 100 %")[band]
+    own = min(band, 1)  # and more than linear is not plausible: nothing that it might be, too
+    others = [BANDS[each] for each in range(first, min(last, 1) + 1) if each != own]
+    if not others:
+        return told
+    reaches = "the interval reaches" if sampled else "the bracket of one repetition reaches"
+    return f"{told}, but {reaches} into {' and '.join(others)}"
+
+
+def _band(efficiency: float) -> int:
+    """Which of BANDS."""
+    rounded = round(efficiency, 9)  # 0.9 is 0.9, however it was computed
+    return 0 if rounded < GOOD else 1 if rounded <= LINEAR else 2

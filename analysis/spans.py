@@ -23,7 +23,7 @@ class Spans:
 
 def spans(rows: pd.DataFrame) -> Spans:
     """A session that arrives when it likes counts from when it was meant to, not from when the load
-    got to it."""
+    got to it. The time for which one was held until all were open is not in its total latency."""
     started, meant = rows["timestamp"].to_numpy(), rows["intended_timestamp"].to_numpy()
     begin = started
     if rows["shape"].iloc[0] == "open":
@@ -31,7 +31,8 @@ def spans(rows: pd.DataFrame) -> Spans:
     second = np.timedelta64(1, "s")
     began = (begin - np.fmin.reduce(begin)) / second
     opened = began + rows["connect_latency"].to_numpy()
-    ended = began + rows["total_latency"].to_numpy()
+    held = np.nan_to_num(rows["hold_latency"].to_numpy())
+    ended = began + rows["total_latency"].to_numpy() + held
     first = np.fmin.reduce(started)
     text = "" if np.isnat(first) else f"{np.datetime_as_string(first, unit='us')}+00:00"
     return Spans(text, began, opened, ended, (started - meant) / second)

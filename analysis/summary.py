@@ -69,6 +69,7 @@ OWN_COLUMNS = [
     "warnings",
     "bound",
     "bound_evidence",
+    "step_max_p99",
 ]
 
 WHOLE = ["expected_hosts", "peak_open", "open_clients", "open_servers"]
@@ -95,7 +96,9 @@ def summarise(rows: pd.DataFrame, facts: Sequence[Facts] = ()) -> pd.DataFrame:
     """One line for the last attempt of each cell in `rows`, in the order in which the cells began.
 
     Latencies, waits and wall time in seconds; percentiles interpolate linearly between the rows of
-    successful sessions and are empty when there are none.
+    successful sessions and are empty when there are none. `step_*` are of the means over each
+    session's steps, `step_max_p99` of its slowest step. `effective_concurrency` is successful × wait ×
+    steps / wall time, which for one step is what published results have.
     """
     of = facts_of(facts)
     return as_frame(cell(group, of(group)) for group in _attempts(rows))
@@ -141,12 +144,13 @@ def cell(rows: pd.DataFrame, facts: Facts | None = None) -> Line:
         "start_spread": _percentiles(times.late, (99,))[0],
         "peak_open": peak_open(times),
         "load_lag": _most(rows["load_lag"].to_numpy()),
+        "step_max_p99": _percentiles(rows["step_latency_max"].to_numpy()[good], (99,))[0],
     }
     for name in ("open_clients", "open_servers"):
         known = facts.get(name)
         line[name] = _whole(_most(rows[name].to_numpy()) if known is None else known)
     early = -float(np.fmin.reduce(times.late, initial=0.0))
-    seen = validity.Seen(line, len(rows), errors, facts, early)
+    seen = validity.Seen(line, len(rows), errors, facts, early, len(counts(rows["host_url"])))
     reasons, bound = validity.reasons(seen), facts.get("bound") or {}
     return line | {
         "valid": not reasons,
@@ -187,13 +191,14 @@ def _identity(rows: pd.DataFrame, times: Spans) -> Line:
 
 def _rates(rows: pd.DataFrame, good: Array, times: Spans) -> Line:
     successful, wall = int(good.sum()), wall_time(times)
+    waited = float(rows["wait_requested"].iloc[0]) * int(rows["steps"].iloc[0])
     return {
         "successful": successful,
         "failed": len(rows) - successful,
         "error_rate": (len(rows) - successful) / len(rows),
         "total_wall_time": wall,
         "requests_per_second": _rate(successful, wall),
-        "effective_concurrency": _rate(successful * float(rows["wait_requested"].iloc[0]), wall),
+        "effective_concurrency": _rate(successful * waited, wall),
         "unique_pids": _unique(rows["pid"].to_numpy()[good]),
         "unique_sessions": _unique(rows["session_hash"].to_numpy()[good]),
         "unique_hosts": len(counts(rows["host_url"][good])),

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.ceilings import by_repetition, RESAMPLES, SEED
+from analysis.brackets import Bracket, parse, resamples, SEED
+from analysis.ceilings import censored
 from analysis.errors import ResultsError
+from analysis.report_words import listed
 
 Array = np.ndarray[Any, Any]
 FEWEST = 3
@@ -31,7 +33,8 @@ class Nodes(NamedTuple):
 class Usl:
     """`rate` λ is the ceiling of one server, `contention` α what waits for something shared,
     `coherence` β what servers cost each other. `samples` are (λ, α, β) of fits to resampled
-    repetitions, none when there is one repetition; `servers` are those that were measured."""
+    repetitions and brackets, none when there is one repetition; `servers` are those whose ceilings are
+    known."""
 
     rate: float
     contention: float
@@ -96,7 +99,8 @@ def nodes_for(law: tuple[float, float, float], sessions: float) -> int | None:
 
 
 def usl(ceilings: pd.DataFrame) -> Usl | None:
-    """The law through the ceilings of all repetitions; None where `no_usl` says why.
+    """The law through the ceilings of all repetitions; None where `no_usl` says why. Ceilings that are
+    lower bounds only are no part of it.
 
     N/C is linear in 1/λ, α/λ and β/λ, so that a non-negative least squares fit of it, with relative
     residuals, is the fit, and quick enough to be repeated for every resample.
@@ -104,32 +108,48 @@ def usl(ceilings: pd.DataFrame) -> Usl | None:
     if no_usl(ceilings):
         return None
     measured = _measured(ceilings)
-    law = _fit(measured)
+    law = _fit({n: np.array([each.low for each in some]) for n, some in measured.items()})
     samples: list[tuple[float, float, float]] = []
     if min(map(len, measured.values())) > 1:
         generator = np.random.default_rng(SEED)
-        for _ in range(RESAMPLES):
-            some = {n: generator.choice(each, len(each)) for n, each in measured.items()}
-            samples.append(_fit(some))
+        drawn = [resamples(each, generator) for each in measured.values()]
+        samples = [
+            _fit(dict(zip(measured, each, strict=True))) for each in zip(*drawn, strict=True)
+        ]
     return Usl(*law, tuple(samples), tuple(measured))
 
 
 def no_usl(ceilings: pd.DataFrame) -> str | None:
     """Why there is no fit; None when there is one."""
-    counts = len(_measured(ceilings))
-    if counts < FEWEST:
-        return f"the law has {FEWEST} parameters, and ceilings of {counts} number(s) of servers are known"
-    return None
+    measured = _measured(ceilings)
+    if len(measured) >= FEWEST:
+        return None
+    why = (
+        f"the law has {FEWEST} parameters, and ceilings of {len(measured)} number(s) of servers are "
+        "known"
+    )
+    least = [str(line["servers"]) for line in _lines(ceilings) if _at_least(line)]
+    return f"{why}; of {listed(least)} server(s) it is a lower bound only" if least else why
 
 
-def _measured(ceilings: pd.DataFrame) -> Mapping[int, Array]:
-    """Ceilings of repetitions by number of servers, those of none left out."""
-    found: dict[int, list[float]] = {}
-    for line in ceilings.sort_values("servers").to_dict("records"):
-        each = [float(value) for value in by_repetition(line["by_repetition"]) if value > 0]
-        if each and not pd.isna(line["servers"]):
+def _at_least(line: Mapping[str, Any]) -> bool:
+    return censored(line) and not pd.isna(line["ceiling"])
+
+
+def _lines(ceilings: pd.DataFrame) -> list[dict[str, Any]]:
+    """Of which the number of servers is known, in their order."""
+    known = ceilings.dropna(subset=["servers"]).sort_values("servers")
+    return known.to_dict("records")  # type: ignore[return-value]
+
+
+def _measured(ceilings: pd.DataFrame) -> Mapping[int, list[Bracket]]:
+    """Of repetitions by number of servers, without ceilings of none and lower bounds."""
+    found: dict[int, list[Bracket]] = {}
+    for line in _lines(ceilings):
+        each = [bracket for bracket in parse(line["brackets"]) if bracket.low > 0]
+        if each and not censored(line):
             found.setdefault(int(line["servers"]), []).extend(each)
-    return {servers: np.array(each) for servers, each in found.items()}
+    return found
 
 
 def _fit(measured: Mapping[int, Array]) -> tuple[float, float, float]:

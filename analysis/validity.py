@@ -1,6 +1,7 @@
 """Whether a cell says something about what it meant to measure."""
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,18 +24,26 @@ OF_LOAD = ("NO_DESCRIPTORS", "NO_PORTS", "LOAD_ERROR")
 
 @dataclass(frozen=True)
 class Seen:
-    """A cell: its line so far, how many rows, how often which error, what run.json says of it, and by
-    how many seconds at most a session began before it was meant to."""
+    """A cell: its line so far, how many rows, how often which error, what run.json says of it, by how
+    many seconds at most a session began before it was meant to, and how many hosts sessions reached,
+    whether these succeeded or not."""
 
     line: Mapping[str, Any]
     rows: int
     errors: Mapping[str, int]
     facts: Mapping[str, Any]
     early: float = 0.0
+    hosts: int = 0
 
     @property
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
         return self.facts.get("workers") or {}
+
+
+def lag_limit(facts: Mapping[str, Any]) -> float:
+    """Seconds that a load worker may run late in the cell; asked for, it may be 0."""
+    asked = _number(facts.get("max_lag"))
+    return MAX_LAG if asked is None else asked
 
 
 def reasons(seen: Seen) -> list[str]:
@@ -58,12 +67,13 @@ def rows_missing(seen: Seen) -> str | None:
 
 
 def hosts_missed(seen: Seen) -> str | None:
-    expected, found = seen.line["expected_hosts"], seen.line["unique_hosts"]
-    if _number(expected) is None or found >= expected or hosts_untold(seen):
+    """A server that fails every session it gets was reached: that is a result."""
+    expected = seen.line["expected_hosts"]
+    if _number(expected) is None or seen.hosts >= expected:
         return None
-    if not seen.line["successful"] and not seen.line["lost"]:
-        return None  # servers that refuse or fail all sessions are a result
-    return f"traffic reached {found} of {int(expected)} hosts"
+    if not seen.hosts and (seen.line["successful"] or not seen.line["lost"]):
+        return None  # no row can tell, or all were refused, which is a result
+    return f"traffic reached {seen.hosts} of {int(expected)} hosts"
 
 
 def fewer_offered(seen: Seen) -> str | None:
@@ -75,8 +85,7 @@ def fewer_offered(seen: Seen) -> str | None:
 
 
 def ran_late(seen: Seen) -> str | None:
-    asked = _number(seen.facts.get("max_lag"))
-    limit = MAX_LAG if asked is None else asked
+    limit = lag_limit(seen.facts)
     late = {name: lag for name, of in seen.workers.items() if (lag := _lag(of)) > limit}
     if late:
         each = ", ".join(f"{name} by {lag:.2f} s" for name, lag in sorted(late.items()))
@@ -134,7 +143,7 @@ def lag_counts(seen: Seen) -> str | None:
 
 
 def hosts_untold(seen: Seen) -> str | None:
-    untold = seen.line["successful"] and not seen.line["unique_hosts"]
+    untold = seen.line["successful"] and not seen.hosts
     return "hosts cannot be told: no row names one" if untold else None
 
 
@@ -150,6 +159,27 @@ REASONS: tuple[Judge, ...] = (
     replaced,
     shares_node,
 )
+
+PASSING: tuple[Judge, ...] = (sessions_lost, rows_missing, ran_late, worker_lost, replaced)
+"""Reasons that may be gone when the cell is run again."""
+
+TEXTS: Mapping[Judge, str] = {
+    sessions_lost: r"\d+ sessions lost by the load$",
+    rows_missing: r"\d+ of \d+ rows$",
+    hosts_missed: r"traffic reached \d+ of \d+ hosts$",
+    fewer_offered: r"\d+ of \d+ sessions were never offered ",
+    ran_late: r"the load ran late(:| by) ",
+    worker_lost: r"load worker lost: ",
+    replaced: r"replaced in the middle: ",
+    shares_node: r"the load shared a node with what it measured$",
+}
+"""How the text of each reason begins, or what it is."""
+
+
+def worth_again(reasons: str) -> bool:
+    """Whether a cell with these reasons, as its line has them, may be valid when it is run again."""
+    return any(re.match(TEXTS[judge], one) for judge in PASSING for one in reasons.split("; "))
+
 
 WARNINGS: tuple[Judge, ...] = (
     counts_differ,

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from analysis.bound import bound
+from analysis.validity import worth_again
 from launcher.cells import Cell, Grid
 from launcher.errors import (
     DeploymentEnded,
@@ -23,8 +24,7 @@ from launcher.signals import Interrupted
 from launcher.target import deployment_at, incarnations, replaced, sessions_open
 
 HOSTS_MISSED = "traffic reached"
-PASSING = ("late", "lost", "rows", "replaced")
-"""Words in the reasons of a cell that may be valid when it is run again."""
+"""In the reasons of a cell."""
 
 
 class Watcher:
@@ -105,7 +105,7 @@ class Bench:
             return done
         self._announce(cell)
         line = self._attempt(cell)
-        if not line["valid"] and _worth_again(line["reasons"]):
+        if not line["valid"] and worth_again(line["reasons"]):
             self._watcher.warn(f"{cell}: INVALID: {line['reasons']}; it is run once more")
             line = self._attempt(cell)
         self._watcher.cell_ended(cell, line)
@@ -229,10 +229,6 @@ class Bench:
     @property
     def _shares_node(self) -> bool:
         return self._place.spoils and not self._grid.share_node
-
-
-def _worth_again(reasons: str) -> bool:
-    return any(word in reasons for word in PASSING)
 
 
 def constants(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:

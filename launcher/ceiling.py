@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TYPE_CHECKING
 
-from analysis.ceilings import ceilings
+from analysis.ceilings import ceilings, censored
 from analysis.criterion import Criterion
 from analysis.results import load
 from launcher.bench import Bench, Watcher
@@ -127,9 +127,7 @@ def _ask(
 
 def begin(wanted: Wanted, place: LoadPlace, settings: Mapping[str, Any]) -> Recording:
     """The result folder; `settings` are kept in run.json, to go on with. Raises `UsageError`."""
-    recording = record(wanted.grid, place)
-    recording.run["search"] = dict(settings)
-    return recording
+    return record(wanted.grid, place, {"search": dict(settings)})
 
 
 def find(
@@ -213,7 +211,7 @@ def verdict(line: Line) -> str:
     """A number, or the least that the ceiling is."""
     if line["ceiling"] is None:
         return "cannot be told"
-    return f"{line['ceiling']}" if line["reached"] else f"at least {line['ceiling']}"
+    return f"at least {line['ceiling']}" if censored(line) else f"{line['ceiling']}"
 
 
 def sentence(line: Line) -> str:

@@ -73,7 +73,10 @@ def search_options(command: F) -> F:
                 "until the ceiling is exact [default: 0.05]",
             ),
             click.option(
-                "--reps", default="3", metavar="N", help="repetitions, each a search [default: 3]"
+                "--reps",
+                default="3",
+                metavar="N",
+                help="repetitions: each after the first confirms or moves the bracket [default: 3]",
             ),
             click.option(
                 "--success",
@@ -106,7 +109,8 @@ def phase_options(command: F) -> F:
 @search_options
 def ceiling(**options: Any) -> None:
     """Find the largest batch that meets the criterion: batches grow until one fails, then the gap is
-    halved; each repetition is a search of its own."""
+    halved, which leaves a bracket of a batch that passed and one that failed; each repetition after the
+    first confirms or moves the bracket."""
     options = _gone_on(options)
     answers = _find(_wanted(options), options)
     if options["as_json"]:
@@ -131,7 +135,8 @@ def experiment(deployment: Deployment, **options: Any) -> None:
     """Find the ceiling of 1, 2, 4 … servers, a deployment for each, and how well it scales. Takes the
     options of `up` but --nodes and --dir.
 
-    A deployment that a killed experiment left is ended with `launcher down experiment`.
+    Each ceiling is searched as `ceiling` does: each repetition after the first confirms or moves the
+    bracket. A deployment that a killed experiment left is ended with `launcher down experiment`.
     """
     from launcher import experiment as experiments
     from launcher.ceiling import sentence
@@ -148,7 +153,6 @@ def experiment(deployment: Deployment, **options: Any) -> None:
         "options": _plain_options(options),
         "deployment": json.loads(deployment.as_given()),
     }
-    journal = experiments.Journal(folder, asked, resume=options["resume"])
 
     def measure(phase: "Phase", connection: Mapping[str, str]) -> list[dict[str, Any]]:
         answers = _find(_for_phase(wanted, phase, connection), options)
@@ -156,16 +160,19 @@ def experiment(deployment: Deployment, **options: Any) -> None:
             _say(f"{phase.servers} server(s): {sentence(line)}")
         return answers
 
-    try:
-        experiments.run(phases, journal, _say, measure)
-    except Interrupted:
-        _say(f"go on with: launcher experiment --resume --output-dir {shlex.quote(str(folder))}")
-        raise
-    except LauncherError:
-        with suppress(LauncherError):
-            _report(journal, wanted.criterion, as_json=options["as_json"])
-        raise
-    _report(journal, wanted.criterion, as_json=options["as_json"])
+    with experiments.held(folder):
+        journal = experiments.Journal(folder, asked, resume=options["resume"])
+        try:
+            experiments.run(phases, journal, _say, measure)
+        except Interrupted:
+            again = f"--resume --output-dir {shlex.quote(str(folder))}"
+            _say(f"go on with: launcher experiment {again}")
+            raise
+        except LauncherError:
+            with suppress(LauncherError):
+                _report(journal, wanted.criterion, as_json=options["as_json"])
+            raise
+        _report(journal, wanted.criterion, as_json=options["as_json"])
 
 
 def _wanted(options: Mapping[str, Any]) -> "Wanted":
@@ -385,11 +392,12 @@ def _scaling(folder: Path) -> dict[str, Any]:
     """What the report's tables say."""
     import pandas as pd
 
+    from analysis.ceilings import read
     from analysis.report import CEILINGS, SCALING
     from analysis.scaling import caveats
     from launcher.ceiling import table_lines
 
-    found = pd.read_csv(folder / CEILINGS, keep_default_na=False, na_values=[""])
+    found = read(folder / CEILINGS)
     several = (folder / SCALING).exists()
     nodes = [
         f"wait {wait:g} s: {_nodes(lines)}"
@@ -424,7 +432,7 @@ def _print_scaling(told: Line) -> None:
             _number(line["servers"]),
             _number(line["ceiling"]) + _between(line, "ceiling", _number),
             f"{factor:.2f}" if factor is not None else "-",
-            _percent(efficiency) + _between(line, "efficiency", _percent),
+            _percent(efficiency) + _means(line) + _between(line, "efficiency", _percent),
             str(line.get("interpretation") or "-"),
             line["bound"] or "-",
         )
@@ -444,7 +452,19 @@ def _percent(value: Any) -> str:
 def _between(line: Line, name: str, told: Callable[[Any], str]) -> str:
     """Of an interval, " [low–high]"."""
     low, high = line.get(f"{name}_low"), line.get(f"{name}_high")
-    return f" \\[{told(low)}–{told(high)}]" if low is not None else ""
+    if low is None:
+        return ""
+    return f" \\[{told(low)}–{told(high) if high is not None else ''}]"
+
+
+def _means(line: Line) -> str:
+    """The efficiency by means, where it is another."""
+    from analysis.report_text import MEANS_DIFFER
+
+    best, means = line.get("efficiency"), line.get("efficiency_of_means")
+    if best is None or means is None or abs(best - means) <= MEANS_DIFFER:
+        return ""
+    return f" (by means {_percent(means)})"
 
 
 def _print_answers(answers: Sequence[Line]) -> None:

@@ -88,7 +88,8 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     with _told():
         found = compare_results(load(a), load(b))
     if as_json:
-        print(json.dumps(asdict(found) | {"worse": found.worse}, indent=2))
+        more = {"untold": found.untold, "worse": found.worse}
+        print(json.dumps(asdict(found) | more, indent=2))
     else:
         _print_comparison(found)
     if found.worse:
@@ -99,13 +100,17 @@ def _print_comparison(found: "Comparison") -> None:
     for note in found.notes:
         err.print(f"note: {note}", markup=False)
     beyond = [change for change in found.changes if change.beyond_noise]
-    if not beyond:
+    if beyond:
+        table = Table("cell", "measure", "A", "B", "change", "", "note", box=None)
+        for change in beyond:
+            table.add_row(*map(Text, _change(change)))
+        out.print(table)
+    for text in found.missing:
+        out.print(f"WORSE: valid in {found.a} only: {text}", markup=False, soft_wrap=True)
+    for text in found.untold:
+        out.print(text, markup=False, soft_wrap=True)
+    if not (beyond or found.missing or found.untold):
         out.print(f"nothing changed beyond the noise from {found.a} to {found.b}", markup=False)
-        return
-    table = Table("cell", "measure", "A", "B", "change", "", "note", box=None)
-    for change in beyond:
-        table.add_row(*map(Text, _change(change)))
-    out.print(table)
 
 
 def _change(change: "Change") -> list[str]:

@@ -1,5 +1,6 @@
 """The runbook's experiment: a deployment for each number of servers, and its ceiling."""
 
+import fcntl
 import json
 import os
 import signal
@@ -22,6 +23,7 @@ from launcher.target import caps, deployment_at
 from launcher.up import detach, plan
 
 FILE = "experiment.json"
+LOCK = "experiment.lock"
 NAME = "experiment"
 SAME = ("max_concurrent_envs", "workers_per_node")
 """Caps that must be the same in all phases: ceilings of different caps are not compared."""
@@ -75,6 +77,23 @@ def compare(first: dict[str, Any], found: Mapping[str, Any], servers: int) -> No
                 f"{name} is {first[name]} with {first['servers']} server(s) and {found[name]} with "
                 f"{servers}: their ceilings cannot be compared; give --{flag} N"
             )
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Against other launchers, also on other nodes, until the block ends or the launcher does. Raises
+    `UsageError`."""
+    check_writable(folder)
+    with (folder / LOCK).open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            known = read_json(folder / FILE) or {}
+            where = f" in process {known['pid']} on {known['host']}" if "host" in known else ""
+            raise UsageError(f"the experiment in {folder} goes on{where}; let it end") from None
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 class Journal:

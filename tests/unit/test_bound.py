@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from analysis.bound import bound
-from analysis.sampled import of_cell, Sampled
+from analysis.sampled import Sampled
 
 Samples = list[dict[str, Any]]
 
@@ -277,6 +277,8 @@ def test_a_load_that_says_so_itself(worker: dict[str, float], evidence: str) -> 
 def test_how_late_a_load_may_be_is_a_setting() -> None:
     facts = {"workers": {"load-1": {"lag_max": 1.5}}, "max_lag": 2.0}
     assert by([], {"TIMEOUT": 3}, facts=facts) == "unknown"
+    facts = {"workers": {"load-1": {"lag_max": 0.1}}, "max_lag": 0}
+    assert by([], {"TIMEOUT": 3}, facts=facts) == "load generator"
 
 
 def test_a_load_that_loses_sessions() -> None:
@@ -325,11 +327,3 @@ def test_nothing_found_says_what_was_looked_at() -> None:
 def test_nothing_failed_and_nothing_sampled() -> None:
     found = judge([])
     assert found["evidence"] == "none failed; there are no samples of it"
-
-
-def test_samples_of_a_cell_follow_the_last_of_each_source_before_it() -> None:
-    old, last = envoy(None, upstream_cx_total=1), envoy(1, upstream_cx_total=2)
-    within, after = envoy(2, upstream_cx_total=3), envoy(None, upstream_cx_total=4)
-    other = places([1], cell=1)
-    found = of_cell([old, other, last, within, after], 2)
-    assert found == [last | {"cell": None}, other | {"cell": None}, within]

@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from analysis.ceilings import ceilings, COLUMNS, Criterion
+from analysis.brackets import Bracket, interval, means, parse
+from analysis.ceilings import ceilings, censored, COLUMNS, Criterion, read
 from analysis.errors import ResultsError
 from analysis.results import Results
 from analysis.summary import as_frame
@@ -54,6 +55,15 @@ def ceiling(*cells: dict[str, Any], criterion: Criterion | None = None) -> dict[
     return {str(name): value for name, value in line.items()}
 
 
+def repeated(*tops: int) -> list[dict[str, Any]]:
+    """Of each repetition the batches up to its ceiling and one that fails."""
+    return [
+        cell(batch, 0.0 if batch <= top else 0.5, repetition=number)
+        for number, top in enumerate(tops, 1)
+        for batch in range(100, top + 101, 100)
+    ]
+
+
 @pytest.mark.parametrize(
     ("rates", "expected"),
     [
@@ -95,22 +105,54 @@ def test_one_repetition_has_no_interval() -> None:
     assert math.isnan(line["ceiling_low"]) and math.isnan(line["ceiling_high"])
 
 
-def repeated(*tops: int) -> list[dict[str, Any]]:
-    """Of each repetition the batches up to its ceiling and one that fails."""
-    return [
-        cell(batch, 0.0 if batch <= top else 0.5, repetition=number)
-        for number, top in enumerate(tops, 1)
-        for batch in range(100, top + 101, 100)
-    ]
-
-
 def test_the_interval_is_of_the_mean_of_repetitions_and_contains_the_ceiling() -> None:
     line = ceiling(*repeated(200, 300, 400))
     assert (line["ceiling"], line["repetitions"], line["by_repetition"]) == (400, 3, "200 300 400")
-    assert 200 <= line["ceiling_low"] < 300 < line["ceiling_high"] == 400
+    assert line["brackets"] == "200-300 300-400 400-500"
+    assert 200 <= line["ceiling_low"] < 300
+    assert 400 < line["ceiling_high"] < 499
     assert line == pytest.approx(ceiling(*repeated(200, 300, 400)), nan_ok=True)
-    same = ceiling(*repeated(300, 300, 300))
+    exact = [cell(300 + more, 0.5 * more, repetition=n) for n in (1, 2, 3) for more in (0, 1)]
+    same = ceiling(*exact)
     assert (same["ceiling_low"], same["ceiling_high"]) == (300, 300)
+
+
+def test_the_interval_knows_where_a_search_stopped() -> None:
+    """Of [300, 400) nobody knows more, however often the search stops there."""
+    line = ceiling(*repeated(300, 300, 300))
+    assert line["brackets"] == "300-400 300-400 300-400"
+    assert line["ceiling_low"] == 300  # widened to the ceiling
+    assert 395 < line["ceiling_high"] < 399
+
+
+def test_a_bracket_is_open_where_nothing_failed() -> None:
+    open_ended = [cell(100, repetition=2), cell(200, repetition=2)]
+    line = ceiling(*repeated(200), *open_ended)
+    assert (line["brackets"], line["ceiling"], line["reached"]) == ("200-300 200-", 200, True)
+    assert line["ceiling_low"] == 200
+    assert math.isnan(line["ceiling_high"])
+
+
+def test_brackets_are_read_as_they_are_written() -> None:
+    assert parse("336-352 704-") == [Bracket(336, 352), Bracket(704, None)]
+    assert " ".join(bracket.text for bracket in parse("336-352 704-")) == "336-352 704-"
+    assert parse("") == parse(math.nan) == parse(None) == []
+    assert [Bracket(20, 21).most, Bracket(20, 30).most, Bracket(20, None).most] == [
+        20,
+        29,
+        math.inf,
+    ]
+
+
+def test_means_of_resamples_are_within_the_brackets_and_the_same_every_time() -> None:
+    brackets = parse("100-111 200-221")
+    drawn = means(brackets)
+    assert 100 < drawn.min() < 102 and 218 < drawn.max() <= 220
+    assert drawn.mean() == pytest.approx(157.5, abs=3)
+    assert (drawn == means(brackets)).all() and (drawn != means(brackets, seed=1)).any()
+    assert set(means(parse("100-101 100-101"))) == {100.0}
+    low, high = interval(means(parse("100- 100-")), means(parse("100- 100-"), beyond=math.inf), 90)
+    assert (low, high) == (90, math.inf)
 
 
 def test_beyond_a_batch_that_failed_a_repetition_counts_no_more() -> None:
@@ -121,6 +163,58 @@ def test_beyond_a_batch_that_failed_a_repetition_counts_no_more() -> None:
 def test_invalid_lines_do_not_count() -> None:
     line = ceiling(cell(100), cell(200, valid=False), cell(400, 0.9, valid=False))
     assert (line["ceiling"], line["reached"]) == (100, False)
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        # ceiling, reached, first_failing, first_invalid, brackets
+        ([cell(512), cell(1024, valid=False)], (512, False, None, 1024, "")),
+        (
+            [cell(512), cell(1024, valid=False), cell(2048, 0.9)],
+            (512, False, 2048, 1024, ""),
+        ),
+        # the batch that failed is below the INVALID one
+        (
+            [cell(512), cell(1024, 0.9), cell(2048, valid=False)],
+            (512, True, 1024, None, "512-1024"),
+        ),
+        # a repetition that another one's INVALID cell does not touch
+        (
+            [*repeated(100), cell(100, repetition=2), cell(150, repetition=2, valid=False)],
+            (100, True, 200, None, "100-200"),
+        ),
+        # only a repetition that does not count has met it at the ceiling
+        (
+            [*repeated(100), cell(150, repetition=2), cell(175, repetition=2, valid=False)],
+            (150, False, 200, 175, "100-200"),
+        ),
+        # nothing passed, and what might have is INVALID
+        ([cell(256, valid=False), cell(512, 0.9)], (None, False, 512, 256, "")),
+    ],
+)
+def test_an_invalid_cell_above_the_ceiling_hides_it(
+    cells: list[dict[str, Any]], expected: tuple[Any, ...]
+) -> None:
+    line = ceiling(*cells)
+    names = ("ceiling", "reached", "first_failing", "first_invalid", "brackets")
+    assert tuple(None if pd.isna(line[name]) else line[name] for name in names) == expected
+
+
+def test_a_ceiling_of_the_load_or_below_no_failure_is_a_lower_bound() -> None:
+    assert not censored({"reached": True, "bound": "admission cap"})
+    assert censored({"reached": True, "bound": "load generator"})
+    assert censored({"reached": False, "bound": ""})
+
+
+def test_a_table_is_read_again_as_it_was(tmp_path: Path) -> None:
+    numbers = [results(*repeated(3000), name=name) for name in ("001", "nan")]
+    invalid = results(cell(100, valid=False, run_id="12345678e901"), name="none", caps={})
+    for folders in ([*numbers, invalid], [invalid], numbers):
+        made = ceilings(folders, Criterion())
+        made.to_csv(tmp_path / "ceilings.csv", index=False)
+        again = read(tmp_path / "ceilings.csv")
+        pd.testing.assert_frame_equal(again, made, check_dtype=False)
 
 
 def test_without_a_valid_line_the_ceiling_is_unknown() -> None:

@@ -1,8 +1,10 @@
 """What an experiment is read from, how it goes from phase to phase, and what a search is told."""
 
+import errno
 import json
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,16 +13,31 @@ import pytest
 from click.testing import CliRunner
 
 from analysis.ceilings import Criterion
-from launcher import experiment
-from launcher.ceiling import answer, limit, Most, notes, opens, seek, sentence, Sought, Wanted
+from analysis.report import write as report
+from launcher import experiment, recording
+from launcher.ceiling import (
+    answer,
+    begin,
+    limit,
+    Most,
+    notes,
+    opens,
+    seek,
+    sentence,
+    Sought,
+    Wanted,
+)
 from launcher.cells import Cell, Grid
 from launcher.cli import main
+from launcher.cli_experiment import _print_scaling, _scaling
 from launcher.deployment import Deployment
 from launcher.errors import LauncherError, LoadFailed, UsageError
-from launcher.experiment import compare, Journal, Phase, phases, undisturbed
+from launcher.experiment import compare, held, Journal, Phase, phases, undisturbed
 from launcher.limits import Limits
+from launcher.loadplace import LoadPlace
 from launcher.search import Found
 from launcher.signals import Interrupted, raised
+from tests.unit.report_folders import beyond, Made
 
 MOST = Most(1000, "descriptors", "2 load worker(s) can open 1000 sessions")
 CAPS = {"max_concurrent_envs": 10, "workers_per_node": 1}
@@ -372,6 +389,90 @@ def test_an_experiment_that_goes_on_elsewhere_is_refused(tmp_path: Path) -> None
     Journal(tmp_path, {}, resume=False)
     with pytest.raises(UsageError, match=f"goes on in process {os.getpid()}"):
         Journal(tmp_path, {}, resume=True)
+
+
+def test_two_launchers_do_not_hold_one_experiment(tmp_path: Path) -> None:
+    folder = tmp_path / "new"
+    with held(folder):
+        with pytest.raises(UsageError, match=r"^the experiment in .*new goes on; let it end$"):
+            held(folder).__enter__()
+        told = json.dumps({"pid": 7, "host": "login-2"})
+        (folder / "experiment.json").write_text(told)
+        with pytest.raises(UsageError, match=r"goes on in process 7 on login-2; let it end$"):
+            held(folder).__enter__()
+    with held(folder):
+        pass
+
+
+def test_an_experiment_that_another_node_holds_is_left_alone(stage: Stage, tmp_path: Path) -> None:
+    run(tmp_path, stage, failing(stage, 2, LoadFailed("lost")), servers=(1, 2))
+    story = json.loads((tmp_path / "experiment.json").read_text())
+    story |= {
+        "status": "running",
+        "host": "login-2",
+        "pid": 7,
+        "deployment": {"local": True, "workers_per_node": 1},
+    }
+    (tmp_path / "experiment.json").write_text(json.dumps(story | {"options": {}}))
+    before = (tmp_path / "experiment.json").read_bytes()
+    stage.happened.clear()
+    with held(tmp_path):
+        said = refusal(
+            "experiment", "--resume", "--server-nodes", "1", "--output-dir", str(tmp_path)
+        )
+    assert said == f"the experiment in {tmp_path} goes on in process 7 on login-2; let it end"
+    assert stage.happened == []
+    assert (tmp_path / "experiment.json").read_bytes() == before
+
+
+def test_a_file_system_without_locks_is_tolerated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(experiment.fcntl, "flock", no_locks)
+    with held(tmp_path), held(tmp_path):
+        pass
+
+
+def test_a_search_is_in_what_is_written_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = LoadPlace(("127.0.0.1",), shares_node=True)
+    grid = Grid("http://127.0.0.1:9", (32,), (1.0,), tmp_path / "new")
+    written = []
+    real = recording.write_atomically
+
+    def write(file: Path, text: str) -> None:
+        written.append(json.loads(text) if file.name == "run.json" else None)
+        real(file, text)
+
+    monkeypatch.setattr(recording, "write_atomically", write)
+    begin(Wanted(grid, Criterion()), place, {"reps": "3"}).close("failed")
+    assert written[0]["search"] == {"reps": "3"}
+
+
+def test_a_phase_without_a_repetition_that_counts_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of which ceilings.csv has empty fields."""
+    for servers in (1, 2):
+        hidden = [(batch * servers, 1.0, 1) for batch in ((128,) if servers == 2 else ())]
+        Made(tmp_path / f"nodes-{servers}", tuple(servers * batch for batch in (64, 128, 256)),
+             servers=servers, refused=beyond(180 * servers), invalid=hidden,
+             run_id=f"r{servers}").write()  # fmt: skip
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert report([tmp_path], tmp_path, Criterion()).warnings == []
+    told = _scaling(tmp_path)
+    assert [line["by_repetition"] for line in told["ceilings"]] == ["128", ""]
+    assert [line["ceiling"] for line in told["ceilings"]] == [128, 128]
+    assert told["scaling"][1]["interpretation"].startswith("at least 50.0 %")
+    [nodes] = told["nodes"]
+    assert nodes.endswith(
+        "1 number(s) of servers are known; of 2 server(s) it is a lower bound only."
+    )
+    _print_scaling(told)
 
 
 def test_signals_wait_for_the_end_of_what_must_not_be_disturbed() -> None:

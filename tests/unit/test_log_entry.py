@@ -11,7 +11,7 @@ import pytest
 from analysis import log_entry
 from analysis.ceilings import Criterion
 from analysis.report import write
-from tests.unit.report_folders import beyond, Made
+from tests.unit.report_folders import beyond, Made, none_refused
 
 # As the runbook has it.
 HEADINGS = [
@@ -157,6 +157,26 @@ def test_an_experiment_has_an_entry_a_phase_and_the_key_metrics(tmp_path: Path) 
     rows = table(text, "| Metric | Formula | 2 servers, wait 1 s |")
     assert [row[0].partition(" (")[0] for row in rows] == METRICS
     assert [row[2] for row in rows] == ["128", "256", "2.00", "100.0%", "2"]
+
+
+def test_ceilings_that_are_lower_bounds_only_are_marked(tmp_path: Path) -> None:
+    for servers in (1, 2):
+        batches = tuple(servers * batch for batch in (64, 128))
+        refused = beyond(150) if servers == 1 else none_refused
+        Made(tmp_path / f"nodes-{servers}", batches, servers=servers, refused=refused,
+             run_id=f"r{servers}").write()  # fmt: skip
+    text = entry(tmp_path)
+    rows = table(text, "| Metric | Formula | 2 servers, wait 1 s |")
+    assert [row[2] for row in rows] == ["64", "≥ 256", "≥ 4.00", "≥ 200.0%", "2"]
+    assert "efficiency at least 200.0 %: the ceiling of 2 servers is only known" in text
+
+
+@pytest.mark.parametrize(
+    ("told", "marked"),
+    [("at most 75 %: so", "≤ 9"), ("cannot be told: so", "unknown"), ("good linear scaling", "9")],
+)
+def test_what_is_known_of_an_efficiency_is_marked(told: str, marked: str) -> None:
+    assert log_entry._limited({"interpretation": told}, "9") == marked
 
 
 @pytest.mark.parametrize(

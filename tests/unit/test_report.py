@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from analysis import figures, report_axes, report_curves, report_page, report_style
+from analysis import (
+    figures,
+    report_axes,
+    report_curves,
+    report_page,
+    report_style,
+    report_tables,
+)
 from analysis import report_captions as captions
 from analysis import report_text as text
 from analysis.ceilings import Criterion
@@ -87,6 +94,8 @@ def found(**fields: Any) -> Line:
         "unique_hosts": 2,
         "bound": "admission cap",
         "bound_evidence": "1024 refused",
+        "brackets": "3072-3200 2900-3000 3072-3200",
+        "first_invalid": None,
     } | fields
 
 
@@ -107,6 +116,7 @@ def scaled(servers: int, **fields: Any) -> Line:
         "efficiency_high": 1.02,
         "interpretation": "good linear scaling",
         "bound": "",
+        "efficiency_of_means": 1.0,
     } | fields
 
 
@@ -150,9 +160,12 @@ def test_numbers() -> None:
 def test_a_ceiling_says_its_interval_and_what_bound_it() -> None:
     assert text.ceiling_sentence(found()) == (
         "2 servers, wait 1 s: ceiling 3,072 sessions, mean success there 99.1 %. 4,096 failed. 95 % "
-        "interval 2,900–3,100 (bootstrap over 3 repetitions: 3072 2900 3072). Bound by: admission cap: "
-        "1024 refused."
+        "interval 2,900–3,100 (bootstrap over 3 repetitions and their brackets: 3072-3200 2900-3000 "
+        "3072-3200). Bound by: admission cap: 1024 refused."
     )
+
+
+HIDDEN = {"first_invalid": 1024, "repetitions": 0, "brackets": ""}
 
 
 @pytest.mark.parametrize(
@@ -166,12 +179,40 @@ def test_a_ceiling_says_its_interval_and_what_bound_it() -> None:
             {"ceiling": 0, "first_failing": 32},
             "no batch met the criterion; 32, the smallest that failed",
         ),
-        ({"ceiling": None, "repetitions": 0}, "no ceiling, as no cell is VALID."),
+        ({"ceiling": None, "first_failing": None}, "no ceiling, as no cell is VALID."),
+        (
+            {"ceiling": None, "first_failing": 64, "first_invalid": 32, "repetitions": 0},
+            "the ceiling cannot be told, below 64, which failed: 32 is INVALID.",
+        ),
+        (
+            {"ceiling": 512, "reached": False, "first_failing": None} | HIDDEN,
+            "wait 1 s: at least 512; cannot be told beyond: 1,024 is INVALID. Bound by",
+        ),
+        (
+            {"ceiling": 512, "reached": False, "first_failing": 2048} | HIDDEN,
+            "wait 1 s: at least 512, below 2,048; cannot be told between: 1,024 is INVALID. Bound by",
+        ),
+        (
+            {"ceiling": 512, "reached": False, "first_failing": 512} | HIDDEN,
+            "wait 1 s: at least 512; cannot be told beyond: 1,024 is INVALID. Bound by",
+        ),
+        (
+            {"bound": "load generator"},
+            "at least 3,072 sessions; the load generator was the bound, so the servers may hold more.",
+        ),
+        ({"ceiling_high": nan}, "95 % interval from 2,900 on (bootstrap over"),
+        (
+            {"ceiling_low": nan, "repetitions": 1, "brackets": "3072-3200"},
+            "One repetition: no interval; the ceiling is from 3,072 to below 3,200.",
+        ),
         ({"first_failing": 3072}, "Not in every repetition: 3,072 failed in some."),
         ({"first_failing": 2048}, "Not in every repetition: 2,048 failed in some."),
-        ({"ceiling_low": nan, "repetitions": 1}, "One repetition: no interval."),
+        (
+            {"ceiling_low": nan, "repetitions": 1, "brackets": "3072-3073"},
+            "One repetition: no interval. Bound",
+        ),
         ({"ceiling_low": 3072.0, "ceiling_high": 3072.0}, "The same in all 3 repetitions."),
-        ({"bound": "", "bound_evidence": ""}, "3072 2900 3072)."),
+        ({"bound": "", "bound_evidence": ""}, "2900-3000 3072-3200)."),
         (
             {"mode": "http", "shape": "hold", "steps": 3},
             "wait 1 s, http, shape hold, 3 steps: ceiling",
@@ -187,6 +228,7 @@ def test_efficiency_is_said_with_its_interval_and_the_baseline_is_not_compared_w
     None
 ):
     lines = [scaled(1), scaled(4, scaling_factor=3.8, efficiency=0.95, efficiency_low=0.91)]
+    lines[1]["efficiency_of_means"] = 0.955
     assert text.efficiency_sentences(lines) == [
         "4 servers, wait 1 s: 3.80 times the ceiling of 1 server; efficiency 95.0 % (95 % interval "
         "91.0 % to 102.0 %): good linear scaling."
@@ -195,6 +237,38 @@ def test_efficiency_is_said_with_its_interval_and_the_baseline_is_not_compared_w
     assert "efficiency 100 % (one repetition: no interval)" in text.efficiency_sentences(single)[0]
     none = [scaled(1), scaled(2, efficiency=nan)]
     assert "no efficiency, as 1 server has no ceiling." in text.efficiency_sentences(none)[0]
+
+
+def test_efficiency_by_means_is_said_where_it_is_another() -> None:
+    near = scaled(2, efficiency=0.78, efficiency_of_means=0.785)
+    assert "means" not in text.efficiency_sentences([scaled(1), near])[0]
+    far = scaled(
+        2, scaling_factor=1.54, efficiency=0.77, efficiency_of_means=0.91, efficiency_high=nan
+    )
+    assert text.efficiency_sentences([scaled(1), far]) == [
+        "2 servers, wait 1 s: 1.54 times the ceiling of 1 server; efficiency 77.0 % by the runbook's "
+        "formula, which takes the best repetition of each; 91.0 % by their means (95 % interval 97.0 % "
+        "without an upper end): good linear scaling."
+    ]
+
+
+def test_efficiency_by_a_lower_bound_is_a_bound() -> None:
+    line = scaled(2, efficiency_low=nan, interpretation="at least 75.0 %: no larger batch failed")
+    assert text.efficiency_sentences([scaled(1), line]) == [
+        "2 servers, wait 1 s: efficiency at least 75.0 %: no larger batch failed."
+    ]
+
+
+def test_the_table_of_ceilings_says_what_is_open() -> None:
+    def cells(**fields: Any) -> list[str]:
+        return report_tables._ceiling_cells(found(**fields))[6:9]
+
+    brackets = "3072-3200 2900-3000 3072-3200"
+    assert cells() == ["3,072", "2,900–3,100", brackets]
+    assert cells(bound="load generator")[0] == cells(reached=False)[0] == "≥ 3,072"
+    assert cells(ceiling_high=nan)[1] == "from 2,900 on"
+    assert cells(ceiling_low=nan, repetitions=1)[1] == "one repetition"
+    assert cells(ceiling_low=nan, **HIDDEN)[1:] == ["–", ""]
 
 
 def test_efficiency_has_the_baseline_of_its_own_wait() -> None:

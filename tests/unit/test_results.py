@@ -97,6 +97,69 @@ def test_what_cannot_be_read_is_said_on_one_line(make: Any, says: str, tmp_path:
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        ({"caps": [1]}, "caps is not an object"),
+        ({"grid": "burst"}, "grid is not an object"),
+        ({"placement": []}, "placement is not an object"),
+        ({"placement": {"processes": {}}}, "placement.processes is not a list"),
+        ({"placement": {"processes": ["n1"]}}, "placement.processes[0] is not an object"),
+        ({"sittings": 5}, "sittings is not a list"),
+        ({"sittings": [{}, 5]}, "sittings[1] is not an object"),
+        ({"cells": {}}, "cells is not a list"),
+        ({"cells": [{}, "cell"]}, "cells[1] is not an object"),
+        ({"cells": [{"batch": [5]}]}, "cells[0].batch is not a whole number"),
+        ({"cells": [{"batch": True}]}, "cells[0].batch is not a whole number"),
+        ({"cells": [{"mode": {}}]}, "cells[0].mode is not a text"),
+        ({"cells": [{"max_lag": "1"}]}, "cells[0].max_lag is not a number"),
+        ({"cells": [{"lost_workers": 5}]}, "cells[0].lost_workers is not a list"),
+        ({"cells": [{"replaced": [5]}]}, "cells[0].replaced is not a list of texts"),
+        ({"cells": [{"bound": "ports"}]}, "cells[0].bound is not an object"),
+        ({"cells": [{"bound": {"by": 1}}]}, "cells[0].bound.by is not a text"),
+        ({"cells": [{"workers": [1]}]}, "cells[0].workers is not an object"),
+        ({"cells": [{"workers": {"load-1": 1}}]}, "cells[0].workers.load-1 is not an object"),
+        (
+            {"cells": [{"workers": {"load-1": {"lag_max": "1"}}}]},
+            "cells[0].workers.load-1.lag_max is not a number",
+        ),
+    ],
+)
+def test_a_run_of_another_shape_is_named_by_file_and_key(
+    run: dict[str, Any], says: str, tmp_path: Path
+) -> None:
+    path = folder(tmp_path, row(), run={"run_id": "run"} | run)
+    with pytest.raises(ResultsError) as raised:
+        load(path)
+    assert str(raised.value) == (
+        f"{path}/run.json is not what a run writes: {says}; move it away to go without it"
+    )
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {},
+        {"run_id": "run", "cells": [{"mode": "ws", "batch": 5, "wait": 1, "repetition": 1}]},
+        {
+            **dict.fromkeys(("caps", "grid", "placement", "sittings", "cells", "machine")),
+            "run_id": "run",
+        },
+        {"cells": [{"workers": None, "bound": None, "lost_workers": None, "max_lag": 1}]},
+        {"placement": {"processes": None}, "later": [1, {}]},
+    ],
+)
+def test_a_run_of_an_older_version_says_less(run: dict[str, Any], tmp_path: Path) -> None:
+    results = load(folder(tmp_path, *some(5), run=run))
+    assert (results.warnings, results.summary["valid"].tolist()) == ([], [True])
+
+
+def test_facts_without_shape_and_steps_are_of_a_burst_of_one_step(tmp_path: Path) -> None:
+    facts = {"mode": "ws", "batch": 5, "wait": 1, "repetition": 1, "shares_node": True}
+    results = load(folder(tmp_path, *some(5), run=RUN | {"cells": [facts]}))
+    assert results.summary["valid"].tolist() == [False]
+
+
 def test_a_line_cut_off_is_a_warning(tmp_path: Path) -> None:
     results = load(folder(tmp_path, *some(5), rest=b'{"request_id":5,"ti'))
     assert results.warnings == [

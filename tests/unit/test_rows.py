@@ -156,6 +156,13 @@ def test_columns_that_nobody_knows_are_ignored(tmp_path: Path) -> None:
     assert "later" not in rows.frame()
 
 
+def test_rows_of_now_and_of_before_they_were_held_are_read(tmp_path: Path) -> None:
+    new = {"shape": "hold", "steps": 1, "intended_timestamp": None, "arrivals": None}
+    rows = read(written(tmp_path, row(**new), row(**new, hold_latency=0.5)))
+    assert rows.frame()["hold_latency"].isna().tolist() == [True, False]
+    assert rows.missing == read(written(tmp_path, row(**new))).missing == ()
+
+
 def test_rows_with_and_without_a_column_stand_side_by_side(tmp_path: Path) -> None:
     short = {name: value for name, value in row(unknown=1).items() if name != "waited_seconds"}
     long = row(load_lag=0.5)

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from analysis.brackets import parse
 from analysis.ceilings import ceilings, Criterion
 from analysis.errors import ResultsError
 from analysis.scaling import caveats, COLUMNS, interpretation, no_usl, scaling, Usl, usl
@@ -22,12 +23,27 @@ def measured(*phases: tuple[int, list[int]], **caps: Any) -> pd.DataFrame:
     return ceilings(folders, Criterion())
 
 
+def searched(*phases: tuple[int, str], bound: Any = None) -> pd.DataFrame:
+    """Ceilings of (servers, brackets of repetitions, as "336-352 704-"); `bound` by servers."""
+    folders = []
+    for n, text in phases:
+        cells = []
+        for number, (low, high) in enumerate(parse(text), 1):
+            cells.append(cell(low, repetition=number))
+            by = (bound or {}).get(n, "")
+            if high is not None:
+                cells.append(cell(high, 0.5, repetition=number, bound=by))
+        folders.append(results(*cells, name=f"nodes-{n}", caps=CAPS | {"servers": n}))
+    return ceilings(folders, Criterion())
+
+
 def law(rate: float, contention: float, coherence: float, *counts: int) -> pd.DataFrame:
-    exact = Usl(rate, contention, coherence, (), ())
+    exact, around = Usl(rate, contention, coherence, (), ()), (0.98, 1.0, 1.02)
     lines = [
         {
             "mode": "ws", "shape": "burst", "wait_seconds": 1.0, "steps": 1, "servers": n,
-            "by_repetition": f"{round(exact.at(n) * 0.98)} {round(exact.at(n))} {round(exact.at(n) * 1.02)}",
+            "ceiling": round(exact.at(n)), "reached": True, "bound": "",
+            "brackets": " ".join(f"{round(exact.at(n) * x)}-{round(exact.at(n) * x) + 1}" for x in around),
         }
         for n in counts
     ]  # fmt: skip
@@ -35,7 +51,8 @@ def law(rate: float, contention: float, coherence: float, *counts: int) -> pd.Da
 
 
 def test_efficiency_is_the_runbooks_formula() -> None:
-    table = scaling(measured((1, [1000, 1000]), (2, [1800, 1800]), (4, [2000, 2000])))
+    table = scaling(searched((1, "1000-1001 1000-1001"), (2, "1800-1801 1800-1801"),
+                             (4, "2000-2001 2000-2001")))  # fmt: skip
     assert list(table.columns) == COLUMNS
     assert table["expected_linear"].tolist() == [1000, 2000, 4000]
     assert table["scaling_factor"].tolist() == [1.0, 1.8, 2.0]
@@ -68,22 +85,129 @@ def test_one_repetition_has_no_interval_and_says_so() -> None:
     )
 
 
+OVERHEAD = "significant overhead, investigate load balancer"
+
+
 @pytest.mark.parametrize(
-    ("efficiency", "low", "says"),
+    ("low", "efficiency", "high", "says"),
     [
-        (0.899, 0.85, "significant overhead, investigate load balancer"),
-        (0.9, 0.85, "good linear scaling"),
-        (1.0, 0.95, "good linear scaling"),
-        (1.2, 0.95, "good linear scaling (100 % lies within the interval)"),
+        (0.8, 0.85, 0.89, OVERHEAD),
+        (0.85, 0.899, 0.95,
+         f"{OVERHEAD}, but the interval reaches into good linear scaling (90 to 100 %)"),
+        (0.85, 0.899, 1.05,
+         f"{OVERHEAD}, but the interval reaches into good linear scaling (90 to 100 %)"),
+        (0.9 - 1e-12, 0.9 - 1e-12, 1.0 + 1e-12, "good linear scaling"),
+        (0.85, 0.95, 0.99,
+         "good linear scaling, but the interval reaches into significant overhead (below 90 %)"),
+        (0.95, 1.0, 1.04, "good linear scaling"),
+        (0.95, 1.2, 1.3, "good linear scaling: cannot be told from 100 %"),
+        (0.8, 1.2, math.inf,
+         "good linear scaling: cannot be told from 100 %, but the interval reaches into significant "
+         "overhead (below 90 %)"),
     ],
-)
-def test_efficiency_in_words(efficiency: float, low: float, says: str) -> None:
-    assert interpretation(efficiency, low) == says
+)  # fmt: skip
+def test_efficiency_in_words(low: float, efficiency: float, high: float, says: str) -> None:
+    assert interpretation(efficiency, low, high) == says
 
 
 def test_more_than_linear_is_doubted() -> None:
-    assert interpretation(1.2, 1.1).startswith("superlinear: not plausible without a cause; check")
-    assert interpretation(1.2).endswith("; there is no interval")
+    said = "superlinear: not plausible without a cause; check"
+    assert interpretation(1.2, 1.1, 1.3).startswith(said)
+
+
+def words(found: pd.DataFrame) -> str:
+    """The interpretation of the phase with the most servers."""
+    return str(scaling(found)["interpretation"].iloc[-1])
+
+
+def test_what_a_bracket_leaves_open_is_no_superlinear_scaling() -> None:
+    table = scaling(searched((1, "336-352 336-352 320-336"), (2, "688-720 688-720 688-720")))
+    line = table.iloc[1]
+    assert line["efficiency"] == pytest.approx(688 / 672)
+    assert line["efficiency_low"] < 1 < line["efficiency"] < line["efficiency_high"]
+    assert line["interpretation"] == "good linear scaling: cannot be told from 100 %"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "phase", "says"),
+    [
+        ("1000-1001", "1900-1901", "good linear scaling"),
+        ("1000-1050", "1900-1990",
+         "good linear scaling"),
+        ("1000-1050", "2000-2090", "good linear scaling"),
+        ("1000-1050", "1850-1900",
+         "good linear scaling, but the bracket of one repetition reaches into significant overhead "
+         "(below 90 %)"),
+        ("1000-1050", "2050-2150", "good linear scaling: cannot be told from 100 %"),
+        ("1000-1050", "2200-2300", "superlinear: not plausible without a cause"),
+    ],
+)  # fmt: skip
+def test_one_repetition_has_its_bracket(baseline: str, phase: str, says: str) -> None:
+    found = searched((1, baseline), (2, phase))
+    assert words(found).startswith(says)
+    if not says.startswith("superlinear"):
+        assert words(found) == says
+    assert scaling(found)[["efficiency_low", "factor_high"]].iloc[1].isna().all()
+
+
+def test_a_baseline_of_which_some_repetitions_met_nothing_has_no_interval() -> None:
+    found = searched((1, "0-10 100-110"), (2, "200-210 200-210"))
+    assert scaling(found).loc[1, ["factor_low", "factor_high"]].isna().all()
+    assert words(found) == "good linear scaling"
+
+
+def test_a_repetition_without_an_end_has_an_interval_without_one() -> None:
+    found = searched((1, "100-101 100-101"), (2, "190-191 190-"))
+    line = scaling(found).iloc[1]
+    assert line["efficiency_low"] == 0.95
+    assert math.isnan(line["efficiency_high"]) and math.isnan(line["factor_high"])
+    assert line["interpretation"] == "good linear scaling"
+
+
+def test_the_efficiency_of_means_takes_all_repetitions() -> None:
+    table = scaling(searched((1, "800-801 1000-1001"), (2, "1500-1501 1560-1561")))
+    assert table["efficiency"].tolist() == [1.0, 0.78]
+    assert table["efficiency_of_means"].tolist() == [1.0, 0.85]
+    assert table.columns[-1] == "efficiency_of_means"
+
+
+@pytest.mark.parametrize(
+    ("baseline", "phase", "bound", "says"),
+    [
+        ("1000-1001", "1500-", {},
+         "at least 75.0 %: the ceiling of 2 servers is only known to be at least 1,500: no larger batch "
+         "failed"),
+        ("1000-", "1500-1501", {},
+         "at most 75.0 %: the ceiling of 1 server is only known to be at least 1,000: no larger batch "
+         "failed"),
+        ("1000-", "1500-", {},
+         "cannot be told: the ceiling of 1 server is only known to be at least 1,000: no larger batch "
+         "failed; the ceiling of 2 servers is only known to be at least 1,500: no larger batch failed"),
+        ("1000-1001", "1500-1501", {2: "load generator"},
+         "at least 75.0 %: the ceiling of 2 servers is the load generator's, so that the servers' is at "
+         "least 1,500"),
+        ("1000-1001", "1500-1501", {1: "load generator"},
+         "at most 75.0 %: the ceiling of 1 server is the load generator's, so that the servers' is at "
+         "least 1,000"),
+    ],
+)  # fmt: skip
+def test_lower_bounds_are_in_no_band(baseline: str, phase: str, bound: Any, says: str) -> None:
+    found = searched((1, " ".join([baseline] * 2)), (2, " ".join([phase] * 2)), bound=bound)
+    assert words(found) == says
+    assert scaling(found)[["efficiency_low", "efficiency_high"]].iloc[1].isna().all()
+    why = says.partition(": ")[2].partition("; ")[0]
+    assert any(why in text for text in caveats(found))
+
+
+def test_accept_skew_of_the_baseline_is_a_cause() -> None:
+    skew = {1: "accept skew"}
+    cause = (
+        "; the baseline's bound is accept skew, which is a cause of more than 100 %: one node without "
+        "Envoy refuses while a sibling is free; --baseline envoy avoids it"
+    )
+    assert words(searched((1, "10-11 10-11"), (2, "40-41 40-41"), bound=skew)).endswith(cause)
+    assert cause not in words(searched((1, "10-11 10-11"), (2, "18-19 18-19"), bound=skew))
+    assert cause not in words(searched((1, "10-11 10-11"), (2, "40-41 40-41")))
 
 
 @pytest.mark.parametrize("name", ["max_concurrent_envs", "workers_per_node"])
@@ -114,13 +238,23 @@ def test_a_ceiling_that_was_not_reached_is_said() -> None:
         ],
         Criterion(),
     )
-    assert (
-        scaling(table)
-        .loc[1, "interpretation"]
-        .endswith("(at least: no batch above the ceiling failed)")
+    assert scaling(table).loc[1, "interpretation"].startswith("at least 75.0 %: the ceiling of 2")
+    assert caveats(table)[-2] == (
+        "two: ws burst, wait 1 s, steps 1: the ceiling of 2 servers is only known to be at least 1,500: "
+        "no larger batch failed"
     )
-    assert any(
-        "no batch of ws burst" in text and "above 1500 failed" in text for text in caveats(table)
+
+
+def test_a_ceiling_that_an_invalid_cell_hides_is_said() -> None:
+    one = results(*repeated(1000), name="one", caps=CAPS | {"servers": 1})
+    two = results(cell(1500), cell(1600, valid=False), cell(2000, 0.9), name="two")
+    three = results(cell(64, valid=False), cell(128, 0.9), name="three", caps=CAPS | {"servers": 3})
+    table = ceilings([one, two, three], Criterion())
+    assert scaling(table)["servers"].tolist() == [1, 2]
+    assert words(table).endswith("only known to be at least 1,500: 1,600 is INVALID")
+    assert caveats(table)[-1] == (
+        "three: 64 is INVALID and no batch met the criterion, so no ceiling of ws burst, wait 1 s, "
+        "steps 1"
     )
 
 
@@ -166,6 +300,28 @@ def test_fewer_than_three_numbers_of_servers_are_no_fit() -> None:
         "the law has 3 parameters, and ceilings of 2 number(s) of servers are known"
     )
     assert no_usl(measured((1, [100]), (2, [200]), (4, [300]))) is None
+
+
+def test_lower_bounds_are_no_part_of_the_fit() -> None:
+    phases = [(n, f"{1000 * n}-{1000 * n + 1}") for n in (1, 2, 3)]
+    fit = usl(searched(*phases, (4, "1500-"), (8, "1600-1601"), bound={8: "load generator"}))
+    assert fit is not None
+    assert fit.servers == (1, 2, 3)
+    assert fit.at(4) == pytest.approx(4000)
+    few = searched(*phases[:2], (4, "1500-"), (8, "1600-1601"), bound={8: "load generator"})
+    assert usl(few) is None
+    assert no_usl(few) == (
+        "the law has 3 parameters, and ceilings of 2 number(s) of servers are known; of 4 and 8 "
+        "server(s) it is a lower bound only"
+    )
+
+
+def test_the_band_of_the_fit_knows_the_brackets() -> None:
+    phases = [(n, " ".join([f"{1000 * n}-{1050 * n}"] * 3)) for n in (1, 2, 4)]
+    fit = usl(searched(*phases))
+    assert fit is not None
+    low, high = fit.band(4)
+    assert low == pytest.approx(4000, rel=0.01) and 4150 < high < 4200
 
 
 def test_one_repetition_is_a_fit_without_a_band() -> None:

@@ -163,6 +163,19 @@ def test_without_a_wait_nothing_is_concurrent() -> None:
     assert (cell["requests_per_second"], cell["effective_concurrency"]) == (2.0, 0.0)
 
 
+def test_each_step_of_a_session_waits() -> None:
+    cell = line(*([row(wait_requested=1.5, steps=4, total_latency=8.0)] * 2))
+    assert cell["effective_concurrency"] == pytest.approx(2 * 1.5 * 4 / 8)
+
+
+def test_the_slowest_step_of_each_session_has_its_percentile_in_the_last_column() -> None:
+    slowest = [row(batch_size=4, step_latency_max=s) for s in (1.0, 2.0, 4.0)]
+    cell = line(*slowest, failed("TIMEOUT", batch_size=4, step_latency_max=60.0))
+    assert cell["step_max_p99"] == pytest.approx(3.96)
+    table = summary(row(batch_size=1))
+    assert (table.columns[-1], csv_cells(table)[0]["step_max_p99"]) == ("step_max_p99", "")
+
+
 def test_what_is_unique_is_counted_among_sessions_that_succeeded() -> None:
     cell = line(
         row(batch_size=4, pid=1, session_hash="a", host_url="n2:8000"),
@@ -310,6 +323,21 @@ def test_sessions_that_arrive_count_from_when_they_were_meant_to() -> None:
     cell = line(row(batch_size=1, connect_latency=4.5, total_latency=5.0, **meant))
     assert cell["total_wall_time"] == 5.0
     assert cell["start_spread"] == 4.0
+
+
+def test_the_time_that_a_session_was_held_comes_on_top_of_its_total() -> None:
+    held = row(batch_size=2, timestamp=at(0), total_latency=1.0, hold_latency=3.0)
+    never = failed("TIMEOUT", batch_size=2, timestamp=at(0), total_latency=2.0, hold_latency=None)
+    cell = line(held, never)
+    assert (cell["total_wall_time"], cell["total_p99"]) == (4.0, 1.0)
+    assert cell["requests_per_second"] == 0.25
+
+
+def test_sessions_that_are_held_are_open() -> None:
+    first = row(timestamp=at(0), connect_latency=0.1, total_latency=0.5, hold_latency=2.0)
+    last = row(timestamp=at(2), connect_latency=0.1, total_latency=0.5, hold_latency=0.0)
+    assert line(first, last)["peak_open"] == 2
+    assert line(first | {"hold_latency": None}, last)["peak_open"] == 1
 
 
 def test_start_spread_is_how_late_sessions_began() -> None:

@@ -1,13 +1,15 @@
 """Why a cell is invalid, and what to know of one that is not."""
 
+import re
 from typing import Any
 
 import orjson
 import pytest
 
 from analysis import rows as row_tables
+from analysis import validity
 from analysis.summary import cell
-from analysis.validity import MAX_LAG
+from analysis.validity import Judge, lag_limit, MAX_LAG, PASSING, REASONS, Seen, TEXTS, worth_again
 from tests.unit.test_summary import failed, row
 
 AT = "2026-03-01T12:00:00.{:06}+00:00"
@@ -115,6 +117,58 @@ def test_hosts_that_cannot_be_told_are_a_warning_and_not_missed() -> None:
 def test_one_host_where_two_were_expected() -> None:
     assert judged(*two(expected_hosts=2))["reasons"] == "traffic reached 1 of 2 hosts"
     assert judged(*two(expected_hosts=1))["valid"]
+
+
+def test_a_server_that_fails_all_its_sessions_was_reached() -> None:
+    overloaded = failed("TIMEOUT", expected_hosts=2, connect_latency=0.1, host_url="n3:8000")
+    line = judged(row(expected_hosts=2), overloaded)
+    assert (line["valid"], line["unique_hosts"]) == (True, 1)
+    assert judged(overloaded, overloaded)["reasons"] == "traffic reached 1 of 2 hosts"
+
+
+def test_a_failure_tells_of_its_host_although_no_success_does() -> None:
+    told = failed("TIMEOUT", host_url="n3:8000", expected_hosts=1)
+    line = judged(row(host_url=None, expected_hosts=1), told)
+    assert (line["valid"], line["warnings"]) == (True, "")
+
+
+def test_where_the_load_lost_sessions_no_host_was_reached() -> None:
+    line = judged(*[failed("ROW_MISSING", expected_hosts=2)] * 2)
+    assert line["reasons"] == "2 sessions lost by the load; traffic reached 0 of 2 hosts"
+
+
+@pytest.mark.parametrize(
+    ("facts", "limit"), [({}, MAX_LAG), ({"max_lag": None}, MAX_LAG), ({"max_lag": 0}, 0.0)]
+)
+def test_a_load_may_be_asked_never_to_run_late(facts: dict[str, Any], limit: float) -> None:
+    assert lag_limit(facts) == limit
+
+
+LINE = {"lost": 0, "batch_size": 2, "expected_hosts": None, "successful": 2, "load_lag": None}
+GIVEN: dict[Judge, Seen] = {
+    validity.sessions_lost: Seen(LINE | {"lost": 1}, 2, {}, {}),
+    validity.rows_missing: Seen(LINE, 1, {}, {}),
+    validity.hosts_missed: Seen(LINE | {"expected_hosts": 2}, 2, {}, {}, hosts=1),
+    validity.fewer_offered: Seen(LINE, 2, {"LOAD_ERROR": 2}, {}),
+    validity.worker_lost: Seen(LINE, 2, {}, {"lost_workers": ["load-1 was killed; 5 rows late"]}),
+    validity.replaced: Seen(LINE, 2, {}, {"replaced": ["server-1"]}),
+    validity.shares_node: Seen(LINE, 2, {}, {"shares_node": True}),
+    validity.ran_late: Seen(LINE, 2, {}, {"workers": {"load-1": {"lag_max": 2.0}}}),
+}
+
+
+@pytest.mark.parametrize("judge", REASONS)
+def test_a_cell_is_worth_another_attempt_for_reasons_that_may_pass(judge: Judge) -> None:
+    (text,) = validity.reasons(GIVEN[judge])
+    assert [other for other in REASONS if re.match(TEXTS[other], text)] == [judge]
+    assert worth_again(text) == (judge in PASSING)
+    assert worth_again(f"traffic reached 1 of 2 hosts; {text}") == (judge in PASSING)
+
+
+def test_lag_that_rows_tell_of_may_pass_too() -> None:
+    (text,) = validity.reasons(Seen(LINE | {"load_lag": 2.0}, 2, {}, {}))
+    assert worth_again(text)
+    assert not worth_again("")
 
 
 def test_every_reason_and_every_warning_is_given() -> None:
