@@ -38,7 +38,7 @@ def scaling(curves: Sequence[Curve]) -> Figure:
 
 
 def _at_least(line: Mapping[str, Any]) -> bool:
-    return "bound" in line and censored(line)
+    return "reached" in line and censored(line)
 
 
 def _curve(ax: Axes, curve: Curve) -> None:
