@@ -1,21 +1,19 @@
 """Reports of real grids, as a person opens them: in a browser, without a network."""
 
-import contextlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from selenium import webdriver
 
-from tests.conftest import Deployment, launch, MARK, processes_of
-from tests.local.test_ui import BROWSER_OPTIONS, program
+from tests.conftest import Deployment, launch
+from tests.local.chromium import browsing
 from tests.unit.report_folders import beyond, Made
 
+OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND"
 SEEN = """
 return [...document.querySelectorAll('figure')].map(figure => {
   const drawn = figure.querySelector('svg, img').getBoundingClientRect();
@@ -31,30 +29,9 @@ return [...document.querySelectorAll('figure')].map(figure => {
 WIDTHS = "return [document.documentElement.scrollWidth, window.innerWidth]"
 
 
-@contextlib.contextmanager
-def browsing(folder: Path, *options: str) -> Iterator[webdriver.Chrome]:
-    """A Chromium that finds no host whatever."""
-    wanted = webdriver.ChromeOptions()
-    wanted.binary_location = program("chromium")
-    offline = "--host-resolver-rules=MAP * ~NOTFOUND"
-    for option in (*BROWSER_OPTIONS, offline, f"--user-data-dir={folder / 'browser'}", *options):
-        wanted.add_argument(option)
-    wanted.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    mark = f"report-{folder}"
-    service = webdriver.ChromeService(program("chromedriver"), env=os.environ | {MARK: mark})
-    try:
-        with webdriver.Chrome(wanted, service) as driver:
-            yield driver
-    finally:
-        _, left = psutil.wait_procs(processes_of(mark), timeout=10)
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-
-
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    with browsing(tmp_path) as driver:
+    with browsing(tmp_path, OFFLINE) as driver:
         yield driver
 
 
@@ -139,7 +116,7 @@ def test_figures_are_as_light_or_dark_as_the_text(scheme: str, tmp_path: Path) -
     folder = Made(tmp_path / "grid", invalid=[(512, 1.0, 1)]).write()
     assert launch("report", str(folder), cwd=tmp_path).returncode == 0
     preferred = f"--blink-settings=preferredColorScheme={int(scheme == 'light')}"
-    with browsing(tmp_path, preferred) as browser:
+    with browsing(tmp_path, OFFLINE, preferred) as browser:
         opened(browser, folder / "report.html")
         ink, ground = browser.execute_script(
             "const of = (selector, property) => "

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import psutil
 import pytest
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
@@ -32,18 +31,8 @@ from tests.conftest import (
     processes_of,
     wait_for,
 )
+from tests.local.chromium import browsing
 
-BROWSER_OPTIONS = [
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--window-size=1400,1000",
-]
 PAGE_SECONDS = 30
 
 
@@ -85,30 +74,8 @@ def page_served(folder: Path, environment: dict[str, str], *arguments: str) -> I
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[webdriver.Chrome]:
-    """Chromium without a window; none of its processes outlives the test."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = program("chromium")
-    for option in (*BROWSER_OPTIONS, f"--user-data-dir={tmp_path / 'browser'}"):
-        options.add_argument(option)
-    mark = f"browser-{tmp_path}"
-    service = webdriver.ChromeService(program("chromedriver"), env=os.environ | {MARK: mark})
-    try:
-        with webdriver.Chrome(options, service) as driver:
-            yield driver
-    finally:
-        # Its helpers end on their own, a little after it.
-        _, left = psutil.wait_procs(processes_of(mark), timeout=10)
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-
-
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None and "CI" not in os.environ:
-        pytest.skip(f"{name} is not installed")
-    assert found, f"{name} is not installed; run: apt-get install chromium chromium-driver"
-    return found
+    with browsing(tmp_path) as driver:
+        yield driver
 
 
 def field(browser: webdriver.Chrome, name: str) -> WebElement:
