@@ -31,7 +31,8 @@ class Watcher:
     """Told how an experiment goes; the command line draws it."""
 
     def cell_started(self, cell: Cell, number: int, of: int, left: float | None) -> None:
-        """`left` is how many seconds all that is to come may take; None is not known."""
+        """`of` is 0 where nobody knows how many there will be; `left` is how many seconds all that is
+        to come may take, None is not known."""
 
     def progress(self, progress: Progress) -> None: ...
 
@@ -116,7 +117,7 @@ class Bench:
         done = len(self._recording.lines)
         todo = [other for other in self._planned if other not in self._recording.lines]
         left = seconds_left(todo, self._seconds)
-        self._watcher.cell_started(cell, done + 1, max(done + 1, len(self._planned)), left)
+        self._watcher.cell_started(cell, done + 1, len(self._planned), left)
 
     def _attempt(self, cell: Cell) -> dict[str, Any]:
         load = self._load or self._begin_load(cell)

@@ -30,7 +30,7 @@ class Display(Watcher):
         self._where = self._ends = ""
 
     def cell_started(self, cell: Cell, number: int, of: int, left: float | None) -> None:
-        self._where = f"[{number}/{of}]"
+        self._where = f"[{number}/{of}]" if of else f"[{number}]"
         more = left is not None and number < of
         self._ends = f"  (all done about {_clock(left or 0.0)})" if more else ""
         description = f"{self._where} {cell.label}"

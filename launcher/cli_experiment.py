@@ -12,14 +12,14 @@ from typing import Any, TYPE_CHECKING, TypeVar
 import click
 from click.core import ParameterSource
 from pydantic import ValidationError
-from rich.table import Table
 
 from analysis.errors import ResultsError
 from benchmark.server.environment import MAX_WAIT_SECONDS
-from launcher.cells import Cell, default_output, Grid, MAX_BATCH, numbers
+from launcher.cells import default_output, Grid, MAX_BATCH, numbers
 from launcher.cli_display import Display
 from launcher.cli_grid import common, load_options
 from launcher.cli_load import err, one, out
+from launcher.cli_scaling import print_answers, print_scaling, scaling_told
 from launcher.deployment import Deployment
 from launcher.errors import LauncherError, ResultInvalid, UsageError
 from launcher.recording import RUN
@@ -27,8 +27,6 @@ from launcher.rundir import read_json
 from launcher.signals import Interrupted
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.criterion import Criterion
     from launcher.ceiling import Wanted
     from launcher.experiment import Journal, Phase
@@ -116,7 +114,7 @@ def ceiling(**options: Any) -> None:
     if options["as_json"]:
         _print_json(answers)
     else:
-        _print_answers(answers)
+        print_answers(answers)
         out.print(f"results: {options['output_dir']}", markup=False)
 
 
@@ -346,22 +344,13 @@ def _find(wanted: "Wanted", options: Mapping[str, Any]) -> list[dict[str, Any]]:
         f"searching the ceiling of {wanted.grid.url}, {wanted.criterion.text}, batches from "
         f"{wanted.start} to {limit.batch}; {place.story}"
     )
-    watcher = _Display()
+    watcher = Display()
     try:
         return find(wanted, place, limit, recording, watcher)
     except ResultsError as failure:
         raise ResultInvalid(str(failure)) from None
     finally:
         watcher.bar.stop()
-
-
-class _Display(Display):
-    """Nobody knows how many batches a search will take."""
-
-    def cell_started(self, cell: Cell, number: int, of: int, left: float | None) -> None:
-        super().cell_started(cell, number, of, left)
-        self._where = f"[{number}]"
-        self.bar.update(self._task, description=f"{self._where} {cell.label}")
 
 
 def _report(journal: "Journal", criterion: "Criterion", *, as_json: bool) -> None:
@@ -379,119 +368,13 @@ def _report(journal: "Journal", criterion: "Criterion", *, as_json: bool) -> Non
         err.print(f"warning: {warning}", markup=False, style="yellow")
     if made.missing:
         _say(f"no {made.missing} here, so there is no report.html: {INSTALL}")
-    told = _scaling(journal.folder)
+    told = scaling_told(journal.folder)
     told["caveats"] += journal.caveats
     if as_json:
         _print_json({**told, "experiment": journal.content})
     else:
-        _print_scaling(told)
+        print_scaling(told)
         out.print(f"results and report: {journal.folder}", markup=False)
-
-
-def _scaling(folder: Path) -> dict[str, Any]:
-    """What the report's tables say."""
-    import pandas as pd
-
-    from analysis.ceilings import read
-    from analysis.report import CEILINGS, SCALING
-    from analysis.scaling import caveats
-    from launcher.ceiling import table_lines
-
-    found = read(folder / CEILINGS)
-    several = (folder / SCALING).exists()
-    nodes = [
-        f"wait {wait:g} s: {_nodes(lines)}"
-        for wait, lines in (found.groupby("wait_seconds") if several else ())
-    ]
-    return {
-        "ceilings": table_lines(found),
-        "scaling": table_lines(pd.read_csv(folder / SCALING)) if several else [],
-        "nodes": nodes,
-        "caveats": caveats(found) if several else [],
-    }
-
-
-def _nodes(lines: "pd.DataFrame") -> str:
-    """How many for the number of sessions that the runbook aims at, by extrapolation."""
-    from analysis.report_text import nodes_sentence
-    from analysis.scaling import no_usl, usl
-
-    try:
-        return nodes_sentence(usl(lines), no_usl(lines))
-    except ResultsError as failure:
-        return nodes_sentence(None, str(failure))
-
-
-def _print_scaling(told: Line) -> None:
-    names = ("servers", "ceiling", "scaling factor", "efficiency", "interpretation", "bound")
-    table = Table("wait s", *names, box=None)
-    for line in told["scaling"] or told["ceilings"]:
-        factor, efficiency = line.get("scaling_factor"), line.get("efficiency")
-        table.add_row(
-            f"{line['wait_seconds']:g}",
-            _number(line["servers"]),
-            _number(line["ceiling"]) + _between(line, "ceiling", _number),
-            f"{factor:.2f}" if factor is not None else "-",
-            _percent(efficiency) + _means(line) + _between(line, "efficiency", _percent),
-            str(line.get("interpretation") or "-"),
-            line["bound"] or "-",
-        )
-    out.print(table)
-    for text in [*told["caveats"], *told["nodes"]]:
-        out.print(text, markup=False)
-
-
-def _number(value: Any) -> str:
-    return f"{value:,.0f}" if value is not None else "-"
-
-
-def _percent(value: Any) -> str:
-    return f"{value:.1%}" if value is not None else "-"
-
-
-def _between(line: Line, name: str, told: Callable[[Any], str]) -> str:
-    """Of an interval, " [low–high]"."""
-    low, high = line.get(f"{name}_low"), line.get(f"{name}_high")
-    if low is None:
-        return ""
-    return f" \\[{told(low)}–{told(high) if high is not None else ''}]"
-
-
-def _means(line: Line) -> str:
-    """The efficiency by means, where it is another."""
-    from analysis.report_text import MEANS_DIFFER
-
-    best, means = line.get("efficiency"), line.get("efficiency_of_means")
-    if best is None or means is None or abs(best - means) <= MEANS_DIFFER:
-        return ""
-    return f" (by means {_percent(means)})"
-
-
-def _print_answers(answers: Sequence[Line]) -> None:
-    from launcher.ceiling import sentence, verdict
-
-    names = ("wait s", "ceiling", "next that failed", "by repetition", "success", "p99 s", "rps")
-    table = Table(*names, "hosts", "bound", box=None)
-    for line in answers:
-        p99, rps = line["p99_at_ceiling"], line["rps_at_ceiling"]
-        table.add_row(
-            f"{line['wait_seconds']:g}",
-            verdict(line) + _between(line, "ceiling", _number),
-            _number(line["next_failing"]),
-            str(line["by_repetition"]),
-            _percent(line["success_at_ceiling"]),
-            f"{p99:.2f}" if p99 is not None else "-",
-            _number(rps),
-            _number(line["unique_hosts"]),
-            line["bound"] or "-",
-        )
-    out.print(table)
-    for line in answers:
-        out.print(sentence(line), markup=False)
-        if line["bound"]:
-            out.print(f"bound by {line['bound']}: {line['bound_evidence']}", markup=False)
-        for note in line["notes"]:
-            out.print(note, markup=False)
 
 
 def _print_json(content: Any) -> None:

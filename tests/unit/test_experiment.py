@@ -29,7 +29,7 @@ from launcher.ceiling import (
 )
 from launcher.cells import Cell, Grid
 from launcher.cli import main
-from launcher.cli_experiment import _print_scaling, _scaling
+from launcher.cli_scaling import print_scaling, scaling_told
 from launcher.deployment import Deployment
 from launcher.errors import LauncherError, LoadFailed, UsageError
 from launcher.experiment import compare, held, Journal, Phase, phases, undisturbed
@@ -464,7 +464,7 @@ def test_a_phase_without_a_repetition_that_counts_is_told_of(
              run_id=f"r{servers}").write()  # fmt: skip
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert report([tmp_path], tmp_path, Criterion()).warnings == []
-    told = _scaling(tmp_path)
+    told = scaling_told(tmp_path)
     assert [line["by_repetition"] for line in told["ceilings"]] == ["128", ""]
     assert [line["ceiling"] for line in told["ceilings"]] == [128, 128]
     assert told["scaling"][1]["interpretation"].startswith("at least 50.0 %")
@@ -472,7 +472,7 @@ def test_a_phase_without_a_repetition_that_counts_is_told_of(
     assert nodes.endswith(
         "1 number(s) of servers are known; of 2 server(s) it is a lower bound only."
     )
-    _print_scaling(told)
+    print_scaling(told)
 
 
 def test_signals_wait_for_the_end_of_what_must_not_be_disturbed() -> None:
