@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import psutil
 import pytest
 
@@ -62,6 +63,22 @@ def table(file: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(lines))
 
 
+def snippet(folder: Path) -> tuple[int, int, float]:
+    """The runbook's analysis of phase 3, as it stands there."""
+    single = pd.read_csv(folder / "nodes-1" / "summary.csv")
+    multi = pd.read_csv(folder / "nodes-2" / "summary.csv")
+
+    def find_ceiling(df):  # type: ignore[no-untyped-def]
+        passing = df[df["error_rate"] <= 0.05]
+        return passing["batch_size"].max() if len(passing) > 0 else 0
+
+    single_ceiling = find_ceiling(single)  # type: ignore[no-untyped-call]
+    multi_ceiling = find_ceiling(multi)  # type: ignore[no-untyped-call]
+    num_workers = 2
+    expected_ceiling = single_ceiling * num_workers
+    return single_ceiling, multi_ceiling, multi_ceiling / expected_ceiling
+
+
 def test_two_servers_have_twice_the_ceiling_of_one(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
@@ -90,6 +107,11 @@ def test_two_servers_have_twice_the_ceiling_of_one(
     assert re.search(r"^ 0\.5 +2 +12 +2\.00 +100\.0% +good linear", done.stdout, re.MULTILINE)
     assert "How many nodes for 100,000 sessions? It cannot be said" in done.stdout
     assert "1 server was measured without Envoy" in done.stdout
+    assert snippet(tmp_path) == (6, 12, 1.0)
+    entry = (tmp_path / "LOG_ENTRY.md").read_text()
+    assert "| 0.5 | 6 |" in entry
+    assert "| 0.5 | 12 |" in entry
+    assert re.search(r"\| Scaling efficiency \|.*100", entry)
     assert (tmp_path / "nodes-2" / "deployment" / "openenv-deployment.json").exists()
     assert launch("status", "twice", env=environment).returncode == 1
 
