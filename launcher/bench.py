@@ -106,7 +106,7 @@ class Bench:
             return done
         self._announce(cell)
         line = self._attempt(cell)
-        if not line["valid"] and worth_again(line["reasons"]):
+        if not line["valid"] and worth_again(line["reasons"]) and self._stands:
             self._watcher.warn(f"{cell}: INVALID: {line['reasons']}; it is run once more")
             line = self._attempt(cell)
         self._watcher.cell_ended(cell, line)
@@ -140,7 +140,8 @@ class Bench:
         seen = self._sampler.replaced(number)
         gone = replaced(before, incarnations(self._state))
         told = [text for text in gone if not any(more.startswith(text) for more in seen)]
-        facts["replaced"] = [*told, *seen]
+        ended = [] if self._stands else ["the deployment has ended"]
+        facts["replaced"] = [*told, *seen, *ended]
         line = self._recording.end_cell(cell, facts, self._judge_bound(number, facts))
         if line["lost"]:
             self._end_load()  # the next attempt begins with load workers that answer
@@ -222,6 +223,14 @@ class Bench:
     def _new_sampler(self) -> Sampler:
         recording = self._recording
         return Sampler(recording.samples, self._state, recording.run_file, self._grid.url)
+
+    @property
+    def _stands(self) -> bool:
+        """Whether the deployment is still there to serve, where it was ever known."""
+        if self._state is None:
+            return True
+        now = deployment_at(self._grid.url)
+        return now is not None and now["status"] == "ready"
 
     @property
     def _run_id(self) -> str:

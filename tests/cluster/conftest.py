@@ -96,12 +96,20 @@ def namespaces_of(name: str) -> set[str]:
 def traces(name: str, namespaces: set[str]) -> list[str]:
     """What is left of a sandbox that had these namespaces: processes, mounts, folders, cgroups."""
     left = [f"process {pid} with a mount" for pid in _pids_with_mounts(name)]
-    left += [
-        f"process {pid} in a namespace of it" for pid in pids() if own_namespaces(pid) & namespaces
-    ]
+    left += [f"process {pid} in namespaces of it" for pid in pids() if _lives_in(pid, namespaces)]
     folders = [Path("/var/lib/openenv-sandbox") / name]
     folders += Path("/sys/fs/cgroup").glob(f"**/openenv-sandbox-{name}")
     return left + [str(folder) for folder in folders if folder.exists()]
+
+
+def _lives_in(pid: int, namespaces: set[str]) -> bool:
+    """The kernel gives the number of a namespace that is gone to a new one: a process in one of them
+    alone, or in another sandbox, is none of ours."""
+    if len(own_namespaces(pid) & namespaces) < 2:
+        return False
+    with contextlib.suppress(OSError):
+        return "/openenv-sandbox/" not in Path(f"/proc/{pid}/mountinfo").read_text()
+    return False
 
 
 def pids() -> list[int]:

@@ -109,8 +109,10 @@ class Held:
         output = f"{self.folder}/sessions-{id(object())}"
         argv = ("--url", self.url, "-n", str(sessions), "--wait", "0", "--load-workers", "1")
         done = self.launcher("grid", *argv, "--output-dir", output)
-        rows = self.cluster.run("cat", f"{output}/raw.jsonl", check=False).stdout.splitlines()
-        good = [json.loads(row)["success"] for row in rows]
+        text = self.cluster.run("cat", f"{output}/raw.jsonl", check=False).stdout
+        rows = [json.loads(line) for line in text.splitlines()]
+        last = max((row["attempt"] for row in rows), default=1)
+        good = [row["success"] for row in rows if row["attempt"] == last]
         return done.returncode == 0 and good == [True] * sessions
 
     def front_ends(self, seconds: float = 30) -> tuple[int, str]:

@@ -214,3 +214,19 @@ def test_ports_of_envoys_node_are_named(tmp_path: Path) -> None:
     assert line["error_rate"] > 0.05
     assert line["bound"] == "ports", line["bound_evidence"]
     assert rows_of(tmp_path / "results")
+
+
+def test_a_deployment_that_ends_in_the_middle_makes_a_cell_invalid(
+    tmp_path: Path, mark: dict[str, str]
+) -> None:
+    with deployed(tmp_path, "ending", "--nodes", "3", "--drain", "30") as ending:
+        output = tmp_path / "results"
+        running = start_grid(ending, output, mark, "-n", "10", "--wait", "3", "--require-valid")
+        wait_for(lambda: places_used(ending) == 10, 30, "all sessions are open")
+        assert ending.run("down", "ending").returncode == 0
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "the deployment has ended" in said
+    assert "1 of 1 cell(s) are INVALID" in said
+    assert len(attempts(output)) == 1  # there is nothing to run it against
+    assert [row["success"] for row in rows_of(output)] == [True] * 10
