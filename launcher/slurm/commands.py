@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from launcher.errors import LauncherError, UsageError
 
 ANSWER_SECONDS = 30.0
+SILENT = "no output"
 ACTIVE = {
     *("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"),
     *("REQUEUED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "RESIZING"),
@@ -63,7 +64,7 @@ def call(argv: Sequence[str], text: str | None = None) -> str:
         ) from None
     if done.returncode:
         raise SlurmFailed(
-            f"{_last(done.stderr) or 'no output'}; the command was: {shlex.join(argv)}"
+            f"{_last(done.stderr) or SILENT}; the command was: {shlex.join(argv)}"
         )
     return done.stdout
 
@@ -141,9 +142,10 @@ def cancel(job_or_step: str) -> None:
 
 
 def _scancel(*argv: str) -> None:
-    """Passes over what has ended meanwhile."""
+    """Passes over what has ended meanwhile: scancel says so, or fails without a word when it ends at
+    that very moment. Whoever waits for its end sees whether it does."""
     try:
         call(("scancel", *argv))
     except SlurmFailed as failure:
-        if "Invalid job id" not in str(failure):
+        if not any(text in str(failure) for text in ("Invalid job id", SILENT)):
             raise

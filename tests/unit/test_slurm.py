@@ -1,5 +1,6 @@
 """What we read from Slurm and what we ask of it: values in, values out."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from launcher.deployment import Deployment
 from launcher.errors import PortTaken, UsageError
 from launcher.placement import Process, Role
 from launcher.rundir import RunDir
+from launcher.slurm import commands
 from launcher.slurm.allocation import (
     Allocation,
     allocation,
@@ -278,3 +280,17 @@ def test_a_file_that_is_no_image_is_a_problem_of_its_node(tmp_path: Path) -> Non
     (tmp_path / "x.sif").write_text("no image")
     assert digest_of(tmp_path / "x.sif") == {"problem": "is not an Apptainer image (SIF)"}
     assert digest_of(tmp_path / "y.sif") == {"problem": "is not there"}
+
+
+@pytest.mark.parametrize(
+    ("says", "passed_over"), [("", True), ("Invalid job id 7", True), ("Access denied", False)]
+)
+def test_scancel_may_find_that_a_job_has_just_ended(
+    says: str, passed_over: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "scancel"
+    program.write_text(f"#!/bin/sh\nprintf '{says}' >&2\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with contextlib.nullcontext() if passed_over else pytest.raises(commands.SlurmFailed):
+        commands.cancel("7")
