@@ -63,9 +63,7 @@ def call(argv: Sequence[str], text: str | None = None) -> str:
             "scontrol ping"
         ) from None
     if done.returncode:
-        raise SlurmFailed(
-            f"{_last(done.stderr) or SILENT}; the command was: {shlex.join(argv)}"
-        )
+        raise SlurmFailed(f"{_last(done.stderr) or SILENT}; the command was: {shlex.join(argv)}")
     return done.stdout
 
 
