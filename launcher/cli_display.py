@@ -46,7 +46,7 @@ class Display(Watcher):
 
     def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None:
         verdict = "" if line["valid"] else f"  INVALID: {line['reasons']}"
-        if line.get("warnings"):
+        if line["warnings"]:
             verdict += f"  warning: {line['warnings']}"
         err.print(
             f"{self._where} {cell}: {line['successful']} of {line['batch_size']} succeeded in "
