@@ -34,7 +34,7 @@ class Admission:
         else:
             await _refuse_in_frame(self._frame(), receive, send)
 
-    def _frame(self) -> str:
+    def _frame(self) -> bytes:
         active, limit = self.places.used, self.places.limit
         if self.places.draining:
             message = "Server is draining and takes no new sessions"
@@ -50,23 +50,22 @@ def _came_by_balancer(scope: Scope, places: Places) -> bool:
     return server is not None and server[1] == places.own_port
 
 
-async def _refuse_before_upgrade(frame: str, receive: Receive, send: Send) -> None:
+async def _refuse_before_upgrade(frame: bytes, receive: Receive, send: Send) -> None:
     await receive()
-    body = frame.encode()
     headers = [
         (REFUSAL_HEADER, b"CAPACITY_REACHED"),
         (b"content-type", b"application/json"),
-        (b"content-length", str(len(body)).encode()),
+        (b"content-length", str(len(frame)).encode()),
     ]
     await send({"type": "websocket.http.response.start", "status": 503, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})
+    await send({"type": "websocket.http.response.body", "body": frame})
 
 
-async def _refuse_in_frame(frame: str, receive: Receive, send: Send) -> None:
+async def _refuse_in_frame(frame: bytes, receive: Receive, send: Send) -> None:
     await receive()
     try:
         await send({"type": "websocket.accept"})
-        await send({"type": "websocket.send", "text": frame})
+        await send({"type": "websocket.send", "text": frame.decode()})
         await send({"type": "websocket.close", "code": 1000})
     except OSError:
         return  # the client has gone: nobody is left to be told

@@ -9,15 +9,16 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Body, FastAPI, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.websockets import WebSocket
+from starlette.types import Receive, Scope, Send
 
 from benchmark.server import protocol
 from benchmark.server.admission import Admission
 from benchmark.server.environment import State, WaitAction, WaitEnvironment, WaitObservation
 from benchmark.server.places import Places
-from benchmark.server.session import Session
+from benchmark.server.session import serve, Session
 from benchmark.server.settings import settings_from_environment
 
+SESSIONS = "/ws"
 SETTINGS = settings_from_environment()
 
 
@@ -36,9 +37,25 @@ class StepRequest(BaseModel):
     request_id: str | None = Field(default=None, max_length=255)
 
 
+async def session(scope: Scope, receive: Receive, send: Send) -> None:
+    """The ASGI app of `/ws`."""
+    await serve(Session(WaitEnvironment(SETTINGS.host_url)), scope, receive, send)
+
+
+class Environments(FastAPI):
+    """Sessions go past the middleware and the routes of the pages: they need none of it, and it cost
+    as much as the rest of a session."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket" and scope["path"] == SESSIONS:
+            await admitted(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 places = Places(SETTINGS.max_concurrent_envs)
-app = FastAPI(title="OpenEnv benchmark environment", version="1.0.0")
-app.add_middleware(Admission, places=places)
+admitted = Admission(session, places)
+app = Environments(title="OpenEnv benchmark environment", version="1.0.0")
 
 
 def _json(content: Any) -> Response:
@@ -110,10 +127,3 @@ async def step(request: StepRequest) -> Response:
     except ValidationError as failure:
         raise HTTPException(422, detail=protocol.problems(failure)) from None
     return _stateless(await WaitEnvironment(SETTINGS.host_url).step(action.wait_seconds))
-
-
-async def websocket(websocket: WebSocket) -> None:
-    await Session(websocket, WaitEnvironment(SETTINGS.host_url)).run()
-
-
-app.router.add_websocket_route("/ws", websocket)

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import secrets
 import uuid
 from typing import Any
 
@@ -54,24 +53,35 @@ class WaitEnvironment:
 
     def __init__(self, host_url: str) -> None:
         self.host_url = host_url
-        self.session_hash = secrets.token_hex(6)
+        self.session_hash = os.urandom(6).hex()
         self.pid = os.getpid()
-        self.episode_id = str(uuid.uuid4())
+        self._episode_id: str | None = None
         self.step_count = 0
 
     def reset(self, seed: Any = None, episode_id: Any = None, **_: Any) -> dict[str, Any]:  # noqa: ARG002
         """Begins an episode; `seed` is taken as every environment takes it, and not used."""
         if episode_id is not None and not isinstance(episode_id, str):
             raise ValueError(f"episode_id must be a string, not {type(episode_id).__name__}")
-        self.episode_id = episode_id or str(uuid.uuid4())
+        self._episode_id = episode_id or None
         self.step_count = 0
         return self._observation(0.0)
 
     async def step(self, wait_seconds: float) -> dict[str, Any]:
         if wait_seconds > 0:
             await asyncio.sleep(wait_seconds)
+        return self.stepped(wait_seconds)
+
+    def stepped(self, wait_seconds: float) -> dict[str, Any]:
+        """What a step answers that has waited so long."""
         self.step_count += 1
         return self._observation(wait_seconds)
+
+    @property
+    def episode_id(self) -> str:
+        """Made up when it is first asked for, where reset was given none."""
+        if self._episode_id is None:
+            self._episode_id = str(uuid.uuid4())
+        return self._episode_id
 
     @property
     def state(self) -> dict[str, Any]:

@@ -6,14 +6,13 @@ import os
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 _SLOT = struct.Struct("<dIIII")
 _HEADER = 64
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """What one worker last wrote: a monotonic time in seconds, then counts."""
 
     alive_at: float
@@ -42,8 +41,7 @@ class Board:
         return cls(fd, workers)
 
     def write(self, index: int, slot: Slot) -> None:
-        values = (slot.alive_at, slot.pid, slot.used, slot.limit, slot.refused)
-        _SLOT.pack_into(self._memory, _HEADER + index * _SLOT.size, *values)
+        _SLOT.pack_into(self._memory, _HEADER + index * _SLOT.size, *slot)
 
     def read(self, index: int) -> Slot:
         return Slot(*_SLOT.unpack_from(self._memory, _HEADER + index * _SLOT.size))
@@ -73,6 +71,7 @@ class Places:
         self.own_port: int | None = None
         self._board: Board | None = None
         self._index = 0
+        self._pid = os.getpid()
 
     def publish(self, board: Board, index: int, own_port: int) -> None:
         self._board, self._index, self.own_port = board, index, own_port
@@ -96,16 +95,16 @@ class Places:
 
     def beat(self) -> None:
         if self._board is not None:
-            slot = Slot(time.monotonic(), os.getpid(), self.used, self.limit, self.refused)
-            self._board.write(self._index, slot)
+            self._board.write(self._index, self._slot)
+
+    @property
+    def _slot(self) -> Slot:
+        return Slot(time.monotonic(), self._pid, self.used, self.limit, self.refused)
 
     def overview(self) -> dict[str, object]:
         """Free and used places of the whole server; of this process alone when it has no board."""
         self.beat()
-        if self._board is None:
-            slots = [Slot(time.monotonic(), os.getpid(), self.used, self.limit, self.refused)]
-        else:
-            slots = list(self._board)
+        slots = [self._slot] if self._board is None else list(self._board)
         return overview(slots, self.draining)
 
 
@@ -117,5 +116,5 @@ def overview(slots: list[Slot], draining: bool) -> dict[str, object]:
         "free": 0 if draining else sum(slot.free for slot in slots),
         "max_sessions": sum(slot.limit for slot in slots),
         "refused": sum(slot.refused for slot in slots),
-        "workers": [asdict(slot) | {"free": slot.free} for slot in slots],
+        "workers": [slot._asdict() | {"free": slot.free} for slot in slots],
     }

@@ -53,7 +53,7 @@ class Refused(Exception):
         self.fatal = fatal
         self.details = details
 
-    def frame(self) -> str:
+    def frame(self) -> bytes:
         return error(self.code, str(self), **self.details)
 
 
@@ -73,12 +73,8 @@ def parse(text: str) -> tuple[str, Any]:
     model = MESSAGES.get(kind) if isinstance(kind, str) else None
     if model is None:
         raise Refused("UNKNOWN_TYPE", f"Unknown message type: {kind}")
-    if (
-        kind == "step"
-        and len(message) == 2
-        and (wait := _plain_wait(message.get("data"))) is not None
-    ):
-        return kind, wait
+    if (plain := _plain(kind, message)) is not None:
+        return kind, plain
     try:
         checked = model.model_validate(message)
         if isinstance(checked, StepMessage):
@@ -88,7 +84,7 @@ def parse(text: str) -> tuple[str, Any]:
     return kind, getattr(checked, "data", None)
 
 
-def observation(fields: dict[str, Any]) -> str:
+def observation(fields: dict[str, Any]) -> bytes:
     return _encode({"type": "observation", "data": observation_data(fields)})
 
 
@@ -96,11 +92,11 @@ def observation_data(fields: dict[str, Any]) -> dict[str, Any]:
     return {"observation": fields, "reward": None, "done": False}
 
 
-def state(fields: dict[str, Any]) -> str:
+def state(fields: dict[str, Any]) -> bytes:
     return _encode({"type": "state", "data": fields})
 
 
-def error(code: str, message: str, **details: Any) -> str:
+def error(code: str, message: str, **details: Any) -> bytes:
     return _encode({"type": "error", "data": {"message": message, "code": code, **details}})
 
 
@@ -108,8 +104,18 @@ def problems(failure: ValidationError) -> list[dict[str, Any]]:
     return [dict(problem) for problem in failure.errors()]
 
 
+def _plain(kind: str, message: dict[str, Any]) -> Any:
+    """What a message carries that needs no model to be understood; None sends it to the model."""
+    if kind == "step":
+        return _plain_wait(message.get("data")) if len(message) == 2 else None
+    if kind == "reset":
+        return (
+            {} if len(message) == 1 or (len(message) == 2 and message.get("data") == {}) else None
+        )
+    return {} if len(message) == 1 else None
+
+
 def _plain_wait(data: Any) -> float | None:
-    """The wait of an action that needs no model to be understood; None sends it to the model."""
     if type(data) is dict and len(data) == 1:
         wait = data.get("wait_seconds")
         if type(wait) is float and 0.0 <= wait <= MAX_WAIT_SECONDS:
@@ -132,12 +138,12 @@ def _decode(text: str) -> Any:
         raise Refused("INVALID_JSON", f"Invalid JSON: {failure}") from None
 
 
-def _encode(reply: dict[str, Any]) -> str:
+def _encode(reply: dict[str, Any]) -> bytes:
     try:
-        return orjson.dumps(reply).decode()
+        return orjson.dumps(reply)
     except orjson.JSONEncodeError:
         # What a client sent and gets back in an error: integers beyond 64 bits, objects.
         try:
-            return to_json(reply, fallback=str).decode()
+            return to_json(reply, fallback=str)
         except ValueError as failure:  # a lone surrogate, which no reply can carry
             return error("EXECUTION_ERROR", str(failure).encode("ascii", "replace").decode())

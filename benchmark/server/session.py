@@ -1,94 +1,128 @@
-"""One WebSocket session: frames in, replies out, until either side ends it."""
+"""One WebSocket session: messages in, replies out, until either side ends it."""
 
 import asyncio
-import contextlib
 from typing import Any
 
-from starlette.types import Message
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.types import Receive, Scope, Send
 
 from benchmark.server import protocol
 from benchmark.server.environment import WaitEnvironment
 from benchmark.server.protocol import Refused
-
-MAX_PENDING = 64
-"""Frames that a client may send ahead while a step waits; the rest stay in its own socket."""
+from benchmark.server.websocket import AHEAD, EXTENSION, NORMAL, Wire
 
 
 class Session:
-    """Answers one frame after another. A client that leaves while a step waits ends the step."""
+    """Answers one message after another, without a task of its own: a step that waits has a timer.
+    A client that leaves meanwhile ends the step."""
 
-    def __init__(self, websocket: WebSocket, environment: WaitEnvironment) -> None:
-        self._websocket = websocket
+    __slots__ = ("_environment", "_timer", "_wire")
+
+    def __init__(self, environment: WaitEnvironment) -> None:
         self._environment = environment
-        self._ahead: list[Message] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._wire: Wire
 
-    async def run(self) -> None:
-        await self._websocket.accept()
-        with contextlib.suppress(WebSocketDisconnect):
-            await self._answer_until_closed()
-            await self._websocket.close()
+    @property
+    def busy(self) -> bool:
+        return self._timer is not None
 
-    async def _answer_until_closed(self) -> None:
-        while True:
-            try:
-                kind, payload = protocol.parse(await self._receive())
-                if kind == "close":
-                    return
-                reply = await self._reply(kind, payload)
-            except Refused as refused:
-                await self._websocket.send_text(refused.frame())
-                if refused.fatal:
-                    return
-            else:
-                await self._websocket.send_text(reply)
+    def begin(self, wire: Wire) -> None:
+        self._wire = wire
 
-    async def _reply(self, kind: str, payload: Any) -> str:
-        if kind == "state":
-            return protocol.state(self._environment.state)
+    def receive(self, message: str | bytes) -> None:
+        try:
+            self._answer(message)
+        except Refused as refused:
+            self._wire.send(refused.frame())
+            if refused.fatal:
+                self._wire.close()
+
+    def leave(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _answer(self, message: str | bytes) -> None:
+        if isinstance(message, bytes):
+            raise Refused("SESSION_ERROR", "a message must be a text frame, not binary", fatal=True)
+        kind, payload = protocol.parse(message)
+        if kind == "close":
+            self._wire.close()
+        elif kind == "state":
+            self._wire.send(protocol.state(self._environment.state))
+        elif kind == "step" and payload > 0:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(payload, self._waited, payload)
+        else:
+            self._wire.send(protocol.observation(self._observation(kind, payload)))
+
+    def _observation(self, kind: str, payload: Any) -> dict[str, Any]:
         try:
             if kind == "reset":
-                return protocol.observation(self._environment.reset(**payload))
-            if payload > 0:
-                return protocol.observation(await self._unless_client_leaves(payload))
-            return protocol.observation(await self._environment.step(payload))
-        except WebSocketDisconnect:
-            raise
+                return self._environment.reset(**payload)
+            return self._environment.stepped(payload)
         except Exception as failure:
             raise Refused("EXECUTION_ERROR", str(failure)) from failure
 
-    async def _unless_client_leaves(self, wait_seconds: float) -> dict[str, Any]:
-        """Steps, and goes on listening: frames that come meanwhile are answered afterwards."""
-        step = asyncio.ensure_future(self._environment.step(wait_seconds))
-        listening = asyncio.ensure_future(self._listen_ahead())
+    def _waited(self, wait_seconds: float) -> None:
+        self._timer = None
+        self._wire.send(protocol.observation(self._environment.stepped(wait_seconds)))
+        self._wire.resume()
+
+
+async def serve(session: Session, scope: Scope, receive: Receive, send: Send) -> None:
+    """Runs the session until its connection ends."""
+    handed_over = scope.get("extensions", {}).get(EXTENSION)
+    if handed_over is not None:
+        await handed_over["serve"](session)
+    else:
+        await _Asgi(receive, send).serve(session)
+
+
+class _Asgi:
+    """The wire of a session under any ASGI server."""
+
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive, self._send = receive, send
+        self._outbox: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._free = asyncio.Event()
+
+    def send(self, text: bytes) -> None:
+        self._outbox.put_nowait({"type": "websocket.send", "text": text.decode()})
+
+    def close(self, code: int = NORMAL, reason: str = "") -> None:
+        self._outbox.put_nowait({"type": "websocket.close", "code": code, "reason": reason})
+
+    def resume(self) -> None:
+        self._free.set()
+
+    async def serve(self, session: Session) -> None:
+        await self._receive()
+        await self._send({"type": "websocket.accept"})
+        session.begin(self)
+        inbox: asyncio.Queue[str | bytes] = asyncio.Queue(AHEAD)
+        answering = asyncio.create_task(self._answer(session, inbox))
+        listening = asyncio.create_task(self._listen(inbox))
         try:
-            await asyncio.wait({step, listening}, return_when=asyncio.FIRST_COMPLETED)
-            if listening.done():
-                listening.result()
-            return await step
+            await asyncio.wait({answering, listening}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            step.cancel()
-            await self._stop_listening(listening)
+            session.leave()
+            answering.cancel()
+            listening.cancel()
+            await asyncio.gather(answering, listening, return_exceptions=True)
 
-    async def _listen_ahead(self) -> None:
-        """Raises `WebSocketDisconnect` when the client leaves."""
-        while len(self._ahead) < MAX_PENDING:
-            message = await self._websocket.receive()
-            self._ahead.append(message)
-            if message["type"] == "websocket.disconnect":
-                raise WebSocketDisconnect(message.get("code", 1000))
+    async def _listen(self, inbox: "asyncio.Queue[str | bytes]") -> None:
+        while (message := await self._receive())["type"] == "websocket.receive":
+            text = message.get("text")
+            await inbox.put(message["bytes"] if text is None else text)
 
-    @staticmethod
-    async def _stop_listening(listening: "asyncio.Future[None]") -> None:
-        listening.cancel()
-        with contextlib.suppress(asyncio.CancelledError, WebSocketDisconnect):
-            await listening
-
-    async def _receive(self) -> str:
-        message = self._ahead.pop(0) if self._ahead else await self._websocket.receive()
-        if message["type"] == "websocket.disconnect":
-            raise WebSocketDisconnect(message.get("code", 1005))
-        text = message.get("text")
-        if text is None:
-            raise Refused("SESSION_ERROR", "a message must be a text frame, not binary", fatal=True)
-        return str(text)
+    async def _answer(self, session: Session, inbox: "asyncio.Queue[str | bytes]") -> None:
+        while True:
+            self._free.clear()
+            session.receive(await inbox.get())
+            if session.busy:
+                await self._free.wait()
+            while not self._outbox.empty():
+                message = self._outbox.get_nowait()
+                await self._send(message)
+                if message["type"] == "websocket.close":
+                    return

@@ -14,10 +14,11 @@ import uvicorn
 from uvicorn.importer import import_from_string
 
 from benchmark.server.admission import Admission
-from benchmark.server.patience import PatientHttpProtocol
+from benchmark.server.door import Door
 from benchmark.server.places import Board, Places
 from benchmark.server.process import die_with_parent
 from benchmark.server.settings import DEFAULT_APP, settings_from_environment
+from benchmark.server.websocket import WebSocketProtocol
 
 BACKLOG = 65_535
 BEAT_SECONDS = 0.25
@@ -66,13 +67,14 @@ def configuration(app: object) -> uvicorn.Config:
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop",
-        http=PatientHttpProtocol,
-        ws="websockets-sansio",
+        http=Door,
+        ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
         ws_ping_timeout=None,
         backlog=BACKLOG,
         access_log=False,
+        proxy_headers=False,
         log_level="warning",
         timeout_graceful_shutdown=CLOSE_SECONDS,
         timeout_keep_alive=75,
