@@ -27,7 +27,8 @@ from locust.rpc import Message
 from analysis.rows import unfinished
 from locustfiles.cell import Cell, Told
 from locustfiles.messages import CELL, CLOCK, HELLO, RELEASE, ROWS
-from locustfiles.users import iso, SessionUser
+from locustfiles.share import iso
+from locustfiles.users import SessionUser
 
 HEARTBEATS_MISSED = 30
 """A load worker in the middle of a burst may be silent for a while; one that died is reported by
