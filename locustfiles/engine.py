@@ -83,8 +83,8 @@ class Engine:
             talk.end(None)
             self._forget(self._open[talk.fd])
 
-    def turn(self) -> None:
-        """Serves sockets that are ready, for a while."""
+    def turn(self) -> bool:
+        """Serves sockets that are ready, for a while; whether some are left."""
         if not self._ready:
             self._polled = time.perf_counter()
             self._ready = self._epoll.poll(0, READY_AT_ONCE)
@@ -99,6 +99,7 @@ class Engine:
             if time.perf_counter() > enough:
                 break
         self.saw_lag(time.perf_counter() - self._polled)
+        return bool(ready)
 
     def _serve(self, connection: Connection, events: int) -> None:
         talk = connection.talk

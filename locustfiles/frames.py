@@ -1,5 +1,6 @@
 """WebSocket frames as a client writes and reads them (RFC 6455, 5). Values in, values out."""
 
+import functools
 import os
 from collections.abc import Iterator
 
@@ -155,4 +156,9 @@ def close_reason(payload: bytes) -> str:
 
 def closing(payload: bytes) -> bytes:
     """The close frame that answers one with that payload."""
-    return frame(CLOSE, payload[:2])
+    return _closing(payload[:2]).frame()
+
+
+@functools.lru_cache(maxsize=16)
+def _closing(code: bytes) -> Request:
+    return Request(CLOSE, code)

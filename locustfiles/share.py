@@ -19,6 +19,13 @@ SLICE = 32
 """Sessions begun, or let go on, before what has come in meanwhile is taken in."""
 
 
+def take_in() -> None:
+    """All that was ready; others in the process have their turns."""
+    while engine().turn():
+        gevent.sleep(0)
+    gevent.sleep(0)
+
+
 class Barrier:
     """Holds sessions that are open until they are to step, all together."""
 
@@ -45,8 +52,7 @@ class Barrier:
             for _ in range(min(SLICE, len(self._held))):
                 held, _ = self._held.popitem()
                 engine().go_on(held)
-            engine().turn()
-            gevent.sleep(0)
+            take_in()
 
 
 class Share:
@@ -92,7 +98,7 @@ class Share:
                 self._begun += 1
                 self.open += 1
                 begin(number)
-            engine().turn()
+            take_in()
             gevent.sleep(self._seconds_to_next())
 
     def release(self, open_clients: int, open_servers: int | None) -> None:
