@@ -11,7 +11,7 @@ import gevent
 from gevent import monkey
 from gevent.hub import Hub
 
-from locustfiles.conversation import CLOSING, Conversation, HELD, OVER
+from locustfiles.conversation import CLOSING, Conversation, HELD, OVER, UPGRADING
 from locustfiles.deadlines import Deadlines
 from locustfiles.outcome import Outcome
 from locustfiles.plan import connect_failure, SessionError, Target
@@ -32,11 +32,12 @@ Done = Callable[[Outcome], None]
 class Connection:
     """A conversation and its socket."""
 
-    __slots__ = ("connected", "deadline", "done", "leaving", "rest", "socket", "talk")
+    __slots__ = ("connected", "deadline", "done", "leaving", "opening", "rest", "socket", "talk")
 
     def __init__(self, talk: Conversation, socket: _socket.socket, done: Done) -> None:
         self.talk, self.socket, self.done = talk, socket, done
         self.deadline = 0.0
+        self.opening = True
         self.connected = self.leaving = False
         self.rest = b""  # of what is to be sent
 
@@ -46,6 +47,8 @@ class Engine:
 
     def __init__(self, hub: Hub) -> None:
         self.saw_lag: Callable[[float], None] = lambda _: None
+        self.opening = 0  # sessions that are not upgraded yet
+        self.last_opened = 0.0  # of time.perf_counter
         self._epoll = monkey.get_original("select", "epoll")()  # Locust's patches take it away
         self._open: dict[int, Connection] = {}
         self._ready: list[tuple[int, int]] = []
@@ -68,6 +71,7 @@ class Engine:
         connection = Connection(talk, socket, done)
         talk.fd = socket.fileno()
         self._open[talk.fd] = connection
+        self.opening += 1
         self._limit(connection, talk.plan.timeout)
         self._act(connection, lambda: self._begin(connection, talk.begin(target)))
 
@@ -116,6 +120,8 @@ class Engine:
         except Exception as failure:  # noqa: BLE001 - it is an outcome too
             self._end(connection, failure)
             return
+        if connection.opening and talk.phase != UPGRADING:
+            self._opened(connection)
         if talk.phase >= HELD:
             self._rearm(connection)
 
@@ -184,7 +190,15 @@ class Engine:
         connection.talk.end(failure)
         connection.done(connection.talk.outcome)
 
+    def _opened(self, connection: Connection) -> None:
+        """It is, or it never will be."""
+        connection.opening = False
+        self.opening -= 1
+        self.last_opened = time.perf_counter()
+
     def _forget(self, connection: Connection) -> None:
+        if connection.opening:
+            self._opened(connection)
         connection.deadline = float("inf")
         del self._open[connection.talk.fd]
         connection.socket.close()

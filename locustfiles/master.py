@@ -73,7 +73,7 @@ class GridMaster:
             self._send(CELL, share, worker)
         self._write_off(cell, cell.unassigned, "NOT_STARTED", "no load worker took the session")
         held = self._hold(cell) if cell.holds else {}
-        latest = LEAD_SECONDS + cell.last_due() + order["timeout"] + LATE_SECONDS
+        latest = LEAD_SECONDS + cell.last_begun() + order["timeout"] + LATE_SECONDS
         self._collect(cell, time.monotonic() + latest, lambda: cell.done)
         self._write_off(cell, cell.missing(), "ROW_MISSING", "the load worker sent no row in time")
         self._progress(cell)
@@ -105,7 +105,8 @@ class GridMaster:
 
     def _hold(self, cell: Cell) -> dict[str, Any]:
         """Waits until every session is open or has failed, has them counted, and lets them step."""
-        opened = time.monotonic() + LEAD_SECONDS + cell.order["timeout"] + LATE_SECONDS
+        latest = LEAD_SECONDS + cell.last_begun() + cell.order["timeout"] + LATE_SECONDS
+        opened = time.monotonic() + latest
         self._collect(cell, opened, lambda: cell.held + len(cell.received) >= cell.batch)
         held = cell.held
         self._say({"held": held})

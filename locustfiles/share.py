@@ -9,14 +9,23 @@ import gevent
 import orjson
 
 from locustfiles import session
-from locustfiles.arrivals import dealt, due
+from locustfiles.arrivals import dealt, due, HELD_BACK
 from locustfiles.conversation import Conversation
 from locustfiles.engine import engine
 from locustfiles.outcome import Outcome
 from locustfiles.plan import Plan, Target
 
-SLICE = 32
+SLICE = 16
 """Sessions begun, or let go on, before what has come in meanwhile is taken in."""
+
+MOST_OPENING = 512
+"""Sessions of a burst on their way to a WebSocket: the server has always enough to do, and its accept
+queue does not overflow, after which the kernel would drop connections and try again a second later."""
+
+PATIENCE = 1.0
+"""Seconds without a new WebSocket after which nothing is gained by holding the others back."""
+
+PAUSE = 0.002
 
 
 def take_in() -> None:
@@ -92,6 +101,9 @@ class Share:
         begin = self._begin_websocket if self.plan.mode == "ws" else self._begin_http
         while self._begun < len(self._due):
             now = time.perf_counter()
+            if self._must_wait(now):
+                gevent.sleep(PAUSE)
+                continue
             for number in range(self._begun, min(self._begun + SLICE, len(self._due))):
                 if self._zero + self._due[number] > now:
                     break
@@ -140,6 +152,17 @@ class Share:
                 "error_message": outcome.error_message,
                 "load_lag": lag,
             }
+        )
+
+    def _must_wait(self, now: float) -> bool:
+        """Whether the next of a burst is held back, and its clock has not begun. Arrivals never are:
+        they do not ask how the system fares."""
+        running = engine()
+        return (
+            self.shape != "open"
+            and running.opening >= MOST_OPENING
+            and now - max(running.last_opened, self._zero) < PATIENCE
+            and now - self._zero < HELD_BACK * self.plan.timeout
         )
 
     def _seconds_to_next(self) -> float:
