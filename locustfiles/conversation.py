@@ -167,17 +167,18 @@ class Conversation:
     def _frames(self, data: bytes, now: float) -> bytes:
         """The same for what is not simply one message."""
         reader = self._reader = self._reader or Reader()
-        answer = b""
+        answers = []
         for opcode, payload in reader.feed(data):
             if opcode in (TEXT, BINARY):
-                answer += self._message(payload, now)
+                answers.append(self._message(payload, now))
             elif opcode == PING:
-                answer += frame(PONG, payload)
+                answers.append(frame(PONG, payload))
             elif opcode == CLOSE:
-                return answer + self._closed(payload)
+                answers.append(self._closed(payload))
+                break
         if reader.between_frames:
             self._reader = None  # an idle session keeps no buffer
-        return answer
+        return b"".join(answers)
 
     def _closed(self, payload: bytes) -> bytes:
         reason = close_reason(payload)
