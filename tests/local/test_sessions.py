@@ -1,18 +1,12 @@
 """A session of the load against servers that misbehave, each over a real socket: what it is counted
 as."""
 
-import base64
-import contextlib
-import hashlib
 import json
-import re
 import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
 
-import gevent
 import pytest
 from websockets.frames import Close, Frame, Opcode
 from websockets.sync.server import serve, ServerConnection
@@ -20,99 +14,21 @@ from websockets.sync.server import serve, ServerConnection
 from locustfiles import engine as engines
 from locustfiles import session
 from locustfiles.conversation import RESET
-from locustfiles.engine import engine
-from locustfiles.outcome import Outcome
 from locustfiles.plan import Plan, Target
-from locustfiles.share import Barrier
-
-GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-PLAN = Plan("ws", 0.0, 10.0)
-SEEN = {"waited_seconds": 0.0, "pid": 17, "session_hash": "abc", "host_url": "n:1"}
-REPLY = json.dumps({"type": "observation", "data": {"observation": SEEN}}).encode()
-FULL = b'{"type":"error","data":{"message":"no place","code":"CAPACITY_REACHED"}}'
-
-Act = Callable[[socket.socket, bytes], None]
-
-
-def said(opcode: Opcode, content: bytes, fin: bool = True) -> bytes:
-    return Frame(opcode, content, fin).serialize(mask=False)
-
-
-TEXT = said(Opcode.TEXT, REPLY)
-BYE = said(Opcode.CLOSE, Close(1000, "").serialize())
-
-
-def asked(connection: socket.socket) -> bytes:
-    """The head of the upgrade that a client sends."""
-    head = b""
-    while not head.endswith(b"\r\n\r\n"):
-        if not (more := connection.recv(4096)):
-            break
-        head += more
-    return head
-
-
-def accepted(head: bytes) -> bytes:
-    (key,) = re.findall(rb"Sec-WebSocket-Key: (\S+)", head)
-    accept = base64.b64encode(hashlib.sha1(key + GUID).digest())
-    lines = (b"HTTP/1.1 101 Switching", b"Upgrade: websocket", b"Connection: Upgrade")
-    return b"\r\n".join((*lines, b"Sec-WebSocket-Accept: " + accept, b"", b""))
-
-
-@contextlib.contextmanager
-def serving(act: Act) -> Iterator[Target]:
-    """`act` gets each connection and the head of its upgrade."""
-
-    def handle(connection: socket.socket) -> None:
-        with connection, contextlib.suppress(OSError):
-            act(connection, asked(connection))
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listening.accept()
-            except OSError:
-                return
-            threading.Thread(target=handle, args=(connection,), daemon=True).start()
-
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        thread = threading.Thread(target=accept, daemon=True)
-        thread.start()
-        yield Target("127.0.0.1", listening.getsockname()[1])
-        listening.shutdown(socket.SHUT_RDWR)
-        thread.join(5)
-
-
-def outcome_of(act: Act, plan: Plan = PLAN) -> Outcome:
-    with serving(act) as target:
-        return session.run(plan, target)
-
-
-def after_upgrade(*answers: bytes) -> Act:
-    """Gives these answers, one to each message of the client."""
-
-    def act(connection: socket.socket, head: bytes) -> None:
-        connection.sendall(accepted(head))
-        for answer in answers:
-            if not connection.recv(4096):
-                return
-            connection.sendall(answer)
-        while connection.recv(4096):
-            pass
-
-    return act
-
-
-def assert_well(outcome: Outcome, steps: int = 1) -> None:
-    assert outcome.error_message is None
-    assert outcome.success
-    assert (outcome.pid, outcome.host_url, outcome.waited_seconds) == (17, "n:1", 0.0)
-    assert len(outcome.step_latencies) == steps
-    assert outcome.connect_latency is not None
-    assert outcome.reset_latency is not None
-    assert outcome.total_latency is not None
-    parts = outcome.connect_latency + outcome.reset_latency + sum(outcome.step_latencies)
-    assert 0 < parts <= outcome.total_latency
+from tests.local.misbehaving import (
+    accepted,
+    Act,
+    after_upgrade,
+    assert_well,
+    BYE,
+    FULL,
+    outcome_of,
+    PLAN,
+    REPLY,
+    said,
+    serving,
+    TEXT,
+)
 
 
 def test_a_session_with_the_websockets_package() -> None:
@@ -304,66 +220,3 @@ def test_a_session_that_is_due_counts_from_then() -> None:
     assert_well(outcome)
     assert outcome.connect_latency is not None
     assert outcome.connect_latency > 3
-
-
-def test_a_session_that_is_dropped_leaves_no_socket() -> None:
-    left = threading.Event()
-
-    def act(connection: socket.socket, head: bytes) -> None:
-        connection.sendall(accepted(head))
-        while connection.recv(4096):
-            pass
-        left.set()
-
-    with serving(act) as target:
-        with gevent.Timeout(0.2, False):
-            session.run(PLAN, target)
-        assert left.wait(5)
-    assert engine().opening == 0
-
-
-def held(sessions: int, plan: Plan, act: Act, release: Callable[[Barrier], None]) -> list[Outcome]:
-    barrier = Barrier()
-    with serving(act) as target:
-        running = [gevent.spawn(session.run, plan, target, barrier) for _ in range(sessions)]
-        with gevent.Timeout(5):
-            while barrier.held < sessions:
-                gevent.sleep(0.01)
-        release(barrier)
-        gevent.joinall(running, timeout=10)
-    return [each.get() for each in running]
-
-
-def test_held_sessions_have_their_time_anew() -> None:
-    def release(barrier: Barrier) -> None:
-        gevent.sleep(0.6)
-        barrier.release()
-
-    outcomes = held(40, Plan("ws", 0.0, 0.5), after_upgrade(TEXT, TEXT, BYE), release)
-    for outcome in outcomes:
-        assert_well(outcome)
-        assert outcome.hold_latency is not None
-        assert outcome.hold_latency >= 0.6
-        assert outcome.total_latency is not None
-        assert outcome.total_latency < 0.6
-
-
-def test_a_held_session_that_is_cut_is_not_held_any_more() -> None:
-    cut = threading.Event()
-
-    def act(connection: socket.socket, head: bytes) -> None:
-        connection.sendall(accepted(head))
-        connection.recv(4096)
-        connection.sendall(TEXT + said(Opcode.PING, b""))
-        assert connection.recv(4096)[0] == 0x8A
-        cut.wait(5)
-
-    def release(barrier: Barrier) -> None:
-        cut.set()
-        with gevent.Timeout(5):
-            while barrier.held:
-                gevent.sleep(0.01)
-
-    (outcome,) = held(1, PLAN, act, release)
-    assert outcome.error_type == "DISCONNECTED"
-    assert outcome.hold_latency is not None
