@@ -14,7 +14,7 @@ from gevent.hub import Hub
 from locustfiles.conversation import CLOSING, Conversation, HELD, OVER, UPGRADING
 from locustfiles.deadlines import Deadlines
 from locustfiles.outcome import Outcome
-from locustfiles.plan import connect_failure, SessionError, Target
+from locustfiles.plan import connect_failure, Target
 
 CLOSE_SECONDS = 10.0
 """Until a server has closed a session that said goodbye; its place is free then."""
@@ -64,7 +64,7 @@ class Engine:
         """Begins the session; `done` gets its outcome, from within the hub: it must not wait."""
         try:
             socket = target.begin()
-        except SessionError as failure:
+        except Exception as failure:  # noqa: BLE001 - it is an outcome too
             talk.end(failure)
             done(talk.outcome)
             return
@@ -85,7 +85,8 @@ class Engine:
         """Drops the session, wherever it is; nobody is told."""
         if talk.phase != OVER:
             talk.end(None)
-            self._forget(self._open[talk.fd])
+            if connection := self._open.get(talk.fd):  # none when it waits for its host's address
+                self._forget(connection)
 
     def turn(self) -> bool:
         """Serves sockets that are ready, for a while; whether some are left."""

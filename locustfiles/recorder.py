@@ -11,7 +11,7 @@ from locustfiles.outcome import Outcome
 from locustfiles.share import Share
 
 PARTS = ("connect", "reset", "step")
-AT_ONCE = 100  # sessions recorded before others have their turn
+AT_ONCE = 250  # sessions recorded before others have their turn
 
 
 class Recorder:
