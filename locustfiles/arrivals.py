@@ -5,6 +5,10 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+HELD_BACK = 0.5
+"""For so many of a session's timeouts at most, the last sessions of a burst wait for the first to have
+opened: a system that is flooded opens them later still."""
+
 
 def due(order: Mapping[str, Any]) -> list[float]:
     """For all sessions of the cell, in order: at once, or one after another at `arrival_rate` a second.

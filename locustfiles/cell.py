@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from locustfiles.arrivals import due
+from locustfiles.arrivals import due, HELD_BACK
 
 
 @dataclass
@@ -81,6 +81,11 @@ class Cell:
     def last_due(self) -> float:
         """Seconds from the start of the cell to that of its last session."""
         return max(due(self.order), default=0.0)
+
+    def last_begun(self) -> float:
+        """Seconds from the start of the cell until its last session begins at the latest."""
+        open_arrivals = self.order["constant"]["shape"] == "open"
+        return self.last_due() + (0.0 if open_arrivals else HELD_BACK * self.order["timeout"])
 
     def missing(self, worker: str | None = None) -> list[int]:
         """Sessions without a row; of one load worker, or of all."""

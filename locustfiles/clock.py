@@ -35,8 +35,8 @@ class Offset:
 
 
 class Fitness:
-    """What became of this process's time since `reset`: how late its loop ran at most, CPU seconds
-    used, and seconds that it waited for a CPU."""
+    """What became of this process's time since `reset`: how late its loop ran at most, or served who
+    was ready; CPU seconds used, and seconds that it waited for a CPU."""
 
     def __init__(self) -> None:
         self._next = time.perf_counter()
@@ -58,6 +58,10 @@ class Fitness:
     def lag(self) -> float:
         """Seconds; also of the delay that it is in right now."""
         return max(self._latest, time.perf_counter() - self._next)
+
+    def saw(self, lag: float) -> None:
+        """Something had to wait so many seconds for this process."""
+        self._latest = max(self._latest, lag)
 
     def told(self) -> dict[str, float]:
         return {

@@ -27,7 +27,8 @@ from locust.rpc import Message
 from analysis.rows import unfinished
 from locustfiles.cell import Cell, Told
 from locustfiles.messages import CELL, CLOCK, HELLO, RELEASE, ROWS
-from locustfiles.users import iso, SessionUser
+from locustfiles.share import iso
+from locustfiles.users import SessionUser
 
 HEARTBEATS_MISSED = 30
 """A load worker in the middle of a burst may be silent for a while; one that died is reported by
@@ -72,7 +73,7 @@ class GridMaster:
             self._send(CELL, share, worker)
         self._write_off(cell, cell.unassigned, "NOT_STARTED", "no load worker took the session")
         held = self._hold(cell) if cell.holds else {}
-        latest = LEAD_SECONDS + cell.last_due() + order["timeout"] + LATE_SECONDS
+        latest = LEAD_SECONDS + cell.last_begun() + order["timeout"] + LATE_SECONDS
         self._collect(cell, time.monotonic() + latest, lambda: cell.done)
         self._write_off(cell, cell.missing(), "ROW_MISSING", "the load worker sent no row in time")
         self._progress(cell)
@@ -104,7 +105,8 @@ class GridMaster:
 
     def _hold(self, cell: Cell) -> dict[str, Any]:
         """Waits until every session is open or has failed, has them counted, and lets them step."""
-        opened = time.monotonic() + LEAD_SECONDS + cell.order["timeout"] + LATE_SECONDS
+        latest = LEAD_SECONDS + cell.last_begun() + cell.order["timeout"] + LATE_SECONDS
+        opened = time.monotonic() + latest
         self._collect(cell, opened, lambda: cell.held + len(cell.received) >= cell.batch)
         held = cell.held
         self._say({"held": held})

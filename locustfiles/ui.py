@@ -6,8 +6,8 @@ import gevent
 from locust import events, task, User
 
 from locustfiles import session
+from locustfiles.recorder import report
 from locustfiles.session import Outcome, Plan, SessionError, Target
-from locustfiles.users import report
 
 PAUSE_AFTER_FAILURE = 1.0
 """Seconds; without it, users of a server that is down would only burn CPU."""
@@ -42,5 +42,5 @@ class OpenEnvUser(User):
             return session.run(plan, Target.from_url(self.host or ""))
         except SessionError as failure:
             outcome = Outcome()
-            outcome.failed(failure.error_type, str(failure))
+            outcome.failed(failure)
             return outcome

@@ -2,13 +2,16 @@
 
 import itertools
 import statistics
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 
 from locustfiles.arrivals import dealt, due
 from locustfiles.cell import Cell, Told
-from locustfiles.clock import Offset
+from locustfiles.clock import Fitness, Offset
+from locustfiles.deadlines import Deadlines
 
 
 def order(shape: str = "burst", batch: int = 10, **more: Any) -> dict[str, Any]:
@@ -103,3 +106,47 @@ def test_what_load_workers_tell_adds_up() -> None:
 def test_a_cell_with_arrivals_lasts_until_the_last_is_due() -> None:
     cell = Cell(1, order("open", batch=10, rate=2.0, arrivals="constant"))
     assert cell.last_due() == pytest.approx(4.5)
+
+
+def test_whoever_waited_longest_in_a_cell_is_its_lag() -> None:
+    fitness = Fitness()
+    fitness.saw(3.0)
+    fitness.saw(2.0)
+    assert fitness.lag == fitness.told()["lag_max"] == 3.0
+    fitness.reset()
+    assert fitness.lag < 3.0
+
+
+class Waiting:
+    deadline = 0.0
+
+
+def test_deadlines_pass_in_their_order_and_may_be_moved() -> None:
+    deadlines: Deadlines[Waiting] = Deadlines()
+    first, second, moved, ended = Waiting(), Waiting(), Waiting(), Waiting()
+    for waiting, seconds in ((first, -2.0), (moved, -2.0), (ended, -2.0), (second, -1.0)):
+        deadlines.add(waiting, seconds)
+    deadlines.add(moved, 1000.0)
+    ended.deadline = float("inf")
+    assert list(deadlines.over()) == [first, second]
+    assert deadlines.next() == moved.deadline
+    moved.deadline = float("inf")
+    assert deadlines.next() is None
+
+
+def test_locust_counts_a_user_for_each_session_and_stops_them() -> None:
+    users = """
+from locust.env import Environment
+from locustfiles.users import SessionUser
+runner = Environment(user_classes=[SessionUser], host="x").create_local_runner()
+for change, count in ((runner.spawn_users, 300), (runner.stop_users, 290), (runner.spawn_users, 5)):
+    change({"SessionUser": count})
+    print(runner.user_count, runner.user_classes_count["SessionUser"])
+runner.stop()
+print(runner.user_count)
+"""
+    # In a process of its own: Locust patches the one that it is imported in.
+    said = subprocess.run(
+        [sys.executable, "-P", "-c", users], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert said.stdout.split() == ["300", "300", "10", "10", "15", "15", "0"]
