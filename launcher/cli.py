@@ -28,7 +28,6 @@ from launcher.deployment import Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
 from launcher.registry import places
-from launcher.rundir import RunDir
 from launcher.signals import Interrupted
 from launcher.slurm.allocation import allocation, to_come, unread
 from launcher.stopping import stop
@@ -162,7 +161,7 @@ def plan(deployment: Deployment, as_json: bool) -> None:
         planned = decide(deployment.absolute(), to_come(deployment))
     else:
         submission, planned = None, decide(deployment)
-    placement, envoy_config = planned.placement, planned.envoy_config
+    placement, configs = planned.placement, planned.envoy_configs
     if as_json:
         _print_json(
             {
@@ -183,7 +182,8 @@ def plan(deployment: Deployment, as_json: bool) -> None:
                     }
                     for process in placement.processes
                 ],
-                "envoy_config": envoy_config,
+                "envoy_config": next(iter(configs.values()), None),
+                "envoy_configs": {str(path): text for path, text in configs.items()},
             }
         )
         return
@@ -197,9 +197,8 @@ def plan(deployment: Deployment, as_json: bool) -> None:
         )
         print(f"# {process.name} on {process.node}, ports {_ranges(process.ports)}")
         print(f"{variables} {shlex.join(process.argv)}".lstrip())
-    if envoy_config is not None:
-        path = RunDir(deployment.folder.absolute(), deployment.name).envoy_config
-        print(f"# {path}\n{envoy_config}", end="")
+    for path, text in configs.items():
+        print(f"# {path}\n{text}", end="")
 
 
 @main.command()

@@ -115,13 +115,25 @@ class Deployment(BaseModel):
         default=DEFAULT_PORT, ge=1, le=65_535, description="port of the URL [env: ENVOY_PORT]"
     )
     admin_port: int = Field(
-        default=DEFAULT_ADMIN_PORT, ge=1, le=65_535, description="port of Envoy's read-only pages"
+        default=DEFAULT_ADMIN_PORT,
+        ge=1,
+        le=65_535,
+        description="port of Envoy's read-only pages; of several Envoy processes the first, the others "
+        "have those after it",
+    )
+    envoy_processes: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Envoy processes that share the URL; each holds half as many sessions as it may "
+        "have descriptors [default: as many as --sessions needs, else 1]",
     )
     envoy_threads: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="Envoy's worker threads [default: half of the cores]",
+        description="worker threads of each Envoy process [default: half of the cores, shared among "
+        "the processes]",
     )
     local_address: str = Field(
         default="127.0.0.2",

@@ -4,9 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from launcher.balancer import DESCRIPTORS_PER_SESSION
 from launcher.doctor.findings import Finding, Verdict
-from launcher.limits import SPARE_DESCRIPTORS
+from launcher.limits import (
+    DESCRIPTORS_PER_SESSION,
+    envoy_descriptors,
+    envoy_processes,
+    envoy_sessions,
+    SPARE_DESCRIPTORS,
+)
 from launcher.machine import Machine
 from launcher.placement import Placement
 
@@ -110,14 +115,18 @@ def _servers(stage: Stage, sessions: int | None) -> Iterator[Bound]:
 
 def _envoy(stage: Stage, node: str, sessions: int | None) -> Iterator[Bound]:
     machine, count = stage.machines[node], stage.placement.endpoints
-    held = max(0, machine.descriptors // DESCRIPTORS_PER_SESSION - SPARE_DESCRIPTORS)
-    needed = DESCRIPTORS_PER_SESSION * (_target(held, sessions) + SPARE_DESCRIPTORS)
+    processes = len(stage.placement.envoys)
+    held = envoy_sessions(machine.descriptors, processes)
+    wanted = _target(held, sessions)
+    raised = f"have the hard limit there raised to {envoy_descriptors(wanted, processes):,}"
+    if envoy_sessions(machine.descriptors):
+        raised = f"--envoy-processes {envoy_processes(wanted, machine.descriptors)}, or {raised}"
     yield Bound(
         "descriptors of Envoy",
         held,
-        f"{machine.descriptors:,} (ulimit -Hn on {stage.at(node)}), {DESCRIPTORS_PER_SESSION} a session",
-        f"have the hard limit there raised to {needed:,}, or split the load over more deployments "
-        "(--name)",
+        f"{processes:,} process(es) with {machine.descriptors:,} (ulimit -Hn on {stage.at(node)}), "
+        f"{DESCRIPTORS_PER_SESSION} a session",
+        raised,
     )
     yield Bound(
         "ports from Envoy to the servers",

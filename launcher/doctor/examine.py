@@ -71,9 +71,10 @@ def threads(seen: Visit) -> int:
     placement = seen.placement
     workers = [len(server.worker_ports) for server in placement.servers]
     clients = [node.cores for node in placement.client_nodes]
-    most = max([placement.envoy_threads, *workers, *clients])
+    envoy = placement.envoy_threads * max(1, len(placement.envoys))
+    most = max([envoy, *workers, *clients])
     if placement.deployment.local:
-        most = placement.envoy_threads + sum(workers)
+        most = envoy + sum(workers)
     return most + SPARE_THREADS
 
 
@@ -85,7 +86,8 @@ def at_once(seen: Visit, sessions: int | None) -> dict[str, int]:
         return dict.fromkeys(seen.views, kernel.LOW_BACKLOG)
     each = {server.name: ceil(sessions / placement.endpoints) for server in placement.servers}
     if placement.envoy_node:
-        each[placement.envoy_node] = ceil(sessions / placement.envoy_threads)
+        sockets = placement.envoy_threads * len(placement.envoys)
+        each[placement.envoy_node] = ceil(sessions / sockets)
     return each if not placement.deployment.local else dict.fromkeys(seen.views, max(each.values()))
 
 
