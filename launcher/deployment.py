@@ -91,6 +91,13 @@ class Deployment(BaseModel):
     image: Path | None = Field(
         default=None, description="image of the servers, when it is not server.sif of that folder"
     )
+    sessions: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description="sessions that are to be open at once: chooses --workers-per-node, "
+        "--max-concurrent-envs and --envoy-processes where they are not given",
+    )
     workers_per_node: int | None = Field(
         default=None,
         ge=1,

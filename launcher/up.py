@@ -18,8 +18,9 @@ from typing import Any
 from launcher import balancer, http, registry
 from launcher.beside import Beside
 from launcher.deployment import Deployment
+from launcher.doctor.bounds import refuse
 from launcher.errors import DeploymentEnded, LauncherError, UsageError
-from launcher.limits import envoy_sessions, limits
+from launcher.limits import envoy_sessions, Limits, limits
 from launcher.placement import Node, place, Placement, Process
 from launcher.programs import Programs, programs
 from launcher.rundir import (
@@ -35,6 +36,7 @@ from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import local_nodes, LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime, START_SECONDS
 from launcher.signals import Interrupted
+from launcher.sizing import sized
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.supervisor import Report, Supervisor
 from launcher.watch import Attached, Backends
@@ -53,13 +55,18 @@ class Plan:
 
 
 def plan(
-    deployment: Deployment, allocated: Allocation | None = None, *, own_job: bool = False
+    deployment: Deployment,
+    allocated: Allocation | None = None,
+    *,
+    own_job: bool = False,
+    each: Limits | None = None,
 ) -> Plan:
-    """Starts nothing. Raises `UsageError`, and `SlurmFailed` when Slurm does not answer."""
+    """Starts nothing. `each` is what every node is taken for, by default like this machine. Raises
+    `UsageError`, and `SlurmFailed` when Slurm does not answer."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     nodes, runtime = _nodes(deployment, allocated or allocation(), own_job=own_job)
     tools = programs(deployment)
-    placement = place(deployment, nodes, rundir, tools)
+    placement = place(sized(deployment, nodes, each or limits()), nodes, rundir, tools)
     return Plan(placement, tools, balancer.configurations(placement), runtime)
 
 
@@ -95,6 +102,7 @@ class Up:
         self.deployment = deployment
         self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
         planned = plan(deployment, own_job=own_job)
+        refuse(planned.placement, deployment.sessions)
         self.placement, self._runtime = planned.placement, planned.runtime
         self._programs, self._envoy_configs = planned.programs, planned.envoy_configs
         self._events: list[dict[str, Any]] = []
@@ -346,7 +354,7 @@ class Up:
                 limits().descriptors, max(1, len(self.placement.envoys))
             ),
             "envoy_threads": self.placement.envoy_threads,
-            "deployment": self.deployment.model_dump(mode="json"),
+            "deployment": self.placement.deployment.model_dump(mode="json"),
             "command": self.deployment.command,
             "processes": [self._describe(process) for process in self.placement.processes],
             "servers": [asdict(server) for server in self.placement.servers],
