@@ -26,7 +26,10 @@ BREAKER = 1_000_000_000
 BUFFER_BYTES = 65_536
 ADMIN_TIMEOUT = 2.0
 CHECK_SECONDS = (0.75, 1.75)
-CHECKS_A_SECOND = 100
+CHECKS_A_SECOND, MOST_CHECKS_A_SECOND = 200, 1000
+"""That come to one machine: from how many on they are made rarer, and how many are too many. One takes
+90 us of CPU there."""
+
 START_SECONDS, TRIES_A_SECOND = 0.1, 1000
 
 CLUSTER_COUNTERS = (
@@ -84,6 +87,12 @@ class Intervals:
 
     steady: float
     start: float
+
+
+def most_checked(processes: int) -> int:
+    """By how many Envoy processes so many workers of a server can be checked; also how many workers
+    by so many Envoy processes."""
+    return max(1, int(MOST_CHECKS_A_SECOND * CHECK_SECONDS[1] / processes))
 
 
 def check_intervals(placement: Placement) -> Intervals:

@@ -335,9 +335,11 @@ def _for_phase(wanted: "Wanted", phase: "Phase", connection: Mapping[str, str]) 
 
 def _find(wanted: "Wanted", options: Mapping[str, Any]) -> list[dict[str, Any]]:
     from launcher import grid as grids
-    from launcher.ceiling import begin, find, most
+    from launcher.ceiling import begin, find, largest, most
 
-    place = grids.check(wanted.grid)
+    sessions = largest(wanted)
+    wanted = replace(wanted, grid=grids.equipped(wanted.grid, sessions))
+    place = grids.check(wanted.grid, sessions)
     limit = most(wanted, place)
     recording = begin(wanted, place, _plain_options(options))
     _say(

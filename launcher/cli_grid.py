@@ -151,6 +151,7 @@ def load_options(command: F) -> F:
 def grid(**options: Any) -> None:
     """Run a batch × wait grid against a URL and record every session."""
     wanted = _read(options)
+    wanted = grids.equipped(wanted, wanted.most_open)
     place = grids.check(wanted)
     recording = grids.record(wanted, place)
     err.print(f"{len(wanted.cells)} cell(s) against {wanted.url}; {place.story}", markup=False)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
-from launcher.doctor.bounds import Bound, bounds, Cost, ENVOY, LOAD, SERVER, Stage
+from launcher.doctor.bounds import Bound, bounds, Cost, ENVOY, limits_of, LOAD, SERVER, Stage
 from launcher.limits import (
     envoy_descriptors,
     Limits,
@@ -26,7 +26,7 @@ class Assumed:
 
     @property
     def limits(self) -> Limits:
-        return Limits(self.machine.descriptors, self.machine.ports)
+        return limits_of(self.machine)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from math import ceil
 from typing import Any
 
 from benchmark.server.settings import DEFAULT_MAX_CONCURRENT_ENVS
+from launcher.balancer import most_checked
 from launcher.deployment import Deployment
 from launcher.limits import envoy_processes, Limits
 from launcher.placement import Node
@@ -32,19 +33,21 @@ def sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Depl
     split = len(nodes) - deployment.client_nodes
     servers = nodes[1:split] if split > 1 else nodes[:split]
     chosen: dict[str, Any] = {}
+    if deployment.envoy_processes is None and split > 1:
+        chosen["envoy_processes"] = _envoys(wanted, limits)
+    envoys = deployment.envoy_processes or chosen.get("envoy_processes", 1)
     workers = [deployment.workers_per_node or node.cores for node in servers]
     if deployment.workers_per_node is None:
         needed = ceil(workers_needed(deployment, wanted, limits) / len(servers))
-        if sum(workers) < needed * len(servers):
-            chosen["workers_per_node"] = max(needed, *workers)
-            workers = [chosen["workers_per_node"]] * len(servers)
+        checked = most_checked(envoys) if split > 1 else max(workers)
+        if sum(workers) < needed * len(servers) or max(workers) > checked:
+            each = max(needed, min(checked, max(workers)))
+            chosen["workers_per_node"], workers = each, [each] * len(servers)
     if "max_concurrent_envs" not in deployment.model_fields_set:
         slack = PLACES_SLACK if split > 1 else ALONE_SLACK
         places = ceil(wanted / sum(workers) * slack) + PLACES_SPARE
         held = max(1, limits.sessions_per_worker)
         chosen["max_concurrent_envs"] = min(max(places, DEFAULT_MAX_CONCURRENT_ENVS), held)
-    if deployment.envoy_processes is None and split > 1:
-        chosen["envoy_processes"] = _envoys(wanted, limits)
     return deployment.model_copy(update=chosen)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from launcher.balancer import CHECK_SECONDS
+from launcher.balancer import most_checked, MOST_CHECKS_A_SECOND
 from launcher.doctor.findings import Finding, Verdict
 from launcher.errors import UsageError
 from launcher.limits import (
@@ -12,6 +12,7 @@ from launcher.limits import (
     envoy_descriptors,
     envoy_processes,
     envoy_sessions,
+    Limits,
     SPARE_DESCRIPTORS,
 )
 from launcher.machine import Machine, machine
@@ -34,9 +35,6 @@ LOAD = Cost(session=28_000, process=90_000_000, cpu=1050e-6)
 environment that comes with this package, by what `launcher grid --shape hold -n 8000` adds to the
 memory (PSS, against -n 10) and to the CPU time of each of them in samples.jsonl; in memory the
 kernel's part is counted too, 4 KB for each socket. An environment of your own may need far more."""
-
-CHECKS_A_SECOND = 1000
-"""Health checks that the control port of a server can answer."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +68,10 @@ class Stage:
     @property
     def servers(self) -> list[str]:
         return [server.name for server in self.placement.servers]
+
+
+def limits_of(machine: Machine) -> Limits:
+    return Limits(machine.descriptors, machine.ports)
 
 
 def bounds(stage: Stage, sessions: int | None) -> list[Bound]:
@@ -187,13 +189,13 @@ def _envoy(stage: Stage, node: str, sessions: int | None) -> Iterator[Bound]:
 def _checks(stage: Stage, machine: Machine, sessions: int | None) -> Bound:
     """Every Envoy process checks every worker of a server, at one control port."""
     workers = max(len(server.worker_ports) for server in stage.placement.servers)
-    most = max(1, int(CHECKS_A_SECOND * CHECK_SECONDS[1] / workers))
+    most = most_checked(workers)
     held = envoy_sessions(machine.descriptors, most)
     needed = envoy_descriptors(_target(held, sessions), most)
     return Bound(
         "health checks of the servers",
         held,
-        f"a server answers {CHECKS_A_SECOND:,} a second, so {workers:,} worker(s) of it may be checked "
+        f"a server answers {MOST_CHECKS_A_SECOND:,} a second, so {workers:,} worker(s) of it may be checked "
         f"by {most:,} Envoy processes",
         f"fewer --workers-per-node, or have the hard limit (ulimit -Hn) of Envoy's node raised to "
         f"{needed:,}, for fewer Envoy processes",
@@ -219,12 +221,15 @@ def _memory(stage: Stage) -> Iterator[Bound]:
 
 def _memory_here(stage: Stage) -> Bound:
     here, placement = next(iter(stage.machines.values())), stage.placement
-    count = {SERVER: placement.endpoints, ENVOY: len(placement.envoys)}
-    count[LOAD] = sum(stage.load.values())
-    each = sum(cost.session for cost, processes in count.items() if processes)
-    room = here.room - sum(cost.process * processes for cost, processes in count.items())
+    parts = (
+        (SERVER, placement.endpoints),
+        (ENVOY, len(placement.envoys)),
+        (LOAD, sum(stage.load.values())),
+    )
+    each = sum(cost.session for cost, processes in parts if processes)
+    room = here.room - sum(cost.process * processes for cost, processes in parts)
     why = (
-        f"{here.room / 2**30:.1f} GiB for {sum(count.values()):,} processes, "
+        f"{here.room / 2**30:.1f} GiB for {sum(count for _, count in parts):,} processes, "
         f"{each // 1000} KB a session"
     )
     held = max(0, room) // each

@@ -7,13 +7,13 @@ from math import ceil
 
 from launcher.deployment import Deployment
 from launcher.doctor import kernel, network, software
-from launcher.doctor.bounds import Bound, bounds, room, Stage
+from launcher.doctor.bounds import Bound, bounds, limits_of, room, Stage
 from launcher.doctor.findings import Finding, Verdict
 from launcher.doctor.visit import listening, Visit, visit
 from launcher.machine import Machine, machine
+from launcher.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
 
 SPARE_THREADS = 64
-MIN_LOAD_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,15 @@ def stage(seen: Visit, here: Machine) -> Stage:
     if placement.deployment.local:
         machines = {node.name: here for node in seen.nodes}
     name = os.uname().nodename
+    wanted, sources = placement.deployment.sessions or 0, 0
     load = {node.name: node.cores for node in placement.client_nodes}
     if not load or placement.deployment.local:
         load = {name: max(MIN_LOAD_WORKERS, len(os.sched_getaffinity(0)))}
-    return Stage(placement, {name: here} | machines, load)
+    machines = {name: here} | machines
+    limits = limits_of(machines[next(iter(load))])
+    if wanted > sum(load.values()) * limits.sessions_per_worker:
+        each = ceil(load_workers(wanted, load, limits) / len(load))
+        load = dict.fromkeys(load, each)
+    if placement.deployment.local:
+        sources = load_machines(wanted, limits)
+    return Stage(placement, machines, load, sources)

@@ -120,7 +120,7 @@ def test_a_node_that_dies_is_out_within_four_seconds(envoys: int) -> None:
 def test_checks_are_rarer_the_more_of_them_there_are() -> None:
     nodes = [f"127.0.0.{number}" for number in range(2, 7)]
     few, some, many = (
-        balancer.check_intervals(placement(*nodes, envoys=envoys)) for envoys in (1, 12, 1000)
+        balancer.check_intervals(placement(*nodes, envoys=envoys)) for envoys in (1, 25, 1000)
     )
     assert (few.steady, few.start) == (0.75, 0.1)
     assert few.steady < some.steady < many.steady == 1.75
