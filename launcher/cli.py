@@ -27,6 +27,7 @@ from launcher import (
 from launcher.deployment import Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
+from launcher.planning import ranges
 from launcher.registry import places
 from launcher.signals import Interrupted
 from launcher.slurm.allocation import allocation, unread
@@ -232,13 +233,14 @@ def _print_json(content: Any) -> None:
 
 def _print_status(name: str, state: dict[str, Any]) -> None:
     out.print(f"{name}: {state['status']}  {state.get('url', '')}", style="bold", markup=False)
-    table = Table("process", "node", "pid", "restarts", "used", "free", "log", box=None)
+    table = Table("process", "node", "pid", "restarts", "used", "free", "ports", "log", box=None)
     for process in state.get("processes", []):
         counts = state["places"].get(process["name"], {})
         table.add_row(
             *(_told(process[key]) for key in ("name", "node", "pid", "restarts")),
             str(counts.get("used", "")),
             str(counts.get("free", "")),
+            ranges(process.get("ports", ())),
             process["log"],
         )
     out.print(table)

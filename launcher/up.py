@@ -373,6 +373,7 @@ class Up:
             "pid": child.handle.pid if child else None,
             "restarts": child.restarts if child else 0,
             "given_up": child.given_up if child else False,
+            "ports": list(process.ports),
             "log": str(process.log),
         }
 
