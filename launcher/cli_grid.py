@@ -97,7 +97,8 @@ def load_options(command: F) -> F:
             click.option(
                 "--source-addresses",
                 metavar="A,A,...",
-                help="addresses of this machine to connect from, when one has too few ports",
+                help="addresses of this machine to connect from, when one has too few ports [default for a "
+                "loopback URL: as many as the largest batch needs]",
             ),
             click.option(
                 "--max-lag",

@@ -29,7 +29,7 @@ load_workers_option = click.option(
     "--load-workers",
     metavar="N",
     help="Locust processes that make the load, on the deployment's client nodes where it has some, "
-    "else here [default: one a core, at least 2]",
+    "else here [default: one a core, at least 2; more where their descriptors are too few]",
 )
 
 
