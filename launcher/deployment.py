@@ -33,8 +33,10 @@ DEFAULT_ADMIN_PORT = 9901
 RESERVED = ("load", "samples")
 """Slurm steps beside a deployment's have these names."""
 
+CORES = "SLURM_CPUS_PER_TASK"
+
 VARIABLES: dict[str, tuple[str, ...]] = {
-    "workers_per_node": ("WORKERS_PER_NODE", "WORKERS", "SLURM_CPUS_PER_TASK"),
+    "workers_per_node": ("WORKERS_PER_NODE", "WORKERS", CORES),
     "max_concurrent_envs": ("MAX_CONCURRENT_ENVS",),
     "server_port": ("OPENENV_PORT", "PORT"),
     "envoy_port": ("ENVOY_PORT",),
@@ -311,6 +313,8 @@ def read_deployment(
     for field, value in flags.items():
         if value is not None and value != ():
             values[field] = value, f"--{field.replace('_', '-')}"
+    if "sessions" in values and values.get("workers_per_node", ("", ""))[1] == f"variable {CORES}":
+        del values["workers_per_node"]  # the node's cores, which nobody chose for these sessions
     try:
         return Deployment(**{field: value for field, (value, _) in values.items()})
     except ValidationError as failure:
