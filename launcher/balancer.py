@@ -3,9 +3,11 @@
 Envoy's YAML and its admin pages are known nowhere else.
 """
 
+import contextlib
 import ipaddress
 import json
 import socket
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
@@ -16,14 +18,19 @@ import jinja2
 
 from launcher import http
 from launcher.assets import asset
-from launcher.placement import Placement
+from launcher.placement import Envoy, Placement
 
 CLUSTER = "openenv_cluster"
 READONLY_PAGES = ("/clusters", "/stats", "/stats/prometheus", "/ready", "/server_info", "/memory")
 BREAKER = 1_000_000_000
 BUFFER_BYTES = 65_536
-DESCRIPTORS_PER_SESSION = 2
 ADMIN_TIMEOUT = 2.0
+CHECK_SECONDS = (0.75, 1.75)
+CHECKS_A_SECOND, MOST_CHECKS_A_SECOND = 200, 1000
+"""That come to one machine: from how many on they are made rarer, and how many are too many. One takes
+90 us of CPU there."""
+
+START_SECONDS, TRIES_A_SECOND = 0.1, 1000
 
 CLUSTER_COUNTERS = (
     *("upstream_cx_active", "upstream_cx_total", "upstream_cx_overflow"),
@@ -36,11 +43,12 @@ LISTENER_COUNTERS = (
     *("downstream_cx_overflow", "downstream_global_cx_overflow"),
 )
 SERVER_COUNTERS = ("uptime", "total_connections")
+NOT_ADDED = ("uptime", "membership_healthy", "membership_total")
 HTTP_COUNTER = "downstream_rq_5xx"
 
 
-def render(placement: Placement, admin_socket: Path) -> str:
-    """Envoy's configuration for a placement.
+def render(placement: Placement, envoy: Envoy) -> str:
+    """The configuration of one Envoy process of a placement.
 
     As many retries as there are endpoints, less one: a session finds the last free place.
     """
@@ -56,15 +64,48 @@ def render(placement: Placement, admin_socket: Path) -> str:
         discovery=_discovery([server.address for server in placement.servers]),
         listen_address=placement.envoy_node if placement.deployment.local else "0.0.0.0",
         port=placement.deployment.envoy_port,
-        admin_port=placement.deployment.admin_port,
-        admin_socket=str(admin_socket),
+        admin_port=envoy.admin_port,
+        admin_socket=str(envoy.admin_socket),
         readonly_pages=READONLY_PAGES,
         retries=max(1, placement.endpoints - 1),
         host_selection_attempts=20 * placement.endpoints,
         breaker=BREAKER,
         buffer_bytes=BUFFER_BYTES,
         capacity=placement.capacity,
+        intervals=check_intervals(placement),
     )
+
+
+def configurations(placement: Placement) -> dict[Path, str]:
+    """The configuration of every Envoy process, by its file."""
+    return {envoy.config: render(placement, envoy) for envoy in placement.envoys}
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Between health checks, in seconds: of what is healthy, and until all are for the first time."""
+
+    steady: float
+    start: float
+
+
+def most_checked(processes: int) -> int:
+    """By how many Envoy processes so many workers of a server can be checked; also how many workers
+    by so many Envoy processes."""
+    return max(1, int(MOST_CHECKS_A_SECOND * CHECK_SECONDS[1] / processes))
+
+
+def check_intervals(placement: Placement) -> Intervals:
+    """Every Envoy process checks every worker, and the control ports that answer are Python: the
+    more checks come to one machine, the rarer they are, within what takes a dead worker out in
+    time."""
+    workers = [len(server.worker_ports) for server in placement.servers]
+    together = sum(workers) if placement.deployment.local else max(workers)
+    checks = len(placement.envoys) * together
+    steady = min(max(CHECK_SECONDS[0], checks / CHECKS_A_SECOND), CHECK_SECONDS[1])
+    tries = len(placement.envoys) * placement.endpoints
+    start = min(max(START_SECONDS, tries / TRIES_A_SECOND), steady)
+    return Intervals(round(steady, 2), round(start, 2))
 
 
 def _discovery(addresses: list[str]) -> str:
@@ -99,17 +140,35 @@ def healthy(admin_url: str) -> int:
     return int(page.decode().partition(":")[2])
 
 
-def counters(admin_url: str, port: int, admin_socket: Path, timeout: float) -> dict[str, int]:
-    """What Envoy has counted, by the last part of its name for it; `port` is that of the URL.
+def counters(pages: Mapping[str, Path], port: int, timeout: float) -> dict[str, int]:
+    """What all Envoy processes of a node have counted together, by the last part of Envoy's name for
+    it; `pages` has the admin URL and the admin socket of each, and `port` is that of the URL.
 
-    Where this is Envoy's node, the socket is asked: Envoy's main thread answers there, also while
-    those that pass on sessions, and the read-only pages, have no time. Raises as `backends` does.
+    Where this is Envoy's node, the sockets are asked: Envoy's main thread answers there, also while
+    those that pass on sessions, and the read-only pages, have no time. Raises as `backends` does,
+    also when one of several does not answer.
     """
     page = f"/stats?format=json&filter={quote(counters_filter(port))}"
-    try:
-        return parse_counters(_ask(admin_socket, page, timeout))
-    except (FileNotFoundError, ConnectionRefusedError):  # another node, or left by another Envoy
-        return parse_counters(http.get(f"{admin_url}{page}", timeout))
+    with contextlib.ExitStack() as asked:
+        found = [_asked(socket, page, timeout, asked) for socket in pages.values()]
+        return together(
+            [
+                parse_counters(
+                    http.get(f"{url}{page}", timeout) if connection is None else _answer(connection)
+                )
+                for url, connection in zip(pages, found, strict=True)
+            ]
+        )
+
+
+def together(each: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Sums, but of what does not add up: the youngest process, and the one that counts the fewest
+    workers healthy."""
+    found: dict[str, int] = {}
+    for name in dict.fromkeys(name for counts in each for name in counts):
+        values = [counts[name] for counts in each if name in counts]
+        found[name] = min(values) if name in NOT_ADDED else sum(values)
+    return found
 
 
 def counters_filter(port: int) -> str:
@@ -141,15 +200,25 @@ class _SocketConnection(HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def _ask(admin_socket: Path, page: str, timeout: float) -> bytes:
+def _asked(
+    admin_socket: Path, page: str, timeout: float, closing: contextlib.ExitStack
+) -> _SocketConnection | None:
+    """One that `_answer` will have the page from: several Envoys answer at the same time. None on
+    another node, or where another Envoy left the socket."""
     connection = _SocketConnection(admin_socket, timeout)
+    closing.callback(connection.close)
     try:
         connection.request("GET", page)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return None
+    return connection
+
+
+def _answer(connection: _SocketConnection) -> bytes:
+    try:
         return connection.getresponse().read()
     except HTTPException as failure:
         raise http.Unreachable(f"the answer is not HTTP ({type(failure).__name__})") from None
-    finally:
-        connection.close()
 
 
 def parse_backends(page: bytes) -> list[Backend]:

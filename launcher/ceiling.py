@@ -55,6 +55,14 @@ class Sought:
     most: Most
 
 
+def largest(wanted: Wanted) -> int:
+    """The largest batch that is worth being prepared for: what was asked for, or what can be behind
+    the URL at all, as far as that is known."""
+    state = deployment_at(wanted.grid.url)
+    known = [] if state is None else [int(state["capacity"]), int(state["envoy_sessions"])]
+    return max(wanted.start, wanted.max_batch or min(known, default=0))
+
+
 def most(wanted: Wanted, place: LoadPlace) -> Most:
     """Raises `LoadFailed` when the load cannot open a batch of `start`."""
     grid = wanted.grid

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -19,6 +18,7 @@ from launcher import (
     cli_experiment,
     cli_grid,
     cli_load,
+    cli_plan,
     cli_report,
     cli_top,
     logs,
@@ -27,10 +27,10 @@ from launcher import (
 from launcher.deployment import Deployment, read_deployment
 from launcher.errors import LauncherError
 from launcher.placement import Placement
+from launcher.planning import ranges
 from launcher.registry import places
-from launcher.rundir import RunDir
 from launcher.signals import Interrupted
-from launcher.slurm.allocation import allocation, to_come, unread
+from launcher.slurm.allocation import allocation, unread
 from launcher.stopping import stop
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -149,60 +149,6 @@ def _quiet(_: Placement) -> None:
 
 
 @main.command()
-@deployment_options
-@as_json
-def plan(deployment: Deployment, as_json: bool) -> None:
-    """Print exactly what `up` would start: argv, variables and Envoy's configuration; outside of an
-    allocation also the Slurm job, with names in the place of its nodes."""
-    from launcher.slurm import job
-    from launcher.up import plan as decide
-
-    if _by_job(deployment):
-        submission = job.submission(deployment)
-        planned = decide(deployment.absolute(), to_come(deployment))
-    else:
-        submission, planned = None, decide(deployment)
-    placement, envoy_config = planned.placement, planned.envoy_config
-    if as_json:
-        _print_json(
-            {
-                "sbatch": submission and submission[0],
-                "batch_script": submission and submission[2],
-                "url": placement.url,
-                "connection": placement.connection,
-                "capacity": placement.capacity,
-                "processes": [
-                    {
-                        "name": process.name,
-                        "role": process.role,
-                        "node": process.node,
-                        "argv": process.argv,
-                        "environment": process.environment,
-                        "ports": process.ports,
-                        "log": str(process.log),
-                    }
-                    for process in placement.processes
-                ],
-                "envoy_config": envoy_config,
-            }
-        )
-        return
-    if submission is not None:
-        argv, path, text = submission
-        print(f"{shlex.join(argv)}\n# {path}\n{text}", end="")
-    print(f"# {placement.url}: {placement.capacity} places on {len(placement.servers)} server(s)")
-    for process in placement.processes:
-        variables = " ".join(
-            f"{key}={shlex.quote(value)}" for key, value in process.environment.items()
-        )
-        print(f"# {process.name} on {process.node}, ports {_ranges(process.ports)}")
-        print(f"{variables} {shlex.join(process.argv)}".lstrip())
-    if envoy_config is not None:
-        path = RunDir(deployment.folder.absolute(), deployment.name).envoy_config
-        print(f"# {path}\n{envoy_config}", end="")
-
-
-@main.command()
 @name_argument
 @as_json
 def status(name: str | None, as_json: bool) -> None:
@@ -240,6 +186,7 @@ def down(name: str | None) -> None:
 
 
 main.add_command(cli_build.build)
+main.command()(deployment_options(cli_plan.plan))
 main.command()(deployment_options(cli_doctor.doctor))
 main.add_command(cli_grid.grid)
 main.add_command(cli_load.preflight)
@@ -286,13 +233,14 @@ def _print_json(content: Any) -> None:
 
 def _print_status(name: str, state: dict[str, Any]) -> None:
     out.print(f"{name}: {state['status']}  {state.get('url', '')}", style="bold", markup=False)
-    table = Table("process", "node", "pid", "restarts", "used", "free", "log", box=None)
+    table = Table("process", "node", "pid", "restarts", "used", "free", "ports", "log", box=None)
     for process in state.get("processes", []):
         counts = state["places"].get(process["name"], {})
         table.add_row(
             *(_told(process[key]) for key in ("name", "node", "pid", "restarts")),
             str(counts.get("used", "")),
             str(counts.get("free", "")),
+            ranges(process.get("ports", ())),
             process["log"],
         )
     out.print(table)
@@ -306,14 +254,3 @@ def _print_status(name: str, state: dict[str, Any]) -> None:
 
 def _told(value: Any) -> str:
     return "-" if value is None else str(value)
-
-
-def _ranges(ports: Sequence[int]) -> str:
-    """Ports as a person writes them: 8000-8003,9901."""
-    runs: list[list[int]] = []
-    for port in sorted(ports):
-        if runs and port == runs[-1][-1] + 1:
-            runs[-1].append(port)
-        else:
-            runs.append([port])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -7,7 +7,6 @@ from typing import Any, TYPE_CHECKING
 import click
 from rich.table import Table
 
-from launcher.cells import numbers
 from launcher.cli_load import err, out
 from launcher.deployment import Deployment
 from launcher.signals import raised
@@ -17,18 +16,16 @@ if TYPE_CHECKING:
     from launcher.doctor.findings import Finding
 
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
-MOST = 1_000_000_000
 
 
-@click.option("--sessions", metavar="N", help="how many sessions it is to hold at once")
 @click.option("--json", "as_json", is_flag=True, help="print JSON")
-def doctor(deployment: Deployment, sessions: str | None, as_json: bool) -> None:
+def doctor(deployment: Deployment, as_json: bool) -> None:
     """Check the nodes that a deployment would get, and say how many sessions they can hold and what
     binds first. Takes the options of `up`; outside of an allocation it asks Slurm for the nodes for a
     moment."""
     from launcher.doctor.examine import examine
 
-    wanted = None if sessions is None else int(numbers(sessions, "--sessions", int, 1, MOST)[0])
+    wanted = deployment.sessions
     with raised():
         diagnosis = examine(deployment, wanted, lambda event: err.print(event, markup=False))
     if as_json:

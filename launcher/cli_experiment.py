@@ -46,6 +46,9 @@ MAY_DIFFER = {
 KEPT = ("local", "runtime", "app", "image", "max_concurrent_envs", "workers_per_node")
 """Of the deployments of an experiment, what does not change while it goes on."""
 
+SIZES = {"workers_per_node", "max_concurrent_envs"}
+"""What `--sessions` chooses where it is not given."""
+
 
 def search_options(command: F) -> F:
     """Which ceiling, and how exactly."""
@@ -313,6 +316,11 @@ def _plain_options(options: Mapping[str, Any]) -> dict[str, Any]:
 def _phases(options: Mapping[str, Any], deployment: Deployment) -> list["Phase"]:
     from launcher.experiment import phases
 
+    if deployment.sessions is not None and not deployment.model_fields_set >= SIZES:
+        raise UsageError(
+            "--sessions would give servers of each phase other places, and phases could not be compared; "
+            "give --workers-per-node, --max-concurrent-envs and --envoy-processes instead"
+        )
     if options["server_nodes"] is None:
         raise UsageError("how many servers? give --server-nodes N,N,... as 1,2,4")
     servers = numbers(options["server_nodes"], "--server-nodes", int, 1, 99_999)
@@ -335,9 +343,11 @@ def _for_phase(wanted: "Wanted", phase: "Phase", connection: Mapping[str, str]) 
 
 def _find(wanted: "Wanted", options: Mapping[str, Any]) -> list[dict[str, Any]]:
     from launcher import grid as grids
-    from launcher.ceiling import begin, find, most
+    from launcher.ceiling import begin, find, largest, most
 
-    place = grids.check(wanted.grid)
+    sessions = largest(wanted)
+    wanted = replace(wanted, grid=grids.equipped(wanted.grid, sessions))
+    place = grids.check(wanted.grid, sessions)
     limit = most(wanted, place)
     recording = begin(wanted, place, _plain_options(options))
     _say(

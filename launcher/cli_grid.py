@@ -97,7 +97,8 @@ def load_options(command: F) -> F:
             click.option(
                 "--source-addresses",
                 metavar="A,A,...",
-                help="addresses of this machine to connect from, when one has too few ports",
+                help="addresses of this machine to connect from, when one has too few ports [default for a "
+                "loopback URL: as many as the largest batch needs]",
             ),
             click.option(
                 "--max-lag",
@@ -151,6 +152,7 @@ def load_options(command: F) -> F:
 def grid(**options: Any) -> None:
     """Run a batch × wait grid against a URL and record every session."""
     wanted = _read(options)
+    wanted = grids.equipped(wanted, wanted.most_open)
     place = grids.check(wanted)
     recording = grids.record(wanted, place)
     err.print(f"{len(wanted.cells)} cell(s) against {wanted.url}; {place.story}", markup=False)

@@ -29,7 +29,7 @@ load_workers_option = click.option(
     "--load-workers",
     metavar="N",
     help="Locust processes that make the load, on the deployment's client nodes where it has some, "
-    "else here [default: one a core, at least 2]",
+    "else here [default: one a core, at least 2; more where their descriptors are too few]",
 )
 
 
@@ -67,9 +67,9 @@ def preflight(name: str | None, as_json: bool) -> None:
     from launcher.doctor.preflight import on_nodes
 
     state = _state(name)
-    options = state["deployment"]
     checks = []
-    serving = checking.checks(state["connection"], options["server_port"], options["admin_port"])
+    admin_urls = registry.admin_urls(state)
+    serving = checking.checks(state["connection"], state["deployment"]["server_port"], admin_urls)
     for check in chain(serving, on_nodes(state)):
         checks.append(check)
         if not as_json:

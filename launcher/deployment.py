@@ -33,8 +33,10 @@ DEFAULT_ADMIN_PORT = 9901
 RESERVED = ("load", "samples")
 """Slurm steps beside a deployment's have these names."""
 
+CORES = "SLURM_CPUS_PER_TASK"
+
 VARIABLES: dict[str, tuple[str, ...]] = {
-    "workers_per_node": ("WORKERS_PER_NODE", "WORKERS", "SLURM_CPUS_PER_TASK"),
+    "workers_per_node": ("WORKERS_PER_NODE", "WORKERS", CORES),
     "max_concurrent_envs": ("MAX_CONCURRENT_ENVS",),
     "server_port": ("OPENENV_PORT", "PORT"),
     "envoy_port": ("ENVOY_PORT",),
@@ -91,6 +93,13 @@ class Deployment(BaseModel):
     image: Path | None = Field(
         default=None, description="image of the servers, when it is not server.sif of that folder"
     )
+    sessions: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000_000,
+        description="sessions that are to be open at once: chooses --workers-per-node, "
+        "--max-concurrent-envs and --envoy-processes where they are not given",
+    )
     workers_per_node: int | None = Field(
         default=None,
         ge=1,
@@ -115,13 +124,25 @@ class Deployment(BaseModel):
         default=DEFAULT_PORT, ge=1, le=65_535, description="port of the URL [env: ENVOY_PORT]"
     )
     admin_port: int = Field(
-        default=DEFAULT_ADMIN_PORT, ge=1, le=65_535, description="port of Envoy's read-only pages"
+        default=DEFAULT_ADMIN_PORT,
+        ge=1,
+        le=65_535,
+        description="port of Envoy's read-only pages; of several Envoy processes the first, the others "
+        "have those after it",
+    )
+    envoy_processes: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Envoy processes that share the URL; each holds half as many sessions as it may "
+        "have descriptors [default: as many as --sessions needs, else 1]",
     )
     envoy_threads: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="Envoy's worker threads [default: half of the cores]",
+        description="worker threads of each Envoy process [default: half of the cores, shared among "
+        "the processes]",
     )
     local_address: str = Field(
         default="127.0.0.2",
@@ -292,6 +313,8 @@ def read_deployment(
     for field, value in flags.items():
         if value is not None and value != ():
             values[field] = value, f"--{field.replace('_', '-')}"
+    if "sessions" in values and values.get("workers_per_node", ("", ""))[1] == f"variable {CORES}":
+        del values["workers_per_node"]  # the node's cores, which nobody chose for these sessions
     try:
         return Deployment(**{field: value for field, (value, _) in values.items()})
     except ValidationError as failure:

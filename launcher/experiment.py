@@ -205,10 +205,11 @@ def _run(
     try:
         with standing(phase.deployment, say) as connection:
             url = connection["OPENENV_URL"]
-            behind = caps(url, deployment_at(url))
+            state = deployment_at(url)
+            behind = caps(url, state)
             journal.phase(phase, url=url, caps=behind)
             compare(journal.caps, behind, phase.servers)
-            _check_hosts(phase, connection)
+            _check_hosts(phase, connection, registry.admin_urls(state or {}))
             answers = measure(phase, connection)
     except BaseException as failure:
         journal.phase(phase, status=_how(failure), error=str(failure), ended=_now())
@@ -216,9 +217,8 @@ def _run(
     journal.phase(phase, status="complete", ended=_now(), ceilings=list(answers))
 
 
-def _check_hosts(phase: Phase, connection: Mapping[str, str]) -> None:
-    deployment = phase.deployment
-    for check in preflight.checks(connection, deployment.server_port, deployment.admin_port):
+def _check_hosts(phase: Phase, connection: Mapping[str, str], admin_urls: Sequence[str]) -> None:
+    for check in preflight.checks(connection, phase.deployment.server_port, admin_urls):
         if not check.ok:
             raise PreflightFailed(
                 f"{phase.servers} server(s): {check.name}: {check.detail}; {check.advice}"

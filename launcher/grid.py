@@ -5,7 +5,7 @@ import platform
 import socket
 import uuid
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -16,11 +16,13 @@ from launcher.limits import limits
 from launcher.loadplace import load_place, LoadPlace
 from launcher.recording import RAW, Recording, RUN
 from launcher.resuming import before
+from launcher.sizing import source_addresses
 from launcher.target import (
     caps,
     check_envoy,
     check_server,
     deployment_at,
+    is_loopback,
     servers_known,
 )
 
@@ -43,9 +45,19 @@ CAPS = ("max_concurrent_envs", "workers_per_node", "servers", "capacity")
 """Of a deployment, what must be the same for all cells of a run."""
 
 
-def check(grid: Grid) -> LoadPlace:
-    """Where the load will run. Raises `UsageError`, `LoadFailed` or `PreflightFailed` for what cannot
-    succeed, before anything is started."""
+def equipped(grid: Grid, sessions: int) -> Grid:
+    """With addresses to connect from, where nobody chose some and this machine's usual one has too
+    few ports for so many sessions at once; only a loopback URL can be reached from any that we
+    choose."""
+    addresses = source_addresses(sessions, limits())
+    if grid.sources or not addresses or not is_loopback(grid.url):
+        return grid
+    return replace(grid, sources=addresses)
+
+
+def check(grid: Grid, sessions: int | None = None) -> LoadPlace:
+    """Where the load will run, which may be asked for up to `sessions` at once. Raises `UsageError`,
+    `LoadFailed` or `PreflightFailed` for what cannot succeed, before anything is started."""
     if grid.timeout <= grid.longest:
         steps = "" if grid.steps == 1 else f"{grid.steps} steps with a "
         raise UsageError(
@@ -53,7 +65,7 @@ def check(grid: Grid) -> LoadPlace:
             f"{max(grid.waits):g} s is over; raise --timeout"
         )
     _check_shape(grid)
-    place = load_place(grid.url, grid.load_workers)
+    place = load_place(grid.url, grid.load_workers, sessions or grid.most_open)
     if place.here:
         _check_here(grid, place)
     elif grid.sources:

@@ -2,9 +2,14 @@
 
 import resource
 from dataclasses import asdict, dataclass
+from math import ceil, sqrt
 from pathlib import Path
 
 SPARE_DESCRIPTORS = 100
+DESCRIPTORS_PER_SESSION = 2
+"""Of Envoy: one to the client, one to the server."""
+
+SIGMAS = 6.0
 PORT_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
@@ -42,6 +47,35 @@ class Limits:
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
+
+
+def envoy_sessions(descriptors: int, processes: int = 1) -> int:
+    """How many sessions Envoy processes can hold together, each with so many descriptors.
+
+    The kernel deals out connections to them by a hash, as dice would: the fullest of them is to have
+    room six standard deviations above the mean, which it exceeds once in a billion bursts.
+    """
+    held = max(0, descriptors // DESCRIPTORS_PER_SESSION - SPARE_DESCRIPTORS)
+    spread = SIGMAS * sqrt(1 - 1 / processes)
+    mean = ((sqrt(spread**2 + 4 * held) - spread) / 2) ** 2
+    return int(processes * mean + 1e-6)
+
+
+def envoy_descriptors(sessions: int, processes: int = 1) -> int:
+    """How many each Envoy process must be allowed, so that all hold so many sessions together."""
+    mean = sessions / processes
+    most = mean + SIGMAS * sqrt(mean * (1 - 1 / processes))
+    return DESCRIPTORS_PER_SESSION * (ceil(most) + SPARE_DESCRIPTORS)
+
+
+def envoy_processes(sessions: int, descriptors: int) -> int:
+    """The fewest Envoy processes that hold so many sessions. Raises ValueError when none do."""
+    if envoy_sessions(descriptors) < 1:
+        raise ValueError(f"{descriptors} descriptors are too few for Envoy")
+    count = max(1, sessions // envoy_sessions(descriptors))
+    while envoy_sessions(descriptors, count) < sessions:
+        count += 1
+    return count
 
 
 def limits() -> Limits:

@@ -14,6 +14,7 @@ from launcher.programs import Installed, Programs, programs
 from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime
+from launcher.sizing import load_workers, MIN_LOAD_WORKERS
 from launcher.slurm.allocation import address_of, Allocation
 from launcher.target import deployment_at, is_loopback, shares_node
 
@@ -74,20 +75,24 @@ class LoadPlace:
         return Limits(min(s["descriptors"] for s in seen), min(s["ports"] for s in seen))
 
 
-def load_place(url: str, workers: int | None) -> LoadPlace:
-    """`workers` is how many load workers are wanted; one a core when that is left open."""
+def load_place(url: str, workers: int | None, sessions: int = 0) -> LoadPlace:
+    """`workers` is how many load workers are wanted; when that is left open, one a core, or as many
+    as `sessions` at once need."""
     state = deployment_at(url)
     clients: Mapping[str, int] = state.get("client_nodes", {}) if state else {}
     if state is None or not clients or state.get("job") is None:
-        count = workers or max(2, len(os.sched_getaffinity(0)))
+        cores = {HERE: max(MIN_LOAD_WORKERS, len(os.sched_getaffinity(0)))}
+        count = workers or load_workers(sessions, cores, limits())
         shares = shares_node(url, state)
         spoils = shares and not (state["deployment"]["local"] if state else is_loopback(url))
         return LoadPlace((HERE,) * count, shares, spoils=spoils)
-    if workers is None:
+    needed = load_workers(sessions, clients, limits())
+    if workers is None and needed <= sum(clients.values()):
         nodes = [node for node, cores in clients.items() for _ in range(cores)]
     else:
         names = list(clients)
-        nodes = sorted((names[i % len(names)] for i in range(workers)), key=names.index)
+        count = workers or needed
+        nodes = sorted((names[i % len(names)] for i in range(count)), key=names.index)
     return LoadPlace(
         tuple(nodes),
         False,

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 
 from benchmark.server.settings import Ports, ports_from
 from launcher.deployment import Deployment
+from launcher.errors import UsageError
 from launcher.programs import Programs
 from launcher.rundir import private_folder, RunDir
 
@@ -50,9 +52,22 @@ class ServerAddress:
 
 
 @dataclass(frozen=True)
+class Envoy:
+    """One of the Envoy processes that share the URL's port, with what each has for itself."""
+
+    name: str
+    admin_port: int
+    config: Path
+    admin_socket: Path
+
+
+@dataclass(frozen=True)
 class Placement:
+    """`envoy_threads` are those of each Envoy process."""
+
     deployment: Deployment
     envoy_node: str | None
+    envoys: tuple[Envoy, ...]
     servers: tuple[ServerAddress, ...]
     client_nodes: tuple[Node, ...]
     envoy_threads: int
@@ -67,8 +82,14 @@ class Placement:
         return f"http://{node}:{port}"
 
     @property
+    def admin_urls(self) -> tuple[str, ...]:
+        """Of each Envoy process; none without Envoy."""
+        return tuple(f"http://{self.envoy_node}:{envoy.admin_port}" for envoy in self.envoys)
+
+    @property
     def admin_url(self) -> str | None:
-        return f"http://{self.envoy_node}:{self.deployment.admin_port}" if self.envoy_node else None
+        """Of the first Envoy process."""
+        return next(iter(self.admin_urls), None)
 
     @property
     def capacity(self) -> int:
@@ -120,12 +141,18 @@ def place(
         for number, server in enumerate(servers, 1)
     ]
     threads = deployment.envoy_threads or 1
+    envoys: tuple[Envoy, ...] = ()
     if envoy_node is not None:
-        threads = deployment.envoy_threads or max(1, envoy_node.cores // 2)
-        processes.insert(0, _envoy(deployment, envoy_node.name, threads, rundir, programs))
+        envoys = envoys_of(deployment, rundir)
+        threads = deployment.envoy_threads or max(1, envoy_node.cores // 2 // len(envoys))
+        processes[:0] = [
+            _envoy(deployment, envoy, envoy_node.name, threads, rundir, programs)
+            for envoy in envoys
+        ]
     return Placement(
         deployment,
         envoy_node.name if envoy_node else None,
+        envoys,
         servers,
         tuple(clients),
         threads,
@@ -169,25 +196,47 @@ def _server(
     )
 
 
+def envoys_of(deployment: Deployment, rundir: RunDir) -> tuple[Envoy, ...]:
+    """The first has the admin port that was asked for, the others those after it. Raises
+    `UsageError` when there are not so many."""
+    count = deployment.envoy_processes or 1
+    free = (port for port in range(deployment.admin_port, 65_536) if port != deployment.envoy_port)
+    ports = list(islice(free, count))
+    if len(ports) < count:
+        raise UsageError(
+            f"--admin-port {deployment.admin_port} leaves {len(ports)} port(s) for the pages of "
+            f"{count} Envoy processes: lower it"
+        )
+    names = ["envoy", *(f"envoy-{number}" for number in range(2, count + 1))]
+    return tuple(
+        Envoy(name, port, rundir.envoy_config(name).absolute(), rundir.admin_socket(name))
+        for name, port in zip(names, ports, strict=True)
+    )
+
+
 def _envoy(
-    deployment: Deployment, node: str, threads: int, rundir: RunDir, programs: Programs
+    deployment: Deployment,
+    envoy: Envoy,
+    node: str,
+    threads: int,
+    rundir: RunDir,
+    programs: Programs,
 ) -> Process:
-    config = rundir.envoy_config.absolute()
     argv, environment = programs.command(
         "envoy",
         (
-            *(programs.envoy, "--config-path", str(config), "--concurrency", str(threads)),
+            *(programs.envoy, "--config-path", str(envoy.config), "--concurrency", str(threads)),
             *("--disable-hot-restart", "--log-level", "warning"),
         ),
         {},
-        (config.parent, private_folder()),
+        (envoy.config.parent, private_folder()),
     )
     return Process(
-        "envoy",
+        envoy.name,
         Role.ENVOY,
         node,
         argv,
         environment,
-        (deployment.envoy_port, deployment.admin_port),
-        rundir.log("envoy"),
+        (deployment.envoy_port, envoy.admin_port),
+        rundir.log(envoy.name),
     )

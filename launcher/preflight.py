@@ -3,15 +3,13 @@
 import contextlib
 import json
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import websocket
 
-from benchmark.server.settings import DEFAULT_PORT
 from launcher import balancer, http
-from launcher.deployment import DEFAULT_ADMIN_PORT
 
 TIMEOUT = 5.0
 SESSIONS_PER_HOST = 20
@@ -31,16 +29,16 @@ class Check:
 
 def checks(
     connection: Mapping[str, str],
-    server_port: int = DEFAULT_PORT,
-    admin_port: int = DEFAULT_ADMIN_PORT,
+    server_port: int,
+    admin_urls: Sequence[str],
 ) -> Iterator[Check]:
     """The checks of a deployment, each as soon as it is known, from the values of its
-    `openenv-connection.env`."""
+    `openenv-connection.env`; `admin_urls` are of its Envoy processes."""
     nodes = connection["WORKER_NODES"].split()
     yield servers(nodes, server_port)
     if connection["ENVOY_NODE"]:
         yield envoy(connection["OPENENV_URL"])
-        yield backends(f"http://{connection['ENVOY_NODE']}:{admin_port}", nodes)
+        yield backends(admin_urls, nodes)
     yield distribution(connection["OPENENV_URL"], int(connection["NUM_WORKERS"]))
 
 
@@ -58,7 +56,13 @@ def envoy(url: str) -> Check:
     return Check("envoy", True, f"{url} answers")
 
 
-def backends(admin_url: str, nodes: list[str]) -> Check:
+def backends(admin_urls: Sequence[str], nodes: list[str]) -> Check:
+    """As every Envoy process counts them."""
+    checks = [_backends(admin_url, nodes) for admin_url in admin_urls]
+    return next((check for check in checks if not check.ok), checks[0])
+
+
+def _backends(admin_url: str, nodes: list[str]) -> Check:
     advice = (
         "a server that is up but not healthy to Envoy is hung, full or unreachable from its node"
     )

@@ -155,7 +155,7 @@ def gone(found: Known) -> DeploymentNotFound:
 
 def forget(found: Known) -> None:
     """Removes what a deployment that is gone left behind."""
-    remove([found.rundir.connection, found.rundir.admin_socket, found.rundir.entry])
+    remove([found.rundir.connection, *found.rundir.admin_sockets, found.rundir.entry])
 
 
 def connection(folder: Path) -> dict[str, str] | None:
@@ -176,6 +176,11 @@ def connection(folder: Path) -> dict[str, str] | None:
             "folder; remove it, or give --url"
         )
     return values
+
+
+def admin_urls(state: dict[str, Any]) -> list[str]:
+    """Of the Envoy processes of a deployment."""
+    return [envoy["admin_url"] for envoy in state.get("envoys", [])]
 
 
 def places(state: dict[str, Any]) -> dict[str, Any]:

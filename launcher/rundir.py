@@ -25,9 +25,8 @@ class RunDir:
     def connection(self) -> Path:
         return self.folder / CONNECTION_FILE
 
-    @property
-    def envoy_config(self) -> Path:
-        return self.folder / "envoy-config-generated.yaml"
+    def envoy_config(self, process: str = "envoy") -> Path:
+        return self.folder / f"{process.replace('envoy', 'envoy-config-generated', 1)}.yaml"
 
     @property
     def state(self) -> Path:
@@ -58,10 +57,16 @@ class RunDir:
     def launcher_log(self) -> Path:
         return self.log("launcher")
 
-    @property
-    def admin_socket(self) -> Path:
+    def admin_socket(self, process: str = "envoy") -> Path:
         """On the node's own disk: shared file systems hold no sockets, and their paths are long."""
-        return private_folder() / f"{_digest(self.folder / self.name)}.sock"
+        number = process.removeprefix("envoy")
+        return private_folder() / f"{_digest(self.folder / self.name)}{number}.sock"
+
+    @property
+    def admin_sockets(self) -> list[Path]:
+        """Of all its Envoy processes, as far as they are there on this machine."""
+        first = self.admin_socket()
+        return [first, *first.parent.glob(f"{first.stem}-*.sock")]
 
     @property
     def entry(self) -> Path:

@@ -48,7 +48,7 @@ class Supervisor:
     a signal comes: it waits within `with supervisor.signals`.
 
     `one_for_all`: the deployment fails when any child dies too often. Otherwise it goes on as long
-    as a server is left, and Envoy where there is one.
+    as a server is left, and an Envoy where there is one.
     """
 
     def __init__(
@@ -216,12 +216,12 @@ class Supervisor:
     def _give_up(self, child: Child, why: str) -> None:
         """Raises `DeploymentFailed` when the deployment cannot go on without it."""
         child.given_up = True
-        left = [
-            c for c in self.children.values() if not c.given_up and c.process.role is Role.SERVER
-        ]
-        if self._one_for_all or child.process.role is Role.ENVOY or not left:
+        role = child.process.role
+        left = [c for c in self.children.values() if not c.given_up and c.process.role is role]
+        if self._one_for_all or not left:
             raise DeploymentFailed(why)
-        self._report(f"{why.partition(chr(10))[0]}; {len(left)} server(s) are left")
+        what = "Envoy process(es)" if role is Role.ENVOY else "server(s)"
+        self._report(f"{why.partition(chr(10))[0]}; {len(left)} {what} are left")
         self._changed()
 
     def _forget(self, child: Child) -> None:

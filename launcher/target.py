@@ -8,8 +8,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launcher import http, registry
-from launcher.balancer import DESCRIPTORS_PER_SESSION
 from launcher.errors import LoadFailed, PreflightFailed
+from launcher.limits import DESCRIPTORS_PER_SESSION
 
 PROBE_SECONDS = 10.0
 
@@ -116,8 +116,9 @@ def check_envoy(url: str, batch: int) -> None:
     if limit is not None and batch > limit:
         raise LoadFailed(
             f"batch {batch} is more than Envoy of deployment {state['name']!r} can hold: it may hold "  # type: ignore[index]
-            f"{limit} sessions at {DESCRIPTORS_PER_SESSION} descriptors each; raise ulimit -n before "
-            "`launcher up`, or load a server directly"
+            f"{limit} sessions at {DESCRIPTORS_PER_SESSION} descriptors each in "
+            f"{len(state['envoys'])} process(es); give `launcher up` --sessions {batch}, "  # type: ignore[index]
+            "raise ulimit -n before it, or load a server directly"
         )
 
 

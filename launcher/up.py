@@ -9,17 +9,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from launcher import balancer, http, registry
-from launcher.balancer import DESCRIPTORS_PER_SESSION
 from launcher.beside import Beside
 from launcher.deployment import Deployment
+from launcher.doctor.bounds import refuse
 from launcher.errors import DeploymentEnded, LauncherError, UsageError
-from launcher.limits import limits, SPARE_DESCRIPTORS
+from launcher.limits import envoy_sessions, Limits, limits
 from launcher.placement import Node, place, Placement, Process
 from launcher.programs import Programs, programs
 from launcher.rundir import (
@@ -35,6 +36,7 @@ from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import local_nodes, LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime, START_SECONDS
 from launcher.signals import Interrupted
+from launcher.sizing import sized
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.supervisor import Report, Supervisor
 from launcher.watch import Attached, Backends
@@ -44,24 +46,28 @@ STOP_MARGIN = 2.5
 
 @dataclass(frozen=True)
 class Plan:
-    """What `up` starts: where, by what, and with which configuration of Envoy where there is one."""
+    """What `up` starts: where, by what, and with which configuration of each Envoy process."""
 
     placement: Placement
     programs: Programs
-    envoy_config: str | None
+    envoy_configs: Mapping[Path, str]
     runtime: Runtime
 
 
 def plan(
-    deployment: Deployment, allocated: Allocation | None = None, *, own_job: bool = False
+    deployment: Deployment,
+    allocated: Allocation | None = None,
+    *,
+    own_job: bool = False,
+    each: Limits | None = None,
 ) -> Plan:
-    """Starts nothing. Raises `UsageError`, and `SlurmFailed` when Slurm does not answer."""
+    """Starts nothing. `each` is what every node is taken for, by default like this machine. Raises
+    `UsageError`, and `SlurmFailed` when Slurm does not answer."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     nodes, runtime = _nodes(deployment, allocated or allocation(), own_job=own_job)
     tools = programs(deployment)
-    placement = place(deployment, nodes, rundir, tools)
-    config = balancer.render(placement, rundir.admin_socket) if placement.envoy_node else None
-    return Plan(placement, tools, config, runtime)
+    placement = place(sized(deployment, nodes, each or limits()), nodes, rundir, tools)
+    return Plan(placement, tools, balancer.configurations(placement), runtime)
 
 
 def _nodes(
@@ -96,8 +102,9 @@ class Up:
         self.deployment = deployment
         self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
         planned = plan(deployment, own_job=own_job)
+        refuse(planned.placement, deployment.sessions)
         self.placement, self._runtime = planned.placement, planned.runtime
-        self._programs, self._envoy_config = planned.programs, planned.envoy_config
+        self._programs, self._envoy_configs = planned.programs, planned.envoy_configs
         self._events: list[dict[str, Any]] = []
         self._error: str | None = None
         self._status = "starting"
@@ -192,9 +199,9 @@ class Up:
 
     def _to_watch(self, *, attached: bool) -> list[Backends | Attached]:
         watches: list[Backends | Attached] = []
-        if self.placement.admin_url and not self.deployment.local:
-            expected = self.placement.endpoints
-            watches.append(Backends(self.placement.admin_url, expected, self._report))
+        if self.placement.envoys and not self.deployment.local:
+            admin_urls, expected = self.placement.admin_urls, self.placement.endpoints
+            watches.append(Backends(admin_urls, expected, self._report))
         if attached:
             watches.append(Attached(self.rundir.beat, self.deployment.silence_timeout))
         return watches
@@ -220,24 +227,32 @@ class Up:
         return beside.end()
 
     def _missing(self) -> str | None:
-        """What still keeps the deployment from being ready; None when Envoy itself counts every
-        worker of every server healthy."""
+        """What still keeps the deployment from being ready; None when every Envoy process itself
+        counts every worker of every server healthy."""
         for watch in self._watches:
             if isinstance(watch, Attached):
                 watch.look()
+        if not self.placement.envoys:
+            return self._missing_server()
+        found = (self._missing_for(admin_url) for admin_url in self.placement.admin_urls)
+        return next((missing for missing in found if missing is not None), None)
+
+    def _missing_server(self) -> str | None:
+        server = self.placement.servers[0]
         try:
-            if self.placement.admin_url is None:
-                server = self.placement.servers[0]
-                url = f"http://{server.address}:{server.control_port}/ready"
-                http.get(url, 1.0)
-                return None
-            if balancer.healthy(self.placement.admin_url) == self.placement.endpoints:
-                return None
-            backends = balancer.backends(self.placement.admin_url)
+            http.get(f"http://{server.address}:{server.control_port}/ready", 1.0)
         except (OSError, ValueError):
-            return (
-                "Envoy does not answer" if self.placement.admin_url else "the server is not ready"
-            )
+            return "the server is not ready"
+        return None
+
+    def _missing_for(self, admin_url: str) -> str | None:
+        """As one Envoy process sees it."""
+        try:
+            if balancer.healthy(admin_url) == self.placement.endpoints:
+                return None
+            backends = balancer.backends(admin_url)
+        except (OSError, ValueError):
+            return "Envoy does not answer"
         sick = sorted({backend.node for backend in backends if not backend.healthy})
         if sick:
             return f"Envoy counts {', '.join(sick)} as not healthy"
@@ -275,12 +290,13 @@ class Up:
         rundir.create()
         if rundir.connection.exists():
             self._say(f"removed {rundir.connection.name} of a deployment that is gone")
-        remove([rundir.connection, rundir.admin_socket])
-        remove(rundir.folder.glob("benchmark-env-server-*.log"))
-        remove([rundir.log("envoy")])
+        remove([rundir.connection, *rundir.admin_sockets])
+        for left in ("benchmark-env-server-*.log", "benchmark-env-envoy*.log"):
+            remove(rundir.folder.glob(left))
+        remove(rundir.folder.glob("envoy-config-generated*.yaml"))
         rundir.launcher_log.write_text("")
-        if self._envoy_config is not None:
-            write_atomically(rundir.envoy_config, self._envoy_config)
+        for path, text in self._envoy_configs.items():
+            write_atomically(path, text)
         entry = {
             "name": self.deployment.name,
             "folder": str(rundir.folder),
@@ -298,7 +314,7 @@ class Up:
         if self._status not in registry.SAD:
             self._status = "stopped"
         self._save()
-        remove([self.rundir.admin_socket])
+        remove(self.rundir.admin_sockets)
         if self._status not in registry.SAD:  # those stay listed until `down` or the next `up`
             remove([self.rundir.entry])
 
@@ -321,6 +337,10 @@ class Up:
             "status": self._status,
             "url": self.placement.url,
             "admin_url": self.placement.admin_url,
+            "envoys": [
+                {"name": envoy.name, "admin_url": url, "admin_socket": str(envoy.admin_socket)}
+                for envoy, url in zip(self.placement.envoys, self.placement.admin_urls, strict=True)
+            ],
             **registry.identity(),
             "error": self._error,
             "job": self._job,
@@ -330,9 +350,11 @@ class Up:
             "connection": self.placement.connection,
             "client_nodes": {node.name: node.cores for node in self.placement.client_nodes},
             "capacity": self.placement.capacity,
-            "envoy_sessions": limits().descriptors // DESCRIPTORS_PER_SESSION - SPARE_DESCRIPTORS,
+            "envoy_sessions": envoy_sessions(
+                limits().descriptors, max(1, len(self.placement.envoys))
+            ),
             "envoy_threads": self.placement.envoy_threads,
-            "deployment": self.deployment.model_dump(mode="json"),
+            "deployment": self.placement.deployment.model_dump(mode="json"),
             "command": self.deployment.command,
             "processes": [self._describe(process) for process in self.placement.processes],
             "servers": [asdict(server) for server in self.placement.servers],
@@ -351,6 +373,7 @@ class Up:
             "pid": child.handle.pid if child else None,
             "restarts": child.restarts if child else 0,
             "given_up": child.given_up if child else False,
+            "ports": list(process.ports),
             "log": str(process.log),
         }
 

@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launcher import balancer
@@ -15,8 +15,12 @@ BEAT_SECONDS = 1.0
 class Backends:
     """Reports when Envoy counts a node out, and when it counts it in again."""
 
-    def __init__(self, admin_url: str, expected: int, report: Callable[[str], None]) -> None:
-        self._admin_url, self._report = admin_url, report
+    def __init__(
+        self, admin_urls: Sequence[str], expected: int, report: Callable[[str], None]
+    ) -> None:
+        """All Envoy processes find the same, but not at the same moment: the first one that answers
+        speaks for all."""
+        self._admin_urls, self._report = admin_urls, report
         self._healthy = expected
         self._sick: set[str] = set()
         self._next = 0.0
@@ -25,13 +29,18 @@ class Backends:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + LOOK_SECONDS
-        try:
-            healthy = balancer.healthy(self._admin_url)
-            if healthy == self._healthy:
+        for admin_url in self._admin_urls:
+            try:
+                self._look_at(admin_url)
                 return
-            sick = {b.node for b in balancer.backends(self._admin_url) if not b.healthy}
-        except (OSError, ValueError):
-            return  # Envoy is being replaced
+            except (OSError, ValueError):
+                continue  # this Envoy is being replaced
+
+    def _look_at(self, admin_url: str) -> None:
+        healthy = balancer.healthy(admin_url)
+        if healthy == self._healthy:
+            return
+        sick = {b.node for b in balancer.backends(admin_url) if not b.healthy}
         self._healthy = healthy
         if sick - self._sick:
             self._report(f"Envoy counts {_names(sick - self._sick)} as not healthy")

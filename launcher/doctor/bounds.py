@@ -4,17 +4,37 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from launcher.balancer import DESCRIPTORS_PER_SESSION
+from launcher.balancer import most_checked, MOST_CHECKS_A_SECOND
 from launcher.doctor.findings import Finding, Verdict
-from launcher.limits import SPARE_DESCRIPTORS
-from launcher.machine import Machine
+from launcher.errors import UsageError
+from launcher.limits import (
+    DESCRIPTORS_PER_SESSION,
+    envoy_descriptors,
+    envoy_processes,
+    envoy_sessions,
+    Limits,
+    SPARE_DESCRIPTORS,
+)
+from launcher.machine import Machine, machine
 from launcher.placement import Placement
 
-ENVOY_BYTES, SERVER_BYTES, LOAD_BYTES = 55_000, 35_000, 25_000
-"""Memory that a session takes of each, rounded up. Measured with the environment that comes with this
-package: what `launcher grid -n 8000 --wait 15` added to the memory of Envoy, of a server with two
-workers and of two load workers (USS, against -n 10) was 52, 34 and 20 KB a session. An environment of
-your own may need far more."""
+
+@dataclass(frozen=True)
+class Cost:
+    """`session` and `process` are bytes; `cpu` is seconds a session: connect, reset, step, close."""
+
+    session: int
+    process: int
+    cpu: float
+
+
+SERVER = Cost(session=38_000, process=80_000_000, cpu=750e-6)
+ENVOY = Cost(session=65_000, process=45_000_000, cpu=320e-6)
+LOAD = Cost(session=28_000, process=90_000_000, cpu=1050e-6)
+"""What a session takes of each, rounded up, and what a process takes without any. Measured with the
+environment that comes with this package: what `launcher grid --shape hold --requests-grid 10,8000`
+adds to `rss` and `cpu` of their processes in samples.jsonl from the first cell to the second; in memory
+the kernel's part is counted too, 4 KB for each socket. An environment of your own may need far more."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +50,13 @@ class Bound:
 @dataclass(frozen=True)
 class Stage:
     """A placement with the machine that each node is, and each that makes the load. `load` has the
-    load workers of those."""
+    load workers of those, and is empty where nobody has said who makes it; `sources` counts their
+    addresses where they are more than the machines."""
 
     placement: Placement
     machines: Mapping[str, Machine]
     load: Mapping[str, int]
+    sources: int = 0
 
     @property
     def local(self) -> bool:
@@ -48,20 +70,52 @@ class Stage:
         return [server.name for server in self.placement.servers]
 
 
+def limits_of(machine: Machine) -> Limits:
+    return Limits(machine.descriptors, machine.ports)
+
+
 def bounds(stage: Stage, sessions: int | None) -> list[Bound]:
     """The tightest first; `sessions` is how many are wanted."""
-    load = load_bounds(stage.load, stage.machines, sessions)
-    found = [*_servers(stage, sessions), *load, *_memory(stage)]
-    if stage.placement.envoy_node:
-        found += _envoy(stage, stage.placement.envoy_node, sessions)
+    found = [*hosting(stage, sessions), *_memory(stage)]
+    if stage.load:
+        found += load_bounds(stage.load, stage.machines, sessions, stage.sources)
     return sorted(found, key=lambda bound: bound.sessions)
 
 
+def hosting(stage: Stage, sessions: int | None) -> Iterator[Bound]:
+    """Those that follow from how many of what a deployment has."""
+    yield from _servers(stage, sessions)
+    if stage.placement.envoy_node:
+        yield from _envoy(stage, stage.placement.envoy_node, sessions)
+
+
+def refuse(placement: Placement, sessions: int | None) -> None:
+    """Raises `UsageError` when nodes like this machine cannot hold the sessions in this placement."""
+    here = machine()
+    names = [server.name for server in placement.servers]
+    machines = dict.fromkeys([*names, *filter(None, [placement.envoy_node])], here)
+    found = hosting(Stage(placement, machines, {}), sessions)
+    check(sorted(found, key=lambda bound: bound.sessions), sessions)
+
+
+def check(found: Sequence[Bound], sessions: int | None) -> None:
+    """Raises `UsageError` when a limit is below what is wanted; `found` has the tightest first."""
+    if sessions is not None and found[0].sessions < sessions:
+        first = found[0]
+        raise UsageError(
+            f"{sessions:,} sessions cannot be held: the {first.limit} allow {first.sessions:,} "
+            f"({first.why}); {first.change}"
+        )
+
+
 def load_bounds(
-    load: Mapping[str, int], machines: Mapping[str, Machine], sessions: int | None
+    load: Mapping[str, int],
+    machines: Mapping[str, Machine],
+    sessions: int | None,
+    addresses: int = 0,
 ) -> Iterator[Bound]:
     """`load` has the load workers of each machine that makes the load."""
-    workers, sources = sum(load.values()), len(load)
+    workers, sources = sum(load.values()), max(len(load), addresses)
     node, machine = _lowest(list(load), machines, lambda machine: machine.descriptors)
     each = max(0, machine.descriptors - SPARE_DESCRIPTORS)
     needed = ceil(_target(workers * each, sessions) / max(1, each))
@@ -76,7 +130,7 @@ def load_bounds(
     yield Bound(
         "ports from the load to the URL",
         sources * fewest,
-        f"{fewest:,} ephemeral ports of each of {sources} machine(s)",
+        f"{fewest:,} ephemeral ports of each of {sources} address(es)",
         f"--client-nodes {needed}, or without client nodes {needed} addresses of this machine "
         "(launcher grid --source-addresses)",
     )
@@ -110,14 +164,18 @@ def _servers(stage: Stage, sessions: int | None) -> Iterator[Bound]:
 
 def _envoy(stage: Stage, node: str, sessions: int | None) -> Iterator[Bound]:
     machine, count = stage.machines[node], stage.placement.endpoints
-    held = max(0, machine.descriptors // DESCRIPTORS_PER_SESSION - SPARE_DESCRIPTORS)
-    needed = DESCRIPTORS_PER_SESSION * (_target(held, sessions) + SPARE_DESCRIPTORS)
+    processes = len(stage.placement.envoys)
+    held = envoy_sessions(machine.descriptors, processes)
+    wanted = _target(held, sessions)
+    raised = f"have the hard limit there raised to {envoy_descriptors(wanted, processes):,}"
+    if envoy_sessions(machine.descriptors):
+        raised = f"--envoy-processes {envoy_processes(wanted, machine.descriptors)}, or {raised}"
     yield Bound(
         "descriptors of Envoy",
         held,
-        f"{machine.descriptors:,} (ulimit -Hn on {stage.at(node)}), {DESCRIPTORS_PER_SESSION} a session",
-        f"have the hard limit there raised to {needed:,}, or split the load over more deployments "
-        "(--name)",
+        f"{processes:,} process(es) with {machine.descriptors:,} (ulimit -Hn on {stage.at(node)}), "
+        f"{DESCRIPTORS_PER_SESSION} a session",
+        raised,
     )
     yield Bound(
         "ports from Envoy to the servers",
@@ -125,28 +183,70 @@ def _envoy(stage: Stage, node: str, sessions: int | None) -> Iterator[Bound]:
         f"{machine.ports:,} ephemeral ports of {stage.at(node)} to each of {count:,} worker(s)",
         "more --nodes or --workers-per-node, or a wider net.ipv4.ip_local_port_range there",
     )
+    yield _checks(stage, machine, sessions)
+
+
+def _checks(stage: Stage, machine: Machine, sessions: int | None) -> Bound:
+    """Every Envoy process checks every worker of a server, at one control port."""
+    workers = max(len(server.worker_ports) for server in stage.placement.servers)
+    most = most_checked(workers)
+    held = envoy_sessions(machine.descriptors, most)
+    needed = envoy_descriptors(_target(held, sessions), most)
+    return Bound(
+        "health checks of the servers",
+        held,
+        f"a server answers {MOST_CHECKS_A_SECOND:,} a second, so {workers:,} worker(s) of it may be checked "
+        f"by {most:,} Envoy processes",
+        f"fewer --workers-per-node, or have the hard limit (ulimit -Hn) of Envoy's node raised to "
+        f"{needed:,}, for fewer Envoy processes",
+    )
 
 
 def _memory(stage: Stage) -> Iterator[Bound]:
     """A machine that all is on has one memory for all."""
     if stage.local:
-        envoy = ENVOY_BYTES if stage.placement.envoy_node else 0
-        everything = (SERVER_BYTES + envoy + LOAD_BYTES, "a machine with more memory")
-        yield _fits(stage, "memory of this machine", list(stage.load), *everything)
+        yield _memory_here(stage)
         return
+    placement = stage.placement
+    workers = max(len(server.worker_ports) for server in placement.servers)
     more = "more --mem or more --nodes"
-    yield _fits(stage, "memory of the servers", stage.servers, SERVER_BYTES, more)
-    more = "more --mem or more --client-nodes"
-    yield _fits(stage, "memory of the load workers", list(stage.load), LOAD_BYTES, more)
-    if node := stage.placement.envoy_node:
-        yield _fits(stage, "memory of Envoy", [node], ENVOY_BYTES, "more --mem")
+    yield _fits(stage, "memory of the servers", stage.servers, SERVER, workers, more)
+    if stage.load:
+        most = max(stage.load.values())
+        more = "more --mem or more --client-nodes"
+        yield _fits(stage, "memory of the load workers", list(stage.load), LOAD, most, more)
+    if node := placement.envoy_node:
+        yield _fits(stage, "memory of Envoy", [node], ENVOY, len(placement.envoys), "more --mem")
 
 
-def _fits(stage: Stage, limit: str, nodes: Sequence[str], each: int, change: str) -> Bound:
+def _memory_here(stage: Stage) -> Bound:
+    here, placement = next(iter(stage.machines.values())), stage.placement
+    parts = (
+        (SERVER, placement.endpoints),
+        (ENVOY, len(placement.envoys)),
+        (LOAD, sum(stage.load.values())),
+    )
+    each = sum(cost.session for cost, processes in parts if processes)
+    room = here.room - sum(cost.process * processes for cost, processes in parts)
+    why = (
+        f"{here.room / 2**30:.1f} GiB for {sum(count for _, count in parts):,} processes, "
+        f"{each // 1000} KB a session"
+    )
+    held = max(0, room) // each
+    return Bound("memory of this machine", held, why, "a machine with more memory")
+
+
+def _fits(
+    stage: Stage, limit: str, nodes: Sequence[str], cost: Cost, processes: int, change: str
+) -> Bound:
     """Sessions are dealt out evenly: the node with the least room counts for all."""
     node, machine = _lowest(nodes, stage.machines, lambda machine: machine.room)
-    why = f"{machine.room / 2**30:.1f} GiB on {stage.at(node)}, {each // 1000} KB a session"
-    return Bound(limit, len(nodes) * (machine.room // each), why, change)
+    each = max(0, machine.room - processes * cost.process) // cost.session
+    why = (
+        f"{machine.room / 2**30:.1f} GiB on {stage.at(node)} for {processes:,} process(es), "
+        f"{cost.session // 1000} KB a session"
+    )
+    return Bound(limit, len(nodes) * each, why, change)
 
 
 def _lowest(

@@ -7,13 +7,13 @@ from math import ceil
 
 from launcher.deployment import Deployment
 from launcher.doctor import kernel, network, software
-from launcher.doctor.bounds import Bound, bounds, room, Stage
+from launcher.doctor.bounds import Bound, bounds, limits_of, room, Stage
 from launcher.doctor.findings import Finding, Verdict
 from launcher.doctor.visit import listening, Visit, visit
 from launcher.machine import Machine, machine
+from launcher.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
 
 SPARE_THREADS = 64
-MIN_LOAD_WORKERS = 2
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,10 @@ def threads(seen: Visit) -> int:
     placement = seen.placement
     workers = [len(server.worker_ports) for server in placement.servers]
     clients = [node.cores for node in placement.client_nodes]
-    most = max([placement.envoy_threads, *workers, *clients])
+    envoy = placement.envoy_threads * max(1, len(placement.envoys))
+    most = max([envoy, *workers, *clients])
     if placement.deployment.local:
-        most = placement.envoy_threads + sum(workers)
+        most = envoy + sum(workers)
     return most + SPARE_THREADS
 
 
@@ -85,7 +86,8 @@ def at_once(seen: Visit, sessions: int | None) -> dict[str, int]:
         return dict.fromkeys(seen.views, kernel.LOW_BACKLOG)
     each = {server.name: ceil(sessions / placement.endpoints) for server in placement.servers}
     if placement.envoy_node:
-        each[placement.envoy_node] = ceil(sessions / placement.envoy_threads)
+        sockets = placement.envoy_threads * len(placement.envoys)
+        each[placement.envoy_node] = ceil(sessions / sockets)
     return each if not placement.deployment.local else dict.fromkeys(seen.views, max(each.values()))
 
 
@@ -102,7 +104,15 @@ def stage(seen: Visit, here: Machine) -> Stage:
     if placement.deployment.local:
         machines = {node.name: here for node in seen.nodes}
     name = os.uname().nodename
+    wanted, sources = placement.deployment.sessions or 0, 0
     load = {node.name: node.cores for node in placement.client_nodes}
     if not load or placement.deployment.local:
         load = {name: max(MIN_LOAD_WORKERS, len(os.sched_getaffinity(0)))}
-    return Stage(placement, {name: here} | machines, load)
+    machines = {name: here} | machines
+    limits = limits_of(machines[next(iter(load))])
+    if wanted > sum(load.values()) * limits.sessions_per_worker:
+        each = ceil(load_workers(wanted, load, limits) / len(load))
+        load = dict.fromkeys(load, each)
+    if placement.deployment.local:
+        sources = load_machines(wanted, limits)
+    return Stage(placement, machines, load, sources)

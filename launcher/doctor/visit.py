@@ -12,12 +12,14 @@ from typing import Any
 from launcher.deployment import Deployment
 from launcher.doctor.findings import Views
 from launcher.doctor.network import Skew
+from launcher.limits import limits
 from launcher.placement import Node, place, Placement, Process
 from launcher.ports import first_taken
 from launcher.programs import programs
 from launcher.rundir import check_writable, RunDir
 from launcher.runtimes.local import local_nodes
 from launcher.runtimes.slurm import SlurmRuntime
+from launcher.sizing import sized
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.slurm.fitness import same_together
 from launcher.slurm.look import look
@@ -130,7 +132,8 @@ def _chosen(allocated: Allocation, deployment: Deployment) -> Sequence[str]:
 
 def _placement(deployment: Deployment, nodes: Sequence[Node]) -> Placement:
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
-    return place(deployment, nodes, rundir, programs(deployment))
+    chosen = sized(deployment, nodes, limits())
+    return place(chosen, nodes, rundir, programs(deployment))
 
 
 def _wanted(placement: Placement) -> dict[str, Any]:

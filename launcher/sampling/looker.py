@@ -132,13 +132,14 @@ class Looker:
 
 
 class EnvoyPage:
+    """Of all Envoy processes of a node."""
+
     def __init__(self, target: Mapping[str, Any], patience: float) -> None:
         self._target, self._patience = target, patience
 
     def __call__(self) -> Sample:
-        target = self._target
-        admin_socket = Path(target["socket"])
-        return balancer.counters(target["url"], target["port"], admin_socket, self._patience)
+        pages = {url: Path(socket) for url, socket in self._target["pages"].items()}
+        return balancer.counters(pages, self._target["port"], self._patience)
 
 
 class PlacesPage:

@@ -2,12 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from benchmark.server.settings import ports_from
-from launcher.rundir import RunDir
 
 LOAD_MASTER = "load-master"
 LOAD_HERE = "127.0.0.1"
@@ -15,7 +13,8 @@ LOAD_HERE = "127.0.0.1"
 
 Targets = dict[str, dict[str, Any]]
 """By node: {"processes": {name: pid, or null for a load master that is to be found}, "places":
-{server: URL of its control port}, "envoy": {"url", "port", "socket"}}; what is not there is left out."""
+{server: URL of its control port}, "envoy": {"port", "pages": {admin URL: admin socket}}}; what is not there
+is left out."""
 
 
 def deployment_targets(state: Mapping[str, Any]) -> Targets:
@@ -30,15 +29,15 @@ def deployment_targets(state: Mapping[str, Any]) -> Targets:
             url = f"http://{server['address']}:{server['control_port']}/ready"
             target.setdefault("places", {})[process["name"]] = url
         else:
-            target["envoy"] = _envoy(state)
+            target["envoy"] = _envoys(state)
     return found
 
 
-def _envoy(state: Mapping[str, Any]) -> dict[str, Any]:
+def _envoys(state: Mapping[str, Any]) -> dict[str, Any]:
+    """All processes together: sessions go to any of them."""
     return {
-        "url": state["admin_url"],
         "port": state["deployment"]["envoy_port"],
-        "socket": str(RunDir(Path(state["folder"]), state["name"]).admin_socket),
+        "pages": {envoy["admin_url"]: envoy["admin_socket"] for envoy in state["envoys"]},
     }
 
 

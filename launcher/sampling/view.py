@@ -33,7 +33,8 @@ def _plain(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prometheus_targets(state: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """For Prometheus's file_sd_configs: the control port of every server, and Envoy's page."""
+    """For Prometheus's file_sd_configs: the control port of every server, and the page of every
+    Envoy process."""
     shared = {"deployment": state["name"]}
     names = [each["name"] for each in state["processes"] if each["role"] == "server"]
     found = [
@@ -43,9 +44,9 @@ def prometheus_targets(state: Mapping[str, Any]) -> list[dict[str, Any]]:
         }
         for name, server in zip(names, state["servers"], strict=True)
     ]
-    if state["admin_url"]:
-        address = state["admin_url"].removeprefix("http://")
-        path = {"__metrics_path__": "/stats/prometheus"}
-        labels = {"job": "openenv-envoy", **shared, "node": address.rpartition(":")[0], **path}
+    for envoy in state["envoys"]:
+        address = envoy["admin_url"].removeprefix("http://")
+        labels = {"job": "openenv-envoy", **shared, "node": address.rpartition(":")[0]}
+        labels |= {"envoy": envoy["name"], "__metrics_path__": "/stats/prometheus"}
         found.append({"targets": [address], "labels": labels})
     return found

@@ -90,11 +90,12 @@ def unread(environment: Mapping[str, str] = os.environ) -> str | None:
     )
 
 
-def to_come(deployment: Deployment) -> Allocation:
-    """What a job of the deployment's own will be, with names in the place of its nodes."""
+def to_come(deployment: Deployment, cores: int | None = None) -> Allocation:
+    """What a job of the deployment's own will be, with names in the place of its nodes, which may
+    have so many cores."""
     count = deployment.nodes + deployment.client_nodes
     names = tuple(f"NODE_{number}" for number in range(1, count + 1))
-    return Allocation("JOB", (Component(names, (deployment.cpus_per_task or 1,) * count),))
+    return Allocation("JOB", (Component(names, (deployment.cpus_per_task or cores or 1,) * count),))
 
 
 def _component(

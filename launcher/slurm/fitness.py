@@ -67,5 +67,5 @@ def same_together(ports: Mapping[str, Sequence[int]]) -> list[tuple[list[str], l
     """Nodes with the same ports need them said once."""
     found: dict[tuple[int, ...], list[str]] = {}
     for node, wanted in ports.items():
-        found.setdefault(tuple(wanted), []).append(node)
+        found.setdefault(tuple(dict.fromkeys(wanted)), []).append(node)  # Envoys share the URL's
     return [(nodes, list(wanted)) for wanted, nodes in found.items()]

@@ -65,7 +65,8 @@ def test_nodes_that_are_well(cluster: Cluster) -> None:
 
 
 def test_what_a_person_reads(cluster: Cluster) -> None:
-    done = cluster.run("launcher", "doctor", *VENV, "--sessions", "15000", check=False)
+    few = ("--workers-per-node", "1", "--max-concurrent-envs", "100")
+    done = cluster.run("launcher", "doctor", *VENV, *few, "--sessions", "15000", check=False)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0] == "Envoy node1; servers node2 node3; clients node4"

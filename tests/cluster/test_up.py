@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.alice import Alice, at_work, FOLDER, HOME, UP
 from tests.cluster.conftest import Cluster
+from tests.conftest import wait_for
 
 VENV = ("--runtime", "venv")
 OTHER_PORTS = ("--server-port", "8100", "--envoy-port", "8200", "--admin-port", "8300")
@@ -174,3 +175,29 @@ def test_the_plan_is_what_a_job_of_its_own_does(alice: Alice) -> None:
     assert [process["node"] for process in job["processes"]] == names
     assert [process["node"] for process in state["processes"]] == ["node1", "node2", "node3"]
     assert f"{HOME}/.local/share/openenv-slurm/images/envoy.sif" in job["processes"][0]["argv"]
+
+
+@pytest.mark.usefixtures("images")
+@pytest.mark.parametrize("runtime", ["venv", "apptainer"])
+def test_two_envoys_share_the_url_and_one_that_dies_is_replaced(runtime: str, alice: Alice) -> None:
+    asked = ("--nodes", "3", "--runtime", runtime, "--sessions", "15000", "--cpus-per-task", "1")
+    front = alice.hold(*asked)
+    state = json.loads(alice.launch("status", "--json").stdout)
+    envoys = [each for each in state["processes"] if each["role"] == "envoy"]
+    assert [(each["name"], each["node"]) for each in envoys] == [
+        ("envoy", "node1"),
+        ("envoy-2", "node1"),
+    ]
+    assert (state["envoy_sessions"] >= 15_000, state["capacity"] >= 15_000) == (True, True)
+    second = "envoy-config-generated-2.yaml"
+    kill = ("pkill", "-KILL", "-u", "alice", "-f", "--", f"envoy --config-path .*{second}")
+    alice.cluster.run(*kill, node="node1", user="root")
+    wait_for(lambda: "envoy-2 on node1" in alice.launch("status").stdout, 30, "it is reported")
+    wait_for(lambda: alice.launch("preflight").returncode == 0, 30, "all is well again")
+    grid = alice.launch("grid", "-n", "40", *ALL_HOSTS, "2", "--json")
+    assert grid.returncode == 0, grid.stderr
+    top = json.loads(alice.launch("top", "--once", "--json").stdout)
+    assert {"envoy", "envoy-2"} <= {row["name"] for row in top["processes"] if "pid" in row}
+    front.send_signal(signal.SIGINT)
+    alice.ended(front)
+    alice.nothing_left()

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -43,16 +44,18 @@ def envoy_before(servers: Sequence[Server], folder: Path) -> Iterator[str]:
     nodes = [node, *(server.address for server in servers)]
     installed = Installed(str(envoy_program()))
     placement = place(wanted, [Node(n, n, 2) for n in nodes], rundir, installed)
-    rundir.envoy_config.write_text(balancer.render(placement, folder / "admin.sock"))
+    (envoy,) = placement.envoys
+    socket = replace(envoy, admin_socket=folder / "admin.sock")
+    envoy.config.write_text(balancer.render(placement, socket))
     with (folder / "envoy.log").open("wb") as log:
-        envoy = subprocess.Popen(placement.processes[0].argv, stdout=log, stderr=log)
+        process = subprocess.Popen(placement.processes[0].argv, stdout=log, stderr=log)
     assert placement.admin_url is not None
     try:
         wait_for(lambda: all_healthy(placement.admin_url, len(servers)), 30, "Envoy is ready")
         yield placement.url
     finally:
-        envoy.terminate()
-        envoy.wait(10)
+        process.terminate()
+        process.wait(10)
 
 
 def all_healthy(admin_url: str | None, count: int) -> bool:

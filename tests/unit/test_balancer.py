@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,9 @@ ADMIN_SOCKET = Path("/tmp/admin.sock")
 SERVERS = [1, 2, 3]
 
 
-def placement(*nodes: str, workers: int = 2, local: bool = True) -> Placement:
+def placement(
+    *nodes: str, workers: int = 2, local: bool = True, envoys: int | None = None
+) -> Placement:
     deployment = Deployment(
         name="golden",
         local=local,
@@ -31,6 +34,7 @@ def placement(*nodes: str, workers: int = 2, local: bool = True) -> Placement:
         server_port=8100,
         envoy_port=9000,
         admin_port=9901,
+        envoy_processes=envoys,
     )
     rundir = RunDir(Path("/srv/golden"), "golden")
     return place(deployment, [Node(n, n, 8) for n in nodes], rundir, Installed("/opt/envoy"))
@@ -40,8 +44,12 @@ def fixed(servers: int) -> Placement:
     return placement(*(f"127.0.0.{number}" for number in range(2, 3 + servers)))
 
 
+def render(rendered: Placement, admin_socket: Path = ADMIN_SOCKET) -> str:
+    return balancer.render(rendered, replace(rendered.envoys[0], admin_socket=admin_socket))
+
+
 def parsed(rendered: Placement, admin_socket: Path = ADMIN_SOCKET) -> dict[str, Any]:
-    return dict(yaml.safe_load(balancer.render(rendered, admin_socket)))
+    return dict(yaml.safe_load(render(rendered, admin_socket)))
 
 
 def named(things: list[dict[str, Any]], name: str) -> dict[str, Any]:
@@ -67,7 +75,7 @@ def routes(config: dict[str, Any], name: str = "openenv") -> list[dict[str, Any]
 @pytest.mark.parametrize("servers", SERVERS)
 def test_rendering_is_the_golden_file(servers: int) -> None:
     golden = GOLDEN / f"envoy-{servers}.yaml"
-    rendered = balancer.render(fixed(servers), ADMIN_SOCKET)
+    rendered = render(fixed(servers))
     if os.environ.get("UPDATE_GOLDEN") == "1":
         golden.write_text(rendered)
     assert rendered == golden.read_text(), "when this is meant: UPDATE_GOLDEN=1"
@@ -76,7 +84,7 @@ def test_rendering_is_the_golden_file(servers: int) -> None:
 @pytest.mark.parametrize("servers", SERVERS)
 def test_envoy_itself_accepts_it(servers: int, tmp_path: Path) -> None:
     config = tmp_path / "envoy.yaml"
-    config.write_text(balancer.render(fixed(servers), tmp_path / "admin.sock"))
+    config.write_text(render(fixed(servers), tmp_path / "admin.sock"))
     checked = subprocess.run(
         [envoy_program(), "--mode", "validate", "-c", config],
         capture_output=True,
@@ -96,11 +104,57 @@ def test_the_cluster_sends_sessions_to_the_least_loaded_worker_that_lives() -> N
     assert found["common_lb_config"]["healthy_panic_threshold"] == {"value": 0}
 
 
-def test_a_node_that_dies_is_out_within_four_seconds() -> None:
-    """At worst it dies right after an answer: an interval and a timeout for each check that fails."""
-    (check,) = cluster(parsed(fixed(2)))["health_checks"]
-    seconds = {key: float(check[key].removesuffix("s")) for key in ("interval", "timeout")}
-    assert check["unhealthy_threshold"] * sum(seconds.values()) <= 4
+@pytest.mark.parametrize("envoys", [1, 12, 1000])
+def test_a_node_that_dies_is_out_within_four_seconds(envoys: int) -> None:
+    """At worst it dies right after an answer: an interval, and a timeout for each check that fails."""
+    nodes = [f"127.0.0.{number}" for number in range(2, 7)]
+    (check,) = cluster(parsed(placement(*nodes, envoys=envoys)))["health_checks"]
+    first, next_, timeout = (
+        float(check[key].removesuffix("s"))
+        for key in ("interval", "unhealthy_edge_interval", "timeout")
+    )
+    assert check["unhealthy_threshold"] == 2
+    assert first + timeout + next_ + timeout <= 4
+
+
+def test_checks_are_rarer_the_more_of_them_there_are() -> None:
+    nodes = [f"127.0.0.{number}" for number in range(2, 7)]
+    few, some, many = (
+        balancer.check_intervals(placement(*nodes, envoys=envoys)) for envoys in (1, 25, 1000)
+    )
+    assert (few.steady, few.start) == (0.75, 0.1)
+    assert few.steady < some.steady < many.steady == 1.75
+    assert many.start == many.steady
+
+
+def test_each_envoy_process_has_its_pages_and_its_socket_and_all_share_the_url() -> None:
+    several = placement("127.0.0.2", "127.0.0.3", envoys=3)
+    found = [yaml.safe_load(text) for text in balancer.configurations(several).values()]
+    ports = [
+        [
+            each["address"]["socket_address"]["port_value"]
+            for each in config["static_resources"]["listeners"]
+        ]
+        for config in found
+    ]
+    assert ports == [[9000, 9901], [9000, 9902], [9000, 9903]]
+    sockets = [config["admin"]["address"]["pipe"]["path"] for config in found]
+    assert len(set(sockets)) == 3
+    for config, socket in zip(found, sockets, strict=True):
+        (admin,) = cluster(config, "envoy_admin")["load_assignment"]["endpoints"]
+        (endpoint,) = admin["lb_endpoints"]
+        assert endpoint["endpoint"]["address"]["pipe"]["path"] == socket
+
+
+def test_counters_of_several_envoys_are_added_up_where_that_says_something() -> None:
+    one = {"downstream_cx_active": 10, "uptime": 90, "membership_healthy": 4, "membership_total": 4}
+    other = {"downstream_cx_active": 7, "uptime": 2, "membership_healthy": 3, "membership_total": 4}
+    assert balancer.together([one, other]) == {
+        "downstream_cx_active": 17,
+        "uptime": 2,
+        "membership_healthy": 3,
+        "membership_total": 4,
+    }
 
 
 def test_every_worker_of_every_server_is_an_endpoint() -> None:
@@ -261,7 +315,7 @@ def test_a_variable_that_nobody_gives_is_an_error(
     template.write_text("port: {{ port }}\nother: {{ nobody_gives_this }}\n")
     monkeypatch.setattr(assets, "_ROOT", tmp_path / "launcher")
     with pytest.raises(jinja2.UndefinedError, match="nobody_gives_this"):
-        balancer.render(fixed(1), ADMIN_SOCKET)
+        render(fixed(1))
 
 
 # As Envoy writes it, less the statistics that nobody reads.

@@ -265,3 +265,12 @@ def test_a_deployment_can_be_typed_again() -> None:
     flags = {"local": True, "nodes": "3", "dir": "my results", "sbatch": ("--gres=gpu:1",)}
     command = read_deployment(flags, None, {}).command
     assert command == "launcher up --local --nodes 3 --dir 'my results' --sbatch=--gres=gpu:1"
+
+
+def test_cores_of_a_task_are_no_choice_of_workers_for_sessions() -> None:
+    environment = {"SLURM_CPUS_PER_TASK": "2"}
+    assert read_deployment({}, environment=environment).workers_per_node == 2
+    wanted = read_deployment({"sessions": "100000"}, environment=environment)
+    assert (wanted.sessions, wanted.workers_per_node) == (100_000, None)
+    chosen = read_deployment({"sessions": "9"}, environment={"WORKERS": "3"} | environment)
+    assert chosen.workers_per_node == 3

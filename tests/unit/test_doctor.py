@@ -1,5 +1,6 @@
 """What the doctor says of what it has seen, and which limit binds first."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 
 from launcher.deployment import Deployment
 from launcher.doctor import kernel, network, preflight, software
-from launcher.doctor.bounds import Bound, bounds, load_bounds, room
+from launcher.doctor.bounds import Bound, bounds, ENVOY, LOAD, load_bounds, room, SERVER
 from launcher.doctor.examine import at_once, diagnose, Diagnosis, stage
 from launcher.doctor.findings import Finding, listed, Verdict
 from launcher.doctor.network import Skew
 from launcher.doctor.visit import clock_skews, Visit
+from launcher.limits import envoy_sessions
 from launcher.machine import Machine, machine, memory_limit, parse_meminfo
 from launcher.placement import Node, place
 from launcher.programs import Installed
@@ -309,15 +311,19 @@ class TestBounds:
             "descriptors of the load workers": 39_800,
             "descriptors of the servers": 79_600,
             "ports from Envoy to the servers": 112_928,
-            "memory of Envoy": 60 * GIB // 55_000,
-            "memory of the load workers": 60 * GIB // 25_000,
-            "memory of the servers": 2 * (60 * GIB // 35_000),
+            "health checks of the servers": envoy_sessions(20_000, 875),
+            "memory of Envoy": (60 * GIB - ENVOY.process) // ENVOY.session,
+            "memory of the load workers": (60 * GIB - 2 * LOAD.process) // LOAD.session,
+            "memory of the servers": 2 * ((60 * GIB - 2 * SERVER.process) // SERVER.session),
         }
 
     def test_what_to_change_would_do(self) -> None:
         found = self.ranked(30_000)
         assert "--max-concurrent-envs 7500" in found["places of the servers"].change
+        assert "--envoy-processes 4" in found["descriptors of Envoy"].change
         assert "raised to 60,200" in found["descriptors of Envoy"].change
+        several = self.ranked(30_000, envoy_processes=4)["descriptors of Envoy"]
+        assert several.sessions >= 30_000
         assert "--client-nodes 2" in found["ports from the load to the URL"].change
         more = self.ranked(30_000, max_concurrent_envs=7500)
         assert more["places of the servers"].sessions == 30_000
@@ -345,7 +351,10 @@ class TestBounds:
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
         visited = Visit(placed, there, {"here": {"machine": GOOD.as_dict()}}, {})
         found = {bound.limit: bound for bound in bounds(stage(visited, GOOD), None)}
-        assert found["memory of this machine"].sessions == GOOD.room // 115_000
+        load = stage(visited, GOOD).load[os.uname().nodename]
+        processes = 2 * SERVER.process + ENVOY.process + load * LOAD.process
+        each = SERVER.session + ENVOY.session + LOAD.session
+        assert found["memory of this machine"].sessions == (GOOD.room - processes) // each
         assert "on this machine" in found["descriptors of Envoy"].why
 
     def test_without_envoy_its_limits_do_not_count(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from launcher.deployment import Deployment
+from launcher.errors import UsageError
 from launcher.placement import Node, place, Placement, Role, ServerAddress
 from launcher.programs import Installed
 from launcher.rundir import RunDir
@@ -75,6 +76,35 @@ def test_every_worker_has_a_port_of_its_own_after_those_of_the_server() -> None:
     )
     assert placement.processes[1].ports == (8100, 8101, 8102, 8103, 8104)
     assert placement.processes[2].ports == placement.processes[1].ports
+
+
+def test_several_envoys_share_the_url_and_have_the_rest_for_themselves() -> None:
+    placement = placed(["n1", "n2"], envoy_processes=3, envoy_port=9001, admin_port=9000)
+    envoys = [process for process in placement.processes if process.role is Role.ENVOY]
+    assert [(each.name, each.node, each.ports) for each in envoys] == [
+        ("envoy", "n1", (9001, 9000)),
+        ("envoy-2", "n1", (9001, 9002)),
+        ("envoy-3", "n1", (9001, 9003)),
+    ]
+    assert placement.admin_urls == ("http://n1:9000", "http://n1:9002", "http://n1:9003")
+    assert len({process.log for process in envoys}) == 3
+    configs = [each.argv[each.argv.index("--config-path") + 1] for each in envoys]
+    assert configs == [
+        "/srv/run one/envoy-config-generated.yaml",
+        "/srv/run one/envoy-config-generated-2.yaml",
+        "/srv/run one/envoy-config-generated-3.yaml",
+    ]
+    assert len({envoy.admin_socket for envoy in placement.envoys}) == 3
+
+
+@pytest.mark.parametrize(("cores", "envoys", "threads"), [(8, 2, 2), (8, 4, 1), (2, 12, 1)])
+def test_several_envoys_share_half_of_the_cores(cores: int, envoys: int, threads: int) -> None:
+    assert placed(["n1", "n2"], cores, envoy_processes=envoys).envoy_threads == threads
+
+
+def test_ports_for_the_pages_of_every_envoy_run_out() -> None:
+    with pytest.raises(UsageError, match="leaves 36 port"):
+        placed(["n1", "n2"], envoy_processes=37, admin_port=65_500)
 
 
 def test_envoy_holds_the_ports_of_the_url_and_of_its_pages() -> None:

@@ -79,7 +79,8 @@ def test_text_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None
 def test_every_file_of_a_run_has_its_name() -> None:
     rundir = RunDir(Path("/srv/run one"), "blue")
     assert rundir.connection == Path("/srv/run one/openenv-connection.env")
-    assert rundir.envoy_config == Path("/srv/run one/envoy-config-generated.yaml")
+    assert rundir.envoy_config() == Path("/srv/run one/envoy-config-generated.yaml")
+    assert rundir.envoy_config("envoy-2") == Path("/srv/run one/envoy-config-generated-2.yaml")
     assert rundir.state == Path("/srv/run one/openenv-deployment.json")
     assert rundir.log("server-2") == Path("/srv/run one/benchmark-env-server-2.log")
     assert rundir.launcher_log == Path("/srv/run one/benchmark-env-launcher.log")
@@ -98,12 +99,13 @@ def test_deployments_are_listed_where_the_user_keeps_state(
 def test_admin_sockets_of_different_deployments_differ() -> None:
     make_private_folder()
     first, folder, name = (
-        RunDir(Path("/srv/a"), "blue").admin_socket,
-        RunDir(Path("/srv/b"), "blue").admin_socket,
-        RunDir(Path("/srv/a"), "green").admin_socket,
+        RunDir(Path("/srv/a"), "blue").admin_socket(),
+        RunDir(Path("/srv/b"), "blue").admin_socket(),
+        RunDir(Path("/srv/a"), "green").admin_socket(),
     )
     assert len({first, folder, name}) == 3
-    assert RunDir(Path("/srv/a"), "blue").admin_socket == first
+    assert RunDir(Path("/srv/a"), "blue").admin_socket() == first
+    assert RunDir(Path("/srv/a"), "blue").admin_socket("envoy-2") not in {first, folder, name}
     assert first.parent.stat().st_mode & 0o777 == 0o700
 
 
@@ -111,7 +113,7 @@ def test_the_longest_name_leaves_an_admin_socket_that_the_kernel_takes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.getuid", lambda: 1_234_567_890)
-    socket = RunDir(Path("/srv") / ("long" * 50), "n" * 64).admin_socket
+    socket = RunDir(Path("/srv") / ("long" * 50), "n" * 64).admin_socket("envoy-1024")
     assert len(str(socket)) <= 107, "sun_path of unix(7) holds 108 bytes with its end"
 
 

@@ -20,6 +20,7 @@ STATE: dict[str, Any] = {
     "name": "tiny",
     "folder": "/home/alice/tiny",
     "admin_url": "http://node1:9901",
+    "envoys": [{"name": "envoy", "admin_url": "http://node1:9901", "admin_socket": "/tmp/1.sock"}],
     "deployment": {"envoy_port": 8000},
     "processes": [
         {"name": "envoy", "role": "envoy", "node": "node1", "pid": 10},
@@ -46,10 +47,7 @@ def test_each_node_has_its_processes_and_pages() -> None:
     }
     assert found["node3"] == {"places": {"server-2": "http://10.0.0.3:8001/ready"}}
     assert found["node1"]["processes"] == {"envoy": 10}
-    assert (found["node1"]["envoy"]["url"], found["node1"]["envoy"]["port"]) == (
-        "http://node1:9901",
-        8000,
-    )
+    assert found["node1"]["envoy"] == {"port": 8000, "pages": {"http://node1:9901": "/tmp/1.sock"}}
 
 
 def test_the_load_is_where_the_run_says() -> None:
@@ -260,4 +258,16 @@ def test_prometheus_is_told_every_page() -> None:
     }
     assert balancing["targets"] == ["node1:9901"]
     assert balancing["labels"]["__metrics_path__"] == "/stats/prometheus"
-    assert len(prometheus_targets(STATE | {"admin_url": None})) == 2
+    assert len(prometheus_targets(STATE | {"envoys": []})) == 2
+
+
+def test_several_envoys_are_told_apart_by_prometheus_and_looked_at_together() -> None:
+    second = {"name": "envoy-2", "admin_url": "http://node1:9902", "admin_socket": "/tmp/2.sock"}
+    state = STATE | {"envoys": [*STATE["envoys"], second]}
+    pages = targets.deployment_targets(state)["node1"]["envoy"]["pages"]
+    assert pages == {"http://node1:9901": "/tmp/1.sock", "http://node1:9902": "/tmp/2.sock"}
+    scraped = prometheus_targets(state)[2:]
+    assert [(each["targets"], each["labels"]["envoy"]) for each in scraped] == [
+        (["node1:9901"], "envoy"),
+        (["node1:9902"], "envoy-2"),
+    ]

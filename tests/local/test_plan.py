@@ -1,0 +1,69 @@
+"""`launcher plan --sessions`: anywhere, without Slurm, on nodes that nobody has."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import launch
+
+NODES = ("--node-cores", "64", "--node-mem", "256G", "--node-descriptors", "20000")
+
+
+def test_what_a_hundred_thousand_sessions_take(tmp_path: Path) -> None:
+    done = launch("plan", "--sessions", "100000", "--nodes", "9", *NODES, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    needs = plan["needs"]
+    assert [(row["role"], row["nodes"]) for row in needs["roles"]][:2] == [
+        ("Envoy", 1),
+        ("server", 8),
+    ]
+    assert needs["limits"][0]["sessions"] >= 100_000
+    assert needs["client_nodes_wanted"] == 4
+    assert plan["capacity"] >= 100_000
+    envoys = [process for process in plan["processes"] if process["role"] == "envoy"]
+    assert len(envoys) == len(plan["envoy_configs"]) == 11
+
+
+def test_a_million_on_eighty_nodes_in_short(tmp_path: Path) -> None:
+    argv = ("plan", "--sessions", "1000000", "--nodes", "80", *NODES, "--summary")
+    done = launch(*argv, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert len(lines) < 20
+    assert "bind first, at " in lines[-1]
+    assert "for the load: --client-nodes 40" in lines
+
+
+def test_what_cannot_be_held_ends_with_an_error_and_what_to_change(tmp_path: Path) -> None:
+    small = ("--node-cores", "2", "--node-mem", "8G", "--node-descriptors", "20000")
+    argv = ("plan", "--sessions", "1000000", "--nodes", "80", *small, "--summary")
+    done = launch(*argv, cwd=tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: 1,000,000 sessions cannot be held: the memory of Envoy")
+
+
+def test_up_refuses_at_once_what_its_options_do_not_hold(tmp_path: Path) -> None:
+    given = ("--max-concurrent-envs", "5", "--workers-per-node", "1")
+    done = launch("up", "--local", "--sessions", "100", *given, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "the places of the servers allow 10" in done.stderr
+    assert "--max-concurrent-envs 50" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "says"),
+    [
+        (("--summary",), "--summary is of --sessions N"),
+        (("--sessions", "0"), "--sessions: '0'"),
+        (("--sessions", "1", "--node-mem", "big"), "--node-mem 'big' is no size such as 64G"),
+        (("--sessions", "1", "--node-cores", "many"), "--node-cores: 'many'"),
+    ],
+)
+def test_what_makes_no_sense(argv: tuple[str, ...], says: str, tmp_path: Path) -> None:
+    done = launch("plan", *argv, cwd=tmp_path)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert len(done.stderr.splitlines()) == 1
