@@ -68,8 +68,7 @@ def main(url: str, sessions: int, wait: float) -> None:
     environment = Environment(user_classes=[SessionUser])
     runner = environment.create_local_runner()
     runner.start(sessions, spawn_rate=sessions)
-    stats = environment.stats.total
-    while stats.num_requests < sessions:
+    while environment.stats.total.num_requests < sessions:
         gevent.sleep(0.05)
     print(SessionUser.told.line(), flush=True)
 

@@ -33,6 +33,7 @@ class Told:
     errors: dict[str, int] = field(default_factory=dict)
     steps: list[float] = field(default_factory=list)
     begun: float = field(default_factory=time.perf_counter)
+    before: os.times_result = field(default_factory=os.times)
     step_seconds: float | None = None
 
     def failed(self, why: object) -> None:
@@ -40,7 +41,7 @@ class Told:
         self.errors[name[:120]] = self.errors.get(name[:120], 0) + 1
 
     def line(self) -> str:
-        """Wall and steps in seconds, own CPU in seconds."""
+        """Wall, steps and own CPU in seconds, from when this was made."""
         used = os.times()
         steps = sorted(self.steps)
         told: dict[str, Any] = {
@@ -48,8 +49,8 @@ class Told:
             "failed": sum(self.errors.values()),
             "errors": self.errors,
             "wall": time.perf_counter() - self.begun,
-            "user": used.user,
-            "system": used.system,
+            "user": used.user - self.before.user,
+            "system": used.system - self.before.system,
             "steps": len(steps),
             "step_seconds": self.step_seconds,
         }

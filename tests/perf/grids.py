@@ -1,0 +1,177 @@
+"""`launcher grid`, alone or beside a deployment, watched from outside: what each kind of process used
+during each cell."""
+
+import csv
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from tests.perf.machine import memory_available
+from tests.perf.processes import cpu, NotMeasured, python, running, tree, trees, Used
+from tests.perf.run import Run
+
+POLL_SECONDS = 0.02
+SLOW_SECONDS = 0.25
+LAUNCHER = ("-P", "-m", "launcher")
+
+
+@dataclass
+class Watched:
+    """What was seen of a grid. CPU of each cell and of the load workers' whole lives; bytes of memory that
+    were available at the least, before and while it ran."""
+
+    output: Path
+    cells: list[dict[str, Used]] = field(default_factory=list)
+    life: Used = field(default_factory=Used)
+    seconds: float = 0.0
+    available_before: int = 0
+    available_least: int = 0
+
+    @property
+    def lines(self) -> list[dict[str, str]]:
+        with (self.output / "summary.csv").open() as file:
+            return list(csv.DictReader(file))
+
+    @property
+    def rows(self) -> Iterator[dict[str, Any]]:
+        with (self.output / "raw.jsonl").open() as file:
+            yield from map(json.loads, file)
+
+    def told(self, cell: int) -> dict[str, Any]:
+        """Of a cell (from 0), as a load says it of its sessions."""
+        line = self.lines[cell]
+        errors = dict(pair.rsplit(":", 1) for pair in (line.get("errors") or "").split())
+        return {
+            "sessions": int(line["batch_size"]),
+            "failed": int(line["batch_size"]) - int(line["successful"] or 0),
+            "errors": {name: int(count) for name, count in errors.items()},
+        }
+
+    def per_worker(self, repetition: int) -> Counter[tuple[str, int]]:
+        """Sessions of each worker that answered one."""
+        return Counter(
+            (row["host_url"], row["pid"])
+            for row in self.rows
+            if row["repetition"] == repetition and row["pid"] is not None
+        )
+
+    def opening_seconds(self) -> float:
+        """From the start of the first session until the last was open and reset."""
+        begun, opened = [], []
+        for row in self.rows:
+            at = datetime.fromisoformat(row["timestamp"]).timestamp()
+            begun.append(at)
+            if row["reset_latency"] is not None:
+                opened.append(at + row["connect_latency"] + row["reset_latency"])
+        return max(opened) - min(begun) if opened else 0.0
+
+
+def launcher(*words: str) -> list[str]:
+    return [python()[0], *LAUNCHER, *words]
+
+
+def grid_words(output: Path, *options: str) -> tuple[str, ...]:
+    return ("grid", "--output-dir", str(output), *options)
+
+
+def up_words(run: Run, name: str, nodes: int, *options: str) -> tuple[str, ...]:
+    """Beside a deployment of its own; the folder of the same name holds its state."""
+    where = ("--local-address", run.new_address(nodes), "--dir", str(run.folder / name))
+    return ("up", "--local", "--name", f"bench-{name}", "--nodes", str(nodes), *where, *options)
+
+
+def watch(
+    run: Run, output: Path, words: tuple[str, ...], state: Path | None, seconds: float
+) -> Watched:
+    """Runs the launcher with these words to its end. Raises `NotMeasured`."""
+    watched = Watched(output, available_before=memory_available())
+    watched.available_least = watched.available_before
+    log = run.log(output.name)
+    argv = launcher(*words)
+    begun = time.monotonic()
+    with running(argv, log) as process:
+        watcher = _Watcher(watched, process, state)
+        while process.poll() is None:
+            watcher.look()
+            time.sleep(POLL_SECONDS)
+            if time.monotonic() - begun > seconds:
+                raise NotMeasured(f"not within {seconds:.0f} s; see {log}")
+    watched.seconds = time.monotonic() - begun
+    if process.returncode:
+        said = [line for line in log.read_text().splitlines() if line.strip()]
+        errors = [line for line in said if line.startswith("error: ")] or said[-1:]
+        raise NotMeasured(f"exit code {process.returncode}: {(errors or [str(log)])[0][:300]}")
+    return watched
+
+
+class _Watcher:
+    """Looks at files and processes a few times a second, and at each cell's begin and end."""
+
+    def __init__(
+        self, watched: Watched, process: subprocess.Popen[str], state: Path | None
+    ) -> None:
+        self._watched, self._process, self._state = watched, process, state
+        self._file, self._stamp = watched.output / "run.json", 0
+        self._begun = self._ended = 0
+        self._before: dict[str, dict[int, Used]] = {}
+        self._load: dict[str, int] = {}
+        self._seen: dict[int, Used] = {}
+        self._next = 0.0
+
+    def look(self) -> None:
+        if time.monotonic() > self._next:
+            self._next = time.monotonic() + SLOW_SECONDS
+            watched = self._watched
+            watched.available_least = min(watched.available_least, memory_available())
+        self._live()
+        try:
+            stamp = self._file.stat().st_mtime_ns
+        except OSError:
+            return
+        if stamp != self._stamp:
+            self._stamp = stamp
+            self._changed(json.loads(self._file.read_text()))
+
+    def _live(self) -> None:
+        self._watched.life = sum(self._used(self._workers).values(), Used())
+
+    def _used(self, pids: list[int]) -> dict[int, Used]:
+        """Processes that have ended count what they were last seen to have used."""
+        for pid in pids:
+            now = cpu([pid])
+            if now.total >= self._seen.get(pid, Used()).total:
+                self._seen[pid] = now
+        return {pid: self._seen[pid] for pid in pids}
+
+    def _changed(self, run: dict[str, Any]) -> None:
+        self._load = run["placement"].get("load") or self._load
+        if run["begun"] > self._begun:
+            self._begun, self._before = run["begun"], self._by_role()
+        if len(run["cells"]) > self._ended:
+            self._ended, now = len(run["cells"]), self._by_role()
+            cell = {role: _spent(self._before[role], now[role]) for role in now}
+            self._watched.cells.append(cell)
+            self._live()
+
+    @property
+    def _workers(self) -> list[int]:
+        return [pid for name, pid in self._load.items() if name != "load-master"]
+
+    def _by_role(self) -> dict[str, dict[int, Used]]:
+        roles: dict[str, list[int]] = {"load workers": self._workers, "server": [], "envoy": []}
+        for process in json.loads(self._state.read_text())["processes"] if self._state else ():
+            roles[process["role"]] += trees([process["pid"]])
+        known = {pid for pids in roles.values() for pid in pids}
+        roles["launcher and master"] = [p for p in tree(self._process.pid) if p not in known]
+        return {role: self._used(pids) for role, pids in roles.items()}
+
+
+def _spent(before: dict[int, Used], after: dict[int, Used]) -> Used:
+    """By processes that are there at the end; those that began in between count whole."""
+    return sum((used - before.get(pid, Used()) for pid, used in after.items()), Used())
