@@ -113,7 +113,8 @@ def where(run: Result) -> str:
 
 
 def layers(run: Result) -> str:
-    body, before = [], None
+    body: list[list[str]] = []
+    before: float | None = None
     for name in subjects(run, "layers"):
         used = median(run, "layers", name, "cpu_us")
         more = None if before is None or used is None else used - before
@@ -133,8 +134,8 @@ def own(run: Result) -> str:
     intro = (
         "The same app, made by OpenEnv's `create_fastapi_app` with a step that blocks, under plain uvicorn "
         "and under the kit (`launcher up --app module:app`). What the kit does below the app (event loop, "
-        "HTTP and WebSocket protocol, places, Envoy, load) carries over; what OpenEnv's own session code costs "
-        "stays.\n\n"
+        "HTTP and WebSocket protocol, places, Envoy, load) carries over; what OpenEnv's own session "
+        "code costs stays.\n\n"
     )
     return (
         intro

@@ -104,9 +104,12 @@ def running(
 ) -> Iterator[subprocess.Popen[str]]:
     """A process and its children, in a group of their own that is ended with the block."""
     with log.open("ab") as output:
-        options = {"stdout": output, "stderr": output, "cwd": ROOT, "text": True} | options
+        defaults: dict[str, Any] = {"stdout": output, "stderr": output, "cwd": ROOT, "text": True}
         process: subprocess.Popen[str] = subprocess.Popen(
-            argv, env=os.environ | dict(environment or {}), start_new_session=True, **options
+            argv,
+            env=os.environ | dict(environment or {}),
+            start_new_session=True,
+            **(defaults | options),
         )
     try:
         yield process

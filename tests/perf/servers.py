@@ -119,8 +119,8 @@ def held(
     the processes grew by until then, and the CPU they used from then on."""
     argv = _load(address, port, sessions, "--hold", *more)
     rest = memory(pids())
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with running(argv, run.log("load"), **pipes) as client:
+    pipe = subprocess.PIPE
+    with running(argv, run.log("load"), stdin=pipe, stdout=pipe) as client:
         assert client.stdout is not None
         line = client.stdout.readline()
         grown, before = memory(pids()) - rest, cpu(pids())

@@ -26,6 +26,10 @@ def _through_the_kit(run: Run, name: str, sessions: int, *options: str) -> Watch
     words = up_words(run, name, NODES, "--drain", "0", *room_for(sessions))
     grid = grid_words(output, "-n", str(sessions), *options)
     state = run.folder / name / STATE
+    run.note(
+        name.split("-", maxsplit=1)[0],
+        f"Envoy and {NODES - 1} servers on this machine, with its load",
+    )
     if not chooses():
         run.note(
             name.split("-", maxsplit=1)[0],

@@ -15,7 +15,7 @@ from tests.perf.peers.told import check, Told
 PATIENCE = 120
 
 
-class Session(WSListener):  # type: ignore[misc]
+class Session(WSListener):
     def __init__(self, wait: float, told: Told) -> None:
         super().__init__()
         self._wait, self._told, self._answers = wait, told, 0

@@ -13,7 +13,7 @@ from benchmark.server.process import raise_descriptor_limit
 from tests.perf.peers.messages import encoded, new_hash
 
 
-class Session(WSListener):  # type: ignore[misc]
+class Session(WSListener):
     def on_ws_connected(self, transport: Any) -> None:
         self._hash, self._steps = new_hash(), 0
 
