@@ -23,15 +23,20 @@ LAUNCHER = ("-P", "-m", "launcher")
 
 @dataclass
 class Watched:
-    """What was seen of a grid. CPU of each cell and of the load workers' whole lives; bytes of memory that
+    """What was seen of a grid. CPU of each cell (by repetition: they differ in nothing else) and of the load workers' whole lives; bytes of memory that
     were available at the least, before and while it ran."""
 
     output: Path
-    cells: list[dict[str, Used]] = field(default_factory=list)
+    last: dict[int, dict[str, Used]] = field(default_factory=dict)
     life: Used = field(default_factory=Used)
     seconds: float = 0.0
     available_before: int = 0
     available_least: int = 0
+
+    @property
+    def cells(self) -> list[dict[str, Used]]:
+        """In order; of a cell that was run again, the last attempt, as in the summary."""
+        return [self.last[repetition] for repetition in sorted(self.last)]
 
     @property
     def lines(self) -> list[dict[str, str]]:
@@ -117,7 +122,7 @@ class _Watcher:
         self, watched: Watched, process: subprocess.Popen[str], state: Path | None
     ) -> None:
         self._watched, self._process, self._state = watched, process, state
-        self._file, self._stamp = watched.output / "run.json", 0
+        self._file, self._text = watched.output / "run.json", b""
         self._begun = self._ended = 0
         self._before: dict[str, dict[int, Used]] = {}
         self._load: dict[str, int] = {}
@@ -131,12 +136,14 @@ class _Watcher:
             watched.available_least = min(watched.available_least, memory_available())
         self._live()
         try:
-            stamp = self._file.stat().st_mtime_ns
+            text = (
+                self._file.read_bytes()
+            )  # its time of change is too coarse to tell two writes apart
         except OSError:
             return
-        if stamp != self._stamp:
-            self._stamp = stamp
-            self._changed(json.loads(self._file.read_text()))
+        if text != self._text:
+            self._text = text
+            self._changed(json.loads(text))
 
     def _live(self) -> None:
         self._watched.life = sum(self._used(self._workers).values(), Used())
@@ -151,13 +158,17 @@ class _Watcher:
 
     def _changed(self, run: dict[str, Any]) -> None:
         self._load = run["placement"].get("load") or self._load
-        if run["begun"] > self._begun:
-            self._begun, self._before = run["begun"], self._by_role()
-        if len(run["cells"]) > self._ended:
-            self._ended, now = len(run["cells"]), self._by_role()
+        begins, ends = run["begun"] > self._begun, len(run["cells"]) > self._ended
+        if begins and ends:
+            raise NotMeasured("a cell began and ended between two looks at it")
+        now = self._by_role()
+        if begins:
+            self._begun, self._before = run["begun"], now
+        elif ends:
+            self._ended = len(run["cells"])
+            repetition = run["cells"][-1]["repetition"]
             cell = {role: _spent(self._before[role], now[role]) for role in now}
-            self._watched.cells.append(cell)
-            self._live()
+            self._watched.last[repetition] = cell
 
     @property
     def _workers(self) -> list[int]:

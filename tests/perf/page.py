@@ -73,7 +73,8 @@ def _how(run: Result) -> str:
         f"{sizes['sessions']:,} sessions whose step waits {sizes['wait']:g} s, steps of "
         f"{sizes['stepping']:,} sessions × {sizes['steps']}.",
         "CPU is what the kernel counts for all processes of the thing measured (`/proc/PID/stat`), memory "
-        "their proportional set size with all sessions open less that at rest.",
+        "their proportional set size with all sessions open less that at rest; the kernel's own for their "
+        "sockets is not in it, but it is in what many sessions take of the machine.",
         "Servers are loaded by a client without any framework (`tests/perf/peers/raw_client.py`), clients "
         "load a server without any (`raw_server.py`); every answer is checked.",
     ]
