@@ -23,8 +23,9 @@ LAUNCHER = ("-P", "-m", "launcher")
 
 @dataclass
 class Watched:
-    """What was seen of a grid. CPU of each cell (by repetition: they differ in nothing else) and of the load workers' whole lives; bytes of memory that
-    were available at the least, before and while it ran."""
+    """What was seen of a grid. CPU of each cell, by its repetition as they differ in nothing else, and of
+    the load workers' whole lives; bytes of memory that were available at the least, before and while it
+    ran."""
 
     output: Path
     last: dict[int, dict[str, Used]] = field(default_factory=dict)
@@ -158,17 +159,17 @@ class _Watcher:
 
     def _changed(self, run: dict[str, Any]) -> None:
         self._load = run["placement"].get("load") or self._load
-        begins, ends = run["begun"] > self._begun, len(run["cells"]) > self._ended
-        if begins and ends:
-            raise NotMeasured("a cell began and ended between two looks at it")
-        now = self._by_role()
-        if begins:
-            self._begun, self._before = run["begun"], now
-        elif ends:
-            self._ended = len(run["cells"])
-            repetition = run["cells"][-1]["repetition"]
+        now, ended = self._by_role(), len(run["cells"])
+        if (
+            ended > self._ended
+        ):  # before another begins, which may have happened since the last look
+            if ended > self._begun:
+                raise NotMeasured("a cell began and ended between two looks at it")
             cell = {role: _spent(self._before[role], now[role]) for role in now}
-            self._watched.last[repetition] = cell
+            self._watched.last[run["cells"][-1]["repetition"]] = cell
+            self._ended = ended
+        if run["begun"] > self._begun:
+            self._begun, self._before = run["begun"], now
 
     @property
     def _workers(self) -> list[int]:
