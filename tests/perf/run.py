@@ -23,7 +23,7 @@ class Sizes:
     held: int = 100_000
     starts: int = 5
     own_sessions: int = 1024
-    own_steps: int = 50
+    own_steps: int = 25
     rows: int = 2_000_000
     sampled: int = 2000
     idle: float = 30.0
