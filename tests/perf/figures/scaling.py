@@ -12,12 +12,12 @@ from tests.perf.processes import NotMeasured, running
 from tests.perf.run import Run
 
 SANDBOX = str(ROOT / "deploy/sandbox")
-QUOTA = "0.05"
+QUOTA = "0.03"
 SERVERS = "1,2,4"
-SECONDS = 420.0
+SECONDS = 480.0
 UP = ("--runtime", "venv", "--workers-per-node", "1", "--cpus-per-task", "2")
 CAP = ("--max-concurrent-envs", "8192", "--baseline", "envoy", "--load-workers", "2")
-SEARCH = ("--wait", "0.2", "--p99", "wait+3", "--start", "64", "--reps", "3", "--precision", "0.05")
+SEARCH = ("--wait", "0.2", "--p99", "wait+3", "--start", "64", "--reps", "5", "--precision", "0.05")
 
 
 def scaling(run: Run) -> None:
