@@ -112,7 +112,9 @@ def watch(
     if process.returncode:
         said = [line for line in log.read_text().splitlines() if line.strip()]
         errors = [line for line in said if line.startswith("error: ")] or said[-1:]
-        raise NotMeasured(f"exit code {process.returncode}: {(errors or [str(log)])[0][:300]}")
+        raise NotMeasured(
+            f"exit code {process.returncode}: {(errors or [str(log)])[0].removeprefix('error: ')}"
+        )
     return watched
 
 

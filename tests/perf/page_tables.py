@@ -181,7 +181,7 @@ def _times(
     """How a figure stands to those of its peers, as a sentence; None when it cannot be said."""
     own = median(run, figure, name, value)
     told = [
-        f"{own / other:.2g} × that of {peer}"
+        f"{own / other:.3g} × that of {peer}"
         for peer in peers
         if own is not None and (other := median(run, figure, peer, value)) and other > 0
     ]

@@ -1,9 +1,11 @@
 """The table of targets, as text for a terminal and as Markdown."""
 
+import textwrap
 from collections.abc import Sequence
 
 from tests.perf.targets import Line, lines, Result
 
+SHORT = 60
 HEAD = ("", "what", "figure", "spread", "wanted", "peer", "peer's", "ratio", "")
 
 
@@ -37,7 +39,8 @@ def rows(run: Result) -> list[tuple[str, ...]]:
 
 
 def text(run: Result) -> str:
-    table = [HEAD, *rows(run)]
+    """For a terminal: why something was not measured is cut short; the end of the run says it in full."""
+    table = [HEAD, *([*row[:-1], textwrap.shorten(row[-1], SHORT)] for row in rows(run))]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -60,7 +60,8 @@ def _record(run: Run, table: str) -> None:
             "low": _number(line["efficiency_low"]),
             "high": _number(line["efficiency_high"]),
         }
-        run.record("10", f"{line['servers']} servers", 1, values, note=f"bound: {line['bound']}")
+        name = f"{line['servers']} server{'s' if line['servers'] != '1' else ''}"
+        run.record("10", name, 1, values, note=line["bound"])
 
 
 def _number(text: str) -> float | None:
