@@ -114,13 +114,13 @@ def where(run: Result) -> str:
 
 def layers(run: Result) -> str:
     body: list[list[str]] = []
-    before: float | None = None
+    floor: float | None = None
     for name in subjects(run, "layers"):
         used = median(run, "layers", name, "cpu_us")
-        more = None if before is None or used is None else used - before
+        more = None if floor is None or used is None else used - floor
         body.append([name, *_medians(run, "layers", name, CPU), number(more)])
-        before = used
-    return markdown(("layer", *CPU_HEAD, "more than the line before"), body)
+        floor = used if floor is None else floor
+    return markdown(("layer", *CPU_HEAD, "more than the first"), body)
 
 
 def own(run: Result) -> str:

@@ -1,7 +1,5 @@
-"""Where a server's time goes: the same session on one layer more each time; and what a user's own OpenEnv
+"""Where a server's time goes: the same session on more and fewer layers; and what a user's own OpenEnv
 app gains from the kit's server."""
-
-from collections.abc import Iterator
 
 from tests.perf.figures.servers import cost_of, steps_of
 from tests.perf.run import Run
@@ -18,19 +16,15 @@ from tests.perf.servers import (
     Subject,
 )
 
+BARE, ROUTED = "tests.perf.peers.bare_asgi:app", "tests.perf.peers.starlette_route:app"
+AS_KIT = "tests.perf.peers.serve_as_kit"
 LAYERS: list[tuple[str, Subject]] = [
     ("bare engine: picows on uvloop", PICOWS),
-    (
-        "the kit's protocol classes under uvicorn, a bare ASGI app",
-        module("bare ASGI", "tests.perf.peers.serve_as_kit", "tests.perf.peers.bare_asgi:app"),
-    ),
-    (
-        "and FastAPI's routing",
-        module("routing", "tests.perf.peers.serve_as_kit", "tests.perf.peers.starlette_route:app"),
-    ),
-    ("the whole worker: admission, protocol checks, environment", KIT),
+    ("a bare ASGI app on the kit's protocol classes", module("bare ASGI", AS_KIT, BARE)),
+    ("the same behind FastAPI's routing", module("routing", AS_KIT, ROUTED)),
+    ("a whole worker: places, protocol checks, the kit's own environment", KIT),
 ]
-"""From the floor up; each line costs what those before it do, and something more."""
+"""All but the first under uvicorn; the page compares each with the first."""
 
 OWN = kit("stock app, kit's server", "--app", STOCK)
 
@@ -52,7 +46,3 @@ def own_app(run: Run) -> None:
     sizes, subjects = run.sizes, (OWN, STOCK_SERVER)
     cost_of(run, "own", "own memory", subjects, sizes.own_sessions)
     steps_of(run, "own steps", subjects, sizes.own_sessions, sizes.own_steps)
-
-
-def names() -> Iterator[str]:
-    return (name for name, _ in LAYERS)
