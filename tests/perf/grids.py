@@ -46,8 +46,13 @@ class Watched:
 
     @property
     def rows(self) -> Iterator[dict[str, Any]]:
+        """Of the last attempt of each cell, as the summary counts them."""
+        cells = json.loads((self.output / "run.json").read_text())["cells"]
+        last = {cell["repetition"]: cell["attempt"] for cell in cells}
         with (self.output / "raw.jsonl").open() as file:
-            yield from map(json.loads, file)
+            for row in map(json.loads, file):
+                if row["attempt"] == last.get(row["repetition"]):
+                    yield row
 
     def told(self, cell: int) -> dict[str, Any]:
         """Of a cell (from 0), as a load says it of its sessions."""
