@@ -7,7 +7,7 @@ NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
-.PHONY: demo cluster-demo time-to-ready bench test test-here test-cluster test-faults check format lock clean
+.PHONY: demo cluster-demo time-to-ready bench performance test test-here test-cluster test-faults check format lock clean
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the report.
 demo: $(VENV)/.installed
@@ -26,10 +26,14 @@ cluster-demo:
 time-to-ready: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.time_to_ready
 
-# How long the kit's own work takes: two million rows into a summary, a sample of all processes.
+# Every figure of the targets beside its peers, within half an hour, into experiments/results/bench-TIME.
+# Some alone: make bench ONLY=1,4,own. Does the benchmark work: make bench QUICK=1.
 bench: $(VENV)/.installed-test
-	$(BIN)/python -m tests.perf.summary_size
-	$(BIN)/python -m tests.perf.sampling_cost
+	$(BIN)/python -m tests.perf.bench --only "$(ONLY)" $(if $(QUICK),--quick)
+
+# The page of a run: make performance JSON=experiments/results/bench-TIME/bench.json
+performance: $(VENV)/.installed-test
+	$(BIN)/python -m tests.perf.page "$(JSON)" --output deploy/PERFORMANCE.md
 
 # All of them in three rows side by side: those of the cluster mostly wait. Or TESTS=... alone.
 ifdef TESTS

@@ -1,7 +1,9 @@
-"""`python -m tests.perf.sampling_cost [SESSIONS]`: what sampling costs the launcher's process, on a
-local deployment of Envoy and 2 servers that hold so many sessions (2,000): CPU time a sample, and the
-share of a core at a sample a second."""
+"""`python -m tests.perf.sampling_cost [--sessions N] [--json]`: what sampling costs the launcher's process,
+on a local deployment of Envoy and 2 servers that hold so many sessions (2,000): CPU time a sample, and
+the share of a core at a sample a second."""
 
+import argparse
+import json
 import sys
 import tempfile
 import time
@@ -24,33 +26,42 @@ def hold(deployment: Deployment, sessions: int) -> list[websocket.WebSocket]:
     return opened
 
 
-def measure(deployment: Deployment, output: Path) -> tuple[float, int]:
+def measure(deployment: Deployment, output: Path, seconds: float) -> tuple[float, int]:
     """CPU seconds of this process, and how many times it looked at everything."""
     with Sampler(output, deployment.state, None, deployment.url) as sampler:
         begun, text = time.process_time(), output.read_text()
-        time.sleep(SECONDS)
+        time.sleep(seconds)
         used = time.process_time() - begun
     assert not sampler.warnings, sampler.warnings
     return used, output.read_text().removeprefix(text).count('"kind":"node"')
 
 
 def main() -> int:
-    sessions = int(sys.argv[1]) if sys.argv[1:] else SESSIONS
+    parser = argparse.ArgumentParser(prog="tests.perf.sampling_cost")
+    parser.add_argument("--sessions", type=int, default=SESSIONS)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
+    sessions: int = given.sessions
     raise_descriptor_limit()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         options = ("--nodes", "3", "--max-concurrent-envs", str(max(1, sessions)), "--drain", "0")
         with deployed(folder, "sampling-cost", *options) as deployment:
             opened = hold(deployment, sessions)
-            used, samples = measure(deployment, folder / "samples.jsonl")
+            used, samples = measure(deployment, folder / "samples.jsonl", given.seconds)
             for session in opened:
                 session.shutdown()
     if not samples:
         print("nothing was sampled", file=sys.stderr)
         return 1
+    if given.json:
+        told = {"sample_ms": 1000 * used / samples, "core_share": used / given.seconds}
+        print(json.dumps(told | {"samples": samples, "sessions": sessions}))
+        return 0
     print(
-        f"{1000 * used / samples:.1f} ms of CPU a sample, {100 * used / SECONDS:.2f} % of a core at one "
-        f"a second ({samples} samples of Envoy and 2 servers with {sessions:,} sessions)"
+        f"{1000 * used / samples:.1f} ms of CPU a sample, {100 * used / given.seconds:.2f} % of a core "
+        f"at one a second ({samples} samples of Envoy and 2 servers with {sessions:,} sessions)"
     )
     return 0
 

@@ -1,5 +1,8 @@
-"""`python -m tests.perf.summary_size`: seconds and memory from two million rows to their summary."""
+"""`python -m tests.perf.summary_size [--rows N] [--json]`: seconds and memory from two million rows to
+their summary."""
 
+import argparse
+import json
 import os
 import resource
 import subprocess
@@ -17,9 +20,8 @@ ROWS, CELLS, SECONDS = 2_000_000, 60, 600
 SUMMARISE = "import sys, pathlib, analysis.results as r; r.load(pathlib.Path(sys.argv[1]))"
 
 
-def rows(cell: int) -> Iterator[bytes]:
+def rows(cell: int, size: int) -> Iterator[bytes]:
     """Those of one cell, as a grid writes them."""
-    size = ROWS // CELLS
     begun = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=20 * cell)
     generator = np.random.default_rng(cell)
     parts, hashes = generator.random((size, 4)).tolist(), generator.integers(1 << 48, size=size)
@@ -61,11 +63,15 @@ def rows(cell: int) -> Iterator[bytes]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.perf.summary_size")
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         raw = Path(folder, "raw.jsonl")
         with raw.open("wb") as file:
             for cell in range(CELLS):
-                file.writelines(rows(cell))
+                file.writelines(rows(cell, given.rows // CELLS))
         written = raw.stat().st_size
         begun = time.monotonic()
         done = subprocess.run(
@@ -76,8 +82,17 @@ def main() -> int:
         return 1
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     cores = len(os.sched_getaffinity(0))
+    if given.json:
+        told = {
+            "rows": given.rows,
+            "file_mib": written / 2**20,
+            "seconds": seconds,
+            "peak_mib": peak,
+        }
+        print(json.dumps(told))
+        return 0
     print("rows      file MiB  cores  seconds  peak MiB of the largest process")
-    print(f"{ROWS:8}  {written / 2**20:8.0f}  {cores:5}  {seconds:7.1f}  {peak:8.0f}")
+    print(f"{given.rows:8}  {written / 2**20:8.0f}  {cores:5}  {seconds:7.1f}  {peak:8.0f}")
     return 0
 
 

@@ -1,0 +1,1 @@
+"""What is measured, a module a subject; each takes a run and records into it."""

@@ -1,0 +1,52 @@
+"""Figure 5: what a session costs Envoy, by the kit's configuration and by the usual one, before the same
+servers."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from tests.perf.deployments import deployed, Deployment, room_for
+from tests.perf.peers.envoy import configuration
+from tests.perf.processes import get_json, running, tree, wait_for
+from tests.perf.run import Run
+from tests.perf.servers import burst, held, load
+
+NODES = 3
+WARM = 64
+
+
+def envoy(run: Run) -> None:
+    run.note("5", "plain: one process, one thread a core, round robin, breakers raised from 1,024")
+    for round_ in run.rounds():
+        run.settle()
+        room = room_for(2 * run.sizes.sessions)
+        with deployed(run, f"envoy-{round_}", NODES, *room) as kit, _plain(run, kit) as plain:
+            host = urlsplit(kit.url)
+            assert host.hostname is not None
+            assert host.port is not None
+            _measure(run, round_, "kit", (host.hostname, host.port), lambda: kit.pids("envoy"))
+            _measure(run, round_, "plain Envoy", *plain)
+
+
+def _measure(
+    run: Run, round_: int, name: str, where: tuple[str, int], pids: Callable[[], list[int]]
+) -> None:
+    sessions = run.sizes.sessions
+    load(run, *where, min(WARM, sessions), "--wait", "0")
+    told, grown, _ = held(run, *where, sessions, pids, "--wait", "0")
+    run.record("5 memory", name, round_, {"memory_kb": grown / sessions / 1e3}, told)
+    told, used = burst(run, *where, sessions, pids)
+    run.record("5", name, round_, used.each(sessions) | {"wall": told.get("wall")}, told)
+
+
+@contextlib.contextmanager
+def _plain(run: Run, kit: Deployment) -> Iterator[tuple[tuple[str, int], Callable[[], list[int]]]]:
+    """Where it listens, and its processes."""
+    address = run.new_address()
+    file = run.folder / f"plain-envoy-{address}.yaml"
+    file.write_text(configuration(address, 8000, kit.workers))
+    argv = ["envoy", "--config-path", str(file), "--disable-hot-restart", "--log-level", "error"]
+    with running(argv, run.log("plain-envoy")) as process:
+        page = f"http://{address}:8000/health"
+        wait_for(lambda: get_json(page), 30, "the plain Envoy answers", process)
+        yield (address, 8000), lambda: tree(process.pid)

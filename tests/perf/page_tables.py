@@ -1,0 +1,205 @@
+"""The tables of the page on performance, and the sentences beside them. Pure: a run's JSON in."""
+
+from collections.abc import Sequence
+
+from tests.perf.table import markdown, number
+from tests.perf.targets import median, Result, subjects
+
+CPU = ("user_us", "system_us", "cpu_us")
+CPU_HEAD = ("user µs", "kernel µs", "CPU µs a session")
+
+
+def servers(run: Result) -> str:
+    names = list(dict.fromkeys((*subjects(run, "1"), *subjects(run, "2"))))
+    body = []
+    for name in names:
+        memory, speed = median(run, "3", name, "memory_kb"), median(run, "2", name, "steps_per_s")
+        p99 = median(run, "2", name, "p99_ms")
+        cells = [name, *_medians(run, "1", name, CPU), number(memory), number(speed), number(p99)]
+        body.append(cells)
+    head = ("server", *CPU_HEAD, "KB an open session", "steps/s", "p99 of a step, ms")
+    return markdown(head, body) + _sentences(
+        _times(
+            run, "1", "cpu_us", "kit", ("picows", "stock OpenEnv", "plain FastAPI"), "CPU a session"
+        ),
+        _bound_by_load(run),
+    )
+
+
+def loads(run: Result) -> str:
+    body = [[name, *_medians(run, "4", name, CPU)] for name in subjects(run, "4")]
+    peers = [name for name in subjects(run, "4") if name != "kit"]
+    life, recorder = median(run, "4", "kit", "life_us"), median(run, "4", "kit", "recorder_us")
+    more = None
+    if life is not None:
+        more = (
+            f"With the start and the end of its load workers the kit's figure is {number(life)} µs; the "
+            f"processes that give the orders and write the rows add {number(recorder)} µs a session."
+        )
+    return markdown(("load", *CPU_HEAD), body) + _sentences(
+        _times(run, "4", "cpu_us", "kit", peers, "CPU a session"), more
+    )
+
+
+def envoys(run: Result) -> str:
+    body = []
+    for name in subjects(run, "5"):
+        memory = median(run, "5 memory", name, "memory_kb")
+        body.append([name, *_medians(run, "5", name, CPU), number(memory)])
+    return markdown(("Envoy", *CPU_HEAD, "KB an open session"), body) + _sentences(
+        _times(run, "5", "cpu_us", "kit", ("plain Envoy",), "CPU a session"),
+        _times(run, "5 memory", "memory_kb", "kit", ("plain Envoy",), "memory an open session"),
+    )
+
+
+def whole(run: Result) -> str:
+    sizes, body = run["sizes"], []
+    for figure, sessions, what, value in (
+        ("6", sizes["sessions"], "burst, wall s", "wall"),
+        ("7", sizes["large"], "burst, wall s", "wall"),
+        ("8", sizes["held"], "held open, s until all are", "opened_s"),
+        ("8", sizes["held"], "held open, GiB of the machine", "memory_gib"),
+        ("9", sizes["large"], "burst, most of a worker / mean", "max_over_mean"),
+    ):
+        for name in subjects(run, figure):
+            measured = number(median(run, figure, name, value))
+            body.append([f"{sessions:,}", what, name, measured])
+    return markdown(("sessions", "what", "by", "median"), body) + _sentences(
+        _times(run, "6", "wall", "kit", ("asyncio client + stock",), "wall of a burst")
+    )
+
+
+def scaling(run: Result) -> str:
+    body = []
+    bounds = {each["of"]: each["note"] for each in run["measurements"] if each["figure"] == "10"}
+    for name in subjects(run, "10"):
+        ceiling, efficiency = (
+            median(run, "10", name, "ceiling"),
+            median(run, "10", name, "efficiency"),
+        )
+        low, high = median(run, "10", name, "low"), median(run, "10", name, "high")
+        interval = f"{_percent(low)}–{_percent(high)}"
+        body.append([name, number(ceiling), _percent(efficiency), interval, bounds[name]])
+    if not body:
+        return f"Not measured: {run['figures']['10']['error']}.\n"
+    other = [name for name, bound in bounds.items() if "server CPU" not in bound]
+    caution = (
+        f"Not the servers bound {', '.join(other)}: that efficiency is not theirs."
+        if other
+        else None
+    )
+    head = ("", "ceiling, sessions", "efficiency", "interval", "what bound it")
+    return markdown(head, body) + _sentences(caution)
+
+
+def where(run: Result) -> str:
+    names = subjects(run, "where")
+    total = sum(median(run, "where", name, "cpu_us") or 0.0 for name in names)
+    body = []
+    for name in names:
+        share = (median(run, "where", name, "cpu_us") or 0.0) / total if total else None
+        body.append([name, *_medians(run, "where", name, CPU), _percent(share)])
+    text = None
+    if total:
+        sessions, cores = run["sizes"]["sessions"], run["machine"]["cores"]
+        busy = sessions * total / 1e6 / cores
+        wall = median(run, "6", "kit", "wall")
+        text = (
+            f"Together {number(total)} µs of CPU a session: a burst of {sessions:,} keeps {cores} cores busy "
+            f"for {number(busy)} s, of {number(wall)} s that it takes (the step's wait of "
+            f"{run['sizes']['wait']:g} s among them)."
+        )
+    return markdown(("", *CPU_HEAD, "share"), body) + _sentences(text)
+
+
+def layers(run: Result) -> str:
+    body: list[list[str]] = []
+    floor: float | None = None
+    for name in subjects(run, "layers"):
+        used = median(run, "layers", name, "cpu_us")
+        more = None if floor is None or used is None else used - floor
+        body.append([name, *_medians(run, "layers", name, CPU), number(more)])
+        floor = used if floor is None else floor
+    return markdown(("layer", *CPU_HEAD, "more than the first"), body)
+
+
+def own(run: Result) -> str:
+    names, body = subjects(run, "own"), []
+    for name in names:
+        memory = median(run, "own memory", name, "memory_kb")
+        speed = median(run, "own steps", name, "steps_per_s")
+        cells = [*_medians(run, "own", name, CPU), number(memory), number(speed)]
+        body.append([name, *cells, number(median(run, "own steps", name, "p99_ms"))])
+    head = ("", *CPU_HEAD, "KB an open session", "steps/s", "p99 of a step, ms")
+    intro = (
+        "The same app, made by OpenEnv's `create_fastapi_app` with a step that blocks, under plain uvicorn "
+        "and under the kit (`launcher up --app module:app`). What the kit does below the app (event loop, "
+        "HTTP and WebSocket protocol, places, Envoy, load) carries over; what OpenEnv's own session "
+        "code costs stays.\n\n"
+    )
+    return (
+        intro
+        + markdown(head, body)
+        + _sentences(*(_carried(run, *each) for each in CARRIED if len(names) > 1))
+    )
+
+
+CARRIED = (
+    ("own", "cpu_us", "CPU a session"),
+    ("own memory", "memory_kb", "memory an open session"),
+    ("own steps", "steps_per_s", "steps a second"),
+)
+
+
+def _carried(run: Result, figure: str, value: str, what: str) -> str | None:
+    names = subjects(run, figure)
+    return _times(run, figure, value, names[0], names[1:], what) if names else None
+
+
+def own_work(run: Result) -> str:
+    sample, share = (median(run, "sampling", "kit", name) for name in ("sample_ms", "core_percent"))
+    seconds, peak, rows = (
+        median(run, "summary", "kit", n) for n in ("seconds", "peak_mib", "rows")
+    )
+    body = []
+    if sample is not None:
+        what = f"a sample of all processes, {run['sizes']['sampled']:,} sessions open"
+        body.append([what, f"{number(sample)} ms of CPU", f"{number(share)} % of a core"])
+    if seconds is not None:
+        what = f"the summary of {rows:,.0f} rows"
+        body.append([what, f"{number(seconds)} s", f"{number(peak)} MiB in the largest process"])
+    return markdown(("what", "time", "and"), body)
+
+
+def _medians(run: Result, figure: str, name: str, values: Sequence[str]) -> list[str]:
+    return [number(median(run, figure, name, value)) for value in values]
+
+
+def _times(
+    run: Result, figure: str, value: str, name: str, peers: Sequence[str], what: str
+) -> str | None:
+    """How a figure stands to those of its peers, as a sentence; None when it cannot be said."""
+    own = median(run, figure, name, value)
+    told = [
+        f"{own / other:.3g} × that of {peer}"
+        for peer in peers
+        if own is not None and (other := median(run, figure, peer, value)) and other > 0
+    ]
+    return f"{what[0].upper()}{what[1:]} of {name}: {', '.join(told)}." if told else None
+
+
+def _bound_by_load(run: Result) -> str | None:
+    """A server is no faster than the one core of the client that loads it."""
+    busy = [n for n in subjects(run, "2") if (median(run, "2", n, "load_busy") or 0) > 0.9]
+    if not busy:
+        return None
+    return f"Steps a second of {', '.join(busy)}: at least that, for the load was at its own limit."
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def _sentences(*told: str | None) -> str:
+    said = " ".join(each for each in told if each)
+    return f"\n{said}\n" if said else ""

@@ -1,0 +1,40 @@
+"""`python -m tests.perf.peers.websockets_client URL SESSIONS WAIT`: a client as most would write it:
+asyncio and the package `websockets`, one task a session, no limit but a long patience."""
+
+import asyncio
+import json
+import sys
+import time
+
+from websockets.asyncio.client import connect
+
+from benchmark.server.process import raise_descriptor_limit
+from tests.perf.peers.told import check, Told
+
+PATIENCE = 120
+
+
+async def session(url: str, wait: float, told: Told) -> None:
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async with connect(url, open_timeout=PATIENCE, ping_interval=None) as socket:
+                await socket.send(json.dumps({"type": "reset", "data": {}}))
+                check(await socket.recv(), 0.0, 0)
+                await socket.send(json.dumps({"type": "step", "data": {"wait_seconds": wait}}))
+                begun = time.perf_counter()
+                check(await socket.recv(), wait, 1)
+                told.steps.append(time.perf_counter() - begun)
+                await socket.send(json.dumps({"type": "close"}))
+    except Exception as failure:  # noqa: BLE001 - whatever it was, it is counted
+        told.failed(repr(failure))
+
+
+async def main(url: str, sessions: int, wait: float) -> None:
+    told = Told(sessions)
+    await asyncio.gather(*(session(url, wait, told) for _ in range(sessions)))
+    print(told.line(), flush=True)
+
+
+if __name__ == "__main__":
+    raise_descriptor_limit()
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3])))

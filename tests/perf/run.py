@@ -1,0 +1,134 @@
+"""One run of the benchmark: its sizes, its folder, and every measurement that was made."""
+
+import ipaddress
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.perf.machine import wait_until_idle
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How large the measurements are; times in seconds."""
+
+    rounds: int = 3
+    sessions: int = 4096
+    wait: float = 1.0
+    stepping: int = 1000
+    steps: int = 100
+    large: int = 16_384
+    held: int = 100_000
+    starts: int = 5
+    own_sessions: int = 1024
+    own_steps: int = 25
+    rows: int = 2_000_000
+    sampled: int = 2000
+    idle: float = 30.0
+
+
+QUICK = Sizes(
+    rounds=1,
+    sessions=48,
+    wait=0.1,
+    stepping=16,
+    steps=4,
+    large=96,
+    held=128,
+    starts=1,
+    own_sessions=16,
+    own_steps=4,
+    rows=6_000,
+    sampled=20,
+    idle=0.0,
+)
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One value or more of one thing, measured once. `of` is what was measured (kit, picows, …); times are
+    in seconds but where a name says otherwise. With a failure it is no figure."""
+
+    figure: str
+    of: str
+    round: int
+    values: dict[str, float | None]
+    sessions: int = 0
+    failed: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    idle: bool = True
+    at: str = ""
+    note: str = ""
+
+
+@dataclass
+class Run:
+    sizes: Sizes
+    folder: Path
+    address: str
+    measurements: list[Measurement] = field(default_factory=list)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    quick: bool = False
+    _next: int = 0
+    _idle: bool = True
+
+    def rounds(self) -> Iterator[int]:
+        return iter(range(1, self.sizes.rounds + 1))
+
+    def settle(self) -> None:
+        """Waits until the machine is idle; the measurements that follow say when it was not."""
+        self._idle = wait_until_idle(self.sizes.idle)
+
+    def new_address(self, width: int = 1) -> str:
+        """The first of so many loopback addresses that nothing else of this run uses: ports that wait to
+        be free are no trouble."""
+        first = ipaddress.IPv4Address(self.address) + self._next
+        self._next += width
+        return str(first)
+
+    def log(self, name: str) -> Path:
+        return self.folder / f"{name}.log"
+
+    def record(
+        self,
+        figure: str,
+        of: str,
+        round_: int,
+        values: Mapping[str, float | None],
+        told: Mapping[str, Any] | None = None,
+        note: str = "",
+    ) -> None:
+        """`told` is what the load says of its sessions."""
+        told = told or {}
+        measured = Measurement(
+            figure,
+            of,
+            round_,
+            dict(values),
+            told.get("sessions", 0),
+            told.get("failed", 0),
+            told.get("errors", {}),
+            self._idle,
+            time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            note,
+        )
+        self.measurements.append(measured)
+        said = "  ".join(f"{k} {v:,.6g}" for k, v in measured.values.items() if v is not None)
+        lost = f"  FAILED {measured.failed} of {measured.sessions}" if measured.failed else ""
+        print(f"  {figure:8} {of:24} #{round_}  {said}{lost}", flush=True)
+
+    def note(self, figure: str, text: str) -> None:
+        """How a figure was measured, where that differs from what its title says."""
+        known = self.notes.setdefault(figure, [])
+        if text not in known:
+            known.append(text)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "sizes": asdict(self.sizes),
+            "quick": self.quick,
+            "measurements": [asdict(each) for each in self.measurements],
+            "notes": self.notes,
+        }

@@ -1,0 +1,203 @@
+"""The targets, and whether a run meets them. Pure: a run's JSON in, lines of a table out."""
+
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Result = Mapping[str, Any]
+Measured = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What one value is to be: `most` or `least` by itself, or `ratio` times a peer's at most (at least,
+    where more is better)."""
+
+    number: str
+    what: str
+    figure: str
+    value: str
+    unit: str
+    of: str = "kit"
+    most: float | None = None
+    least: float | None = None
+    peer: str | None = None
+    ratio: float | None = None
+    more_is_better: bool = False
+    against: str | None = None
+    """The figure that the peer's value is of, when it is another."""
+
+    every: bool = False
+    """Whether the worst of all measurements counts, not their median."""
+
+    @property
+    def wanted(self) -> str:
+        if self.ratio is not None:
+            return f"{'≥' if self.more_is_better else '≤'} {_told(self.ratio)} ×"
+        if self.most is not None:
+            return f"≤ {_told(self.most)} {self.unit}".strip()
+        return f"≥ {_told(self.least or 0)} {self.unit}".strip()
+
+
+SERVER, STEPS = "server, CPU a session", "server, steps"
+TARGETS = (
+    Target("1", SERVER, "1", "cpu_us", "µs", peer="picows", ratio=1.5),
+    Target("1", SERVER, "1", "cpu_us", "µs", peer="stock OpenEnv", ratio=1 / 6),
+    Target(
+        "2", STEPS, "2", "steps_per_s", "/s", peer="stock OpenEnv", ratio=5, more_is_better=True
+    ),
+    Target("2", "server, p99 of a step", "2", "p99_ms", "ms", peer="stock OpenEnv", ratio=1 / 5),
+    Target("3", "server, memory of an open session", "3", "memory_kb", "KB", most=15),
+    Target(
+        *("3", "server, memory of an open session", "3", "memory_kb", "KB"),
+        peer="stock OpenEnv",
+        ratio=1 / 5,
+    ),
+    Target("4", "load, CPU a session, recorded", "4", "cpu_us", "µs", most=500),
+    Target(
+        *("4", "load, CPU a session, recorded", "4", "cpu_us", "µs"),
+        peer="asyncio websockets",
+        ratio=0.5,
+    ),
+    Target("5", "Envoy, CPU a session", "5", "cpu_us", "µs", most=300),
+    Target("5", "Envoy, memory of an open session", "5 memory", "memory_kb", "KB", most=30),
+    Target("6", "whole kit, wall of a burst", "6", "wall", "s", most=4),
+    Target(
+        *("6", "whole kit, wall of a burst", "6", "wall", "s"),
+        peer="asyncio client + stock",
+        ratio=0.33,
+    ),
+    Target("7", "whole kit, wall of a large burst", "7", "wall", "s", most=13),
+    Target(
+        *("7", "large burst beside the small one", "7", "wall", "s"),
+        peer="kit",
+        ratio=4.4,
+        against="6",
+    ),
+    Target("7", "large burst, success", "7", "success", "", least=1, every=True),
+    Target("8", "held open at one moment, success", "8", "success", "", least=1, every=True),
+    Target("8", "held open, until all are", "8", "opened_s", "s", most=150),
+    Target("8", "held open, memory of the machine", "8", "memory_gib", "GiB", most=22),
+    Target("9", "evenness, max/mean a worker", "9", "max_over_mean", "", most=1.05, every=True),
+    Target("10", "efficiency at 2 nodes", "10", "efficiency", "", of="2 servers", least=0.95),
+    Target("10", "efficiency at 4 nodes", "10", "efficiency", "", of="4 servers", least=0.95),
+    Target("11", "time to ready, 4 servers", "11", "ready_s", "s", most=3),
+)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A target and what a run says of it; `met` is None when it cannot be told, and `why` says why."""
+
+    target: Target
+    figure: float | None = None
+    low: float | None = None
+    high: float | None = None
+    peer: float | None = None
+    ratio: float | None = None
+    met: bool | None = None
+    why: str = ""
+
+    @property
+    def verdict(self) -> str:
+        return {True: "met", False: "NOT MET", None: "not measured"}[self.met]
+
+
+def lines(run: Result, targets: Iterable[Target] = TARGETS) -> list[Line]:
+    """One for each target of a figure that the run was asked for."""
+    asked = set(run["figures"])
+    return [line(run, each) for each in targets if each.number in asked]
+
+
+def line(run: Result, target: Target) -> Line:
+    measured = values(run, target.figure, target.of, target.value)
+    if not measured:
+        return Line(target, why=_why_not(run, target, target.figure, target.of))
+    figure = _worst(target, measured) if target.every else statistics.median(measured)
+    low, high = _spread(run, target, measured)
+    if target.peer is None:
+        return Line(target, figure, low, high, met=_within(target, figure))
+    others = values(run, target.against or target.figure, target.peer, target.value)
+    if not others:
+        why = _why_not(run, target, target.against or target.figure, target.peer)
+        return Line(target, figure, low, high, why=why)
+    peer = statistics.median(others)
+    if peer <= 0:
+        return Line(target, figure, low, high, peer, why=f"{target.peer} measured {peer:g}")
+    ratio, limit = figure / peer, target.ratio or 0.0
+    met = ratio >= limit if target.more_is_better else ratio <= limit
+    return Line(target, figure, low, high, peer, ratio, met)
+
+
+def values(run: Result, figure: str, of: str, value: str) -> list[float]:
+    """Every measurement that is one: sessions that failed make it none, except for their share."""
+    if value == "success":
+        return [
+            1 - each["failed"] / each["sessions"]
+            for each in _measurements(run, figure, of)
+            if each["sessions"]
+        ]
+    return [
+        each["values"][value]
+        for each in _measurements(run, figure, of)
+        if not each["failed"] and each["values"].get(value) is not None
+    ]
+
+
+def median(run: Result, figure: str, of: str, value: str) -> float | None:
+    measured = values(run, figure, of, value)
+    return statistics.median(measured) if measured else None
+
+
+def subjects(run: Result, figure: str) -> list[str]:
+    """What was measured for a figure, in the order of the run."""
+    found = [each["of"] for each in run["measurements"] if each["figure"] == figure]
+    return list(dict.fromkeys(found))
+
+
+def failures(run: Result) -> list[str]:
+    """Measurements in which sessions failed, a line each."""
+    return [
+        f"{each['figure']}, {each['of']}, round {each['round']}: {each['failed']} of "
+        f"{each['sessions']} sessions failed ({_errors(each['errors'])}); it is no figure"
+        for each in run["measurements"]
+        if each["failed"]
+    ]
+
+
+def _measurements(run: Result, figure: str, of: str) -> Sequence[Measured]:
+    return [m for m in run["measurements"] if m["figure"] == figure and m["of"] == of]
+
+
+def _spread(run: Result, target: Target, measured: list[float]) -> tuple[float, float]:
+    """Lowest and highest; of an efficiency its interval."""
+    low = values(run, target.figure, target.of, "low")
+    high = values(run, target.figure, target.of, "high")
+    return (low[0], high[0]) if low and high else (min(measured), max(measured))
+
+
+def _worst(target: Target, measured: list[float]) -> float:
+    return min(measured) if target.least is not None else max(measured)
+
+
+def _within(target: Target, figure: float) -> bool:
+    if target.most is not None:
+        return figure <= target.most
+    return figure >= (target.least or 0.0)
+
+
+def _why_not(run: Result, target: Target, figure: str, of: str) -> str:
+    failed = sum(each["failed"] for each in _measurements(run, figure, of))
+    if failed:
+        return f"{of}: sessions failed in every measurement"
+    error = run["figures"].get(target.number, {}).get("error")
+    return error or f"{of} was not measured in this run"
+
+
+def _errors(errors: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in errors.items()) or "unknown"
+
+
+def _told(number: float) -> str:
+    return f"{number:,.3g}"
