@@ -1,7 +1,6 @@
 """ASGI apps for tests of the WebSocket protocol, one a path; GET /log tells what each saw.
 
-Also a ready-made way to run it under one of the protocols: `python -m tests.local.transcript_app PORT
-door|ours|sansio`.
+`python -m tests.local.transcript_app ADDRESS door|ours|sansio` runs them under one of the protocols.
 """
 
 import asyncio
@@ -34,7 +33,10 @@ async def app(scope: Any, receive: Receive, send: Send) -> None:
     elif scope["type"] == "http":
         await page(scope, send)
     else:
-        await APPS.get(scope["path"].strip("/"), echo)(scope, receive, send)
+        try:
+            await APPS.get(scope["path"].strip("/"), echo)(scope, receive, send)
+        finally:
+            log[key(scope)].append("end")
 
 
 async def page(scope: Any, send: Send) -> None:
@@ -86,7 +88,7 @@ async def dressed(scope: Any, receive: Receive, send: Send) -> None:
         for k, v in scope["headers"]
         if k not in (b"host", b"sec-websocket-key")
     ]
-    told["ends"] = [len(scope["client"]), scope["server"][0]]
+    told["ends"] = [len(scope["client"]), scope["server"][1]]
     await send({"type": "websocket.send", "text": json.dumps(told)})
     await send({"type": "websocket.close"})
 
@@ -176,22 +178,22 @@ async def late(scope: Any, receive: Receive, send: Send) -> None:
     await see(scope, receive)
     await gates[key(scope)].wait()
     await send({"type": "websocket.accept"})
-    while (message := await see(scope, receive))["type"] == "websocket.receive":
-        await send({"type": "websocket.send", "text": message["text"]})
+    while (await see(scope, receive))["type"] == "websocket.receive":
+        pass
 
 
 async def torrent(scope: Any, receive: Receive, send: Send) -> None:
     await see(scope, receive)
     await send({"type": "websocket.accept"})
-    counting = log[key(scope)]
-    counting.append(0)
+    sent = log[key(scope)]
+    sent.append(0)
     try:
-        while counting[-1] < 5_000:
+        while sent[-1] < 5_000:
             await send({"type": "websocket.send", "text": "x" * 10_000})
-            counting[-1] += 1
+            sent[-1] += 1
         await send({"type": "websocket.close"})
     except OSError:
-        counting.append("gone")
+        sent.append("gone")
 
 
 async def cancelling(scope: Any, receive: Receive, send: Send) -> None:
