@@ -14,6 +14,10 @@ REQUEST_SECONDS = 60.0
 for ever. Long enough for a burst in which a whole accept queue waits for its turn."""
 
 
+HEAD_BYTES = 262_144
+"""More than any client's cookies and tokens."""
+
+
 class Door(WebSocketProtocol):
     __slots__ = ("_arguments", "_patience")
 
@@ -55,11 +59,27 @@ class Door(WebSocketProtocol):
 
 
 class PatientHttpProtocol(HttpToolsProtocol):
+    """uvicorn's, which takes a head of any size and waits for the rest of it for ever."""
+
     _impatience: TimerHandle | None = None
+    _head_bytes = 0
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast(Transport, transport))
-        self._impatience = self.loop.call_later(REQUEST_SECONDS, transport.close)
+        self._await_whole()
+
+    def data_received(self, data: bytes) -> None:
+        if self._impatience is not None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._impatience is not None and self._head_bytes > HEAD_BYTES:
+            self._calm()
+            if not self.transport.is_closing():
+                self.send_400_response("The head of the request is too large.")
+
+    def on_message_begin(self) -> None:
+        self._await_whole()
+        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         self._calm()
@@ -69,7 +89,12 @@ class PatientHttpProtocol(HttpToolsProtocol):
         self._calm()
         super().connection_lost(exc)
 
+    def _await_whole(self) -> None:
+        if self._impatience is None:
+            self._impatience = self.loop.call_later(REQUEST_SECONDS, self.transport.close)
+
     def _calm(self) -> None:
+        self._head_bytes = 0
         if self._impatience is not None:
             self._impatience.cancel()
             self._impatience = None

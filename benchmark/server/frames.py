@@ -31,24 +31,25 @@ class Violation(Exception):
 class Reader:
     """The messages of one client: text and binary ones whole, and the control frames between."""
 
-    __slots__ = ("_at", "_data", "_kind", "_limit", "_parts", "_size")
+    __slots__ = ("_at", "_data", "_kind", "_left", "_limit", "_part")
 
     def __init__(self, limit: int) -> None:
         """`limit`: bytes that a message may have."""
-        self._limit = limit
+        self._limit = self._left = limit
         self._data: bytes | bytearray = b""
         self._at = 0
         self._kind = CONTINUATION
-        self._parts: list[bytes] | None = None
-        self._size = 0
+        self._part: bytearray | None = None
 
     def feed(self, data: bytes) -> None:
         if self._at == len(self._data):
             self._data = data
         else:
-            rest = bytearray(self._data) if type(self._data) is bytes else self._data
-            assert isinstance(rest, bytearray)
-            del rest[: self._at]
+            rest = self._data
+            if isinstance(rest, bytearray):
+                del rest[: self._at]
+            else:
+                rest = bytearray(rest[self._at :])
             rest += data
             self._data = rest
         self._at = 0
@@ -61,18 +62,20 @@ class Reader:
     def next(self) -> tuple[int, bytes] | None:
         """The opcode and the payload of the next message or control frame; None until it is there.
 
+        `CONTINUATION` without a payload: a fragment has come whose message is not whole yet. So
+        whoever calls counts fragments too, of which a client can send any number.
         Raises `Violation`.
         """
-        while (frame := self._frame()) is not None:
-            head, payload = frame
-            opcode = head & 0x0F
-            if opcode >= CLOSE:
-                return opcode, payload
-            if head == FINAL | opcode and opcode != CONTINUATION and self._parts is None:
-                return opcode, payload
-            if (whole := self._joined(head, opcode, payload)) is not None:
-                return whole
-        return None
+        frame = self._frame()
+        if frame is None:
+            return None
+        head, payload = frame
+        opcode = head & 0x0F
+        if opcode >= CLOSE:
+            return opcode, payload
+        if head == FINAL | opcode and opcode != CONTINUATION and self._part is None:
+            return opcode, payload
+        return self._joined(head, opcode, payload)
 
     def _frame(self) -> tuple[int, bytes] | None:
         data, at = self._data, self._at
@@ -87,7 +90,7 @@ class Reader:
             if there < 2 + width:
                 return None
             size, start = int.from_bytes(data[start : start + width], "big"), start + width
-        if size > self._limit - self._size and head & 0x0F < CLOSE:
+        if size > self._left and head & 0x0F < CLOSE:
             raise Violation(TOO_BIG, f"a message of more than {self._limit} bytes")
         body = start + 4
         end = body + size
@@ -111,17 +114,17 @@ class Reader:
             if not head & FINAL or second & 0x7F > LARGEST_CONTROL:
                 raise Violation(PROTOCOL_ERROR, "a control frame is short and whole")
 
-    def _joined(self, head: int, opcode: int, payload: bytes) -> tuple[int, bytes] | None:
-        if (opcode == CONTINUATION) != (self._parts is not None):
+    def _joined(self, head: int, opcode: int, payload: bytes) -> tuple[int, bytes]:
+        if (opcode == CONTINUATION) != (self._part is not None):
             raise Violation(PROTOCOL_ERROR, "a continuation without a beginning, or the reverse")
-        if self._parts is None:
-            self._kind, self._parts = opcode, []
-        self._parts.append(payload)
-        self._size += len(payload)
+        if self._part is None:
+            self._kind, self._part = opcode, bytearray()
+        self._part += payload
+        self._left -= len(payload)
         if not head & FINAL:
-            return None
-        whole = b"".join(self._parts)
-        self._parts, self._size = None, 0
+            return CONTINUATION, b""
+        whole = bytes(self._part)
+        self._part, self._left = None, self._limit
         return self._kind, whole
 
 

@@ -108,7 +108,10 @@ class _Asgi:
             session.leave()
             answering.cancel()
             listening.cancel()
-            await asyncio.gather(answering, listening, return_exceptions=True)
+            ends = await asyncio.gather(answering, listening, return_exceptions=True)
+        for end in ends:
+            if isinstance(end, Exception):
+                raise end
 
     async def _listen(self, inbox: "asyncio.Queue[str | bytes]") -> None:
         while (message := await self._receive())["type"] == "websocket.receive":

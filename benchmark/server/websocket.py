@@ -25,6 +25,7 @@ from benchmark.server.frames import (
     CLOSE,
     close_frame,
     closing,
+    CONTINUATION,
     frame,
     INVALID_TEXT,
     PING,
@@ -34,10 +35,11 @@ from benchmark.server.frames import (
     Violation,
 )
 from benchmark.server.handshake import Headers, Unacceptable
+from benchmark.server.leavers import leavers
 
 EXTENSION = "openenv.serve"
-AHEAD = 32
-"""Messages that a client may be ahead of the app; the rest stay in its own socket."""
+AHEAD, AHEAD_BYTES = 32, 65_536
+"""Messages, and bytes of them, that a client may be ahead of the app; the rest stay in its own socket."""
 
 MESSAGES_A_TURN = 64
 """Then it is the other clients' turn."""
@@ -92,8 +94,10 @@ class Phase(IntEnum):
 class WebSocketProtocol(asyncio.Protocol):
     __slots__ = (
         "_ahead",
+        "_ahead_bytes",
         "_answering",
         "_app_state",
+        "_closed_by_app",
         "_closer",
         "_config",
         "_deaf",
@@ -102,12 +106,15 @@ class WebSocketProtocol(asyncio.Protocol):
         "_loop",
         "_paused",
         "_phase",
+        "_pong",
         "_reader",
         "_refusal",
         "_state",
         "_told",
         "_transport",
+        "_turn_over",
         "_waiter",
+        "_watched",
         "_writable",
         "_writing_paused",
     )
@@ -126,11 +133,15 @@ class WebSocketProtocol(asyncio.Protocol):
         self._reader: Reader | None = None
         self._key = b""
         self._ahead: list[Any] = [{"type": "websocket.connect"}]
+        self._ahead_bytes = 0
         self._answering: Answering | None = None
         self._ended: Future[None] | None = None
         self._waiter: Future[None] | None = None
         self._writable: Future[None] | None = None
         self._paused = self._writing_paused = self._told = self._deaf = False
+        self._turn_over = self._closed_by_app = False
+        self._watched: int | None = None
+        self._pong: bytes | None = None
         self._closer: TimerHandle | None = None
         self._refusal: tuple[int, Headers, bytes] | None = None
 
@@ -157,11 +168,13 @@ class WebSocketProtocol(asyncio.Protocol):
         else:
             self._pump()
 
-    def eof_received(self) -> None: ...
+    def eof_received(self) -> None:
+        self._gone()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._state.connections.discard(self)
         self._end(ABNORMAL)
+        self._unwatch()
         if self._closer is not None:
             self._closer.cancel()
             self._closer = None
@@ -172,7 +185,10 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._resume_writers()
-        if self._phase is not Phase.ASKED:
+        if self._pong is not None and self._phase is Phase.OPEN:
+            self._transport.write(frame(PONG, self._pong))
+        self._pong = None
+        if self._paused and self._phase is not Phase.ASKED:
             self._pump()
 
     def shutdown(self) -> None:
@@ -180,8 +196,19 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._phase is Phase.OPEN:
             self._transport.write(close_frame(RESTARTING))
             self._end(RESTARTING)
-        elif self._phase is Phase.ASKED and self._refusal is None:
+        elif self._phase is Phase.ASKED and self._reader is not None:
             self._reject(500, [], b"Internal Server Error")
+        self._hang_up()
+
+    def _gone(self) -> None:
+        """The client sends nothing more: it has left."""
+        self._end(ABNORMAL)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Closes; by force where the client does not take what is still on its way to it."""
+        if self._closer is None and self._transport.get_write_buffer_size():
+            self._close_within(CLOSE_SECONDS)
         self._transport.close()
 
     # the handshake
@@ -251,37 +278,60 @@ class WebSocketProtocol(asyncio.Protocol):
         told = [*self._state.default_headers, *headers]
         self._transport.write(handshake.response(status, told, body))
         self._end(ABNORMAL)
-        self._transport.close()
+        self._hang_up()
 
     # messages of the client
 
     def _pump(self) -> None:
         """Takes in what has come, as far as the app can follow; the rest waits."""
-        reader = self._reader
-        assert reader is not None
+        if self._turn_over:
+            return  # its next turn comes by itself
         for _ in range(MESSAGES_A_TURN):
             if self._phase is Phase.OVER:
                 return
             if self._behind:
                 self._pause()
+                self._watch()
                 return
             try:
-                message = reader.next()
-                if message is None:
+                if not self._next():
                     self._unpause()
                     return
-                self._take(*message)
             except Violation as failure:
                 self._fail(failure)
                 return
         self._pause()
-        self._loop.call_soon(self._pump)
+        self._turn_over = True
+        self._loop.call_soon(self._next_turn)
+
+    def _next_turn(self) -> None:
+        self._turn_over = False
+        self._pump()
+
+    def _next(self) -> bool:
+        """Takes in one message; False when none is there. Raises `Violation`."""
+        answering = self._answering
+        if answering is not None and self._ahead and not answering.busy:
+            self._hand(answering, self._ahead.pop(0))
+            return True
+        assert self._reader is not None
+        message = self._reader.next()
+        if message is None:
+            return False
+        self._take(*message)
+        return True
 
     @property
     def _behind(self) -> bool:
-        if self._answering is None:
-            return len(self._ahead) >= AHEAD
-        return len(self._ahead) >= AHEAD or self._writing_paused
+        answering = self._answering
+        if answering is None:
+            return self._full
+        return self._writing_paused or (self._full and answering.busy)
+
+    @property
+    def _full(self) -> bool:
+        ahead = self._ahead
+        return bool(ahead) and (len(ahead) >= AHEAD or self._ahead_bytes >= AHEAD_BYTES)
 
     def _pause(self) -> None:
         if not self._paused:
@@ -291,12 +341,24 @@ class WebSocketProtocol(asyncio.Protocol):
     def _unpause(self) -> None:
         if self._paused:
             self._paused = False
+            self._unwatch()
             self._transport.resume_reading()
+
+    def _watch(self) -> None:
+        """A session in a long step is not read from, but must end when its client leaves."""
+        if self._watched is None and self._answering is not None and self._answering.busy:
+            self._watched = self._transport.get_extra_info("socket").fileno()
+            leavers(self._loop).watch(self._watched, self._gone)
+
+    def _unwatch(self) -> None:
+        if self._watched is not None:
+            leavers(self._loop).unwatch(self._watched)
+            self._watched = None
 
     def _take(self, opcode: int, payload: bytes) -> None:
         if opcode == CLOSE:
             self._closed(*closing(payload))
-        elif self._phase is not Phase.OPEN or opcode == PONG:
+        elif self._phase is not Phase.OPEN or opcode in (PONG, CONTINUATION):
             pass  # after our close frame only theirs counts
         elif opcode == TEXT:
             try:
@@ -306,33 +368,44 @@ class WebSocketProtocol(asyncio.Protocol):
         elif opcode == BINARY:
             self._deliver(payload)
         elif opcode == PING:
+            self._answer_ping(payload)
+
+    def _answer_ping(self, payload: bytes) -> None:
+        """A client that does not read gets an answer to its last ping only, once it does."""
+        if self._writing_paused:
+            self._pong = payload
+        else:
             self._transport.write(frame(PONG, payload))
 
     def _deliver(self, message: str | bytes) -> None:
         answering = self._answering
         if answering is None:
             kind = "text" if isinstance(message, str) else "bytes"
-            self._ahead.append({"type": "websocket.receive", kind: message})
+            self._put_ahead({"type": "websocket.receive", kind: message}, len(message))
             self._wake()
         elif self._ahead or answering.busy:
-            self._ahead.append(message)
+            self._put_ahead(message, len(message))
         else:
             self._hand(answering, message)
+
+    def _put_ahead(self, message: Any, size: int) -> None:
+        self._ahead_bytes = self._ahead_bytes + size if self._ahead else size
+        self._ahead.append(message)
 
     def _hand(self, answering: Answering, message: str | bytes) -> None:
         try:
             answering.receive(message)
         except Exception as failure:  # noqa: BLE001 - the app's own; raised where its task waits
-            assert self._ended is not None
-            if not self._ended.done():
+            if self._ended is not None and not self._ended.done():
                 self._ended.set_exception(failure)
+            self.close(FAILED)
 
     def _closed(self, code: int, reason: str) -> None:
         if self._phase is Phase.OPEN:
             self._transport.write(close_frame(code))
             self._end(code, reason)
         self._phase = Phase.OVER
-        self._transport.close()
+        self._hang_up()
 
     def _fail(self, failure: Violation) -> None:
         """Closes, and lets what is still on its way run into the void: a socket that is closed with
@@ -342,7 +415,8 @@ class WebSocketProtocol(asyncio.Protocol):
             self._end(failure.code, str(failure))
         self._phase, self._deaf = Phase.OVER, True
         self._unpause()
-        self._transport.write_eof()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
         self._close_within(VOID_SECONDS)
 
     def _close_within(self, seconds: float) -> None:
@@ -358,6 +432,7 @@ class WebSocketProtocol(asyncio.Protocol):
         self._told = True
         if self._answering is not None:
             self._answering.leave()
+            self._answering = None  # each holds the other: they would stay until a collection
             assert self._ended is not None
             if not self._ended.done():
                 self._ended.set_result(None)
@@ -389,51 +464,44 @@ class WebSocketProtocol(asyncio.Protocol):
         if self._phase is Phase.OPEN:
             self._transport.write(close_frame(code, reason))
             self._ahead.clear()
+            self._closed_by_app = True
             self._end(code, reason)
             self._phase = Phase.CLOSING
             self._close_within(CLOSE_SECONDS)
             self._unpause()
 
     def resume(self) -> None:
-        answering = self._answering
-        assert answering is not None
-        while self._ahead and not answering.busy and self._phase is Phase.OPEN:
-            self._hand(answering, self._ahead.pop(0))
-        if self._paused and self._phase is not Phase.OVER:
+        if self._ahead or self._paused:
             self._pump()
 
     # ASGI
 
     async def _receive(self) -> Any:
-        if not self._ahead:
+        while not self._ahead:
             if self._told:
                 return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
-            await self._message()
+            if self._waiter is None:
+                self._waiter = self._loop.create_future()
+            await asyncio.shield(self._waiter)  # one that is cancelled does not hinder others
         message = self._ahead.pop(0)
-        if self._paused and self._phase is not Phase.OVER and not self._ahead:
+        if self._paused and self._phase in (Phase.OPEN, Phase.CLOSING) and not self._ahead:
             self._pump()
         return message
 
-    async def _message(self) -> None:
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
+    def _wake(self) -> None:
+        if self._waiter is not None:
+            self._waiter.set_result(None)
             self._waiter = None
 
-    def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
     async def _send(self, message: Any) -> None:
-        if self._writing_paused:
+        while self._writing_paused:
             await self._drained()
         kind = message["type"]
         if self._phase is Phase.OPEN:
             self._send_open(kind, message)
         elif self._phase is Phase.ASKED:
             self._send_first(kind, message)
-        elif self._closer is not None:
+        elif self._closed_by_app:
             raise RuntimeError(
                 f"Unexpected ASGI message {kind!r}, after sending 'websocket.close'."
             )
