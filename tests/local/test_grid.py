@@ -553,7 +553,8 @@ def test_a_batch_beyond_the_ports(deployment: Deployment, tmp_path: Path) -> Non
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     batch = high - low + 2
     workers = -(-batch // 1_000)
-    done = grid(deployment, tmp_path / "r", "-n", str(batch), "--load-workers", str(workers))
+    given = ("--load-workers", str(workers), "--source-addresses", new_address())
+    done = grid(deployment, tmp_path / "r", "-n", str(batch), *given)
     assert_one_line(
         done, f"each has {high - low + 1} ephemeral ports; use --source-addresses with 2"
     )
