@@ -35,7 +35,22 @@ def parse(data: bytes) -> tuple[bytes, Headers] | None:
     """The target and the headers (names in lower case) of a plain WebSocket handshake that has come
     whole. None for anything else, however near: the HTTP parser is to judge it.
     """
-    if data[:5] != b"GET /" or data[-4:] != b"\r\n\r\n" or UPGRADE.search(data) is None:
+    if UPGRADE.search(data) is None or (asked := parts(data)) is None:
+        return None
+    upgrades = connections = 0
+    for name, value in asked[1]:
+        if name in BODY:
+            return None
+        if name == b"upgrade":
+            upgrades += 1
+        elif name == b"connection":
+            connections += 1 if b"upgrade" in _tokens(value) else 2
+    return asked if upgrades == connections == 1 else None
+
+
+def parts(data: bytes) -> tuple[bytes, Headers] | None:
+    """The target and the headers of a GET without a body, if that is what it is."""
+    if data[:5] != b"GET /" or data[-4:] != b"\r\n\r\n":
         return None
     first, *lines = data[:-4].split(b"\r\n")
     target, _, version = first[4:].partition(b" ")
@@ -46,30 +61,33 @@ def parse(data: bytes) -> tuple[bytes, Headers] | None:
         name, colon, value = line.partition(b":")
         if not colon or PLAIN_NAME.fullmatch(name) is None or PLAIN_VALUE.fullmatch(value) is None:
             return None
-        headers.append((name.lower(), value.strip(b" \t")))
-    if any(name in BODY for name, _ in headers):
-        return None
+        name, value = name.lower(), value.strip(b" \t")
+        if name == b"transfer-encoding" or (name == b"content-length" and value != b"0"):
+            return None
+        headers.append((name, value))
     return target, headers
 
 
 def key(headers: Headers) -> bytes:
     """What the client wants confirmed. Raises `Unacceptable`."""
-    keys: list[bytes] = []
-    version = connection = upgrade = b""
+    keys, versions, upgrades, connection = [], [], [], b""
     for name, value in headers:
         if name == b"sec-websocket-key":
             keys.append(value)
         elif name == b"sec-websocket-version":
-            version = value
+            versions.append(value)
         elif name == b"connection":
             connection += b"," + value
         elif name == b"upgrade":
-            upgrade += b"," + value
-    if b"upgrade" not in _tokens(connection) or b"websocket" not in _tokens(upgrade):
-        raise Unacceptable(400, "Connection: Upgrade and Upgrade: websocket are needed")
+            upgrades.append(value.lower())
+    if b"upgrade" not in _tokens(connection) or upgrades != [b"websocket"]:
+        told = [(b"upgrade", b"websocket")]
+        raise Unacceptable(426, "Connection: Upgrade and Upgrade: websocket are needed", told)
     if len(keys) != 1 or not _is_key(keys[0]):
         raise Unacceptable(400, "one Sec-WebSocket-Key of 16 bytes in base64 is needed")
-    if version.strip() != b"13":
+    if len(versions) > 1:
+        raise Unacceptable(400, "one Sec-WebSocket-Version is needed")
+    if versions != [b"13"]:
         told = [(b"sec-websocket-version", b"13")]
         raise Unacceptable(426, "the Sec-WebSocket-Version must be 13", told)
     return keys[0]

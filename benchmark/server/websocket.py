@@ -153,7 +153,7 @@ class WebSocketProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         if self._reader is None:
-            asked = handshake.parse(data)
+            asked = handshake.parts(data)  # uvicorn's HTTP parser has judged it
             if asked is None:
                 self._reject(400, [], b"not a WebSocket handshake")
             else:

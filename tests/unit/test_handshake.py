@@ -121,11 +121,15 @@ STATUS = {
     "no version": (b"426", b"400"),  # the client is told which version we speak
     "version 8": (b"426", b"400"),
     "version 13, 8": (b"426", b"400"),
-    "version twice": (b"400", b"400"),
-    "two versions": (b"400", b"400"),
     "POST": (b"400", b"405"),
     "HEAD": (b"400", b"405"),
+    # uvicorn hangs up, or waits for ever, without an answer
+    "content-length": (b"400", None),
+    "chunked": (b"400", None),
+    "content-length and chunked": (b"400", b"400"),
 }
+# No client sends these to a server; uvicorn's hands them to the app, with such a path.
+NO_PATH = ("absolute target", "asterisk")
 
 
 @pytest.mark.parametrize("name", TAKEN)
@@ -233,8 +237,14 @@ def test_answered_as_uvicorn_answers(name: str, kind: str) -> None:
     ours = same(name, asyncio.run(answers(kind, [data])))
     theirs = same(name, asyncio.run(answers("theirs", [data])))
     if name in STATUS:
-        assert (ours[1], theirs[1]) == tuple([status] for status in STATUS[name])
+        assert (ours[1], theirs[1]) == tuple([s] if s else [] for s in STATUS[name])
         assert ours[0] == theirs[0] == []
+    elif name in NO_PATH:
+        assert ours[:2] == ([], [b"400"])
+    elif (name, kind) == ("tabs around values", "door"):
+        # uvicorn keeps blanks at a value's end, and takes this for a page; they are none of it
+        assert ours[1] == [b"101"]
+        assert [value for _, value in ours[0][0]["headers"]][:2] == [b"x", b"websocket"]
     else:
         assert ours == theirs
 
