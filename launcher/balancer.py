@@ -31,6 +31,9 @@ CHECKS_A_SECOND, MOST_CHECKS_A_SECOND = 200, 1000
 90 us of CPU there."""
 
 START_SECONDS, TRIES_A_SECOND = 0.1, 1000
+TIMEOUT, LOCAL_TIMEOUT = 1.0, 5.0
+"""Seconds for the answer to a health check. What has died on this machine refuses it at once; what is
+late there is only waiting for a CPU."""
 
 CLUSTER_COUNTERS = (
     *("upstream_cx_active", "upstream_cx_total", "upstream_cx_overflow"),
@@ -71,6 +74,7 @@ def render(placement: Placement, envoy: Envoy) -> str:
         host_selection_attempts=20 * placement.endpoints,
         breaker=BREAKER,
         buffer_bytes=BUFFER_BYTES,
+        keepalive=not placement.deployment.local,  # see benchmark.server.listening.listen
         capacity=placement.capacity,
         intervals=check_intervals(placement),
     )
@@ -83,10 +87,12 @@ def configurations(placement: Placement) -> dict[Path, str]:
 
 @dataclass(frozen=True)
 class Intervals:
-    """Between health checks, in seconds: of what is healthy, and until all are for the first time."""
+    """Between health checks, in seconds: of what is healthy, and until all are for the first time; and
+    for an answer."""
 
     steady: float
     start: float
+    timeout: float
 
 
 def most_checked(processes: int) -> int:
@@ -105,7 +111,8 @@ def check_intervals(placement: Placement) -> Intervals:
     steady = min(max(CHECK_SECONDS[0], checks / CHECKS_A_SECOND), CHECK_SECONDS[1])
     tries = len(placement.envoys) * placement.endpoints
     start = min(max(START_SECONDS, tries / TRIES_A_SECOND), steady)
-    return Intervals(round(steady, 2), round(start, 2))
+    timeout = LOCAL_TIMEOUT if placement.deployment.local else TIMEOUT
+    return Intervals(round(steady, 2), round(start, 2), timeout)
 
 
 def _discovery(addresses: list[str]) -> str:

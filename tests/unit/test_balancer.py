@@ -108,7 +108,7 @@ def test_the_cluster_sends_sessions_to_the_least_loaded_worker_that_lives() -> N
 def test_a_node_that_dies_is_out_within_four_seconds(envoys: int) -> None:
     """At worst it dies right after an answer: an interval, and a timeout for each check that fails."""
     nodes = [f"127.0.0.{number}" for number in range(2, 7)]
-    (check,) = cluster(parsed(placement(*nodes, envoys=envoys)))["health_checks"]
+    (check,) = cluster(parsed(placement(*nodes, local=False, envoys=envoys)))["health_checks"]
     first, next_, timeout = (
         float(check[key].removesuffix("s"))
         for key in ("interval", "unhealthy_edge_interval", "timeout")
@@ -384,3 +384,14 @@ def test_a_page_without_our_hosts_has_no_backends(page: bytes) -> None:
 def test_a_page_that_is_no_json_is_a_value_error(page: bytes) -> None:
     with pytest.raises(ValueError, match=r"line 1"):
         parse_backends(page)
+
+
+def test_only_other_machines_are_probed() -> None:
+    local = fixed(2)
+    elsewhere = replace(local, deployment=local.deployment.model_copy(update={"local": False}))
+    assert "tcp_keepalive" not in render(local)
+    config = parsed(elsewhere)
+    probes = {"keepalive_time": 60, "keepalive_interval": 2, "keepalive_probes": 15}
+    assert listener(config, "openenv")["tcp_keepalive"] == probes
+    assert cluster(config)["upstream_connection_options"]["tcp_keepalive"] == probes
+    assert cluster(config)["health_checks"][0]["timeout"] == "1.0s"

@@ -73,7 +73,7 @@ class TestChoice:
     def test_ports_want_workers_too(self) -> None:
         wide = Limits(descriptors=1_000_000, ports=1_000)
         deployment = sizing.sized(Deployment(sessions=9_000, nodes=2), nodes(2), wide)
-        assert deployment.workers_per_node == 10
+        assert deployment.workers_per_node == 20
 
     def test_many_envoys_have_fewer_workers_to_check(self) -> None:
         deployment = chosen(1_000_000, 80, cores=64)
@@ -114,13 +114,13 @@ class TestNeeds:
 
     def test_client_nodes_that_nobody_asked_for_are_counted(self) -> None:
         found = needed(100_000, 9)
-        assert found.clients == found.rows[-1].nodes == 4
+        assert found.clients == found.rows[-1].nodes == 8
         assert not [bound for bound in found.bounds if "load" in bound.limit]
 
     def test_one_machine_for_all_has_addresses_enough(self) -> None:
         found = needed(100_000, 5, local=True)
         assert found.rows[-1].processes == 6
-        assert found.rows[-1].ports == "from 4 address(es)"
+        assert found.rows[-1].ports == "from 8 address(es)"
         check(found.bounds, 100_000)
 
     def test_what_cannot_be_held_is_refused_in_one_line(self) -> None:
@@ -144,16 +144,16 @@ class TestLoad:
         assert sizing.load_workers(100_000, {"here": 2}, LIMITS) == 6
 
     def test_addresses_are_as_many_as_ports_need(self) -> None:
-        assert sizing.source_addresses(20_000, LIMITS) == ()
-        four = sizing.source_addresses(100_000, LIMITS)
+        assert sizing.source_addresses(12_000, LIMITS) == ()
+        four = sizing.source_addresses(50_000, LIMITS)
         assert four == ("127.1.0.1", "127.1.0.2", "127.1.0.3", "127.1.0.4")
         many = sizing.source_addresses(10_000_000, LIMITS)
-        assert len(set(many)) == 394
+        assert len(set(many)) == 788
 
     def test_a_grid_gets_addresses_for_a_loopback_url_alone(self) -> None:
         ports = limits().ports
         here = Grid("http://127.0.0.1:8000", (ports,), (1.0,), Path("out"))
-        assert len(equipped(here, ports).sources) == 2
+        assert len(equipped(here, ports).sources) == 3
         assert equipped(here, 10) is here
         own = replace(here, sources=("127.0.0.9",))
         assert equipped(own, ports) is own
