@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from benchmark.server.process import raise_descriptor_limit
 from tests.perf import machine, table, targets
-from tests.perf.figures import envoy, layers, load, own_work, scaling, servers, whole
+from tests.perf.figures import envoy, layers, load, own_work, scaling, servers, ways, whole
 from tests.perf.processes import NotMeasured
 from tests.perf.run import QUICK, Run, Sizes
 
@@ -27,6 +27,7 @@ PARTS: tuple[tuple[tuple[str, ...], str, Callable[[Run], None]], ...] = (
     (("2",), "server: steps", servers.steps),
     (("4",), "load: CPU of a session", load.load),
     (("5",), "Envoy: CPU and memory of a session", envoy.envoy),
+    (("ways",), "Envoy: ways to make it cheaper", ways.ways),
     (("6", "where"), "whole kit: a burst, and where its time goes", whole.burst),
     (("11",), "time to ready", whole.ready),
     (("7", "9"), "whole kit: a large burst, evenness", whole.large),

@@ -15,6 +15,7 @@ SECTIONS = (
     ("Servers side by side", ("1", "2", "3"), tables.servers),
     ("Load generators side by side", ("4",), tables.loads),
     ("Envoy", ("5",), tables.envoys),
+    ("Ways to make Envoy cheaper", ("ways",), tables.ways),
     ("The whole kit", ("6", "7", "8", "9"), tables.whole),
     ("How it scales", ("10",), tables.scaling),
     ("Where the time of a session goes", ("where",), tables.where),

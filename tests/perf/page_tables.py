@@ -52,6 +52,19 @@ def envoys(run: Result) -> str:
     )
 
 
+def ways(run: Result) -> str:
+    body = []
+    for name in subjects(run, "ways"):
+        memory = median(run, "ways memory", name, "memory_kb")
+        body.append([name, *_medians(run, "ways", name, CPU), number(memory)])
+    intro = (
+        "The kit's configuration with one change each, one thread, before the same servers. What a change "
+        "saves is worth it only where nothing is lost by it: retries find the last free place, statistics "
+        "are what operators look at. A proxy that does not look into what it passes on is the floor.\n\n"
+    )
+    return intro + markdown(("change", *CPU_HEAD, "KB an open session"), body)
+
+
 def whole(run: Result) -> str:
     sizes, body = run["sizes"], []
     for figure, sessions, what, value in (

@@ -1,0 +1,133 @@
+"""Ways to make Envoy cheaper, each by itself: the kit's configuration with one change, before the same
+servers. The last is the floor: it passes bytes on without looking at them, so it cannot try another
+worker when one is full."""
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import yaml
+
+from tests.perf.deployments import deployed, Deployment, room_for
+from tests.perf.processes import get_json, running, tree, wait_for
+from tests.perf.run import Run
+from tests.perf.servers import burst, held, load
+
+NODES, WARM, PORT = 3, 64, 8000
+CONFIG = "envoy-config-generated.yaml"
+Config = dict[str, Any]
+Change = Callable[[Config], None]
+
+
+def _listener(config: Config) -> Config:
+    found: Config = config["static_resources"]["listeners"][0]
+    return found
+
+
+def _manager(config: Config) -> Config:
+    found: Config = _listener(config)["filter_chains"][0]["filters"][0]["typed_config"]
+    return found
+
+
+def _cluster(config: Config) -> Config:
+    found: Config = config["static_resources"]["clusters"][0]
+    return found
+
+
+def as_it_is(_: Config) -> None: ...
+
+
+def small_buffers(config: Config) -> None:
+    for each in (_listener(config), _cluster(config)):
+        each["per_connection_buffer_limit_bytes"] = 4096
+
+
+def no_retries(config: Config) -> None:
+    for route in _manager(config)["route_config"]["virtual_hosts"][0]["routes"]:
+        del route["route"]["retry_policy"]
+
+
+def no_dynamic_stats(config: Config) -> None:
+    _manager(config)["http_filters"][0]["typed_config"]["dynamic_stats"] = False
+
+
+def no_stats(config: Config) -> None:
+    config["stats_config"] = {"stats_matcher": {"reject_all": True}}
+
+
+def no_timers(config: Config) -> None:
+    del _manager(config)["request_headers_timeout"]
+    _manager(config)["common_http_protocol_options"] = {"idle_timeout": "0s"}
+
+
+def no_balance(config: Config) -> None:
+    del _listener(config)["connection_balance_config"]
+
+
+def tcp_proxy(config: Config) -> None:
+    _listener(config)["filter_chains"][0]["filters"] = [
+        {
+            "name": "envoy.filters.network.tcp_proxy",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                "stat_prefix": "openenv",
+                "cluster": _cluster(config)["name"],
+                "idle_timeout": "0s",
+            },
+        }
+    ]
+
+
+WAYS: dict[str, Change] = {
+    "as it is": as_it_is,
+    "buffers of 4 KiB": small_buffers,
+    "no retries on a full worker": no_retries,
+    "no dynamic statistics": no_dynamic_stats,
+    "no statistics": no_stats,
+    "no timers": no_timers,
+    "no balancing of connections between threads": no_balance,
+    "floor: a TCP proxy, no HTTP": tcp_proxy,
+}
+
+
+def ways(run: Run) -> None:
+    room = room_for(2 * run.sizes.sessions)
+    with deployed(run, "ways", NODES, *room) as kit:
+        for name, change in WAYS.items():
+            run.settle()
+            with _changed(run, kit, change) as (address, pids):
+                _measure(run, name, address, pids)
+
+
+def _measure(run: Run, name: str, address: str, pids: Callable[[], list[int]]) -> None:
+    sessions = run.sizes.sessions
+    load(run, address, PORT, min(WARM, sessions), "--wait", "0")
+    told, grown, _ = held(run, address, PORT, sessions, pids, "--wait", "0")
+    run.record("ways memory", name, 1, {"memory_kb": grown / sessions / 1e3}, told)
+    for round_ in run.rounds():
+        told, used = burst(run, address, PORT, sessions, pids)
+        run.record("ways", name, round_, used.each(sessions), told)
+
+
+@contextlib.contextmanager
+def _changed(
+    run: Run, kit: Deployment, change: Change
+) -> Iterator[tuple[str, Callable[[], list[int]]]]:
+    """Where it listens, and its processes."""
+    config = copy.deepcopy(yaml.safe_load((kit.folder / CONFIG).read_text()))
+    address = run.new_address()
+    openenv = config["static_resources"]["listeners"][:1]
+    openenv[0]["address"]["socket_address"] = {"address": address, "port_value": PORT}
+    config["static_resources"]["listeners"] = openenv
+    del config["static_resources"]["clusters"][1:]  # the read-only pages'
+    config["admin"] = {"address": {"socket_address": {"address": address, "port_value": PORT + 1}}}
+    change(config)
+    file = run.folder / f"ways-{address}.yaml"
+    file.write_text(yaml.safe_dump(config))
+    argv = ["envoy", "--config-path", str(file), "--disable-hot-restart", "--log-level", "error"]
+    argv += ["--concurrency", "1"]
+    page = f"http://{address}:{PORT}/health"
+    with running(argv, run.log("ways")) as process:
+        wait_for(lambda: get_json(page), 30, "the changed Envoy answers", process)
+        yield address, lambda: tree(process.pid)
