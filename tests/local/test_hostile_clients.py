@@ -114,7 +114,11 @@ ATTACKS: dict[str, tuple[Attack, int]] = {
 @contextlib.asynccontextmanager
 async def attacked(address: str, port: int, attack: Attack, clients: int) -> AsyncIterator[None]:
     async def client() -> None:
-        reader, writer = await asyncio.open_connection(address, port)
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # full sooner
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+        reader, writer = await asyncio.open_connection(sock=connection)
         writers.append(writer)
         if attack is not no_handshake:
             writer.write(HANDSHAKE)
