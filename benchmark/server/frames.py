@@ -15,6 +15,8 @@ except ImportError:  # a platform that websockets has no compiled part for
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FINAL, MASKED = 0x80, 0x80
 LARGEST_CONTROL = 125
+MOST_FRAGMENTS = 65_536
+"""Of one message. Empty ones would never make it too big."""
 
 PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
 NO_STATUS = 1005
@@ -31,7 +33,7 @@ class Violation(Exception):
 class Reader:
     """The messages of one client: text and binary ones whole, and the control frames between."""
 
-    __slots__ = ("_at", "_data", "_kind", "_left", "_limit", "_part")
+    __slots__ = ("_at", "_data", "_fragments", "_kind", "_left", "_limit", "_part")
 
     def __init__(self, limit: int) -> None:
         """`limit`: bytes that a message may have."""
@@ -39,6 +41,7 @@ class Reader:
         self._data: bytes | bytearray = b""
         self._at = 0
         self._kind = CONTINUATION
+        self._fragments = 0
         self._part: bytearray | None = None
 
     def feed(self, data: bytes) -> None:
@@ -118,9 +121,12 @@ class Reader:
         if (opcode == CONTINUATION) != (self._part is not None):
             raise Violation(PROTOCOL_ERROR, "a continuation without a beginning, or the reverse")
         if self._part is None:
-            self._kind, self._part = opcode, bytearray()
+            self._kind, self._part, self._fragments = opcode, bytearray(), 0
         self._part += payload
         self._left -= len(payload)
+        self._fragments += 1
+        if self._fragments > MOST_FRAGMENTS:
+            raise Violation(TOO_BIG, f"a message of more than {MOST_FRAGMENTS} fragments")
         if not head & FINAL:
             return CONTINUATION, b""
         whole = bytes(self._part)

@@ -41,7 +41,7 @@ EXTENSION = "openenv.serve"
 AHEAD, AHEAD_BYTES = 32, 65_536
 """Messages, and bytes of them, that a client may be ahead of the app; the rest stay in its own socket."""
 
-MESSAGES_A_TURN = 64
+MESSAGES_A_TURN = 16
 """Then it is the other clients' turn."""
 
 EARLY_BYTES = 65_536

@@ -4,6 +4,7 @@ bounded, and afterwards every place is free."""
 import asyncio
 import contextlib
 import json
+import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
@@ -81,7 +82,7 @@ async def fragments(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def many_steps(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """In one go, a tenth of the clients 100,000; it reads."""
+    """In one go; it reads."""
     writer.write(frame(1, STEP.encode()) * 100_000)
     while await reader.read(1 << 20):
         pass
@@ -113,7 +114,11 @@ ATTACKS: dict[str, tuple[Attack, int]] = {
 @contextlib.asynccontextmanager
 async def attacked(address: str, port: int, attack: Attack, clients: int) -> AsyncIterator[None]:
     async def client() -> None:
-        reader, writer = await asyncio.open_connection(address, port)
+        connection = socket.socket()
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)  # full sooner
+        connection.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(connection, (address, port))
+        reader, writer = await asyncio.open_connection(sock=connection)
         writers.append(writer)
         if attack is not no_handshake:
             writer.write(HANDSHAKE)
@@ -134,6 +139,11 @@ async def attacked(address: str, port: int, attack: Attack, clients: int) -> Asy
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in writers:
+            # What it has poured in must not go on pouring: the end comes after it otherwise.
+            with contextlib.suppress(OSError):
+                writer.get_extra_info("socket").setsockopt(
+                    socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+                )
             writer.transport.abort()
         await asyncio.sleep(0)
 

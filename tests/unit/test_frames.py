@@ -18,6 +18,7 @@ from benchmark.server.frames import (
     CONTINUATION,
     frame,
     INVALID_TEXT,
+    MOST_FRAGMENTS,
     PING,
     PONG,
     Reader,
@@ -269,13 +270,19 @@ def test_a_message_in_pieces_takes_its_size_and_no_more(size: int) -> None:
     reader.next()
     segment = masked(CONTINUATION, b"x" * size, fin=False) * 1_000
     tracemalloc.start()
-    for _ in range(100):
+    for _ in range(60):
         reader.feed(segment)
         while reader.next() is not None:
             pass
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert grown < 100_000 * size * 2 + 50_000
+    assert grown < 60_000 * size * 2 + 50_000
+
+
+def test_fragments_have_an_end() -> None:
+    enough = masked(TEXT, b"", fin=False) + masked(CONTINUATION, fin=False) * (MOST_FRAGMENTS - 2)
+    assert ours([enough + masked(CONTINUATION)] * 2) == ([(TEXT, b"")] * 2, None)
+    assert ours([enough + masked(CONTINUATION, fin=False) * 2]) == ([], 1009)
 
 
 def test_an_announced_size_takes_no_memory() -> None:
