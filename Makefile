@@ -32,8 +32,9 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.bench --only "$(ONLY)" $(if $(QUICK),--quick)
 
 # The page of a run: make performance JSON=experiments/results/bench-TIME/bench.json
+# Further files add figures that the first lacks: JSON="A/bench.json B/bench.json"
 performance: $(VENV)/.installed-test
-	$(BIN)/python -m tests.perf.page "$(JSON)" --output deploy/PERFORMANCE.md
+	$(BIN)/python -m tests.perf.page $(JSON) --output deploy/PERFORMANCE.md
 
 # All of them in three rows side by side: those of the cluster mostly wait. Or TESTS=... alone.
 ifdef TESTS

@@ -1,10 +1,12 @@
-"""`python -m tests.perf.page FILE [--output PAGE]`: the page on performance, from the JSON of one run of
-`make bench`. Every figure and every sentence about figures is computed from that file."""
+"""`python -m tests.perf.page FILE [MORE...] [--output PAGE]`: the page on performance, from the JSON of one
+run of `make bench`, and of further ones for figures that it lacks. Every figure and every sentence about
+figures is computed from these files."""
 
 import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.perf import page_tables as tables
@@ -48,7 +50,27 @@ def _origin(run: Result, file: str) -> str:
         f"{machine['cores']} cores ({machine['cpu'] or 'CPU unknown'}), {machine['memory_gib']:.1f} GiB, "
         f"Linux {machine['kernel']}; load, Envoy and servers share them. {listed}."
         f"{quick if run['quick'] else ''}\n"
+        + "".join(
+            f"\nMeasured by itself, at commit {more['commit']} on {more['begun']}: "
+            f"{', '.join(more['figures'])}.\n"
+            for more in run.get("more", ())
+            if more["figures"]
+        )
     )
+
+
+def joined(run: Result, further: Iterable[Result]) -> Result:
+    """The run with the figures that others have and it has not."""
+    whole = {**run, "more": []}
+    for other in further:
+        new = {
+            name: told for name, told in other["figures"].items() if name not in whole["figures"]
+        }
+        made = [each for each in other["measurements"] if each["figure"].split()[0] in new]
+        whole["figures"] = {**whole["figures"], **new}
+        whole["measurements"] = [*whole["measurements"], *made]
+        whole["more"].append({**other, "figures": new})
+    return whole
 
 
 def _targets(run: Result) -> str:
@@ -104,15 +126,18 @@ def _again() -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="tests.perf.page", description=__doc__)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE")
     parser.add_argument("--output", type=Path)
     given = parser.parse_args(arguments)
-    try:
-        run = json.loads(given.file.read_text())
-    except (OSError, ValueError) as failure:
-        print(f"error: {given.file}: {failure}", file=sys.stderr)
-        return 1
-    written = page(run, given.file.name)
+    runs = []
+    for file in given.files:
+        try:
+            runs.append(json.loads(file.read_text()))
+        except (OSError, ValueError) as failure:
+            print(f"error: {file}: {failure}", file=sys.stderr)
+            return 1
+    names = " ".join(file.name for file in given.files)
+    written = page(joined(runs[0], runs[1:]), names)
     if given.output:
         given.output.write_text(written)
     else:

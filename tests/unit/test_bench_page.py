@@ -130,3 +130,16 @@ def test_the_page_goes_into_a_file(tmp_path: Path) -> None:
     file.write_text(json.dumps(run(measured("11", "kit", ready_s=4))))
     assert page.main([str(file), "--output", str(written)]) == 0
     assert "Not met: 11." in written.read_text()
+
+
+def test_another_run_adds_the_figures_that_are_missing() -> None:
+    first = run(measured("1", "kit", cpu_us=100))
+    further = run(
+        measured("1", "kit", cpu_us=900),
+        measured("ways", "as it is", cpu_us=300),
+        measured("ways memory", "as it is", memory_kb=50),
+    ) | {"commit": "def"}
+    written = page.page(page.joined(first, [further]), "a.json b.json")
+    assert "900" not in written  # the first run has that figure
+    assert "| as it is | - | - | 300 | 50 |" in written
+    assert "Measured by itself, at commit def on 2026-01-01T00:00:00Z: ways" in written
