@@ -115,7 +115,7 @@ DEFINITIONS = {
     "success": "sessions that did all of their steps without an error, as a share of the batch.",
     "p50, p99": "percentiles over the successful sessions of a cell, linear between rows; "
     "computed from raw.jsonl.",
-    "total": "from the start of a session's connect to its end; in shape open from its intended start.",
+    "total": "from when a session was due to its end, without the time for which it was held.",
     "step": "mean over the steps of a session; contains the wait.",
     "rps": "successful sessions per second of wall time, from the first start to the last end.",
     "ceiling": "largest batch with a valid cell that meets the criterion. 'At least': no larger batch "

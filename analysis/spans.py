@@ -22,12 +22,10 @@ class Spans:
 
 
 def spans(rows: pd.DataFrame) -> Spans:
-    """A session that arrives when it likes counts from when it was meant to, not from when the load
-    got to it. The time for which one was held until all were open is not in its total latency."""
+    """A session counts from when it was meant to begin, not from when the load got to it. The time for
+    which one was held until all were open is not in its total latency."""
     started, meant = rows["timestamp"].to_numpy(), rows["intended_timestamp"].to_numpy()
-    begin = started
-    if rows["shape"].iloc[0] == "open":
-        begin = np.where(np.isnat(meant), started, meant)
+    begin = np.where(np.isnat(meant), started, meant)
     second = np.timedelta64(1, "s")
     began = (begin - np.fmin.reduce(begin)) / second
     opened = began + rows["connect_latency"].to_numpy()

@@ -22,7 +22,8 @@ from locustfiles.frames import (
 from locustfiles.outcome import observation, Outcome
 from locustfiles.plan import Plan, SessionError, Target
 
-UPGRADING, RESETTING, HELD, STEPPING, CLOSING, OVER = range(6)
+UPGRADING, RESETTING, HELD, STEPPING, CLOSING, CLOSED, OVER = range(7)
+"""CLOSED: both have said that the session is closed; the server is to hang up."""
 
 RESET = Request(TEXT, b'{"type":"reset","data":{}}')
 GOODBYE = Request(TEXT, b'{"type":"close"}')
@@ -78,7 +79,7 @@ class Conversation:
     def take(self, data: bytes) -> bytes:
         """What to send when these bytes have come. Raises `SessionError`."""
         now = time.perf_counter()
-        if now > self.limit:
+        if now > self.limit and self.phase != CLOSED:
             raise self.plan.too_long
         if self.phase == UPGRADING:
             return self._upgrade(data, now)
@@ -99,6 +100,8 @@ class Conversation:
             raise SessionError("HANDSHAKE_FAILED", f"the connection ended: {why}")
         if self.phase < CLOSING:
             raise SessionError("DISCONNECTED", f"the connection ended: {why}")
+        if self.phase < CLOSED:
+            self.outcome.ended()
         self.phase = OVER
 
     def go_on(self) -> bytes:
@@ -114,8 +117,9 @@ class Conversation:
         if self.phase == HELD and self._gate is not None:
             outcome.hold_latency = time.perf_counter() - self._mark
             self._gate.leave(self)
+        if self.phase < CLOSED:
+            outcome.ended()
         self.phase = OVER
-        outcome.ended()
         if failure is None:
             outcome.success = True
         else:
@@ -181,8 +185,13 @@ class Conversation:
         return b"".join(answers)
 
     def _closed(self, payload: bytes) -> bytes:
+        """The server is to hang up first, as RFC 6455 (7.1.1) has it: a load that does so has every port
+        of its address in TIME_WAIT for a minute, and fast cells would run out of them."""
         reason = close_reason(payload)
         if self.phase < CLOSING:
             raise SessionError("DISCONNECTED", f"the server closed the session: {reason}")
-        self.phase = OVER
+        if self.phase == CLOSED:
+            return b""
+        self.phase = CLOSED
+        self.outcome.ended()
         return closing(payload)

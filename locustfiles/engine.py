@@ -11,13 +11,16 @@ import gevent
 from gevent import monkey
 from gevent.hub import Hub
 
-from locustfiles.conversation import CLOSING, Conversation, HELD, OVER, UPGRADING
+from locustfiles.conversation import CLOSED, CLOSING, Conversation, HELD, OVER, UPGRADING
 from locustfiles.deadlines import Deadlines
 from locustfiles.outcome import Outcome
 from locustfiles.plan import connect_failure, Target
 
 CLOSE_SECONDS = 10.0
 """Until a server has closed a session that said goodbye; its place is free then."""
+
+HANG_UP_SECONDS = 1.0
+"""For a server to end the connection of a session that both have closed."""
 
 READY_AT_ONCE = 4096  # sockets asked of the kernel in one call
 TURN_SECONDS = 0.02
@@ -181,6 +184,8 @@ class Engine:
             self._end(connection, None)
         elif talk.phase == HELD:
             connection.deadline = float("inf")
+        elif talk.phase == CLOSED:
+            self._limit(connection, HANG_UP_SECONDS)
         elif talk.phase == CLOSING and not connection.leaving:
             connection.leaving = True
             if time.perf_counter() + CLOSE_SECONDS < connection.deadline:
@@ -222,7 +227,9 @@ class Engine:
     def _expire(self) -> None:
         for connection in self._deadlines.over():
             talk = connection.talk
-            in_time = talk.phase == CLOSING and time.perf_counter() < talk.limit
+            in_time = talk.phase == CLOSED or (
+                talk.phase == CLOSING and time.perf_counter() < talk.limit
+            )
             self._end(connection, None if in_time else talk.plan.too_long)
         self._wake()
 

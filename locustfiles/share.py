@@ -155,7 +155,7 @@ class Share:
         )
 
     def _must_wait(self, now: float) -> bool:
-        """Whether the next of a burst is held back, and its clock has not begun. Arrivals never are:
+        """Whether the next of a burst is held back, while its clock runs. Arrivals never are:
         they do not ask how the system fares."""
         running = engine()
         return (
@@ -176,8 +176,7 @@ class Share:
             self.open -= 1
             self._ended(self, number, outcome)
 
-        begun = self._due_at(number)
-        outcome = Outcome() if begun is None else Outcome(begun)
+        outcome = Outcome(self._due_at(number))
         engine().start(Conversation(self.plan, outcome, self.gate), self._target(number), done)
 
     def _begin_http(self, number: int) -> None:
@@ -188,9 +187,11 @@ class Share:
 
         gevent.spawn(run)
 
-    def _due_at(self, number: int) -> float | None:
-        """What latencies count from; None is when the session begins."""
-        return self._zero + self._due[number] if self.shape == "open" else None
+    def _due_at(self, number: int) -> float:
+        """What latencies count from: a session that is held back, or that the load gets to late, waits
+        all the same."""
+        due: float = self._zero + self._due[number]
+        return due
 
     def _target(self, number: int) -> Target:
         return self._targets[self.request_id(number) % len(self._targets)]

@@ -15,7 +15,7 @@ except ImportError:  # a platform that websockets has no compiled part for
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FINAL, MASKED = 0x80, 0x80
 LARGEST_CONTROL = 125
-MOST_FRAGMENTS = 16_384
+MOST_FRAGMENTS = 65_536
 """Of one message. Empty ones would never make it too big."""
 
 PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
