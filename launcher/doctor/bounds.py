@@ -28,13 +28,12 @@ class Cost:
     cpu: float
 
 
-SERVER = Cost(session=38_000, process=80_000_000, cpu=750e-6)
-ENVOY = Cost(session=65_000, process=45_000_000, cpu=320e-6)
-LOAD = Cost(session=28_000, process=90_000_000, cpu=1050e-6)
+SERVER = Cost(session=13_000, process=80_000_000, cpu=150e-6)
+ENVOY = Cost(session=62_000, process=45_000_000, cpu=300e-6)
+LOAD = Cost(session=9_000, process=90_000_000, cpu=150e-6)
 """What a session takes of each, rounded up, and what a process takes without any. Measured with the
-environment that comes with this package: what `launcher grid --shape hold --requests-grid 10,8000`
-adds to `rss` and `cpu` of their processes in samples.jsonl from the first cell to the second; in memory
-the kernel's part is counted too, 4 KB for each socket. An environment of your own may need far more."""
+environment that comes with this package by `make bench ONLY=1,3,4,5` (deploy/PERFORMANCE.md), with 4 KB
+more for each socket, which the kernel takes. An environment of your own may need far more."""
 
 
 @dataclass(frozen=True)
