@@ -395,3 +395,10 @@ def test_only_other_machines_are_probed() -> None:
     assert listener(config, "openenv")["tcp_keepalive"] == probes
     assert cluster(config)["upstream_connection_options"]["tcp_keepalive"] == probes
     assert cluster(config)["health_checks"][0]["timeout"] == "1.0s"
+
+
+def test_who_waits_for_a_cpu_on_a_crowded_machine_is_not_taken_out() -> None:
+    nodes = [f"127.0.0.{number}" for number in range(2, 5)]
+    one, many = (parsed(placement(*nodes, envoys=envoys)) for envoys in (1, 11))
+    assert cluster(one)["health_checks"][0]["timeout"] == "1.0s"
+    assert cluster(many)["health_checks"][0]["timeout"] == "5.0s"
