@@ -31,7 +31,14 @@ def test_prerequisites(cluster: Cluster) -> None:
     assert "hopper-cpu*" in done.stdout
 
 
+def no_job(cluster: Cluster) -> None:
+    """The runbook takes the first job of the queue for its own: none of before may still be ending."""
+    wait = 'until [ -z "$(squeue -h)" ]; do sleep 0.2; done'
+    assert shell(cluster, "bash", wait, timeout=60).returncode == 0
+
+
 def test_single_node(cluster: Cluster) -> None:
+    no_job(cluster)
     cluster.run("rm", "-rf", "experiments")
     done = shell(cluster, "bash", (SCRIPTS / "single_node.sh").read_text())
     assert done.returncode == 0, done.stdout + done.stderr

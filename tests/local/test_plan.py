@@ -20,7 +20,7 @@ def test_what_a_hundred_thousand_sessions_take(tmp_path: Path) -> None:
         ("server", 8),
     ]
     assert needs["limits"][0]["sessions"] >= 100_000
-    assert needs["client_nodes_wanted"] == 4
+    assert needs["client_nodes_wanted"] == 8
     assert plan["capacity"] >= 100_000
     envoys = [process for process in plan["processes"] if process["role"] == "envoy"]
     assert len(envoys) == len(plan["envoy_configs"]) == 11
@@ -33,7 +33,7 @@ def test_a_million_on_eighty_nodes_in_short(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert len(lines) < 20
     assert "bind first, at " in lines[-1]
-    assert "for the load: --client-nodes 40" in lines
+    assert "for the load: --client-nodes 79" in lines
 
 
 def test_what_cannot_be_held_ends_with_an_error_and_what_to_change(tmp_path: Path) -> None:
