@@ -15,10 +15,10 @@ def main() -> None:
     address = "127." + ".".join(str(random.randint(1, 254)) for _ in range(3))
     place = ["--host", address, "--port", PORT, "--workers", "1"]
     master = subprocess.Popen(
-        [*PYTHON, "locustfiles.master", *place], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*PYTHON, "locustfiles.grid.master", *place], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     place = ["--name", "load-1", "--master-host", address, "--master-port", PORT]
-    worker = subprocess.Popen([*PYTHON, "locustfiles.worker", *place])
+    worker = subprocess.Popen([*PYTHON, "locustfiles.grid.worker", *place])
     # without a meeting the master is silent
     deadline = threading.Timer(60, master.kill)
     deadline.start()

@@ -1,3 +1,3 @@
-from launcher.entry import program
+from launcher.cli.entry import program
 
 program()

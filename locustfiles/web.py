@@ -7,5 +7,5 @@ from pathlib import Path
 from locust.main import main
 
 if __name__ == "__main__":
-    sys.argv[1:1] = ["-f", str(Path(__file__).with_name("ui.py"))]
+    sys.argv[1:1] = ["-f", str(Path(__file__).with_name("locustfile.py"))]
     main()

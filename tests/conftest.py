@@ -204,7 +204,7 @@ def serving_stock(folder: Path, **variables: str) -> Iterator[Server]:
     """OpenEnv's own server with the same environment."""
     address = new_address()
     log = folder / f"stock-{address}.log"
-    argv = [sys.executable, "-m", "uvicorn", "tests.local.stock_app:app", "--host", address]
+    argv = [sys.executable, "-m", "uvicorn", "tests.helpers.stock_app:app", "--host", address]
     argv += ["--port", "8000", "--ws", "websockets-sansio"]
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -41,7 +41,7 @@ def run_script(deployment: "Deployment", *arguments: str) -> subprocess.Complete
 
 
 if __name__ == "__main__":
-    from launcher.cli import run
-    from launcher.cli_grid import grid
+    from launcher.cli.grid import grid
+    from launcher.cli.main import run
 
     run(grid, "tests/test_scaling.py")

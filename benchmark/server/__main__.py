@@ -3,7 +3,6 @@
 import argparse
 import sys
 
-from benchmark.server.listening import PortTaken
 from benchmark.server.settings import (
     DEFAULT_APP,
     Ports,
@@ -11,7 +10,8 @@ from benchmark.server.settings import (
     SettingError,
     settings_from_environment,
 )
-from benchmark.server.supervisor import Server, ServerFailed
+from benchmark.server.workers.sockets import PortTaken
+from benchmark.server.workers.supervisor import Server, ServerFailed
 
 DRAIN_SECONDS = 10.0
 

@@ -1,7 +1,7 @@
 """OpenEnv messages: text frames in, replies out. Pure functions over bytes and dicts.
 
 Source: `openenv.core.env_server` 0.10. Every reply here is compared with that server's in
-tests/local/test_conformance.py.
+tests/local/serving/test_conformance.py.
 """
 
 import json

@@ -6,10 +6,10 @@ from typing import Any
 from starlette.types import Receive, Scope, Send
 
 from benchmark.server import protocol
-from benchmark.server.connection import AHEAD
 from benchmark.server.environment import WaitEnvironment
 from benchmark.server.protocol import Refused
-from benchmark.server.wire import EXTENSION, NORMAL, Wire
+from benchmark.server.websocket.connection import AHEAD
+from benchmark.server.websocket.interface import EXTENSION, NORMAL, Wire
 
 
 class Session:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 from launcher.images.apptainer import BuildFailed, exec_argv, why_not_run
-from launcher.sif import digest
+from launcher.images.sif import digest
 
 __all__ = [
     "IMAGES",

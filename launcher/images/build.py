@@ -9,11 +9,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher import __version__, sif
-from launcher.assets import asset
+from launcher import __version__
 from launcher.errors import UsageError
-from launcher.images import apptainer, context, host, image_path, mirror
+from launcher.images import apptainer, context, host, image_path, mirror, sif
 from launcher.images.apptainer import BuildFailed
+from launcher.images.assets import asset
 
 SOURCES_LABEL = "openenv-slurm.sources"
 Watch = Callable[[str, str], None]

@@ -9,7 +9,7 @@ import subprocess
 from importlib.metadata import requires
 from pathlib import Path
 
-from launcher.assets import asset, module_file
+from launcher.images.assets import asset, module_file
 
 CONTAINERS = "containers"
 PACKAGES = {

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Protocol
 
-from launcher.placement import Process
+from launcher.deployment.placement import Process
 
 
 class Handle(Protocol):

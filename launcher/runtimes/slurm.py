@@ -11,16 +11,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from launcher.deployment.placement import Process
 from launcher.errors import DeploymentEnded, NodeLost, StartFailed
-from launcher.placement import Process
-from launcher.rundir import check_writable
 from launcher.runtimes.base import Handle
-from launcher.signals import Interrupted
+from launcher.runtimes.handles import CLOSE_SECONDS, LOST, RemoteProcess, SrunProcess
+from launcher.runtimes.node_checks import is_up, judge, same_together
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
-from launcher.slurm.fitness import is_up, judge, same_together
-from launcher.slurm.processes import CLOSE_SECONDS, LOST, RemoteProcess, SrunProcess
-from launcher.slurm.step import srun, Step, step_argv
+from launcher.slurm.srun import srun, Step, step_argv
+from launcher.system.files import check_writable
+from launcher.system.signals import Interrupted
 
 START_SECONDS = 60.0
 RETURN_SECONDS = 20.0

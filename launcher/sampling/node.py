@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from benchmark.server.process import die_with_parent
-from launcher.sampling.looker import line, Looker, Sample
+from launcher.sampling.collector import line, Looker, Sample
 
 SILENCE_SECONDS = 60.0
 """Orders come as often as samples are taken."""

@@ -13,7 +13,7 @@ import orjson
 from launcher.errors import LauncherError
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
-from launcher.slurm.step import srun, step_argv
+from launcher.slurm.srun import srun, step_argv
 
 STEP = "openenv-samples"
 SAID_LINES = 10

@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
-from launcher.sampling.looker import line, Looker, PAGE_SECONDS, Sample, Source, source
+from launcher.sampling.collector import line, Looker, PAGE_SECONDS, Sample, Source, source
 from launcher.sampling.remote import Remote
 from launcher.sampling.replaced import replaced
-from launcher.sampling.watched import Watched
+from launcher.sampling.sources import Watched
 
 SAMPLES = "samples.jsonl"
 FIRST_SECONDS = 5.0

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from launcher.deployment import Deployment
+from launcher.deployment.placement import Node
+from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
-from launcher.placement import Node
 from launcher.slurm import commands
 
 JOB_ID = "SLURM_JOB_ID"

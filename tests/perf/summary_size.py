@@ -17,7 +17,7 @@ import numpy as np
 import orjson
 
 ROWS, CELLS, SECONDS = 2_000_000, 60, 600
-SUMMARISE = "import sys, pathlib, analysis.results as r; r.load(pathlib.Path(sys.argv[1]))"
+SUMMARISE = "import sys, pathlib, analysis.results.folder as r; r.load(pathlib.Path(sys.argv[1]))"
 
 
 def rows(cell: int, size: int) -> Iterator[bytes]:

@@ -7,8 +7,8 @@ import sys
 import uvicorn
 from uvicorn.importer import import_from_string
 
-from benchmark.server import worker
 from benchmark.server.process import raise_descriptor_limit
+from benchmark.server.workers import worker
 
 
 def main(name: str, host: str, port: str) -> None:

@@ -1,0 +1,275 @@
+"""Summary: one line a cell, computed from its rows and from what its run says of it."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.cells import validity
+from analysis.cells.spans import peak_open, Spans, spans, wall_time
+from analysis.rows.fields import Array, ATTEMPT_KEY
+
+COLUMNS = [
+    "mode",
+    "url",
+    "num_requests",
+    "batch_size",
+    "wait_seconds",
+    "repetition",
+    "timestamp",
+    "hardware",
+    "successful",
+    "failed",
+    "error_rate",
+    "total_wall_time",
+    "connect_p50",
+    "connect_p95",
+    "connect_p99",
+    "reset_p50",
+    "reset_p95",
+    "reset_p99",
+    "step_p50",
+    "step_p95",
+    "step_p99",
+    "total_min",
+    "total_max",
+    "total_avg",
+    "total_p50",
+    "total_p90",
+    "total_p95",
+    "total_p99",
+    "requests_per_second",
+    "effective_concurrency",
+    "unique_pids",
+    "unique_sessions",
+    "unique_hosts",
+]
+"""The columns that scaling results for OpenEnv already have."""
+
+OWN_COLUMNS = [
+    "run_id",
+    "attempt",
+    "shape",
+    "steps",
+    "arrival_rate",
+    "expected_hosts",
+    "capacity_errors",
+    "timeouts",
+    "lost",
+    "errors",
+    "start_spread",
+    "peak_open",
+    "open_clients",
+    "open_servers",
+    "load_lag",
+    "valid",
+    "reasons",
+    "warnings",
+    "bound",
+    "bound_evidence",
+    "step_max_p99",
+]
+
+WHOLE = ["expected_hosts", "peak_open", "open_clients", "open_servers"]
+"""Whole numbers that may be unknown."""
+
+IDENTITY = ["mode", "shape", "batch_size", "wait_seconds", "steps", "arrival_rate", "repetition"]
+"""What names a cell among the lines of a summary."""
+
+PERCENTILES = {
+    "connect": (50, 95, 99),
+    "reset": (50, 95, 99),
+    "step": (50, 95, 99),
+    "total": (50, 90, 95, 99),
+}
+
+LOST = validity.LOST
+
+Line = dict[str, Any]
+Facts = Mapping[str, Any]
+"""What run.json says of one attempt of a cell; empty when there is nothing."""
+
+
+def summarise(rows: pd.DataFrame, facts: Sequence[Facts] = ()) -> pd.DataFrame:
+    """One line for the last attempt of each cell in `rows`, in the order in which the cells began.
+
+    Latencies, waits and wall time in seconds; percentiles interpolate linearly between the rows of
+    successful sessions and are empty when there are none. `step_*` are of the means over each
+    session's steps, `step_max_p99` of its slowest step. `effective_concurrency` is successful × wait ×
+    steps / wall time, which for one step is what published results have.
+    """
+    of = facts_of(facts)
+    return as_frame(cell(group, of(group)) for group in _attempts(rows))
+
+
+def facts_of(facts: Sequence[Facts]) -> Callable[[pd.DataFrame], Facts | None]:
+    """Finds what run.json says of an attempt, by its rows."""
+    known = {_attempt(fact): fact for fact in facts}
+    return lambda rows: known.get(_attempt(_constants(rows)))
+
+
+def as_frame(lines: Iterable[Line]) -> pd.DataFrame:
+    """The lines that count, as a table."""
+    table = pd.DataFrame(last(lines), columns=COLUMNS + OWN_COLUMNS)
+    return table.astype(dict.fromkeys(WHOLE, "Int64"))
+
+
+def as_csv(lines: Iterable[Line]) -> str:
+    """summary.csv from the lines of all attempts."""
+    return str(as_frame(lines).to_csv(index=False))
+
+
+def last(lines: Iterable[Line]) -> list[Line]:
+    """Of each cell the line of its last attempt, in the order in which the cells began."""
+    counted: dict[tuple[Any, ...], Line] = {}
+    for line in lines:
+        key = tuple(_known(line[name]) for name in IDENTITY)
+        if key not in counted or line["attempt"] >= counted[key]["attempt"]:
+            counted[key] = line
+    return list(counted.values())
+
+
+def cell(rows: pd.DataFrame, facts: Facts | None = None) -> Line:
+    """The line of one attempt of a cell."""
+    facts = facts or {}
+    times = spans(rows)
+    good = rows["success"].to_numpy()
+    errors = counts(rows["error_type"])
+    line = _identity(rows, times) | _rates(rows, good, times) | _errors(errors)
+    for part in PERCENTILES:
+        line |= _latencies(part, rows[f"{part}_latency"].to_numpy()[good])
+    line |= {
+        "start_spread": _percentiles(times.late, (99,))[0],
+        "peak_open": peak_open(times),
+        "load_lag": _most(rows["load_lag"].to_numpy()),
+        "step_max_p99": _percentiles(rows["step_latency_max"].to_numpy()[good], (99,))[0],
+    }
+    for name in ("open_clients", "open_servers"):
+        known = facts.get(name)
+        line[name] = _whole(_most(rows[name].to_numpy()) if known is None else known)
+    early = -float(np.fmin.reduce(times.late, initial=0.0))
+    seen = validity.Seen(line, len(rows), errors, facts, early, len(counts(rows["host_url"])))
+    reasons, bound = validity.reasons(seen), facts.get("bound") or {}
+    return line | {
+        "valid": not reasons,
+        "reasons": "; ".join(reasons),
+        "warnings": "; ".join(validity.warnings(seen)),
+        "bound": bound.get("by", ""),
+        "bound_evidence": bound.get("evidence", ""),
+    }
+
+
+def counts(texts: "pd.Series[Any]") -> dict[str, int]:
+    """How often each text is there, the most frequent first."""
+    codes = texts.cat.codes.to_numpy()
+    found = np.bincount(codes[codes >= 0], minlength=len(texts.cat.categories)).tolist()
+    pairs = [(str(name), n) for name, n in zip(texts.cat.categories, found, strict=True) if n]
+    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+
+
+def _identity(rows: pd.DataFrame, times: Spans) -> Line:
+    constant = _constants(rows)
+    return {
+        "mode": constant["mode"],
+        "url": constant["url"],
+        "num_requests": int(constant["batch_size"]),
+        "batch_size": int(constant["batch_size"]),
+        "wait_seconds": float(constant["wait_requested"]),
+        "repetition": int(constant["repetition"]),
+        "timestamp": times.first,
+        "hardware": constant["hardware"],
+        "run_id": constant["run_id"],
+        "attempt": int(constant["attempt"]),
+        "shape": constant["shape"],
+        "steps": int(constant["steps"]),
+        "arrival_rate": float(constant["arrival_rate"]),
+        "expected_hosts": _whole(constant["expected_hosts"]),
+    }
+
+
+def _rates(rows: pd.DataFrame, good: Array, times: Spans) -> Line:
+    successful, wall = int(good.sum()), wall_time(times)
+    waited = float(rows["wait_requested"].iloc[0]) * int(rows["steps"].iloc[0])
+    return {
+        "successful": successful,
+        "failed": len(rows) - successful,
+        "error_rate": (len(rows) - successful) / len(rows),
+        "total_wall_time": wall,
+        "requests_per_second": _rate(successful, wall),
+        "effective_concurrency": _rate(successful * waited, wall),
+        "unique_pids": _unique(rows["pid"].to_numpy()[good]),
+        "unique_sessions": _unique(rows["session_hash"].to_numpy()[good]),
+        "unique_hosts": len(counts(rows["host_url"][good])),
+    }
+
+
+def _errors(errors: Mapping[str, int]) -> Line:
+    return {
+        "capacity_errors": errors.get("CAPACITY_REACHED", 0),
+        "timeouts": errors.get("TIMEOUT", 0),
+        "lost": sum(errors.get(kind, 0) for kind in LOST),
+        "errors": " ".join(f"{kind}:{n}" for kind, n in errors.items()),
+    }
+
+
+def _latencies(part: str, seconds: Array) -> Line:
+    seconds = seconds[~np.isnan(seconds)]
+    percents = PERCENTILES[part]
+    found = _percentiles(seconds, percents)
+    line: Line = {
+        f"{part}_p{percent}": value for percent, value in zip(percents, found, strict=True)
+    }
+    if part == "total":
+        line |= {"total_min": math.nan, "total_max": math.nan, "total_avg": math.nan}
+        if len(seconds):
+            line |= {"total_min": float(seconds.min()), "total_max": float(seconds.max())}
+            # fsum: the same whatever the order of the rows
+            line["total_avg"] = math.fsum(seconds.tolist()) / len(seconds)
+    return line
+
+
+def _percentiles(values: Array, percents: Sequence[float]) -> list[float]:
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return [math.nan] * len(percents)
+    return [float(value) for value in np.percentile(values, percents)]
+
+
+def _attempts(rows: pd.DataFrame) -> list[pd.DataFrame]:
+    keys = rows.groupby(ATTEMPT_KEY, sort=False, observed=True, dropna=False)
+    return [group for _, group in keys]
+
+
+def _constants(rows: pd.DataFrame) -> Line:
+    return dict(rows.iloc[0])
+
+
+def _attempt(of: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The key of an attempt, from facts or from what its rows have in common."""
+    batch, wait = of.get("batch", of.get("batch_size")), of.get("wait", of.get("wait_requested"))
+    shape, steps, attempt = of.get("shape", "burst"), of.get("steps", 1), of.get("attempt", 1)
+    rate = _known(of.get("arrival_rate"))
+    return (of.get("mode"), shape, batch, wait, steps, rate, of.get("repetition", 1), attempt)
+
+
+def _unique(values: Array) -> int:
+    """-1 and NaN are nobody."""
+    return len(np.unique(values[values >= 0]))
+
+
+def _most(values: Array) -> float:
+    return float(np.fmax.reduce(values, initial=math.nan))
+
+
+def _whole(value: Any) -> int | None:
+    return None if pd.isna(value) else int(value)
+
+
+def _known(value: Any) -> Any:
+    return None if pd.isna(value) else value
+
+
+def _rate(amount: float, seconds: float) -> float:
+    return amount / seconds if seconds > 0 else math.nan

@@ -1,0 +1,83 @@
+"""How likely chance alone makes a change as large as one that was seen. Pure."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.errors import ResultsError
+from analysis.rows.fields import Array
+
+CLUSTERED = 5.0
+"""Sessions of one cell fail together; so chance makes such changes more often than it would of
+sessions that know nothing of each other, by a factor of this order."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Variance of values about the means of their groups, and its degrees of freedom."""
+
+    variance: float
+    freedom: int
+
+
+def spread(groups: Iterable[Array]) -> Spread:
+    squares, freedom = 0.0, 0
+    for group in groups:
+        squares += float(((group - group.mean()) ** 2).sum())
+        freedom += len(group) - 1
+    return Spread(squares / freedom if freedom else 0.0, freedom)
+
+
+def of_two(a: Array, b: Array, common: Spread) -> float:
+    """That two groups have one mean, by Student's t. `common` is the spread of all groups of their
+    measure, which takes over from that of these two where it is larger: of three repetitions, some
+    agree by chance."""
+    own = spread((a, b))
+    used = own if own.variance > common.variance else common
+    error = math.sqrt(used.variance * (1 / len(a) + 1 / len(b)))
+    return _students(float(b.mean() - a.mean()), error, used.freedom)
+
+
+def of_pairs(differences: Sequence[float]) -> float:
+    """That differences between pairs are 0 on average."""
+    found = spread([np.array(differences)])
+    error = math.sqrt(found.variance / len(differences))
+    return _students(float(np.mean(differences)), error, found.freedom)
+
+
+def of_shares(good_a: int, good_b: int, all_a: int, all_b: int) -> float:
+    """That two shares of sessions are one, by their pooled standard error with Yates' correction."""
+    pooled = (good_a + good_b) / (all_a + all_b)
+    each = 1 / all_a + 1 / all_b
+    error = math.sqrt(pooled * (1 - pooled) * each)
+    distance = abs(good_a / all_a - good_b / all_b) - each / 2
+    if error == 0 or distance <= 0:
+        return 1.0
+    return min(1.0, CLUSTERED * math.erfc(distance / error / math.sqrt(2)))
+
+
+def _students(difference: float, error: float, freedom: int) -> float:
+    if error == 0:
+        return 1.0 if difference == 0 else 0.0
+    return students(difference / error, freedom)
+
+
+def students(t: float, freedom: int) -> float:
+    """Two-sided p of Student's t. Raises `ResultsError` without scipy."""
+    try:
+        from scipy.stats import t as distribution
+    except ImportError:
+        raise ResultsError('a comparison needs scipy: pip install -e ".[analysis]"') from None
+    return float(2 * distribution.sf(abs(t), freedom))
+
+
+def holm(chances: Sequence[float]) -> list[float]:
+    """Each corrected for all of them (Holm–Bonferroni): with those up to 0.05 called changes, equal
+    systems have any change at all in 5 % of comparisons."""
+    adjusted, most = [0.0] * len(chances), 0.0
+    for rank, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
+        most = max(most, min(1.0, (len(chances) - rank) * chances[index]))
+        adjusted[index] = most
+    return adjusted

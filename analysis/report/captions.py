@@ -1,0 +1,162 @@
+"""What figures show, in numbers: their captions."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from analysis.report.series import column, Line, Panel, points, steepest, success, total, unevenness
+from analysis.report.text import cell_name
+from analysis.words import count, listed, percent, plural, seconds
+
+
+def interval_text(panels: Sequence[Panel]) -> str:
+    """What points and bars are."""
+    most = max((p.repetitions for p in _all_points(panels)), default=0)
+    if most == 0:
+        return ""
+    if most == 1:
+        return "One repetition: no interval."
+    return f"Points are means over up to {most} valid repetitions, bars go from the least to the greatest."
+
+
+def _all_points(panels: Sequence[Panel]) -> list[Any]:
+    return [p for panel in panels for wait in panel.waits for p in points(panel, wait, success)]
+
+
+def invalid_text(panels: Sequence[Panel]) -> str:
+    bad = sum(not line["valid"] for panel in panels for line in panel.lines)
+    if not bad:
+        return ""
+    return f"{plural(bad, 'INVALID cell')} drawn as hollow crosses where there is a value, never joined."
+
+
+def success_text(panels: Sequence[Panel], least: float) -> str:
+    """What the figure of success shows, in numbers."""
+    said = []
+    for panel in panels:
+        for wait in panel.waits:
+            found = points(panel, wait, success)
+            if not found:
+                continue
+            worst = min(found, key=lambda point: point.mean)
+            name = _named(panel, wait)
+            if worst.mean == 1:
+                said.append(f"{name}: 100 % at every batch")
+            elif worst.mean >= least:
+                said.append(f"{name}: at least {percent(worst.mean)} at every batch")
+            else:
+                said.append(f"{name}: down to {percent(worst.mean)} at {count(worst.x)}")
+    return _semicolons(said) or "No valid cell."
+
+
+def p99_text(panels: Sequence[Panel], limit: Callable[[Line], float | None]) -> str:
+    said = []
+    for panel in panels:
+        for wait in panel.waits:
+            found = points(panel, wait, column("total_p99"))
+            if not found:
+                continue
+            most = limit(panel.line(wait))
+            name = _named(panel, wait)
+            bounded = f" (criterion {seconds(most)})" if most is not None else ""
+            last = found[-1]
+            said.append(f"{name}: {seconds(last.mean)} at {count(last.x)}{bounded}")
+    return _semicolons(said) or "No session succeeded in a valid cell."
+
+
+def latency_text(panels: Sequence[Panel]) -> str:
+    """The parts of a session at the largest batch of each wait."""
+    said = []
+    for panel in panels:
+        for wait in panel.waits:
+            last = {
+                part: points(panel, wait, column(f"{part}_p99"))[-1:]
+                for part in ("connect", "reset", "step")
+            }
+            if all(last.values()):
+                parts = ", ".join(f"{part} {seconds(p[0].mean)}" for part, p in last.items())
+                said.append(f"{_named(panel, wait)} at {count(last['step'][0].x)}: {parts}")
+    return f"p99 at the largest batch: {_semicolons(said)}" if said else "No session succeeded."
+
+
+def partly_text(panels: Sequence[Panel]) -> str:
+    """Which fields of the heat map have fewer repetitions than they should."""
+    fields: dict[tuple[str, float, float], list[bool]] = {}
+    for panel in panels:
+        for line in panel.lines:
+            field = (panel.title, line[panel.x], line["wait_seconds"])
+            fields.setdefault(field, []).append(bool(line["valid"]))
+    partly = [
+        f"{f'{title}, ' if title else ''}{count(x)} × {wait:g} s ({sum(valid)} of {len(valid)})"
+        for (title, x, wait), valid in fields.items()
+        if 0 < sum(valid) < len(valid)
+    ]
+    return f"Fewer valid repetitions: {listed(partly)}." if partly else ""
+
+
+def heat_text(panels: Sequence[Panel]) -> str:
+    all_points = _all_points(panels)
+    if not all_points:
+        return "No valid cell."
+    low, high = min(p.mean for p in all_points), max(p.mean for p in all_points)
+    return f"{plural(len(all_points), 'field')}, from {percent(low)} to {percent(high)}."
+
+
+def open_text(panels: Sequence[Panel], limit: int) -> str:
+    """The highest curve of each panel, and how many are not drawn."""
+    said = []
+    for panel in panels:
+        every = steepest(panel, len(panel.lines))
+        if not every:
+            continue
+        highest = max(every, key=lambda cell: max(cell[1].curve[1]))
+        most = max(highest[1].curve[1])
+        name = f"{panel.title}: at" if panel.title else "At"
+        drawn = (
+            f"; the {limit} largest of {len(every)} curves are drawn" if len(every) > limit else ""
+        )
+        said.append(f"{name} most {count(most)} open, in {cell_name(highest[0])}{drawn}")
+    return _semicolons(said) or "No session was open."
+
+
+def _semicolons(said: Sequence[str], most: int = 6) -> str:
+    more = [f"and {len(said) - most} more"] if len(said) > most else []
+    return f"{'; '.join([*said[:most], *more])}." if said else ""
+
+
+def _named(panel: Panel, wait: float) -> str:
+    return f"{panel.title}, wait {wait:g} s" if panel.title else f"wait {wait:g} s"
+
+
+def distribution_text(panels: Sequence[Panel]) -> str:
+    """max / mean over all valid cells, and in the most uneven of them."""
+    return " ".join(filter(None, (_distributed(panel) for panel in panels)))
+
+
+def _distributed(panel: Panel) -> str:
+    cells = [
+        (line, detail)
+        for line, detail in zip(panel.lines, panel.details, strict=True)
+        if line["valid"]
+    ]
+    told = []
+    for name, counts in (
+        ("host", [detail.hosts for _, detail in cells]),
+        ("load worker", [detail.load_workers for _, detail in cells]),
+    ):
+        together = total(counts)
+        if not sum(together.values()):
+            told.append(f"{name}s unknown".capitalize())
+            continue
+        text = f"{plural(len(together), name)}, max/mean {unevenness(together):.2f}"
+        worst, line = max(
+            ((unevenness(one), line) for one, (line, _) in zip(counts, cells, strict=True) if one),
+            key=lambda pair: pair[0],
+        )
+        most = (
+            f"most uneven cell {cell_name(line)}: {worst:.2f}"
+            if worst >= 1.005
+            else "every cell even"
+        )
+        told.append(f"{text}; {most}")
+    where = f"{panel.title}: " if panel.title else ""
+    return f"{where}{'. '.join(told)}."

@@ -1,0 +1,263 @@
+"""LOG_ENTRY.md: the log entry that the runbook asks for, filled from the files of the results."""
+
+import ipaddress
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+import orjson
+
+from analysis.report import text
+from analysis.report.page import Content
+from analysis.report.series import ceilings_of, curve_key, Line, records, servers_of, total
+from analysis.results.folder import Results
+from analysis.scaling.ceilings import censored
+from analysis.scaling.efficiency import UNBANDED
+from analysis.words import known, moment, plural
+
+UNKNOWN = "unknown"
+SAMPLES_READ = 2000
+"""Lines of samples.jsonl in which every node has told its cores."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    date: str
+    infrastructure: str
+    start: str
+    end: str
+    status: str
+    nodes: str
+    cpus: str
+    workers: str
+    url: str
+    server_command: str
+    command: str
+    criterion: str
+    rows: Sequence[Sequence[str]]
+    links: Sequence[tuple[str, str]]
+    observations: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The runbook's table; a column for each number of servers beyond the baseline."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str]
+
+
+def render(content: Content) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis.report"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters["basename"] = os.path.basename
+    entries = [entry(one, content) for one in content.results]
+    template = environment.get_template("log_entry.md.j2")
+    return template.render(entries=entries, metrics=metrics(content)).strip() + "\n"
+
+
+def entry(one: Results, content: Content) -> Entry:
+    run = one.run
+    caps = run.get("caps") or {}
+    ceilings = ceilings_of(one, content.ceilings)
+    servers = servers_of(one, content.ceilings)
+    started, ended = run.get("started"), run.get("ended")
+    first = str(one.summary["timestamp"].min()) if len(one.summary) else ""
+    return Entry(
+        date=str(started or first or UNKNOWN)[:10],
+        infrastructure=infrastructure(run, servers),
+        start=moment(started or first),
+        end=moment(ended),
+        status=_status(run),
+        nodes=_known(servers),
+        cpus=_cpus(one),
+        workers=_known(caps.get("workers_per_node")),
+        url=_known((run.get("grid") or {}).get("url") or _first(one, "url")),
+        server_command=_server_command(run),
+        command=_command(run),
+        criterion=f"Max Batch: largest batch of a valid cell with {content.criterion}.",
+        rows=[_row(line) for line in ceilings],
+        links=list(_links(one, content.output)),
+        observations=observations(one, ceilings),
+    )
+
+
+def infrastructure(run: Mapping[str, Any], servers: int | None) -> str:
+    """slurm-single, slurm-multi, local-…; what ran the servers is unknown without a placement."""
+    processes = (run.get("placement") or {}).get("processes") or []
+    nodes = {str(process.get("node")) for process in processes}
+    size = "multi" if (servers or 0) > 1 else "single"
+    if not nodes:
+        return f"{UNKNOWN}-{size}"
+    return f"{'local' if all(_loopback(node) for node in nodes) else 'slurm'}-{size}"
+
+
+def _loopback(node: str) -> bool:
+    with suppress(ValueError):
+        return ipaddress.ip_address(node).is_loopback
+    return node == "localhost"
+
+
+def observations(one: Results, ceilings: Sequence[Line]) -> list[str]:
+    lines = records(one.summary)
+    pairs = list(zip(lines, one.details, strict=True))
+    hosts = total(detail.hosts for line, detail in pairs if line["valid"])
+    workers = total(detail.load_workers for line, detail in pairs if line["valid"])
+    said = [
+        f"Unique hosts seen: {len(hosts)}",
+        f"Load distribution: {text.even(hosts)} over hosts; {text.even(workers)} over load workers",
+        *text.validity_sentences(lines),
+        *(text.ceiling_sentence(line) for line in ceilings),
+        *text.status_sentences([one]),
+        text.sharing_sentence([one]),
+    ]
+    return said + [f"Warning: {warning}" for warning in text.warning_sentences([one], lines)]
+
+
+def metrics(content: Content) -> Metrics | None:
+    """None without two numbers of servers."""
+    beyond = [
+        (line, text.baseline(line, content.scaling))
+        for line in content.scaling
+        if line["servers"] != text.baseline(line, content.scaling)["servers"]
+    ]
+    if not beyond:
+        return None
+    base = plural(int(beyond[0][1]["servers"]), "server")
+    rows: list[tuple[str, str, list[str]]] = [
+        (f"Single-node ceiling ({base})", "Max batch at the criterion",
+         [_ceiling(_found_of(first, content)) for _, first in beyond]),
+        ("Multi-node ceiling", "Max batch at the criterion",
+         [_ceiling(_found_of(line, content)) for line, _ in beyond]),
+        ("Scaling factor", "multi_ceiling / single_ceiling",
+         [_factor(line) for line, _ in beyond]),
+        ("Scaling efficiency", "scaling_factor / num_workers",
+         [_efficiency(line) for line, _ in beyond]),
+        ("unique_hosts", "From results", [_hosts(line, content) for line, _ in beyond]),
+    ]  # fmt: skip
+    notes = [*text.efficiency_sentences(content.scaling), *content.caveats]
+    heads = [text.subject(line) for line, _ in beyond]
+    return Metrics(heads, [[name, formula, *values] for name, formula, values in rows], notes)
+
+
+def _row(line: Line) -> list[str]:
+    """A line of the Results Summary; what is not usual is said beside the wait."""
+    extra = [str(line["mode"])] if line["mode"] != "ws" else []
+    extra += [str(line["shape"])] if line["shape"] != "burst" else []
+    extra += [plural(int(line["steps"]), "step")] if line["steps"] != 1 else []
+    wait = str(float(line["wait_seconds"])) + (f" ({', '.join(extra)})" if extra else "")
+    if not _found(line):
+        return [wait, "none", "-", "-", "-"]
+    share = line["success_at_ceiling"]
+    p99, rps = line["p99_at_ceiling"], line["rps_at_ceiling"]
+    return [
+        wait,
+        _ceiling(line),
+        f"{p99:.3f} s" if known(p99) else "-",
+        f"{100 * share:.2f}" if known(share) else "-",
+        f"{rps:.1f}" if known(rps) else "-",
+    ]
+
+
+def _found(line: Line) -> bool:
+    return bool(known(line["ceiling"]) and line["ceiling"])
+
+
+def _ceiling(line: Line) -> str:
+    if not _found(line):
+        return "none"
+    return f"{'≥ ' if censored(line) else ''}{line['ceiling']:.0f}"
+
+
+def _factor(line: Line) -> str:
+    return _limited(line, f"{line['scaling_factor']:.2f}" if known(line["scaling_factor"]) else "-")
+
+
+def _efficiency(line: Line) -> str:
+    return _limited(line, f"{line['efficiency']:.1%}" if known(line["efficiency"]) else "-")
+
+
+def _limited(line: Line, number: str) -> str:
+    """≥ or ≤ where a ceiling is a lower bound only."""
+    least, most, unknown = map(str(line["interpretation"]).startswith, UNBANDED)
+    return UNKNOWN if unknown else f"{'≥ ' if least else '≤ ' if most else ''}{number}"
+
+
+def _found_of(line: Line, content: Content) -> Line:
+    """The line of the ceilings of one of scaling."""
+    key = (*curve_key(line), line["servers"])
+    same = [one for one in content.ceilings if (*curve_key(one), one["servers"]) == key]
+    return next(one for one in same if known(one["ceiling"]))
+
+
+def _hosts(line: Line, content: Content) -> str:
+    hosts = _found_of(line, content)["unique_hosts"]
+    return f"{hosts:.0f}" if known(hosts) else "-"
+
+
+def _links(one: Results, output: Path) -> Iterator[tuple[str, str]]:
+    for name, file in (("Raw data", "raw.jsonl"), ("Summary CSV", "summary.csv")):
+        if (one.folder / file).exists():
+            yield name, quote(os.path.relpath(one.folder / file, output))
+
+
+def _status(run: Mapping[str, Any]) -> str:
+    status, error = str(run.get("status") or UNKNOWN), run.get("error")
+    return status.capitalize() + (f" ({error})" if error else "")
+
+
+def _server_command(run: Mapping[str, Any]) -> str:
+    command = (run.get("placement") or {}).get("command")
+    if isinstance(command, list | tuple):
+        return shlex.join(map(str, command))
+    return (
+        str(command) if command else "# unknown: run.json does not say how the servers were started"
+    )
+
+
+def _command(run: Mapping[str, Any]) -> str:
+    arguments = run.get("arguments")
+    if not arguments:
+        return "# unknown: there is no run.json"
+    return shlex.join(["launcher", *map(str, arguments)])
+
+
+def _cpus(one: Results) -> str:
+    processes = (one.run.get("placement") or {}).get("processes") or []
+    nodes = {str(process["node"]) for process in processes if process.get("role") == "server"}
+    found = sorted({cores for node, cores in _cores(one.folder).items() if node in nodes})
+    if not found and nodes and all(_loopback(node) for node in nodes):
+        found = [int((one.run.get("machine") or {}).get("cores", 0))]
+    return " to ".join(map(str, {found[0]: 0, found[-1]: 0})) if found else UNKNOWN
+
+
+def _cores(folder: Path) -> dict[str, int]:
+    """Cores of each node, as sampled; empty without samples."""
+    found: dict[str, int] = {}
+    with suppress(OSError, ValueError, KeyError), (folder / "samples.jsonl").open("rb") as lines:
+        for _, line in zip(range(SAMPLES_READ), lines, strict=False):
+            sample = orjson.loads(line)
+            if sample["kind"] == "node":
+                found[str(sample["node"])] = int(sample["cores"])
+    return found
+
+
+def _first(one: Results, name: str) -> Any:
+    return one.summary[name].iloc[0] if len(one.summary) else None
+
+
+def _known(value: Any) -> str:
+    return f"{value:.0f}" if isinstance(value, float) else str(value) if known(value) else UNKNOWN

@@ -1,0 +1,113 @@
+"""The page of a report: sections of sentences, figures and tables, rendered into one file."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jinja2
+
+from analysis.report.series import Curve, Line, Panel, records
+from analysis.results.folder import Results
+from analysis.words import listed, plural
+
+
+@dataclass(frozen=True)
+class Row:
+    cells: Sequence[str]
+    bad: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    heads: Sequence[str]
+    rows: Sequence[Row]
+    numeric: frozenset[int] = frozenset()
+    caption: str = ""
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure of the page; `name` is that of its file."""
+
+    name: str
+    svg: str
+    caption: str
+    alt: str
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of a section under a heading of its own."""
+
+    title: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    links: Mapping[str, str] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    id: str
+    title: str
+    paragraphs: Sequence[str] = ()
+    points: Sequence[str] = ()
+    figures: Sequence[Drawn] = ()
+    tables: Sequence[Table] = ()
+    parts: Sequence[Part] = ()
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a report is made from."""
+
+    results: Sequence[Results]
+    panels: Sequence[Panel]
+    ceilings: Sequence[Line]
+    scaling: Sequence[Line]
+    criterion: str
+    output: Path
+    curves: Sequence[Curve] = ()
+    caveats: Sequence[str] = ()
+
+    @property
+    def lines(self) -> list[Line]:
+        """Of all cells; those of several folders name theirs."""
+        several = len(self.results) > 1
+        return [
+            line | ({"folder": one.name} if several else {})
+            for one in self.results
+            for line in records(one.summary)
+        ]
+
+
+def render(content: Content, sections: Sequence[Section]) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("analysis.report"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["tied"] = tied
+    runs = ", ".join(sorted({str(one.run.get("run_id", "unknown")) for one in content.results}))
+    return environment.get_template("report.html.j2").render(
+        title=f"Report: {_title(content)}",
+        subtitle=f"{plural(len(content.lines), 'cell')} of run {runs}. Criterion: {content.criterion}.",
+        sections=sections,
+    )
+
+
+def _title(content: Content) -> str:
+    names = listed([one.name for one in content.results])
+    if len(content.results) == 1:
+        return names
+    return f"{content.output.absolute().name} ({names})"
+
+
+def tied(sentence: str) -> str:
+    """A number and its unit stay on one line."""
+    return re.sub(r"(?<=\d) (?=(?:%|s)(?!\w))", "\u00a0", sentence)

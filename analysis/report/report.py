@@ -1,0 +1,199 @@
+"""The report of result folders, made from their files alone."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from analysis.errors import ResultsError
+from analysis.report import log_entry
+from analysis.report.page import Content, render
+from analysis.report.series import Curve, curve_key, Line, panels, records
+from analysis.report.text import subject
+from analysis.results.folder import find, load, Results
+from analysis.scaling.ceilings import ceilings, Criterion
+from analysis.scaling.efficiency import caveats, no_usl, scaling, Usl, usl
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUMMARY, CEILINGS, SCALING = "summary.csv", "ceilings.csv", "scaling.csv"
+PAGE, LOG_ENTRY, FIGURES = "report.html", "LOG_ENTRY.md", "figures"
+INSTALL = 'pip install -e ".[analysis]"'
+
+
+@dataclass
+class Report:
+    """What was written, and what a reader should hear of at once."""
+
+    output: Path
+    files: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    cells: int = 0
+    invalid: int = 0
+    missing: str | None = None
+    """The package without which there is no page."""
+
+
+def write(folders: Sequence[Path], output: Path | None, criterion: Criterion) -> Report:
+    """Writes the files of the report. Raises `ResultsError`."""
+    results = [load(folder) for folder in _result_folders(folders)]
+    report = Report(output or default_output(folders))
+    try:
+        _write(results, report, criterion)
+    except OSError as failure:
+        where = failure.filename or report.output
+        raise ResultsError(f"cannot write {where}: {failure.strerror}; give --output") from None
+    return report
+
+
+def default_output(folders: Sequence[Path]) -> Path:
+    if len(folders) == 1:
+        return folders[0]
+    return Path(os.path.commonpath([folder.absolute() for folder in folders]))
+
+
+def _result_folders(folders: Sequence[Path]) -> list[Path]:
+    """Each once, whatever names it was given by. Raises `ResultsError` for a folder without any."""
+    found: dict[Path, Path] = {}
+    for folder in folders:
+        inside = find(folder)
+        if not inside:
+            what = "holds no results (no raw.jsonl in it or in a folder of it)"
+            raise ResultsError(f"{folder} {what if folder.is_dir() else 'is not a folder'}")
+        found |= {path.resolve(): path for path in inside}
+    return list(found.values())
+
+
+def _write(results: Sequence[Results], report: Report, criterion: Criterion) -> None:
+    report.output.mkdir(parents=True, exist_ok=True)
+    for one in results:
+        _summary(one, report)
+        report.warnings += [_of(one, text) for text in one.warnings]
+        report.cells += len(one.summary)
+        report.invalid += int((~one.summary["valid"].astype(bool)).sum())
+    content = _content(results, criterion, report)
+    _put(report, LOG_ENTRY, log_entry.render(content))
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        report.missing = "matplotlib"
+        return
+    from analysis.report.sections import sections
+
+    (report.output / FIGURES).mkdir(exist_ok=True)
+    made = sections(content, criterion, report.output / FIGURES)
+    for drawn in (figure for section in made for figure in section.figures):
+        report.files.append(report.output / FIGURES / f"{drawn.name}.png")
+    _put(report, PAGE, render(content, made))
+
+
+def _content(results: Sequence[Results], criterion: Criterion, report: Report) -> Content:
+    found = ceilings(results, criterion)
+    _put(report, CEILINGS, found.to_csv(index=False))
+    scaled: list[Line] = []
+    curves: list[Curve] = []
+    said: list[str] = []
+    # Those of an earlier report would be taken for this one's.
+    for stale in (SCALING, f"{FIGURES}/scaling.png"):
+        (report.output / stale).unlink(missing_ok=True)
+    if found["servers"].nunique() > 1:
+        try:
+            efficiencies = scaling(found)
+            _put(report, SCALING, efficiencies.to_csv(index=False))
+            scaled, curves, said = records(efficiencies), list(_curves(found)), caveats(found)
+        except ResultsError as failure:
+            said = [f"No scaling: {failure}."]
+            report.warnings.append(f"no {SCALING}: {failure}")
+    return Content(
+        results=results,
+        panels=panels(results, records(found)),
+        ceilings=records(found),
+        scaling=scaled,
+        criterion=criterion.text,
+        output=report.output,
+        curves=curves,
+        caveats=said,
+    )
+
+
+def _curves(found: "pd.DataFrame") -> Iterator[Curve]:
+    """Ceilings by servers, one curve for each mode, shape, wait and number of steps."""
+    found = found[found["servers"].notna()]
+    rows = records(found)
+    keys = list(dict.fromkeys(curve_key(line) for line in rows))
+    for key in keys:
+        place = [n for n, line in enumerate(rows) if curve_key(line) == key]
+        lines = sorted((rows[n] for n in place), key=lambda line: float(line["servers"]))
+        if len({line["servers"] for line in lines}) < 2:
+            continue
+        own = found.iloc[place]
+        title = subject(lines[0], servers=False)
+        fit, no_fit = _fit(own)
+        yield Curve(title, tuple(lines), fit, no_fit)
+
+
+def _fit(found: "pd.DataFrame") -> tuple[Usl | None, str | None]:
+    try:
+        return usl(found), no_usl(found)
+    except ResultsError as failure:
+        return None, str(failure)
+
+
+def _summary(one: Results, report: Report) -> None:
+    """summary.csv as the rows say it; what was there and says something else is kept."""
+    path = one.folder / SUMMARY
+    text = one.summary.to_csv(index=False)
+    before = path.read_bytes() if path.exists() else None
+    if before == text.encode():
+        return
+    # A run that was ended, or is under way, has not summed up its last cell.
+    if before and not text.encode().startswith(before):
+        kept = _unused(path.with_name(f"{SUMMARY}.before"))
+        path.rename(kept)
+        said = difference(before.decode(errors="replace"), text)
+        report.warnings.append(f"{path} is written anew ({said}); as it was: {kept.name}")
+    replace(path, text)
+    report.files.append(path)
+
+
+def _of(one: Results, warning: str) -> str:
+    return warning if str(one.folder) in warning else f"{one.folder}: {warning}"
+
+
+def _unused(path: Path) -> Path:
+    number = 1
+    found = path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}-{number}")
+    return found
+
+
+def difference(before: str, after: str) -> str:
+    """Where two summary.csv differ first."""
+    import csv
+
+    old, new = (list(csv.reader(text.splitlines())) for text in (before, after))
+    if not old or not new or old[0] != new[0]:
+        return f"its columns are others ({len(old[0]) if old else 0}, from the rows {len(new[0])})"
+    for number, (a, b) in enumerate(zip(old[1:], new[1:], strict=False), 1):
+        for name, was, now in zip(new[0], a, b, strict=False):
+            if was != now:
+                return f"line {number}, {name} is {was!r}, from the rows {now!r}"
+    if len(old) != len(new):
+        return f"it has {len(old) - 1} lines, from the rows {len(new) - 1}"
+    return "it is written differently"
+
+
+def _put(report: Report, name: str, text: str) -> None:
+    replace(report.output / name, text)
+    report.files.append(report.output / name)
+
+
+def replace(path: Path, text: str) -> None:
+    """Writes a file whole or not at all."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)

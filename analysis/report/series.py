@@ -1,0 +1,251 @@
+"""What figures and sentences of a report are made of: panels of cells, and points within them."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import nan
+from typing import Any, cast, TYPE_CHECKING
+
+from analysis.results.folder import CellDetails, Results
+from analysis.scaling.efficiency import Usl
+from analysis.words import known, plural
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Line = dict[str, Any]
+"""A line of summary.csv, or of ceilings.csv or scaling.csv, by its columns."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The cells that can share axes: of one folder, in one mode and one shape."""
+
+    title: str
+    lines: tuple[Line, ...]
+    details: tuple[CellDetails, ...]
+    x: str = "batch_size"
+    """What the horizontal axis shows: batch_size, or arrival_rate of cells in shape open."""
+
+    @property
+    def waits(self) -> list[float]:
+        return sorted({line["wait_seconds"] for line in self.lines})
+
+    @property
+    def places(self) -> list[float]:
+        """The values of the horizontal axis."""
+        return sorted({line[self.x] for line in self.lines})
+
+    def line(self, wait: float) -> Line:
+        """Any of the lines with the wait."""
+        return next(line for line in self.lines if line["wait_seconds"] == wait)
+
+    @property
+    def x_name(self) -> str:
+        return "sessions per second" if self.x == "arrival_rate" else "batch (sessions)"
+
+
+@dataclass(frozen=True)
+class Point:
+    """The valid repetitions of one batch at one wait."""
+
+    x: float
+    mean: float
+    low: float
+    high: float
+    repetitions: int
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The ceilings of one mode, shape, wait and number of steps by servers, and what fits them."""
+
+    title: str
+    lines: tuple[Line, ...]
+    fit: Usl | None
+    no_fit: str | None
+    """Why there is no fit."""
+
+    @property
+    def measured(self) -> int:
+        return int(max(line["servers"] for line in self.lines))
+
+    @property
+    def farthest(self) -> int:
+        """As far as the axis goes: far enough to see where the fit leads."""
+        return 2 * self.measured if self.fit else self.measured
+
+
+def records(frame: "pd.DataFrame") -> list[Line]:
+    """Lines with None for what is missing in a column of whole numbers."""
+    import pandas as pd
+
+    found = cast(list[Line], frame.to_dict("records"))
+    return [
+        {name: None if value is pd.NA else value for name, value in line.items()} for line in found
+    ]
+
+
+def panels(results: Sequence[Results], ceilings: Sequence[Line]) -> list[Panel]:
+    """Panels of all results, by servers, folder, mode and shape."""
+    made: list[tuple[dict[str, str], Panel]] = []
+    servers = [servers_of(one, ceilings) for one in results]
+    for one, number in sorted(zip(results, servers, strict=True), key=lambda pair: pair[1] or 0):
+        cells = list(zip(records(one.summary), one.details, strict=True))
+        for key, group in _grouped(cells, _axes(line for line, _ in cells)).items():
+            names = _names(one, number, key)
+            lines, details = tuple(line for line, _ in group), tuple(detail for _, detail in group)
+            panel = Panel("", lines, details, _horizontal(lines))
+            made.append((names, panel))
+    return _titled(made)
+
+
+def ceilings_of(one: Results, ceilings: Sequence[Line]) -> list[Line]:
+    """Its lines of ceilings.csv, which name the folder and the run."""
+    run = one.summary["run_id"].iloc[0]
+    return [
+        line
+        for line in ceilings
+        if line["folder"] == one.name and (line["run_id"] == run or not known(run))
+    ]
+
+
+def servers_of(one: Results, ceilings: Sequence[Line]) -> int | None:
+    return next((line["servers"] for line in ceilings_of(one, ceilings)), None)
+
+
+def _axes(lines: Iterable[Line]) -> Callable[[Line], tuple[Any, ...]]:
+    """What tells panels of one folder apart; the rate only where each has several batches."""
+    pairs = {(line["arrival_rate"], line["batch_size"]) for line in lines}
+    rates = {rate for rate, _ in pairs if known(rate)}
+    by_rate = len(rates) > 1 and len([rate for rate, _ in pairs if known(rate)]) > len(rates)
+
+    def key(line: Line) -> tuple[Any, ...]:
+        rate = line["arrival_rate"] if by_rate and known(line["arrival_rate"]) else None
+        return line["mode"], line["shape"], line["steps"], rate
+
+    return key
+
+
+def _horizontal(lines: Sequence[Line]) -> str:
+    rates = {line["arrival_rate"] for line in lines if known(line["arrival_rate"])}
+    return "arrival_rate" if len(rates) > 1 else "batch_size"
+
+
+def _grouped(
+    cells: Sequence[tuple[Line, CellDetails]], key: Callable[[Line], tuple[Any, ...]]
+) -> dict[tuple[Any, ...], list[tuple[Line, CellDetails]]]:
+    groups: dict[tuple[Any, ...], list[tuple[Line, CellDetails]]] = {}
+    for line, detail in cells:
+        groups.setdefault(key(line), []).append((line, detail))
+    return groups
+
+
+def _names(one: Results, servers: int | None, key: tuple[Any, ...]) -> dict[str, str]:
+    mode, shape, steps, rate = key
+    return {
+        "servers": plural(servers, "server") if servers else "",
+        "folder": one.name,
+        "mode": str(mode),
+        "shape": str(shape),
+        "steps": plural(int(steps), "step"),
+        "rate": f"{rate:g} sessions/s" if rate is not None else "",
+    }
+
+
+def _titled(made: Sequence[tuple[dict[str, str], Panel]]) -> list[Panel]:
+    """A title says what the panel does not share with all others; the folder only when needed."""
+    if len(made) == 1:
+        return [made[0][1]]
+    varying = {part for part in _PARTS if len({names[part] for names, _ in made}) > 1}
+
+    def title(names: Mapping[str, str], parts: set[str]) -> str:
+        return ", ".join(names[part] for part in _PARTS if part in parts and names[part])
+
+    without = [title(names, varying - {"folder"}) for names, _ in made]
+    if len(set(without)) < len(made) or not all(without):
+        without = [title(names, varying | {"folder"}) for names, _ in made]
+    return [
+        Panel(text, panel.lines, panel.details, panel.x)
+        for text, (_, panel) in zip(without, made, strict=True)
+    ]
+
+
+_PARTS = ("servers", "folder", "mode", "shape", "steps", "rate")
+
+
+def points(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[Point]:
+    """What is drawn and joined for one wait: valid cells only, one point for each batch."""
+    found = []
+    for x in panel.places:
+        values = [
+            value(line)
+            for line in panel.lines
+            if line["valid"] and line["wait_seconds"] == wait and line[panel.x] == x
+        ]
+        values = [number for number in values if known(number)]
+        if values:
+            mean = sum(values) / len(values)
+            found.append(Point(x, mean, min(values), max(values), len(values)))
+    return found
+
+
+def crossed(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[tuple[float, float]]:
+    """INVALID cells as (x, y), those of which there is a value."""
+    drawn = [
+        (line[panel.x], value(line))
+        for line in panel.lines
+        if not line["valid"] and line["wait_seconds"] == wait
+    ]
+    return [(x, y) for x, y in drawn if known(y)]
+
+
+def success(line: Line) -> float:
+    """The share of sessions that succeeded, 0..1."""
+    return 1.0 - float(line["error_rate"])
+
+
+def column(name: str) -> Callable[[Line], float]:
+    def value(line: Line) -> float:
+        return float(line[name]) if known(line[name]) else nan
+
+    return value
+
+
+def steepest(panel: Panel, limit: int) -> list[tuple[Line, CellDetails]]:
+    """The cells of the largest batches, one repetition of each (the first valid one)."""
+    first: dict[tuple[float, float], tuple[Line, CellDetails]] = {}
+    cells = sorted(
+        zip(panel.lines, panel.details, strict=True),
+        key=lambda cell: (not cell[0]["valid"], cell[0]["repetition"]),
+    )
+    for line, detail in cells:
+        first.setdefault((line[panel.x], line["wait_seconds"]), (line, detail))
+    drawn = [first[key] for key in sorted(first, reverse=True) if any(first[key][1].curve[1])]
+    return drawn[:limit]
+
+
+def total(details: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Counts added up, the names in order."""
+    sums: dict[str, int] = {}
+    for counts in details:
+        for name, number in counts.items():
+            sums[name] = sums.get(name, 0) + number
+    return dict(sorted(sums.items(), key=lambda item: _natural(item[0])))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """load-2 before load-10."""
+    parts = re.split(r"(\d+)", name)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def unevenness(counts: Mapping[str, int]) -> float:
+    """max / mean; NaN without any."""
+    amounts = list(counts.values())
+    return max(amounts) / (sum(amounts) / len(amounts)) if sum(amounts) else nan
+
+
+def curve_key(line: Line) -> tuple[Any, ...]:
+    """What ceilings on one scaling curve have in common."""
+    return line["mode"], line["shape"], line["steps"], line["wait_seconds"]

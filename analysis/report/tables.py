@@ -1,0 +1,180 @@
+"""Sections of a report that are tables: the verdict's ceilings, what bound the cells, all cells."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from analysis.report import text
+from analysis.report.page import Content, Row, Section, Table
+from analysis.report.series import Line, records, success
+from analysis.scaling.ceilings import censored
+from analysis.words import count, known, percent, plural, seconds, span, text_of
+
+MOST_CELLS = 1500
+"""Lines of the table of cells; the others are in summary.csv."""
+
+
+def verdict(content: Content) -> Section:
+    """What was found, before anything else."""
+    facts = [text.ceiling_sentence(line) for line in content.ceilings]
+    facts += text.efficiency_sentences(content.scaling)
+    facts += text.status_sentences(content.results)
+    facts += text.validity_sentences(content.lines)
+    facts += [text.sharing_sentence(content.results)]
+    facts += [f"Warning: {one}" for one in text.warning_sentences(content.results, content.lines)]
+    tables = [ceiling_table(content)] if len(content.ceilings) > 1 else []
+    return Section("verdict", "Verdict", (), facts, (), tables)
+
+
+def ceiling_table(content: Content) -> Table:
+    heads = ["folder", "servers", "mode", "shape", "steps", "wait (s)", "ceiling", "95 % interval",
+             "by repetition (passed-failed)", "success there", "p99 there", "rps there", "bound"]  # fmt: skip
+    rows = [Row(_ceiling_cells(line)) for line in content.ceilings]
+    return Table(heads, rows, frozenset({1, 4, 5, 6, 7, 8, 9, 10, 11}), "Ceilings", "ceilings")
+
+
+def _ceiling_cells(line: Line) -> list[str]:
+    reached = "≥ " if censored(line) else ""
+    found = known(line["ceiling"]) and line["ceiling"]
+    return [
+        str(line["folder"]),
+        _number(line["servers"]),
+        str(line["mode"]),
+        str(line["shape"]),
+        _number(line["steps"]),
+        f"{line['wait_seconds']:g}",
+        f"{reached}{count(line['ceiling'])}" if found else "none",
+        _interval(line),
+        text_of(line["brackets"]),
+        percent(line["success_at_ceiling"]) if found else "–",
+        _seconds(line["p99_at_ceiling"]),
+        _rate(line["rps_at_ceiling"]),
+        text_of(line["bound"]),
+    ]
+
+
+def _interval(line: Line) -> str:
+    low, high = line["ceiling_low"], line["ceiling_high"]
+    if not known(low):
+        return "one repetition" if line["repetitions"] else "–"
+    return span(low, high) if known(high) else f"from {count(round(low))} on"
+
+
+def bounds(content: Content) -> Section:
+    several = len(content.results) > 1
+    heads = ["folder", "cell", "success", "bound", "evidence"][not several :]
+    rows = [
+        Row(_bound_cells(name, line)[not several :], not line["valid"])
+        for name, line in _named(content)
+        if known(line["bound"])
+    ]
+    left = len(content.lines) - len(rows)
+    said = [f"Nothing bound the other {plural(left, 'cell')}, or it is not known."] if left else []
+    if not rows:
+        said = ["Of no cell is it known what bound it."]
+    tables = [Table(heads, rows, frozenset({1 + several}))] if rows else []
+    return Section("bounds", "What bound each cell", said, tables=tables)
+
+
+def _bound_cells(name: str, line: Line) -> list[str]:
+    share, evidence = percent(success(line)), text_of(line["bound_evidence"])
+    return [name, text.cell_name(line), share, str(line["bound"]), evidence]
+
+
+def _remarks(line: Line) -> str:
+    return "; ".join(
+        str(line[name]) for name in ("errors", "reasons", "warnings") if known(line[name])
+    )
+
+
+CELL_COLUMNS: tuple[tuple[str, bool, Callable[[Line], str]], ...] = (
+    ("mode", False, lambda line: str(line["mode"])),
+    ("shape", False, lambda line: str(line["shape"])),
+    ("steps", True, lambda line: _number(line["steps"])),
+    ("arrivals per s", True, lambda line: _number(line["arrival_rate"])),
+    ("batch", True, lambda line: count(line["batch_size"])),
+    ("wait (s)", True, lambda line: f"{line['wait_seconds']:g}"),
+    ("rep.", True, lambda line: str(line["repetition"])),
+    ("attempt", True, lambda line: _number(line["attempt"])),
+    ("verdict", False, lambda line: "VALID" if line["valid"] else "INVALID"),
+    ("success", True, lambda line: percent(success(line))),
+    ("wall (s)", True, lambda line: _fixed(line["total_wall_time"])),
+    ("p50 (s)", True, lambda line: _fixed(line["total_p50"])),
+    ("p99 (s)", True, lambda line: _fixed(line["total_p99"])),
+    ("rps", True, lambda line: _rate(line["requests_per_second"])),
+    ("hosts", True, lambda line: _of(line["unique_hosts"], line["expected_hosts"])),
+    ("peak open", True, lambda line: _number(line["peak_open"])),
+    ("spread (ms)", True, lambda line: _milliseconds(line["start_spread"])),
+    ("lag (ms)", True, lambda line: _milliseconds(line["load_lag"])),
+    ("errors; reasons; warnings", False, _remarks),
+)
+
+
+def cells(content: Content) -> Section:
+    """Every cell; columns in which all cells are empty or usual are left out."""
+    several = len(content.results) > 1
+    named = _named(content)
+    columns = [
+        (head, numeric, value)
+        for head, numeric, value in CELL_COLUMNS
+        if {value(line) for _, line in named} - USUAL.get(head, {""})
+    ]
+    heads = [*(["folder"] if several else []), *(head for head, _, _ in columns)]
+    offset = int(several)
+    rows = [
+        Row([*([name] if several else []), *(value(line) for _, _, value in columns)],
+            not line["valid"])
+        for name, line in named[:MOST_CELLS]
+    ]  # fmt: skip
+    numeric = frozenset(n + offset for n, (_, is_number, _) in enumerate(columns) if is_number)
+    said = []
+    if len(named) > MOST_CELLS:
+        said = [f"The first {MOST_CELLS:,} of {len(named):,} cells; all are in summary.csv."]
+    said.append(USUAL_TEXT)
+    return Section(
+        "cells", "All cells", said, (), (), [Table(heads, rows, numeric, "", "all-cells")]
+    )
+
+
+USUAL: Mapping[str, set[str]] = {
+    "mode": {"ws"},
+    "shape": {"burst"},
+    "steps": {"1"},
+    "arrivals per s": {"–"},
+    "attempt": {"1"},
+    "spread (ms)": {"–"},
+    "lag (ms)": {"–"},
+    "peak open": {"–"},
+}
+
+USUAL_TEXT = (
+    "Mode ws, shape burst, 1 step and attempt 1 are not shown where all cells have them. p50 and p99 "
+    "are of whole sessions; spread is the start spread, lag the load lag."
+)
+
+
+def _named(content: Content) -> list[tuple[str, Line]]:
+    return [(one.name, line) for one in content.results for line in records(one.summary)]
+
+
+def _number(value: Any) -> str:
+    return count(value) if known(value) else "–"
+
+
+def _seconds(value: Any) -> str:
+    return seconds(float(value)) if known(value) else "–"
+
+
+def _fixed(value: Any) -> str:
+    return f"{value:,.3f}" if known(value) else "–"
+
+
+def _milliseconds(value: Any) -> str:
+    return f"{1000 * value:,.1f}" if known(value) else "–"
+
+
+def _rate(value: Any) -> str:
+    return f"{value:,.0f}" if known(value) else "–"
+
+
+def _of(number: Any, expected: Any) -> str:
+    return f"{number} of {expected:.0f}" if known(expected) else str(number)

@@ -1,0 +1,200 @@
+"""A result folder as it is read again: everything from raw.jsonl and run.json."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from analysis.cells.spans import open_spans, spans
+from analysis.cells.summary import (
+    as_frame,
+    cell,
+    COLUMNS,
+    counts,
+    facts_of,
+    last,
+    Line,
+    OWN_COLUMNS,
+)
+from analysis.errors import ResultsError
+from analysis.results.run_json import read as read_run
+from analysis.results.run_json import RUN
+from analysis.rows.columns import Rows
+from analysis.rows.fields import Array
+from analysis.rows.files import read
+
+RAW, SUMMARY = "raw.jsonl", "summary.csv"
+CURVE_POINTS = 400
+PARTS = ("connect", "reset", "step", "total")
+SAME = 1e-9
+"""Relative difference below which two numbers are the same: other versions round differently."""
+
+
+@dataclass
+class CellDetails:
+    """What one cell's rows say besides its line. `curve` is (seconds since begin, sessions open)."""
+
+    curve: tuple[list[float], list[int]] = field(default_factory=lambda: ([], []))
+    hosts: dict[str, int] = field(default_factory=dict)
+    load_workers: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    quantiles: dict[str, dict[str, float]] = field(default_factory=dict)
+
+
+@dataclass
+class Results:
+    """`details` has one entry for each line of `summary`, in the same order."""
+
+    folder: Path
+    run: dict[str, Any]
+    summary: pd.DataFrame
+    details: list[CellDetails]
+    warnings: list[str]
+
+    @property
+    def caps(self) -> Mapping[str, Any]:
+        return self.run.get("caps") or {}
+
+    @property
+    def name(self) -> str:
+        return self.folder.name or str(self.folder)
+
+
+def find(folder: Path) -> list[Path]:
+    """The folder itself if it holds results, else its sub-folders that do: nodes-2 before nodes-10."""
+    if (folder / RAW).exists():
+        return [folder]
+    found = [each.parent for each in folder.glob(f"*/{RAW}")]
+    return sorted(found, key=lambda path: _natural(path.name))
+
+
+def load(folder: Path) -> Results:
+    """Raises `ResultsError` for a folder without results that can be read."""
+    if not (folder / RAW).is_file():
+        raise ResultsError(f"{folder} holds no results: there is no {RAW} in it")
+    run, warnings = read_run(folder)
+    rows = read(folder / RAW)
+    if not len(rows):
+        raise ResultsError(f"{folder / RAW} has no rows: no session has ended yet, or none was run")
+    _check_run(folder, run, rows)
+    foreign = "run_id" in rows.missing
+    warnings += rows.warnings + _missing(rows)
+    lines, details = _lines(rows, run.get("cells") or [])
+    summary = as_frame(lines)
+    warnings += _differences(folder, summary, foreign)
+    return Results(folder, run, summary, details, warnings)
+
+
+def details(rows: pd.DataFrame, line: Line) -> CellDetails:
+    """Of the rows of one attempt, and of their line."""
+    return CellDetails(
+        curve(*open_spans(spans(rows))),
+        counts(rows["host_url"]),
+        counts(rows["load_worker"]),
+        counts(rows["error_type"]),
+        {part: _quantiles(part, line) for part in PARTS},
+    )
+
+
+def curve(opened: Array, ended: Array) -> tuple[list[float], list[int]]:
+    """Sessions open over seconds since the cell began: at every event, or at moments evenly apart and
+    at the peak. Both given in order."""
+    moments = np.unique(np.concatenate([[0.0], opened, ended]))
+    if len(moments) > CURVE_POINTS:
+        still = np.arange(1, len(opened) + 1) - np.searchsorted(ended, opened, side="right")
+        even = np.linspace(0.0, moments[-1], CURVE_POINTS - 1)
+        moments = np.unique(np.append(even, opened[still.argmax()]))
+    count = np.searchsorted(opened, moments, side="right")
+    count -= np.searchsorted(ended, moments, side="right")
+    return moments.tolist(), count.tolist()
+
+
+def _check_run(folder: Path, run: Mapping[str, Any], rows: Rows) -> None:
+    found, said = rows.constants[0]["run_id"], run.get("run_id")
+    if found and said and found != said:
+        raise ResultsError(
+            f"{folder / RAW} holds rows of run {found}, but {RUN} is of run {said}; "
+            "keep the files of each run in a folder of its own"
+        )
+
+
+def _missing(rows: Rows) -> list[str]:
+    if not rows.missing:
+        return []
+    names = ", ".join(rows.missing)
+    return [f"rows of an older version or of another tool: they have no {names}"]
+
+
+def _lines(rows: Rows, facts: list[dict[str, Any]]) -> tuple[list[Line], list[CellDetails]]:
+    """The lines that count, and their details."""
+    of = facts_of(facts)
+    lines, found = [], {}
+    for attempt in rows.attempts():
+        line = cell(attempt, of(attempt))
+        lines.append(line)
+        found[id(line)] = details(attempt, line)
+    counted = last(lines)
+    return counted, [found[id(line)] for line in counted]
+
+
+def _quantiles(part: str, line: Line) -> dict[str, float]:
+    found = {name: line[f"{part}_{name}"] for name in ("p50", "p95", "p99")}
+    return {name: value for name, value in found.items() if not pd.isna(value)}
+
+
+def _differences(folder: Path, ours: pd.DataFrame, foreign: bool) -> list[str]:
+    """Where summary.csv says something else than the rows; the rows count."""
+    path = folder / SUMMARY
+    if not path.exists():
+        return []
+    try:
+        theirs = pd.read_csv(path, keep_default_na=False, dtype=str)
+    except (OSError, ValueError) as failure:
+        return [f"{path} cannot be read: {failure}"]
+    difference = _difference(ours, theirs, foreign)
+    return [f"{path} is not what the rows say: {difference}; the rows count"] if difference else []
+
+
+def _difference(ours: pd.DataFrame, theirs: pd.DataFrame, foreign: bool) -> str | None:
+    if len(ours) != len(theirs):
+        return f"{len(theirs)} cells where the rows have {len(ours)}"
+    names = [name for name in COLUMNS + OWN_COLUMNS if name in theirs]
+    for (_, our), (_, their) in zip(ours.iterrows(), theirs.iterrows(), strict=True):
+        for name in names:
+            if not _same(our[name], their[name], foreign):
+                value = "nothing" if pd.isna(our[name]) else our[name]
+                return f"{cell_name(our)}: {name} is {their[name] or 'empty'}, the rows say {value}"
+    return None
+
+
+def _same(ours: Any, text: str, foreign: bool) -> bool:
+    if pd.isna(ours):
+        return text in ("", "nan") or (foreign and _number(text) in (0.0, None))
+    if isinstance(ours, (bool, np.bool_, str)):
+        return str(ours) == text or (foreign and isinstance(ours, str))
+    number = _number(text)
+    return number is not None and abs(number - ours) <= SAME * max(abs(number), abs(ours))
+
+
+def cell_name(line: "Mapping[str, Any] | pd.Series[Any]") -> str:
+    """A cell as people say it."""
+    shape = "" if line["shape"] == "burst" else f" {line['shape']}"
+    steps = "" if line["steps"] == 1 else f" steps {line['steps']}"
+    rate = "" if pd.isna(line["arrival_rate"]) else f" arrival rate {line['arrival_rate']:g}"
+    name = f"{line['mode']}{shape} batch {line['batch_size']} wait {line['wait_seconds']:g}"
+    return f"{name}{steps}{rate} repetition {line['repetition']}"
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

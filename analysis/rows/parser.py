@@ -1,0 +1,200 @@
+"""Rows from their lines."""
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import islice
+from operator import itemgetter
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+import orjson
+
+from analysis.errors import ResultsError
+from analysis.rows.columns import Codes, Constants, count_repetitions, join_attempts, Rows
+from analysis.rows.fields import (
+    Array,
+    BROKEN,
+    CONSTANT,
+    CONVERT,
+    DEFAULTS,
+    NEEDED,
+    OPTIONAL,
+    Row,
+    TEXTS,
+)
+from analysis.rows.schema import LATENCIES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PIECE_ROWS = 200
+"""As many as fit a processor's cache, once they are objects."""
+
+
+class Reader:
+    """Takes rows in pieces. Raises `ResultsError` that names the line in `where`."""
+
+    def __init__(self, where: str = "row", messages: bool = False) -> None:
+        self.where = where
+        self.warnings: list[str] = []
+        self._lines = 0
+        self._texts = {
+            name: Codes() for name in (*TEXTS, *(("error_message",) if messages else ()))
+        }
+        self._constants = Constants()
+        self._seen: set[str] = set()
+        self._pieces: dict[str, list[Array]] = {
+            name: [] for name in ("attempt", *CONVERT, *self._texts)
+        }
+
+    def take(self, text: bytes) -> None:
+        """Whole lines, the last one without its end."""
+        try:
+            rows = orjson.loads(b"[" + text.replace(b"\n", b",") + b"]")
+            self._add(rows)
+            self._lines += len(rows)
+        except BROKEN:
+            lines = text.split(b"\n")
+            self._take_singly(lines)
+            self._lines += len(lines)
+
+    def _take_singly(self, lines: Sequence[bytes]) -> None:
+        numbered = [(n, line) for n, line in enumerate(lines, self._lines + 1) if line.strip()]
+        rows = [(number, self._parse(line, number)) for number, line in numbered]
+        if not rows:
+            return
+        try:
+            self._add([row for _, row in rows])
+        except BROKEN:
+            for number, row in rows:
+                self._add_one(row, number)
+
+    def _parse(self, line: bytes, number: int) -> Row:
+        try:
+            row = json.loads(line)  # knows NaN too
+        except ValueError:
+            raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}") from None
+        if not isinstance(row, dict):
+            raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}")
+        return row
+
+    def _add_one(self, row: Row, number: int) -> None:
+        try:
+            self._add([row])
+        except KeyError as missing:
+            raise ResultsError(f"{self.where}:{number}: the row has no {missing.args[0]}") from None
+        except BROKEN as failure:
+            raise ResultsError(f"{self.where}:{number}: {failure}") from None
+
+    def _add(self, rows: list[Row]) -> None:
+        columns = _transposed(rows)
+        for name in NEEDED:
+            if name not in columns:
+                raise KeyError(name)
+        size = len(rows)
+        constant = [columns.get(name) or (DEFAULTS.get(name),) * size for name in CONSTANT]
+        new = {"attempt": self._constants.of(constant)}
+        nothing = (None,) * size
+        for name, convert in CONVERT.items():
+            given = columns.get(name)
+            new[name] = convert(given) if given else _nothing(name, size)
+        for name, codes in self._texts.items():
+            new[name] = codes.of(columns.get(name) or nothing)
+        for name, values in new.items():
+            self._pieces[name].append(values)
+        self._seen.update(columns)
+
+    def part(self, rest: bytes) -> "Part":
+        """All that was taken; the reader is empty then."""
+        columns = {name: _joined(name, self._pieces.pop(name)) for name in list(self._pieces)}
+        names = {name: codes.names for name, codes in self._texts.items()}
+        return Part(columns, list(self._constants), names, self._seen, self._lines, rest)
+
+    def join(self, part: "Part") -> None:
+        """Takes what another reader took."""
+        for name, values in part.columns.items():
+            if name == "attempt":
+                new = np.array([self._constants[key] for key in part.constants], dtype=np.int32)
+            elif name in part.names:
+                codes = self._texts[name]
+                new = np.array([*map(codes.__getitem__, part.names[name]), -1], dtype=np.int32)
+            else:
+                self._pieces[name].append(values)
+                continue
+            self._pieces[name].append(new[values])
+        self._seen |= part.seen
+        self._lines += part.lines
+
+    def rows(self) -> Rows:
+        """All that was taken; the reader is empty then."""
+        whole = self.part(b"")
+        attempt = whole.columns.pop("attempt")
+        known = {*CONSTANT, *CONVERT, *TEXTS} - set(OPTIONAL)
+        missing = tuple(sorted(known - self._seen)) if len(attempt) else ()
+        constants = self._constants.list
+        runs = tuple(sorted({str(constant["run_id"]) for constant in constants}))
+        rows = Rows(constants, attempt, whole.columns, whole.names, runs, missing, self.warnings)
+        if "run_id" in missing:
+            _forget_zeros(rows)
+        if "repetition" in missing:
+            count_repetitions(rows)
+        join_attempts(rows)
+        return rows
+
+
+@dataclass
+class Part:
+    """What a reader took of a part of a file, and what came after the last whole line."""
+
+    columns: dict[str, Array]
+    constants: list[tuple[Any, ...]]
+    names: dict[str, list[str]]
+    seen: set[str]
+    lines: int
+    rest: bytes
+
+
+@lru_cache(maxsize=1024)
+def _nothing(name: str, size: int) -> Array:
+    return CONVERT[name]((None,) * size)
+
+
+def _forget_zeros(rows: Rows) -> None:
+    """Another tool's 0.0 is a latency that was not measured."""
+    for name in LATENCIES:
+        seconds = rows.columns[name]
+        seconds[seconds == 0.0] = np.nan
+
+
+def _joined(name: str, pieces: list[Array]) -> Array:
+    if pieces:
+        return np.concatenate(pieces)
+    return CONVERT[name](()) if name in CONVERT else np.empty(0, dtype=np.int32)
+
+
+def _transposed(rows: list[Row]) -> dict[str, tuple[Any, ...]]:
+    names = tuple(rows[0])
+    if len(names) > 1 and set(map(len, rows)) == {len(names)}:
+        try:
+            return dict(zip(names, zip(*map(_getter(names), rows), strict=True), strict=True))
+        except KeyError:
+            pass
+    names = tuple({name: None for row in rows for name in row})
+    return {name: tuple(row.get(name, DEFAULTS.get(name)) for row in rows) for name in names}
+
+
+@lru_cache(maxsize=64)
+def _getter(names: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
+    return itemgetter(*names)
+
+
+def table(lines: Iterable[bytes]) -> "pd.DataFrame":
+    """Rows as a table, in their order: latencies in float seconds, timestamps in UTC to the
+    microsecond, texts as categories. What was not measured is NaN."""
+    reader = Reader(messages=True)
+    rest = iter(lines)
+    while some := list(islice(rest, PIECE_ROWS)):
+        reader.take(b"\n".join(some))
+    return reader.rows().frame()

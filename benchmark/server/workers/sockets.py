@@ -1,0 +1,79 @@
+"""Listening sockets, and who holds a port that is taken."""
+
+import ipaddress
+import socket
+
+import psutil
+
+WORKER_MODULE = "benchmark.server.workers.worker"
+KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 2, 15
+"""As Envoy's, and for the same reason: envoy/envoy.yaml.j2."""
+
+
+class PortTaken(Exception):
+    """A port that cannot be bound; the message names the process that holds it."""
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound, inheritable TCP socket; connections that it accepts have TCP keep-alive, unless they
+    come from this machine: nobody vanishes there without a word, and the probes of a hundred thousand
+    sessions come in such heaps that the kernel drops its own.
+
+    Raises `PortTaken`.
+    """
+    bound = socket.socket(family(host), socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if not on_this_machine(host):
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+    try:
+        bound.bind((host, port))
+    except OSError as failure:
+        bound.close()
+        raise PortTaken(
+            f"port {port} on {host} cannot be bound: {blame(host, port, failure)}"
+        ) from None
+    bound.set_inheritable(True)
+    return bound
+
+
+def on_this_machine(host: str) -> bool:
+    """Whether only this machine can reach it."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def blame(host: str, port: int, failure: OSError) -> str:
+    owner = holder(host, port)
+    return f"{failure.strerror or failure}" + (f" by {owner}" if owner else "")
+
+
+def holder(host: str, port: int) -> str | None:
+    """The process that listens on the port, as "pid 123 (name)"; None when it cannot be seen."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status != psutil.CONN_LISTEN or not connection.laddr:
+            continue
+        ip, taken = connection.laddr
+        if taken == port and (ip in (host, "0.0.0.0", "::") or host == "0.0.0.0"):
+            return describe(connection.pid)
+    return None
+
+
+def describe(pid: int | None) -> str | None:
+    if pid is None:
+        return None
+    try:
+        process = psutil.Process(pid)
+        if WORKER_MODULE in process.cmdline():  # it has the socket from its server
+            process = process.parent() or process
+        return f"pid {process.pid} ({process.name()})"
+    except psutil.Error:
+        return f"pid {pid}"

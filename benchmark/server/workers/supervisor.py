@@ -1,0 +1,189 @@
+"""One server: the listening sockets, its uvicorn workers, and the port that answers for them.
+
+Each worker listens on the server's shared port, for clients that connect directly, and on a port
+of its own, which the balancer calls: so the balancer knows every worker's load, and a place is
+counted where it is.
+"""
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from benchmark.server.places import Board
+from benchmark.server.process import raise_descriptor_limit
+from benchmark.server.settings import DEFAULT_APP, Ports, Settings
+from benchmark.server.workers.control import ControlServer
+from benchmark.server.workers.restarts import Deaths, WITHIN_SECONDS
+from benchmark.server.workers.sockets import blame, listen, PortTaken, WORKER_MODULE
+
+START_SECONDS = 60.0
+CLOSE_SECONDS = 2.0
+
+
+class ServerFailed(Exception):
+    """The server cannot go on; the message says which worker ended and how."""
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[bytes]
+    pidfd: int
+    deaths: Deaths
+
+
+class Server:
+    def __init__(self, settings: Settings, host: str, ports: Ports, app: str = DEFAULT_APP) -> None:
+        self._settings, self._host, self._ports, self._app = settings, host, ports, app
+        self._board = Board.create(settings.workers)
+        self._workers: dict[int, _Worker] = {}
+        self._signals: deque[int] = deque()
+        self._selector = selectors.DefaultSelector()
+
+    def run(self, drain_seconds: float) -> None:
+        """Serves until SIGTERM or SIGINT, then lets sessions end for up to `drain_seconds`.
+
+        Raises `PortTaken` and `ServerFailed`.
+        """
+        raise_descriptor_limit()
+        with self._signals_caught(), self._sockets() as (shared, own):
+            control = self._control_server()
+            control.start()
+            try:
+                for index in range(self._settings.workers):
+                    self._start(index, shared, own[index])
+                self._announce()
+                self._watch(shared, own)
+                self._drain(drain_seconds)
+            finally:
+                self._stop_workers()
+
+    def _control_server(self) -> ControlServer:
+        try:
+            return ControlServer(self._host, self._ports.control, self._board)
+        except OSError as failure:
+            reason = blame(self._host, self._ports.control, failure)
+            raise PortTaken(
+                f"port {self._ports.control} on {self._host} cannot be bound: {reason}"
+            ) from None
+
+    @contextlib.contextmanager
+    def _sockets(self) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
+        with contextlib.ExitStack() as stack:
+            shared = stack.enter_context(listen(self._host, self._ports.shared))
+            own = [
+                stack.enter_context(listen(self._host, self._ports.own(index)))
+                for index in range(self._settings.workers)
+            ]
+            yield shared, own
+
+    @contextlib.contextmanager
+    def _signals_caught(self) -> Iterator[None]:
+        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        previous = signal.set_wakeup_fd(writing)
+        self._selector.register(reading, selectors.EVENT_READ, None)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, _frame: self._signals.append(number))
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(previous)
+
+    def _start(self, index: int, shared: socket.socket, own: socket.socket) -> None:
+        self._board.clear(index)
+        fds = {
+            "--shared-fd": shared.fileno(),
+            "--own-fd": own.fileno(),
+            "--board-fd": self._board.fd,
+        }
+        argv = [sys.executable, *_isolation(), "-m", WORKER_MODULE, "--app", self._app]
+        argv += ["--index", str(index), "--workers", str(self._settings.workers)]
+        argv += ["--parent", str(os.getpid())]
+        for option, fd in fds.items():
+            argv += [option, str(fd)]
+        process = subprocess.Popen(argv, pass_fds=tuple(fds.values()), start_new_session=True)
+        deaths = self._workers[index].deaths if index in self._workers else Deaths()
+        self._workers[index] = _Worker(process, os.pidfd_open(process.pid), deaths)
+        self._selector.register(self._workers[index].pidfd, selectors.EVENT_READ, index)
+
+    def _announce(self) -> None:
+        settings = self._settings
+        print(
+            f"Node: {settings.node_name}\n"
+            f"Serving {self._app} on http://{self._host}:{self._ports.shared}: {settings.workers} "
+            f"worker(s), {settings.max_concurrent_envs} sessions each",
+            flush=True,
+        )
+
+    def _watch(self, shared: socket.socket, own: list[socket.socket]) -> None:
+        while not self._signals:
+            for key, _ in self._selector.select():
+                if key.data is None:
+                    _empty(key.fd)
+                else:
+                    self._replace(key.data, shared, own[key.data])
+
+    def _replace(self, index: int, shared: socket.socket, own: socket.socket) -> None:
+        worker = self._workers[index]
+        never_ready = not self._board.read(index).pid
+        self._board.clear(index)
+        ending = self._reap(worker)
+        worker.deaths.add()
+        report = f"worker {index} (pid {worker.process.pid}) {ending}"
+        if never_ready:
+            raise ServerFailed(f"{report} before it was ready")
+        if worker.deaths.too_many:
+            raise ServerFailed(
+                f"{report}, {len(worker.deaths)} times in {WITHIN_SECONDS:.0f} s: giving up"
+            )
+        print(f"{report}; its sessions are lost; replacing it", file=sys.stderr, flush=True)
+        self._start(index, shared, own)
+
+    def _reap(self, worker: _Worker) -> str:
+        self._selector.unregister(worker.pidfd)
+        os.close(worker.pidfd)
+        code = worker.process.wait()
+        return f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+
+    def _drain(self, seconds: float) -> None:
+        self._board.draining = True
+        self._signals.clear()
+        deadline = time.monotonic() + seconds
+        while any(slot.used for slot in self._board) and not self._signals:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                break
+            for key, _ in self._selector.select(min(left, 0.05)):
+                if key.data is None:
+                    _empty(key.fd)
+                else:
+                    self._reap(self._workers.pop(key.data))
+                    self._board.clear(key.data)
+
+    def _stop_workers(self) -> None:
+        for worker in self._workers.values():
+            worker.process.terminate()
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for worker in self._workers.values():
+            try:
+                worker.process.wait(max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                worker.process.kill()
+                worker.process.wait()
+
+
+def _isolation() -> list[str]:
+    """`-P`: a folder named like one of our packages in the working directory is not ours."""
+    return ["-P"] if sys.flags.safe_path else []
+
+
+def _empty(fd: int) -> None:
+    with contextlib.suppress(BlockingIOError):
+        os.read(fd, 4096)

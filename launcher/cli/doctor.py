@@ -1,0 +1,83 @@
+"""The command that looks at nodes before a deployment: doctor."""
+
+import json
+import sys
+from typing import Any, TYPE_CHECKING
+
+import click
+from rich.table import Table
+
+from launcher.cli.console import err, out
+from launcher.deployment.spec import Deployment
+from launcher.system.signals import raised
+
+if TYPE_CHECKING:
+    from launcher.checks.doctor import Diagnosis
+    from launcher.checks.findings import Finding
+
+STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
+
+
+@click.option("--json", "as_json", is_flag=True, help="print JSON")
+def doctor(deployment: Deployment, as_json: bool) -> None:
+    """Check the nodes that a deployment would get, and say how many sessions they can hold and what
+    binds first. Takes the options of `up`; outside of an allocation it asks Slurm for the nodes for a
+    moment."""
+    from launcher.checks.doctor import examine
+
+    wanted = deployment.sessions
+    with raised():
+        diagnosis = examine(deployment, wanted, lambda event: err.print(event, markup=False))
+    if as_json:
+        print(json.dumps(_plain(diagnosis, wanted), indent=2))
+    else:
+        _print(diagnosis, wanted)
+    if not diagnosis.ok:
+        sys.exit(1)
+
+
+def _print(diagnosis: "Diagnosis", sessions: int | None) -> None:
+    out.print(_cast(diagnosis), markup=False)
+    for finding in diagnosis.findings:
+        print_finding(finding)
+    table = Table("limit", "sessions", "why", box=None)
+    table.columns[1].justify = "right"
+    for bound in diagnosis.bounds:
+        short = sessions is not None and bound.sessions < sessions
+        table.add_row(bound.limit, f"{bound.sessions:,}", bound.why, style=STYLES["FAIL"] * short)
+    out.print(table)
+    for finding in diagnosis.room:
+        print_finding(finding)
+
+
+def print_finding(finding: "Finding") -> None:
+    style = STYLES[finding.verdict]
+    label = f"[{finding.verdict}]"
+    out.print(f"{label:<6}", style=style, markup=False, end=" ")
+    out.print(f"{finding.check}: {finding.detail}", markup=False)
+    if finding.advice:
+        out.print(f"       {finding.advice}", markup=False)
+
+
+def _cast(diagnosis: "Diagnosis") -> str:
+    """Which node would do what."""
+    placement = diagnosis.visit.placement
+    roles = [f"Envoy {placement.envoy_node}"] if placement.envoy_node else []
+    roles.append(f"servers {' '.join(server.name for server in placement.servers)}")
+    if placement.client_nodes:
+        roles.append(f"clients {' '.join(node.name for node in placement.client_nodes)}")
+    return "; ".join(roles)
+
+
+def _plain(diagnosis: "Diagnosis", sessions: int | None) -> dict[str, Any]:
+    return {
+        "ok": diagnosis.ok,
+        "nodes": [node.name for node in diagnosis.visit.nodes],
+        "job": diagnosis.visit.job,
+        "sessions": sessions,
+        "checks": [vars(finding) for finding in (*diagnosis.findings, *diagnosis.room)],
+        "limits": [
+            vars(bound) | {"enough": sessions is None or bound.sessions >= sessions}
+            for bound in diagnosis.bounds
+        ],
+    }

@@ -1,0 +1,115 @@
+"""What a person sees of an experiment while it runs, and of its summary."""
+
+import json
+import math
+from datetime import datetime, timedelta
+from typing import Any
+
+from rich.progress import BarColumn, TextColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from launcher.cli.console import err, out
+from launcher.experiment.cell_runner import Watcher
+from launcher.experiment.grid import Cell
+from launcher.experiment.load_processes import Progress
+
+
+class Display(Watcher):
+    """A bar for the cell under way; a line for each that has ended when there is no terminal."""
+
+    def __init__(self) -> None:
+        self.bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=10),
+            TextColumn("{task.fields[state]}"),
+            console=err,
+            disable=not err.is_terminal,
+        )
+        self._task = self.bar.add_task("starting", total=None, state="")
+        self._where = self._ends = ""
+
+    def cell_started(self, cell: Cell, number: int, of: int, left: float | None) -> None:
+        self._where = f"[{number}/{of}]" if of else f"[{number}]"
+        more = left is not None and number < of
+        self._ends = f"  (all done about {_clock(left or 0.0)})" if more else ""
+        description = f"{self._where} {cell.label}"
+        self.bar.reset(self._task, total=cell.batch, description=description, state="")
+
+    def pause(self) -> None:
+        self.bar.stop()
+
+    def progress(self, progress: Progress) -> None:
+        self.bar.start()  # its thread begins after the load's processes have been started
+        state = f"{progress.open} open, {progress.done} done, {progress.failed} failed{self._ends}"
+        self.bar.update(self._task, completed=progress.done, state=state)
+
+    def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None:
+        verdict = "" if line["valid"] else f"  INVALID: {line['reasons']}"
+        if line["warnings"]:
+            verdict += f"  warning: {line['warnings']}"
+        err.print(
+            f"{self._where} {cell}: {line['successful']} of {line['batch_size']} succeeded in "
+            f"{line['total_wall_time']:.1f} s  {line['errors']}{verdict}{self._ends}".rstrip(),
+            markup=False,
+        )
+
+    def warn(self, text: str) -> None:
+        err.print(f"warning: {text}", markup=False, style="yellow")
+
+
+def _clock(left: float) -> str:
+    """When so many seconds will have passed; with its day where that is not today."""
+    moment = datetime.now() + timedelta(seconds=left)
+    today = moment.date() == datetime.now().date()
+    return moment.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
+
+
+def summary_table(lines: list[dict[str, Any]]) -> Table:
+    table = Table(
+        "mode",
+        "batch",
+        "wait s",
+        "rep",
+        "success",
+        "wall s",
+        "p50 s",
+        "p99 s",
+        "rps",
+        "hosts",
+        "valid",
+        box=None,
+    )
+    for line in lines:
+        table.add_row(
+            line["mode"],
+            str(line["batch_size"]),
+            f"{line['wait_seconds']:g}",
+            str(line["repetition"]),
+            f"{1 - line['error_rate']:.1%}",
+            _seconds(line["total_wall_time"]),
+            _seconds(line["total_p50"]),
+            _seconds(line["total_p99"]),
+            _seconds(line["requests_per_second"], 0),
+            str(line["unique_hosts"]),
+            "yes" if line["valid"] else f"NO: {line['reasons']}",
+        )
+    return table
+
+
+def _seconds(value: float, digits: int = 2) -> str:
+    return "-" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def print_summary(lines: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        plain = [{key: _plain(value) for key, value in line.items()} for line in lines]
+        print(json.dumps(plain, indent=2))
+    elif lines:
+        out.print(summary_table(lines))
+
+
+def _plain(value: Any) -> Any:
+    """A value of a table as JSON has it: numbers as numbers, what is missing as null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and math.isnan(value) else value

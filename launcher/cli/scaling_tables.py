@@ -1,0 +1,121 @@
+"""Ceilings and how they scale, as a person sees them in a terminal."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TYPE_CHECKING
+
+from rich.table import Table
+
+from analysis.errors import ResultsError
+from launcher.cli.console import out
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Line = Mapping[str, Any]
+
+
+def scaling_told(folder: Path) -> dict[str, Any]:
+    """What the report's tables say."""
+    import pandas as pd
+
+    from analysis.report.report import CEILINGS, SCALING
+    from analysis.scaling.ceilings import read
+    from analysis.scaling.efficiency import caveats
+    from launcher.experiment.ceiling import table_lines
+
+    found = read(folder / CEILINGS)
+    several = (folder / SCALING).exists()
+    nodes = [
+        f"wait {wait:g} s: {_nodes(lines)}"
+        for wait, lines in (found.groupby("wait_seconds") if several else ())
+    ]
+    return {
+        "ceilings": table_lines(found),
+        "scaling": table_lines(pd.read_csv(folder / SCALING)) if several else [],
+        "nodes": nodes,
+        "caveats": caveats(found) if several else [],
+    }
+
+
+def _nodes(lines: "pd.DataFrame") -> str:
+    """How many for the number of sessions that the runbook aims at, by extrapolation."""
+    from analysis.report.text import nodes_sentence
+    from analysis.scaling.efficiency import no_usl, usl
+
+    try:
+        return nodes_sentence(usl(lines), no_usl(lines))
+    except ResultsError as failure:
+        return nodes_sentence(None, str(failure))
+
+
+def print_scaling(told: Line) -> None:
+    names = ("servers", "ceiling", "scaling factor", "efficiency", "interpretation", "bound")
+    table = Table("wait s", *names, box=None)
+    for line in told["scaling"] or told["ceilings"]:
+        factor, efficiency = line.get("scaling_factor"), line.get("efficiency")
+        table.add_row(
+            f"{line['wait_seconds']:g}",
+            _number(line["servers"]),
+            _number(line["ceiling"]) + _between(line, "ceiling", _number),
+            f"{factor:.2f}" if factor is not None else "-",
+            _percent(efficiency) + _means(line) + _between(line, "efficiency", _percent),
+            str(line.get("interpretation") or "-"),
+            line["bound"] or "-",
+        )
+    out.print(table)
+    for text in [*told["caveats"], *told["nodes"]]:
+        out.print(text, markup=False)
+
+
+def _number(value: Any) -> str:
+    return f"{value:,.0f}" if value is not None else "-"
+
+
+def _percent(value: Any) -> str:
+    return f"{value:.1%}" if value is not None else "-"
+
+
+def _between(line: Line, name: str, told: Callable[[Any], str]) -> str:
+    """Of an interval, " [low–high]"."""
+    low, high = line.get(f"{name}_low"), line.get(f"{name}_high")
+    if low is None:
+        return ""
+    return f" \\[{told(low)}–{told(high) if high is not None else ''}]"
+
+
+def _means(line: Line) -> str:
+    """The efficiency by means, where it is another."""
+    from analysis.report.text import MEANS_DIFFER
+
+    best, means = line.get("efficiency"), line.get("efficiency_of_means")
+    if best is None or means is None or abs(best - means) <= MEANS_DIFFER:
+        return ""
+    return f" (by means {_percent(means)})"
+
+
+def print_answers(answers: Sequence[Line]) -> None:
+    from launcher.experiment.ceiling import sentence, verdict
+
+    names = ("wait s", "ceiling", "next that failed", "by repetition", "success", "p99 s", "rps")
+    table = Table(*names, "hosts", "bound", box=None)
+    for line in answers:
+        p99, rps = line["p99_at_ceiling"], line["rps_at_ceiling"]
+        table.add_row(
+            f"{line['wait_seconds']:g}",
+            verdict(line) + _between(line, "ceiling", _number),
+            _number(line["next_failing"]),
+            str(line["by_repetition"]),
+            _percent(line["success_at_ceiling"]),
+            f"{p99:.2f}" if p99 is not None else "-",
+            _number(rps),
+            _number(line["unique_hosts"]),
+            line["bound"] or "-",
+        )
+    out.print(table)
+    for line in answers:
+        out.print(sentence(line), markup=False)
+        if line["bound"]:
+            out.print(f"bound by {line['bound']}: {line['bound_evidence']}", markup=False)
+        for note in line["notes"]:
+            out.print(note, markup=False)

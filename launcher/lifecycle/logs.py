@@ -1,0 +1,38 @@
+"""The logs of a deployment, merged."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from launcher.lifecycle.registry import Known
+
+POLL_SECONDS = 0.2
+ALIVE_SECONDS = 2.0
+
+
+def lines(found: Known, follow: bool) -> Iterator[tuple[str, str]]:
+    """(process, line) pairs: each log as it stands; with `follow` also what is added, until the
+    deployment has ended."""
+    paths = {"job": found.rundir.batch_log, "launcher": found.rundir.launcher_log}
+    paths |= {process["name"]: Path(process["log"]) for process in found.state.get("processes", [])}
+    opened: dict[str, TextIO] = {}
+    pause = threading.Event()
+    alive, ask = True, 0.0
+    try:
+        while True:
+            if time.monotonic() >= ask:
+                alive, ask = found.alive, time.monotonic() + ALIVE_SECONDS
+            for name, path in paths.items():
+                if name not in opened and path.exists():
+                    opened[name] = path.open(errors="replace")
+                if name in opened:
+                    for line in opened[name]:
+                        yield name, line.rstrip("\n")
+            if not follow or not alive:
+                return
+            pause.wait(POLL_SECONDS)
+    finally:
+        for file in opened.values():
+            file.close()

@@ -1,0 +1,137 @@
+"""What a wanted number of sessions takes of the nodes of a deployment, a row for each role. Pure."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import ceil
+
+from launcher.deployment.placement import Placement
+from launcher.planning.capacity import Bound, bounds, Cost, ENVOY, limits_of, LOAD, SERVER, Stage
+from launcher.planning.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
+from launcher.system.limits import envoy_descriptors, Limits, SPARE_DESCRIPTORS
+from launcher.system.machine import Machine
+
+LOAD_HERE = "here"
+
+
+@dataclass(frozen=True)
+class Assumed:
+    """What every node is taken for."""
+
+    cores: int
+    machine: Machine
+
+    @property
+    def limits(self) -> Limits:
+        return limits_of(self.machine)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one node of a role gets; memory is in bytes, `cpu` in seconds on one core for all of its
+    sessions. `limit` is how many descriptors each process may have, of which it needs
+    `descriptors`."""
+
+    role: str
+    nodes: int
+    processes: int
+    threads: int
+    ports: str
+    sessions: int
+    descriptors: int
+    limit: int
+    memory: int
+    room: int
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Needs:
+    """`clients` is how many client nodes the load needs where none were asked for; `bounds` has the
+    tightest first."""
+
+    sessions: int
+    rows: tuple[Row, ...]
+    bounds: tuple[Bound, ...]
+    clients: int
+
+
+def needs(placement: Placement, nodes: Assumed, sessions: int) -> Needs:
+    load, wanted = _load(placement, nodes, sessions)
+    local = placement.deployment.local
+    sources = load_machines(sessions, nodes.limits) if local else 0
+    names = [LOAD_HERE, *(process.node for process in placement.processes), *load]
+    stage = Stage(placement, dict.fromkeys(names, nodes.machine), load, sources)
+    rows = [*_hosting(placement, nodes.machine, sessions)]
+    rows.append(_loading(nodes, load, sessions, wanted or sources))
+    return Needs(sessions, tuple(rows), tuple(bounds(stage, sessions)), wanted)
+
+
+def _load(placement: Placement, nodes: Assumed, sessions: int) -> tuple[dict[str, int], int]:
+    """The load workers of each machine that makes the load, and how many client nodes are wanted
+    where none were asked for: then nothing is bound by them."""
+    if placement.deployment.local:
+        cores = {LOAD_HERE: max(MIN_LOAD_WORKERS, nodes.cores)}
+        return {LOAD_HERE: load_workers(sessions, cores, nodes.limits)}, 0
+    clients = {node.name: nodes.cores for node in placement.client_nodes}
+    if clients:
+        each = ceil(load_workers(sessions, clients, nodes.limits) / len(clients))
+        return dict.fromkeys(clients, each), 0
+    room = nodes.machine.room - nodes.cores * LOAD.process
+    by_memory = ceil(sessions * LOAD.session / max(1, room))
+    return {}, max(load_machines(sessions, nodes.limits), by_memory)
+
+
+def _hosting(placement: Placement, machine: Machine, sessions: int) -> Iterator[Row]:
+    deployment, servers = placement.deployment, placement.servers
+    if placement.envoys:
+        count = len(placement.envoys)
+        ports = [deployment.envoy_port, *(envoy.admin_port for envoy in placement.envoys)]
+        yield replace(
+            _row("Envoy", 1, count, ENVOY, machine, sessions),
+            threads=placement.envoy_threads,
+            ports=ranges(ports),
+            descriptors=envoy_descriptors(sessions, count),
+        )
+    workers = max(len(server.worker_ports) for server in servers)
+    row = _row("server", len(servers), workers, SERVER, machine, sessions)
+    yield replace(row, ports=ranges(placement.ports.all(workers)))
+
+
+def _loading(nodes: Assumed, load: Mapping[str, int], sessions: int, addresses: int) -> Row:
+    """`addresses` are the source addresses of this machine, or the client nodes that are wanted."""
+    if LOAD_HERE in load:
+        row = _row("load", 1, load[LOAD_HERE], LOAD, nodes.machine, sessions)
+        return replace(row, ports=f"from {addresses} address(es)")
+    if load:
+        return _row("load", len(load), max(load.values()), LOAD, nodes.machine, sessions)
+    cores = {str(number): nodes.cores for number in range(addresses)}
+    each = ceil(load_workers(sessions, cores, nodes.limits) / addresses)
+    return _row("load (wanted)", addresses, each, LOAD, nodes.machine, sessions)
+
+
+def _row(role: str, nodes: int, processes: int, cost: Cost, machine: Machine, sessions: int) -> Row:
+    mine = ceil(sessions / nodes)
+    return Row(
+        role,
+        nodes,
+        processes,
+        1,
+        "",
+        mine,
+        ceil(mine / processes) + SPARE_DESCRIPTORS,
+        machine.descriptors,
+        mine * cost.session + processes * cost.process,
+        machine.room,
+        mine * cost.cpu,
+    )
+
+
+def ranges(ports: Sequence[int]) -> str:
+    """Ports as a person writes them: 8000-8003,9901."""
+    runs: list[list[int]] = []
+    for port in sorted(ports):
+        if runs and port == runs[-1][-1] + 1:
+            runs[-1].append(port)
+        else:
+            runs.append([port])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -1,0 +1,124 @@
+"""`python -m locustfiles.grid.worker`: one load worker of a grid."""
+
+import argparse
+import gc
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import gevent
+from locust.env import Environment
+from locust.log import setup_logging
+from locust.rpc import Message
+
+from locustfiles.grid.cell_share import Share
+from locustfiles.grid.clock import Fitness, Offset
+from locustfiles.grid.messages import CELL, CLOCK, HELLO, RELEASE, ROWS
+from locustfiles.grid.recorder import Recorder
+from locustfiles.grid.user import SessionUser
+from locustfiles.session.engine import engine
+
+FLUSH_SECONDS = 0.2
+CLOCK_SECONDS = 10.0
+
+
+def calm() -> None:
+    """Sessions are no garbage: the collector need not look through all of them again and again. It
+    runs all the same, so that memory stays bounded."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+class LoadWorker:
+    def __init__(self, name: str, runner: Any) -> None:
+        self._name, self._runner = name, runner
+        self._fitness = Fitness()
+        self._recorder = Recorder(runner.environment, self._fitness)
+        self._share: Share | None = None
+        engine().saw_lag = self._fitness.saw
+        self._asking = Offset()
+        self._ahead: float | None = None
+        for message, handler in (
+            (CLOCK, self._on_clock),
+            (CELL, self._on_cell),
+            (RELEASE, self._on_release),
+        ):
+            runner.register_message(message, handler)
+
+    def run(self) -> None:
+        gevent.spawn(self._fitness.watch)
+        gevent.spawn(self._recorder.record_for_ever)
+        gevent.spawn(self._flush_for_ever)
+        gevent.spawn(self._compare_clocks_for_ever)
+        self._runner.greenlet.join()
+
+    def _compare_clocks_for_ever(self) -> None:
+        """Between cells: clocks drift, and an exchange in the middle of a burst tells nothing."""
+        while True:
+            if self._idle:
+                self._asking = Offset()
+                self._ask_time()
+            gevent.sleep(CLOCK_SECONDS)
+
+    def _ask_time(self) -> None:
+        self._runner.send_message(CLOCK, {"sent": time.time()})
+
+    def _on_clock(self, msg: Message, **_: Any) -> None:
+        self._asking.add(msg.data["sent"], msg.data["there"], time.time())
+        if not self._asking.known:
+            self._ask_time()
+        elif self._ahead is None or self._idle:
+            self._ahead = self._asking.seconds
+            self._runner.send_message(HELLO, {"name": self._name, "clock_offset": self._ahead})
+
+    def _on_cell(self, msg: Message, **_: Any) -> None:
+        self._flush()
+        share = Share(msg.data, self._name, self._ahead or 0.0, self._recorder.take)
+        self._share = self._recorder.share = share
+        self._recorder.rows = []
+        self._fitness.reset()
+        gevent.spawn(share.run)
+
+    def _on_release(self, msg: Message, **_: Any) -> None:
+        share = self._share
+        if share is not None and share.cell == msg.data["cell"]:
+            share.release(msg.data["open_clients"], msg.data["open_servers"])
+
+    @property
+    def _idle(self) -> bool:
+        """Whether no session is open or about to be."""
+        return self._share is None or self._share.over
+
+    def _flush(self) -> None:
+        """Rows are the master's from then on."""
+        if (share := self._share) is not None:
+            rows, self._recorder.rows = self._recorder.rows, []
+            counts = {"cell": share.cell, "open": share.open, "held": share.held}
+            self._runner.send_message(
+                ROWS, counts | {"rows": rows, "fitness": self._fitness.told()}
+            )
+
+    def _flush_for_ever(self) -> None:
+        while True:
+            gevent.sleep(FLUSH_SECONDS)
+            self._flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="locustfiles.grid.worker")
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--master-host", required=True)
+    parser.add_argument("--master-port", type=int, required=True)
+    options = parser.parse_args(arguments)
+    setup_logging("WARNING")
+    environment = Environment(user_classes=[SessionUser], host="openenv")
+    calm()
+    runner = environment.create_worker_runner(options.master_host, options.master_port)
+    LoadWorker(options.name, runner).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

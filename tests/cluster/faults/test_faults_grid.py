@@ -1,0 +1,200 @@
+"""What befalls a grid whose load runs on client nodes: whole rows, a clear end, no load left."""
+
+import csv
+import json
+import signal
+import subprocess
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Cluster
+from tests.conftest import wait_for
+from tests.helpers.held import Held, playing, Scene
+
+SESSIONS = 12
+
+
+@dataclass
+class Run:
+    """A grid that has begun."""
+
+    held: Held
+    popen: subprocess.Popen[str]
+    output: str
+
+    def read(self, name: str) -> str:
+        return self.held.cluster.run("cat", f"{self.output}/{name}", check=False).stdout
+
+    @property
+    def run(self) -> dict[str, Any]:
+        return dict(json.loads(self.read("run.json")))
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """Each line must be whole."""
+        text = self.read("raw.jsonl")
+        assert text == "" or text.endswith("\n")
+        return [json.loads(line) for line in text.splitlines()]
+
+    @property
+    def kinds(self) -> Counter[str | None]:
+        return Counter(row["error_type"] for row in self.rows)
+
+    def ends(self, seconds: float = 60) -> tuple[int, str]:
+        """Its exit code and what it said."""
+        out, err = self.popen.communicate(timeout=seconds)
+        assert "Traceback" not in out + err
+        return self.popen.returncode, out + err
+
+    def cells(self) -> list[dict[str, str]]:
+        return list(csv.DictReader(self.read("summary.csv").splitlines()))
+
+
+def begin(scene: Scene, held: Held, *options: str) -> Run:
+    """Returns as soon as the sessions of the second cell are open: for 60 s, so that no test can be
+    too late, where `options` do not shorten it."""
+    output = f"{held.folder}/results-{len(scene.fronts)}"
+    argv = ("--url", held.url, "-n", str(SESSIONS), "--wait-grid", "0,60", "--output-dir", output)
+    popen = scene.popen("launcher", "grid", *argv, "--load-workers", "2", *options)
+    run = Run(held, popen, output)
+    wait_for(lambda: used(held) >= SESSIONS or popen.poll() is not None, 40, "the load runs")
+    assert popen.poll() is None, popen.communicate()
+    return run
+
+
+def used(held: Held) -> int:
+    """Places of the only server."""
+    (server,) = held.state["servers"]
+    url = f"http://{server['address']}:{server['control_port']}/ready"
+    return int(json.loads(held.cluster.run("curl", "-s", url, check=False).stdout)["used"])
+
+
+def no_load_left(scene: Scene) -> None:
+    """Neither a process nor a Slurm step."""
+
+    def left() -> list[str]:
+        steps = scene.cluster.run("squeue", "--steps", "--noheader", "--format=%j").stdout.split()
+        return [line for line in scene.left() if "locustfiles" in line] + [
+            step for step in steps if step.startswith(("openenv-load", "openenv-samples", "load-"))
+        ]
+
+    wait_for(lambda: not left(), 15, f"no load is left: {left()}")
+
+
+CLIENTS = ("--client-nodes", "2")
+BRIEFLY = ("--wait-grid", "0,8")
+
+
+@pytest.fixture
+def scene(cluster: Cluster) -> Iterator[Scene]:
+    with playing(cluster) as scene:
+        yield scene
+
+
+@pytest.fixture(scope="class")
+def standing(cluster: Cluster) -> Iterator[tuple[Scene, Held]]:
+    """The server is on node2, the load master on node3, a load worker on node3 and on node4."""
+    with playing(cluster) as scene:
+        yield scene, scene.up("target", 2, *CLIENTS)
+
+
+@pytest.fixture
+def loaded(standing: tuple[Scene, Held]) -> Iterator[tuple[Scene, Held]]:
+    scene, held = standing
+    yield scene, held
+    scene.end_fronts()
+    no_load_left(scene)
+
+
+class TestKilled:
+    @pytest.mark.parametrize(
+        ("pattern", "says"),
+        [
+            (
+                "locustfiles.grid.worker",
+                "load worker load-2 (pid {pid}) on node4 was ended by SIGKILL",
+            ),
+            ("launcher.runtimes.agent", "load worker load-2 (pid {pid}) on node4 is lost: node4: "),
+        ],
+        ids=["itself", "its agent"],
+    )
+    def test_a_load_worker(self, pattern: str, says: str, loaded: tuple[Scene, Held]) -> None:
+        scene, held = loaded
+        run = begin(scene, held, *BRIEFLY)  # the other worker's sessions go on
+        pid = run.run["placement"]["load"]["load-2"]
+        held.kill("node4", pattern)
+        code, said = run.ends(120)
+        assert code == 0
+        assert says.format(pid=pid) in said
+        assert "it is run once more" in said
+        assert run.kinds == {None: SESSIONS * 5 // 2, "LOAD_WORKER_LOST": SESSIONS // 2}
+        assert [(cell["attempt"], cell["valid"]) for cell in run.cells()] == [
+            ("1", "True"),
+            ("2", "True"),
+        ]
+        assert run.run["status"] == "complete"
+
+    def test_the_load_master(self, loaded: tuple[Scene, Held]) -> None:
+        scene, held = loaded
+        run = begin(scene, held)
+        held.kill("node3", "locustfiles.grid.master")
+        code, said = run.ends()
+        assert code == 1
+        assert "error: the load master " in said
+        assert run.kinds == {None: SESSIONS, "INTERRUPTED": SESSIONS}
+        assert run.run["status"] == "failed"
+
+    @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+    def test_the_grid(self, number: signal.Signals, loaded: tuple[Scene, Held]) -> None:
+        scene, held = loaded
+        run = begin(scene, held)
+        if number is signal.SIGKILL:
+            held.kill("login", "bin/launcher grid")
+        else:
+            run.popen.send_signal(number)
+        code, _ = run.ends()
+        assert code == (130 if number is signal.SIGINT else 137)
+        assert len(run.rows) == SESSIONS * (2 if number is signal.SIGINT else 1)
+        assert run.run["status"] == ("interrupted" if number is signal.SIGINT else "running")
+
+    def test_not_by_slurms_controller(self, loaded: tuple[Scene, Held]) -> None:
+        scene, held = loaded
+        run = begin(scene, held, *BRIEFLY)
+        scene.cluster.run("daemons", "restart", "slurmctld", user="root")
+        assert run.ends()[0] == 0
+        assert run.kinds == {None: 2 * SESSIONS}
+        assert run.run["status"] == "complete"
+
+
+class TestLost:
+    def test_the_allocation(self, scene: Scene) -> None:
+        held = scene.up("short", 2, *CLIENTS)
+        run = begin(scene, held)
+        scene.cluster.run("scancel", held.job)
+        code, said = run.ends()
+        assert code == 1
+        assert f"error: Slurm ended job {held.job}: " in said
+        assert len(run.rows) == 2 * SESSIONS
+        assert set(run.kinds) <= {None, "INTERRUPTED", "DISCONNECTED", "LOAD_WORKER_LOST"}
+        assert next(cell["valid"] for cell in run.cells()) == "True"
+        assert run.run["status"] == "failed"
+        scene.nothing_left()
+        assert held.status().returncode == 1
+
+    @pytest.mark.parametrize("node", ["node3", "node4"])
+    def test_a_client_node(self, node: str, scene: Scene) -> None:
+        held = scene.up("smaller", 2, *CLIENTS)
+        run = begin(scene, held, *BRIEFLY)
+        scene.kill(node)
+        code, said = run.ends(60)
+        assert code == 1
+        assert f"{node}: " in said
+        assert len(run.rows) == 2 * SESSIONS
+        assert [cell["valid"] for cell in run.cells()] == ["True", "False"]
+        assert held.status().returncode == 0
+        assert held.down().returncode == 0
+        scene.nothing_left(40)

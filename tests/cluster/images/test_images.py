@@ -1,0 +1,109 @@
+"""Images built for real, by an ordinary user, from a base made here; and run on nodes."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from launcher.images import IMAGES
+from tests.cluster.conftest import build_images, Cluster
+
+FOLDER = "/home/alice/.local/share/openenv-slurm/images"
+SECRETS = r"/mnt/(ca|pip|packages|context|runtime)|openenv-build-|index-url|PIP_|SSL_CERT"
+DOCKERFILE = """\
+ARG BASE_IMAGE=registry.invalid/openenv-base:latest
+FROM ${BASE_IMAGE} AS builder
+WORKDIR /app
+COPY . /app/env
+RUN python3 -m venv /app/env/.venv && mv /app/env/.venv /app/.venv
+FROM ${BASE_IMAGE}
+WORKDIR /app
+COPY --from=builder /app/.venv .venv
+COPY --from=builder /app/env env
+ENV PATH="/app/.venv/bin:$PATH"
+USER nobody
+CMD ["sh", "-c", "cd /app/env && uvicorn server.app:app --host 0.0.0.0 --port 8000"]
+"""
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def built(cluster: Cluster) -> str:
+    """What building the three images printed."""
+    return build_images(cluster)
+
+
+def test_images_are_built_tested_and_small(built: str) -> None:
+    lines = built.splitlines()
+    assert [Path(line.split(":")[0]).stem for line in lines] == list(IMAGES)
+    assert all(int(line.split()[1]) < 100 for line in lines), lines
+
+
+def test_what_is_up_to_date_is_left_as_it_is(cluster: Cluster, built: str) -> None:
+    again = cluster.run("launcher", "build", online=True).stdout
+    assert again.count("up to date") == len(IMAGES)
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_nothing_of_the_host_stays_in_an_image(cluster: Cluster, built: str, name: str) -> None:
+    image = f"{FOLDER}/{name}.sif"
+    described = cluster.run("apptainer", "inspect", "--all", image).stdout
+    assert not re.search(SECRETS + "|/home/|deb.*/debian|proxy", described)
+    inside = cluster.run("apptainer", "exec", "--cleanenv", image, "env").stdout
+    assert not re.search("(?i)pip_|cert|_proxy|index", inside)
+    if name != "envoy":
+        found = "grep -rlE '/mnt/(ca|pip|packages|context|runtime)' /etc /opt || true"
+        assert cluster.run("apptainer", "exec", image, "sh", "-c", found).stdout == ""
+        tools = "command -v gcc make; ls /opt/openenv/bin/pip /etc/apt/sources.list; ls /mnt"
+        assert cluster.run("apptainer", "exec", image, "sh", "-c", tools, check=False).stdout == ""
+
+
+def test_runscripts_run(cluster: Cluster, built: str) -> None:
+    for name, argument, says in (
+        ("server", "--help", "Serve OpenEnv environments"),
+        ("envoy", "--version", "envoy  version"),
+        ("locust", "--version", "locust "),
+    ):
+        assert says in cluster.run("apptainer", "run", f"{FOLDER}/{name}.sif", argument).stdout
+
+
+def test_values_arrive_whole_on_every_node(cluster: Cluster, built: str) -> None:
+    value = "a,b \"c\" 'd' $HOME `id` x=1"
+    code = (
+        "import os; from pathlib import Path; from launcher.images import exec_argv\n"
+        f"argv = exec_argv(Path('{FOLDER}/server.sif'), ['printenv', 'V'], {{'V': {value!r}}})\n"
+        "os.execvp('srun', ['srun', '-N3', *argv])"
+    )
+    assert cluster.run("python", "-c", code).stdout.splitlines() == [value] * 3
+
+
+def test_every_node_sees_the_same_image(cluster: Cluster, built: str) -> None:
+    code = f"from launcher.images.sif import digest; from pathlib import Path; \
+print(digest(Path('{FOLDER}/server.sif')))"
+    digests = cluster.run("srun", "-N3", "python", "-c", code).stdout.split()
+    assert len(digests) == 3
+    assert len(set(digests)) == 1
+
+
+def test_an_environment_is_built_from_its_dockerfile(cluster: Cluster, built: str) -> None:
+    folder = "/home/alice/my env"
+    write = 'mkdir -p "$0/server"; cat > "$0/server/Dockerfile"; touch "$0/openenv.yaml"; \
+echo "from benchmark.server.app import app" > "$0/server/app.py"'
+    cluster.run("sh", "-c", write, folder, input=DOCKERFILE)
+    dockerfile = f"{folder}/server/Dockerfile"
+    options = ("--dockerfile", dockerfile, "--name", "my-env", "--base", f"{FOLDER}/base.sif")
+    done = cluster.run("launcher", "build", *options, online=True, timeout=300)
+    assert "my-env.sif: " in done.stdout
+    assert "USER nobody is left out" in done.stderr
+    code = "import server.app, sys; print(sys.prefix)"
+    image = f"{FOLDER}/my-env.sif"
+    argv = ("apptainer", "exec", "--cleanenv", "--contain", image, "python", "-P", "-c", code)
+    assert cluster.run("srun", *argv).stdout == "/app/.venv\n"
+
+
+def test_a_base_that_cannot_be_reached_is_said(cluster: Cluster) -> None:
+    options = ("--base", "registry.invalid/base:1", "--images", "/tmp/none", "--force")
+    done = cluster.run("launcher", "build", "envoy", *options, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1].startswith("error: the registry of the base image cannot")

@@ -1,0 +1,640 @@
+"""Grids against real deployments: what is recorded, and what befalls them."""
+
+import csv
+import json
+import os
+import resource
+import signal
+import socket
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import psutil
+import pytest
+
+from analysis.cells.summary import COLUMNS, summarise
+from analysis.rows.files import read
+from tests.conftest import (
+    deployed,
+    Deployment,
+    launch,
+    LAUNCHER,
+    MARK,
+    new_address,
+    places_used,
+    processes_of,
+    serving,
+    wait_for,
+)
+from tests.local.serving.test_up import assert_one_line
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "raw.jsonl").read_text().splitlines()]
+
+
+def run_json(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "run.json").read_text()))
+
+
+def grid(deployment: Deployment, output: Path, *arguments: str) -> Any:
+    return deployment.run("grid", "--url", deployment.url, "--output-dir", str(output), *arguments)
+
+
+def start_grid(
+    deployment: Deployment,
+    output: Path,
+    env: dict[str, str],
+    *arguments: str,
+    under: Sequence[str] = (),
+) -> subprocess.Popen[str]:
+    argv = [
+        *under,
+        *LAUNCHER,
+        "grid",
+        "--url",
+        deployment.url,
+        "--output-dir",
+        str(output),
+        *arguments,
+    ]
+    return subprocess.Popen(
+        argv, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_every_session_is_one_row_and_every_cell_one_line(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    output = tmp_path / "results"
+    cells = ["--requests-grid", "5,20", "--wait-grid", "0,0.1", "--reps", "2", "--compare"]
+    done = grid(deployment, output, *cells, "--expected-hosts", "2", "--hardware", "test bench")
+    assert done.returncode == 0, done.stderr
+    rows = rows_of(output)
+    keys = Counter(
+        (r["mode"], r["batch_size"], r["wait_requested"], r["repetition"], r["request_id"])
+        for r in rows
+    )
+    assert len(rows) == len(keys) == 2 * 2 * 2 * (5 + 20)
+    assert {row["load_worker"] for row in rows if row["batch_size"] == 20} == {"load-1", "load-2"}
+    for row in rows:
+        assert row["success"] is True
+        assert row["error_type"] is None
+        assert row["waited_seconds"] == row["wait_requested"]
+        assert row["step_latency"] > row["wait_requested"] - 0.002  # the loop's clock has steps
+        parts = ("connect_latency", "reset_latency", "step_latency")
+        assert sum(row[part] for part in parts) <= row["total_latency"]
+        assert row["hardware"] == "test bench"
+    with (output / "summary.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 2 * 2 * 2 * 2
+    assert list(lines[0])[: len(COLUMNS)] == COLUMNS
+    assert all(line["error_rate"] == "0.0" and line["valid"] == "True" for line in lines)
+    assert {line["mode"] for line in lines} == {"ws", "http"}
+    run = run_json(output)
+    assert (run["status"], run["rows"], len(run["cells"])) == ("complete", 200, 16)
+    assert run["caps"]["max_concurrent_envs"] == 8192
+    assert run["limits"]["descriptors"] == resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    assert run["placement"]["deployment"] == "shared"
+    assert run["placement"]["load_shares_node"] is True
+
+
+def test_the_summary_can_be_computed_again_from_the_rows(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    output = tmp_path / "results"
+    assert grid(deployment, output, "--requests-grid", "4,9", "--reps", "2").returncode == 0
+    again = summarise(read(output / "raw.jsonl", messages=True).frame()).to_csv(index=False)
+    assert again == (output / "summary.csv").read_text()
+
+
+def test_all_sessions_of_a_cell_start_together(deployment: Deployment, tmp_path: Path) -> None:
+    output = tmp_path / "results"
+    assert grid(deployment, output, "-n", "60", "--wait", "1.5").returncode == 0
+    rows = read(output / "raw.jsonl", messages=True).frame()
+    started = pd.to_datetime(rows["timestamp"], format="ISO8601")
+    ended = started + pd.to_timedelta(rows["total_latency"], unit="s")
+    assert started.max() < ended.min()
+
+
+def test_a_folder_with_results_is_refused(deployment: Deployment, tmp_path: Path) -> None:
+    assert grid(deployment, tmp_path / "results", "-n", "2", "--wait", "0").returncode == 0
+    before = (tmp_path / "results" / "raw.jsonl").read_bytes()
+    again = grid(deployment, tmp_path / "results", "-n", "2", "--wait", "0")
+    assert_one_line(again, "already holds results (raw.jsonl)", code=2)
+    assert (tmp_path / "results" / "raw.jsonl").read_bytes() == before
+
+
+def test_capacity_errors_are_counted_over_one_server_too(tmp_path: Path) -> None:
+    with serving(tmp_path, "--drain", "0", WORKERS=1, MAX_CONCURRENT_ENVS=7) as server:
+        output = tmp_path / "results"
+        done = launch(
+            "grid", "--url", server.url, "-n", "10", "--wait", "3", "--output-dir", str(output)
+        )
+        assert done.returncode == 0, done.stderr
+    assert Counter(row["error_type"] for row in rows_of(output)) == {None: 7, "CAPACITY_REACHED": 3}
+    with (output / "summary.csv").open() as file:
+        line = next(csv.DictReader(file))
+    assert (line["capacity_errors"], line["error_rate"]) == ("3", "0.3")
+
+
+def test_sessions_that_take_too_long_are_rows(deployment: Deployment, tmp_path: Path) -> None:
+    with serving(tmp_path, "--drain", "0", WORKERS=1) as server:
+        worker = psutil.Process(server.ready()["workers"][0]["pid"])
+        argv = ["grid", "--url", server.url, "-n", "6", "--wait", "0.1", "--timeout", "2"]
+        slow = subprocess.Popen([*LAUNCHER, *argv, "--output-dir", str(tmp_path / "results")])
+        try:
+            wait_for((tmp_path / "results" / "run.json").exists, 20, "the grid has begun")
+            worker.suspend()
+            assert slow.wait(60) == 0
+        finally:
+            worker.resume()
+            slow.kill()
+            slow.wait()
+    rows = rows_of(tmp_path / "results")
+    assert [row["error_type"] for row in rows] == ["TIMEOUT"] * 6
+    assert all(row["total_latency"] >= 2 and row["step_latency"] is None for row in rows)
+
+
+def test_a_cell_that_lost_its_load_worker_is_invalid_and_run_again(
+    deployment: Deployment, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    output = tmp_path / "results"
+    running = start_grid(
+        deployment, output, mark, "--requests-grid", "40,50", "--wait", "4", "--load-workers", "2"
+    )
+    pid = wait_for(lambda: run_json(output)["placement"]["load"].get("load-2"), 30, "load workers")
+    wait_for(lambda: places_used(deployment) == 40, 30, "all sessions are open")
+    os.kill(pid, signal.SIGKILL)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 0
+    assert f"load worker load-2 (pid {pid}) was ended by SIGKILL" in said
+    assert "it is run once more" in said
+    first = [row for row in rows_of(output) if (row["batch_size"], row["attempt"]) == (40, 1)]
+    again = [row for row in rows_of(output) if (row["batch_size"], row["attempt"]) == (40, 2)]
+    assert len(again) == 40
+    assert all(row["success"] for row in again)
+    with (output / "summary.csv").open() as file:
+        lines = [
+            (line["batch_size"], line["attempt"], line["valid"]) for line in csv.DictReader(file)
+        ]
+    assert lines == [("40", "2", "True"), ("50", "1", "True")]
+    facts = run_json(output)["cells"]
+    assert f"load worker load-2 (pid {pid})" in facts[0]["lost_workers"][0]
+    assert facts[1]["lost_workers"] == []
+    assert sorted(row["request_id"] for row in first) == list(range(40))
+    lost = [row for row in first if row["error_type"] == "LOAD_WORKER_LOST"]
+    assert 0 < len(lost) < 40
+    assert {row["load_worker"] for row in lost} == {"load-2"}
+    assert all(row["success"] for row in first if row not in lost)
+    wait_for(lambda: places_used(deployment) == 0, 10, "the lost sessions' places are free")
+
+
+def test_load_workers_that_go_on_dying_end_the_grid(
+    deployment: Deployment, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    output = tmp_path / "results"
+    running = start_grid(
+        deployment, output, mark, "--requests-grid", "40,50", "--wait", "4", "--load-workers", "2"
+    )
+    killed: set[int] = set()
+    for _ in range(2):
+        pid = wait_for(lambda: _another(output, killed), 30, "load workers")
+        wait_for(lambda: places_used(deployment) == 40, 30, "all sessions are open")
+        os.kill(pid, signal.SIGKILL)
+        killed.add(pid)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "the grid stops here" in said
+    rows = [row for row in rows_of(output) if row["attempt"] == 2]
+    assert sorted(row["request_id"] for row in rows) == list(range(40))
+    lost = [row for row in rows if row["error_type"] == "LOAD_WORKER_LOST"]
+    assert 0 < len(lost) < 40
+    with (output / "summary.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert line["valid"] == "False"
+    assert f"{len(lost)} sessions lost by the load" in line["reasons"]
+    assert run_json(output)["status"] == "failed"
+    wait_for(lambda: places_used(deployment) == 0, 10, "the lost sessions' places are free")
+
+
+def _another(output: Path, than: set[int]) -> int | None:
+    pid = run_json(output)["placement"]["load"].get("load-2")
+    return None if pid in than else pid
+
+
+def test_a_load_worker_that_falls_silent_spoils_its_attempt_alone(
+    deployment: Deployment, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    output = tmp_path / "results"
+    arguments = ["--requests-grid", "20,22", "--wait", "1", "--timeout", "2"]
+    running = start_grid(deployment, output, mark, *arguments)
+    pid = wait_for(lambda: run_json(output)["placement"]["load"].get("load-2"), 30, "load workers")
+    wait_for(lambda: places_used(deployment) == 20, 30, "all sessions are open")
+    os.kill(pid, signal.SIGSTOP)
+    running.communicate(timeout=90)
+    assert running.returncode == 0
+    rows = rows_of(output)
+    first = [row for row in rows if (row["batch_size"], row["attempt"]) == (20, 1)]
+    assert sorted(row["request_id"] for row in first) == list(range(20))
+    assert Counter(row["error_type"] for row in first) == {None: 10, "ROW_MISSING": 10}
+    assert all(row["success"] for row in rows if row not in first)
+    assert len(rows) == 20 + 20 + 22
+
+
+def test_the_load_master_dying_ends_the_grid(
+    deployment: Deployment, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    output = tmp_path / "results"
+    running = start_grid(deployment, output, mark, "-n", "10", "--wait", "5")
+    pid = wait_for(lambda: run_json(output)["placement"]["load"].get("load-master"), 30, "master")
+    os.kill(pid, signal.SIGKILL)
+    _, said = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "error: the load master was ended by SIGKILL" in said
+    assert "Traceback" not in said
+    assert [row["error_type"] for row in rows_of(output)] == ["INTERRUPTED"] * 10
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_grid_keeps_its_rows_and_leaves_nothing_running(
+    number: signal.Signals, deployment: Deployment, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    output = tmp_path / "results"
+    arguments = ["--requests-grid", "6,7", "--wait-grid", "0.1,30"]
+    running = start_grid(deployment, output, mark, *arguments)
+    wait_for(lambda: len(run_json(output)["cells"]) == 2, 40, "two cells are done")
+    running.send_signal(number)
+    said, _ = running.communicate(timeout=20)
+    wait_for(lambda: not processes_of(mark[MARK]), 5, "nothing is left")
+    rows = rows_of(output)
+    assert [row["batch_size"] for row in rows[:13]] == [6] * 6 + [7] * 7
+    if number is not signal.SIGKILL:
+        assert running.returncode == 128 + number
+        assert run_json(output)["status"] == "interrupted"
+        assert [row["error_type"] for row in rows[13:]] == ["INTERRUPTED"] * 6
+        assert "NO: 6 sessions lost by the load" in said
+
+
+def test_a_full_disk_ends_the_grid_with_whole_rows(
+    deployment: Deployment, tmp_path: Path, mark: dict[str, str]
+) -> None:
+    script = (
+        f"ulimit -f 24; exec \"$@\" --output-dir '{tmp_path}/results'"  # in units of 1024 bytes
+    )
+    argv = [
+        *LAUNCHER,
+        "grid",
+        "--url",
+        deployment.url,
+        "--requests-grid",
+        "20,25,30",
+        "--wait",
+        "0",
+    ]
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", *argv],
+        env=mark,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "error: cannot write" in done.stderr
+    assert "are whole; free some space" in done.stderr
+    assert "Traceback" not in done.stderr
+    rows = rows_of(tmp_path / "results")
+    assert 20 <= len(rows) < 75
+    assert f"the {len(rows)} rows in it" in done.stderr
+    assert not processes_of(mark[MARK])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_really_full_disk(deployment: Deployment, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], check=True)
+    try:
+        done = grid(deployment, disk / "results", "--requests-grid", "20,30,40", "--wait", "0")
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert all(row["success"] for row in rows_of(disk / "results"))
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def test_too_few_hosts_warn_or_fail(tmp_path: Path) -> None:
+    with serving(tmp_path, "--drain", "0", WORKERS=1) as server:
+        base = ["grid", "--url", server.url, "--requests-grid", "3,4", "--wait", "0"]
+        base += ["--expected-hosts", "2", "--output-dir"]
+        warned = launch(*base, str(tmp_path / "warned"))
+        assert warned.returncode == 0
+        assert warned.stderr.count("warning: ws batch") == 2
+        assert "traffic reached 1 of 2 hosts" in warned.stderr
+        assert "NO: traffic reached 1 of 2 hosts" in warned.stdout
+        failed = launch(*base, str(tmp_path / "failed"), "--require-hosts")
+        assert failed.returncode == 1
+        assert "error: ws batch 3" in failed.stderr
+        assert len(rows_of(tmp_path / "failed")) == 3
+
+
+def test_more_hosts_expected_than_there_are(deployment: Deployment, tmp_path: Path) -> None:
+    done = grid(deployment, tmp_path / "results", "-n", "4", "--expected-hosts", "3")
+    assert_one_line(done, "--expected-hosts 3, but the deployment at", code=2)
+    assert not (tmp_path / "results").exists()
+
+
+BAD_NUMBERS = [
+    (["-n", "many"], "-n: 'many' is not a whole number"),
+    (["-n", "0"], "-n: 0 is not from 1"),
+    (["-n", "-5"], "-n: -5 is not from 1"),
+    (["-n", "2.5"], "-n: '2.5' is not a whole number"),
+    (["-n", ""], "-n is empty"),
+    (["--requests-grid", ""], "--requests-grid is empty"),
+    (["--requests-grid", ","], "--requests-grid is empty"),
+    (["--requests-grid", "32,x"], "--requests-grid: 'x' is not a whole number"),
+    (["-n", "1", "--wait", "soon"], "--wait: 'soon' is not a number"),
+    (["-n", "1", "--wait", "-1"], "--wait: -1 is not from 0"),
+    (["-n", "1", "--wait", "nan"], "--wait: nan is not from 0"),
+    (["-n", "1", "--wait", "inf"], "--wait: inf is not from 0"),
+    (["-n", "1", "--wait-grid", ""], "--wait-grid is empty"),
+    (["-n", "1", "--wait", "200"], "--timeout 120 s ends sessions before their wait of 200 s"),
+    (["-n", "1", "--reps", "0"], "--reps: 0 is not from 1"),
+    (["-n", "1", "--expected-hosts", "0"], "--expected-hosts: 0 is not from 1"),
+    (["-n", "1", "--require-hosts"], "--require-hosts needs --expected-hosts"),
+    (["-n", "1", "--mode", "tcp"], "--mode 'tcp' is neither ws nor http"),
+    (["-n", "1", "--load-workers", "0"], "--load-workers: 0 is not from 1"),
+    (["-n", "1", "--requests-grid", "2"], "exclude each other"),
+    (["--requests-grid", "5,5"], "--requests-grid has a value twice"),
+    (["-n", "1", "--wait-grid", "0,0.0"], "--wait-grid has a value twice"),
+    (["-n", "1", "--source-addresses", "192.0.2.1"], "is not an address of this machine"),
+    ([], "how many sessions?"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), BAD_NUMBERS, ids=lambda value: str(value)[:40])
+def test_bad_numbers_are_one_line(
+    arguments: list[str], says: str, deployment: Deployment, tmp_path: Path
+) -> None:
+    assert_one_line(grid(deployment, tmp_path / "results", *arguments), says, code=2)
+    assert not (tmp_path / "results").exists()
+
+
+@pytest.mark.parametrize("url", ["ftp://x", "x", "http://", "https://h:1", "http://h:x", "://"])
+def test_what_is_no_url_is_one_line(url: str, tmp_path: Path) -> None:
+    done = launch("grid", "--url", url, "-n", "1", cwd=tmp_path)
+    assert_one_line(done, f"'{url}' is not a", code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_url_that_does_not_answer(tmp_path: Path) -> None:
+    done = launch("grid", "--url", f"http://{new_address()}:8000", "-n", "1", cwd=tmp_path)
+    assert_one_line(done, "does not answer: Connection refused", code=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_url_at_all(tmp_path: Path) -> None:
+    assert_one_line(launch("grid", "-n", "1", cwd=tmp_path), "where to? give --url", code=2)
+
+
+class _Page(BaseHTTPRequestHandler):
+    body = b"<html>It works!</html>"
+    status = 200
+
+    def do_GET(self) -> None:
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (200, b"<html>It works!</html>", "/schema is not JSON"),
+        (200, b'{"hello": 1}', "/schema has no action"),
+        (404, b"", "/schema gives HTTP 404"),
+        (503, b"no healthy upstream", "no healthy server behind it"),
+    ],
+)
+def test_a_server_that_is_no_openenv(status: int, body: bytes, says: str, tmp_path: Path) -> None:
+    page = type("Page", (_Page,), {"status": status, "body": body})
+    with HTTPServer((new_address(), 0), page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            host, port = server.server_address[:2]
+            done = launch("grid", "--url", f"http://{host!s}:{port}", "-n", "1", cwd=tmp_path)
+        finally:
+            server.shutdown()
+    assert_one_line(done, says, code=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [b"SSH-2.0-OpenSSH_9.6\r\n", b"", b"\x00\x01\x02"])
+def test_a_port_that_speaks_something_else(words: bytes, tmp_path: Path) -> None:
+    with socket.create_server((new_address(), 0)) as listener:
+        host, port = listener.getsockname()
+        argv = [*LAUNCHER, "grid", "--url", f"http://{host}:{port}", "-n", "1"]
+        asking = subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(words)
+        _, said = asking.communicate(timeout=30)
+    assert asking.returncode == 1
+    assert len(said.strip().splitlines()) == 1
+    assert said.startswith(f"error: http://{host}:{port} does not answer")
+
+
+STRANGE_APP = """
+import json
+from fastapi import FastAPI, WebSocket
+app = FastAPI()
+@app.get("/schema")
+def schema(): return {"action": {}}
+@app.websocket("/ws")
+async def ws(websocket: WebSocket):
+    await websocket.accept()
+    async for _ in websocket.iter_text():
+        await websocket.send_text(%r)
+"""
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        ("[]", "PROTOCOL_ERROR"),
+        ("nonsense", "PROTOCOL_ERROR"),
+        ('{"type":"error","data":null}', "PROTOCOL_ERROR"),
+        ('{"type":"observation","data":{"observation":null}}', "PROTOCOL_ERROR"),
+        ('{"type":"error","data":{"code":"FACTORY_ERROR"}}', "FACTORY_ERROR"),
+        ('{"type":"observation","data":{"observation":{"waited_seconds":"x","pid":"y"}}}', None),
+    ],
+)
+def test_strange_replies_are_rows(reply: str, kind: str | None, tmp_path: Path) -> None:
+    (tmp_path / "strange.py").write_text(STRANGE_APP % reply)
+    output = tmp_path / "results"
+    options = ["--app", "strange:app", "--drain", "0"]
+    with serving(tmp_path, *options, WORKERS=1) as server:
+        argv = ["grid", "--url", server.url, "-n", "4", "--wait", "0", "--output-dir", str(output)]
+        done = launch(*argv)
+    assert done.returncode == 0, done.stderr
+    assert [row["error_type"] for row in rows_of(output)] == [kind] * 4
+    assert {(row["pid"], row["waited_seconds"]) for row in rows_of(output)} == {(None, None)}
+
+
+def test_a_batch_beyond_envoys_descriptors(tmp_path: Path) -> None:
+    up = [*LAUNCHER, "up", "--local", "--nodes", "3", "--name", "narrow", "--dir", str(tmp_path)]
+    up += ["--local-address", new_address(), "--drain", "0", "--", *LAUNCHER, "grid"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -n 1000; exec "$@"', "bash", *up, "-n", "700"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert_one_line(
+        done, "more than Envoy of deployment 'narrow' can hold: it may hold 400 sessions"
+    )
+
+
+def test_a_server_of_a_deployment_is_known_by_its_url(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    node = deployment.connection["WORKER_NODES"].split()[0]
+    argv = ["grid", "--url", f"http://{node}:8000", "-n", "2", "--wait", "0"]
+    done = deployment.run(*argv, "--output-dir", str(tmp_path / "r"), "--expected-hosts", "2")
+    assert_one_line(done, "has 1 server(s)", code=2)
+    assert deployment.run(*argv, "--output-dir", str(tmp_path / "r")).returncode == 0
+    caps = run_json(tmp_path / "r")["caps"]
+    assert (caps["servers"], caps["capacity"], caps["max_concurrent_envs"]) == (1, 8192, 8192)
+
+
+def test_a_proxy_is_not_asked(tmp_path: Path) -> None:
+    environment = os.environ | {"http_proxy": "http://127.0.0.1:9", "no_proxy": "nothing"}
+    with deployed(tmp_path, "direct", "--nodes", "3", "--drain", "0", env=environment) as direct:
+        assert direct.run("preflight", "--name", "direct").returncode == 0
+        assert direct.run("grid", "-n", "4", "--wait", "0").returncode == 0
+
+
+def test_a_server_that_accepts_and_says_nothing(tmp_path: Path) -> None:
+    with socket.create_server((new_address(), 0)) as silent:
+        host, port = silent.getsockname()
+        done = launch("grid", "--url", f"http://{host}:{port}", "-n", "1", cwd=tmp_path)
+    assert_one_line(done, "does not answer: timed out", code=1)
+
+
+def test_a_batch_beyond_the_descriptors(deployment: Deployment, tmp_path: Path) -> None:
+    argv = [*LAUNCHER, "grid", "--url", deployment.url, "-n", "500", "--load-workers", "2"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -n 256; exec "$@"', "bash", *argv],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert_one_line(
+        done, "each may hold 256 descriptors (ulimit -n), 156 sessions; use --load-workers 4"
+    )
+
+
+def test_a_batch_beyond_the_ports(deployment: Deployment, tmp_path: Path) -> None:
+    low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    batch = high - low + 2
+    workers = -(-batch // 1_000)
+    given = ("--load-workers", str(workers), "--source-addresses", new_address())
+    done = grid(deployment, tmp_path / "r", "-n", str(batch), *given)
+    assert_one_line(
+        done, f"each has {high - low + 1} ephemeral ports; use --source-addresses with 2"
+    )
+
+
+def test_more_source_addresses_share_the_sessions(deployment: Deployment, tmp_path: Path) -> None:
+    first, second = new_address(), new_address()
+    done = grid(
+        deployment,
+        tmp_path / "r",
+        "-n",
+        "20",
+        "--wait",
+        "0",
+        "--source-addresses",
+        f"{first},{second}",
+    )
+    assert done.returncode == 0, done.stderr
+    assert run_json(tmp_path / "r")["grid"]["sources"] == [first, second]
+
+
+@pytest.mark.parametrize("place", ["file/below", "/proc/nothing"])
+def test_an_output_folder_that_cannot_be_written(
+    place: str, deployment: Deployment, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert_one_line(grid(deployment, tmp_path / place, "-n", "1"), "cannot write to", code=2)
+
+
+def test_preflight_passes_and_fails_line_by_line(tmp_path: Path) -> None:
+    with deployed(tmp_path, "checked", "--nodes", "3", "--drain", "0") as checked:
+        good = checked.run("preflight", "--name", "checked")
+        assert good.returncode == 0
+        assert good.stdout.count("[OK]") == 4
+        frozen = psutil.Process(checked.pid("server-1"))
+        members = [frozen, *frozen.children()]
+        for process in members:
+            process.suspend()
+        try:
+            bad = checked.run("preflight", "--name", "checked")
+        finally:
+            for process in members:
+                process.resume()
+        assert bad.returncode == 1
+        assert "[FAIL] servers:" in bad.stdout
+        assert "[OK]   envoy:" in bad.stdout
+        assert "[FAIL] backends:" in bad.stdout
+        assert "[FAIL] distribution:" in bad.stdout
+        assert "reached 1 of 2 host(s)" in bad.stdout
+        as_json = json.loads(checked.run("preflight", "--name", "checked", "--json").stdout)
+        assert [check["name"] for check in as_json] == [
+            "servers",
+            "envoy",
+            "backends",
+            "distribution",
+        ]
+
+
+def test_killing_the_only_server_under_load_gives_rows_not_silence(tmp_path: Path) -> None:
+    with deployed(tmp_path, "struck", "--nodes", "3", "--drain", "0") as struck:
+        output = tmp_path / "results"
+        running = start_grid(struck, output, dict(os.environ), "-n", "40", "--wait", "3")
+        wait_for(lambda: places_used(struck) == 40, 30, "all sessions are open")
+        os.kill(struck.pid("server-1"), signal.SIGKILL)
+        running.communicate(timeout=60)
+    kinds = Counter(row["error_type"] for row in rows_of(output) if row["attempt"] == 1)
+    assert kinds.total() == 40
+    assert set(kinds) == {None, "DISCONNECTED"}
+    assert min(kinds.values()) >= 10
+
+
+def test_a_batch_that_fails_altogether_is_a_result(tmp_path: Path) -> None:
+    """Not a matter of hosts: a search for the ceiling goes on from it."""
+    options = ["--nodes", "3", "--max-concurrent-envs", "10", "--drain", "0"]
+    with deployed(tmp_path, "slow", *options) as slow:
+        output = tmp_path / "results"
+        hosts = ["--expected-hosts", "2", "--require-hosts"]
+        done = grid(slow, output, "-n", "8", "--wait", "1", "--timeout", "1.0005", *hosts)
+    assert done.returncode == 0, done.stderr
+    with (output / "summary.csv").open() as file:
+        (line,) = csv.DictReader(file)
+    assert (line["successful"], line["valid"]) == ("0", "True")
+    assert line["warnings"] == "no session succeeded"

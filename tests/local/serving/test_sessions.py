@@ -1,0 +1,222 @@
+"""A session of the load against servers that misbehave, each over a real socket: what it is counted
+as."""
+
+import json
+import socket
+import struct
+import threading
+import time
+
+import pytest
+from websockets.frames import Close, Frame, Opcode
+from websockets.sync.server import serve, ServerConnection
+
+from locustfiles.session import engine as engines
+from locustfiles.session import run as session
+from locustfiles.session.conversation import RESET
+from locustfiles.session.plan import Plan, Target
+from tests.helpers.misbehaving import (
+    accepted,
+    Act,
+    after_upgrade,
+    assert_well,
+    BYE,
+    FULL,
+    outcome_of,
+    PLAN,
+    REPLY,
+    said,
+    serving,
+    TEXT,
+)
+
+
+def test_a_session_with_the_websockets_package() -> None:
+    messages = []
+
+    def handle(connection: ServerConnection) -> None:
+        for message in connection:
+            messages.append(json.loads(message))
+            if messages[-1]["type"] == "close":
+                return
+            connection.send(REPLY.decode())
+
+    with serve(handle, "127.0.0.1", 0, compression=None) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        port = server.socket.getsockname()[1]
+        outcome = session.run(Plan("ws", 0.25, 10.0, 3), Target("127.0.0.1", port))
+        server.shutdown()
+        thread.join(5)
+    assert_well(outcome, 3)
+    step = {"type": "step", "data": {"wait_seconds": 0.25}}
+    reset = {"type": "reset", "data": {}}
+    assert messages == [reset, step, step, step, {"type": "close"}]
+
+
+def test_a_server_that_sends_byte_by_byte() -> None:
+    def act(connection: socket.socket, head: bytes) -> None:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for answer in (accepted(head), TEXT, TEXT, BYE):
+            for at in range(len(answer)):
+                connection.send(answer[at : at + 1])
+            connection.recv(4096)
+
+    assert_well(outcome_of(act))
+
+
+def test_all_in_one_segment() -> None:
+    assert_well(outcome_of(lambda it, head: it.sendall(accepted(head) + TEXT + TEXT + BYE)))
+
+
+def test_a_ping_is_answered_in_the_middle_of_a_fragmented_reply() -> None:
+    ping = said(Opcode.PING, b"there?")
+    parts = [REPLY[at : at + 50] for at in range(0, len(REPLY), 50)]
+    frames = [
+        said(Opcode.CONT if at else Opcode.TEXT, part, at == len(parts) - 1)
+        for at, part in enumerate(parts)
+    ]
+    heard: list[int] = []
+
+    def act(connection: socket.socket, head: bytes) -> None:
+        connection.sendall(accepted(head))
+        connection.recv(4096)
+        connection.sendall(ping + frames[0] + ping)
+        heard.append(connection.recv(4096)[0])  # the pong comes before the reply is whole
+        connection.sendall(b"".join(frames[1:]))
+        connection.recv(4096)
+        connection.sendall(TEXT)
+        connection.recv(4096)
+        connection.sendall(BYE)
+
+    assert_well(outcome_of(act))
+    assert heard == [0x8A]
+
+
+def test_a_server_that_asks_for_more_pongs_than_it_reads() -> None:
+    pings = 100_000
+    most = len(RESET.frame()) + pings * 131  # of the client; a pong is masked
+    heard = bytearray()
+
+    def act(connection: socket.socket, head: bytes) -> None:
+        connection.sendall(accepted(head) + said(Opcode.PING, b"x" * 125) * pings)
+        while len(heard) < most:
+            heard.extend(connection.recv(65_536))
+        connection.sendall(TEXT)
+        connection.recv(4096)
+        connection.sendall(TEXT)
+        connection.recv(4096)
+        connection.sendall(BYE)
+
+    assert_well(outcome_of(act))
+    assert len(heard) == most
+
+
+def test_a_reply_of_many_megabytes() -> None:
+    long = json.loads(REPLY)
+    long["data"]["observation"]["text"] = "x" * 9_000_000
+    reply = said(Opcode.TEXT, json.dumps(long).encode())
+    assert_well(outcome_of(after_upgrade(reply, TEXT, BYE)))
+
+
+def reset_by(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def reset_after_upgrade(connection: socket.socket, head: bytes) -> None:
+    connection.sendall(accepted(head))
+    connection.recv(4096)
+    reset_by(connection)
+
+
+def refused(body: bytes, *headers: bytes) -> Act:
+    head = b"\r\n".join((b"HTTP/1.1 503 No", *headers, b"Content-Length: %d" % len(body)))
+    return lambda connection, _: connection.sendall(head + b"\r\n\r\n" + body)
+
+
+@pytest.mark.parametrize(
+    ("act", "error_type", "says"),
+    [
+        (lambda *_: None, "HANDSHAKE_FAILED", "ended"),
+        (lambda it, _: reset_by(it), "HANDSHAKE_FAILED", "ended"),
+        (lambda it, _: it.sendall(b"HTTP/1.1 101"), "HANDSHAKE_FAILED", "ended"),
+        (lambda it, _: it.sendall(b"hello there\r\n"), "HANDSHAKE_FAILED", "not an HTTP"),
+        (lambda it, _: it.sendall(accepted(b"Sec-WebSocket-Key: x")), "HANDSHAKE_FAILED", "key"),
+        (refused(FULL, b"x-openenv-error: CAPACITY_REACHED"), "CAPACITY_REACHED", "no place"),
+        (refused(b"no route"), "HTTP_503", "no route"),
+        (
+            lambda it, head: it.sendall(accepted(head) + said(Opcode.TEXT, FULL) + BYE),
+            "CAPACITY_REACHED",
+            "no place",
+        ),
+        (lambda it, head: it.sendall(accepted(head)), "DISCONNECTED", "ended"),
+        (reset_after_upgrade, "DISCONNECTED", "ended"),
+        (
+            after_upgrade(TEXT, said(Opcode.CLOSE, Close(1011, "oops").serialize())),
+            "DISCONNECTED",
+            "1011 oops",
+        ),
+        (after_upgrade(TEXT[:-1] + b"!"), "PROTOCOL_ERROR", "not JSON"),
+        (after_upgrade(said(Opcode.TEXT, b"[1]")), "PROTOCOL_ERROR", "not an observation"),
+        (after_upgrade(b"\xff\xff\xff"), "PROTOCOL_ERROR", "reserved bits"),
+        (after_upgrade(Frame(Opcode.TEXT, REPLY).serialize(mask=True)), "PROTOCOL_ERROR", "masked"),
+        (after_upgrade(TEXT, said(Opcode.TEXT, FULL)), "CAPACITY_REACHED", "no place"),
+    ],
+)
+def test_what_goes_wrong_is_counted_by_its_name(act: Act, error_type: str, says: str) -> None:
+    outcome = outcome_of(act)
+    assert (outcome.success, outcome.error_type) == (False, error_type)
+    assert says in (outcome.error_message or "")
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_a_server_that_falls_silent(answers: int) -> None:
+    outcome = outcome_of(after_upgrade(*[TEXT] * answers), Plan("ws", 0.0, 0.3))
+    assert (outcome.success, outcome.error_type) == (False, "TIMEOUT")
+    assert outcome.error_message == "the session had not ended after 0.3 s"
+    assert outcome.total_latency is not None
+    assert outcome.total_latency >= 0.3
+
+
+def test_a_server_that_never_takes_a_connection() -> None:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        target = Target("127.0.0.1", listening.getsockname()[1])
+        with socket.create_connection(("127.0.0.1", target.port)):  # its queue is full
+            outcome = session.run(Plan("ws", 0.0, 0.3), target)
+    assert (outcome.error_type, outcome.connect_latency) == ("TIMEOUT", None)
+
+
+def test_nobody_listens() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        outcome = session.run(PLAN, Target("127.0.0.1", bound.getsockname()[1]))
+    assert outcome.error_type == "CONNECT_REFUSED"
+
+
+def test_an_address_that_is_not_here() -> None:
+    outcome = session.run(PLAN, Target("127.0.0.1", 80, source="203.0.113.9"))
+    assert outcome.error_type == "NO_PORTS"
+
+
+def test_a_name_that_nobody_has() -> None:
+    outcome = session.run(PLAN, Target("no-such-host.invalid", 80))
+    assert outcome.error_type == "CONNECT_FAILED"
+
+
+def test_a_server_that_does_not_close_has_done_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "CLOSE_SECONDS", 0.2)
+    outcome = outcome_of(after_upgrade(TEXT, TEXT))
+    assert_well(outcome)
+    assert outcome.total_latency is not None
+    assert outcome.total_latency >= 0.2
+
+
+def test_a_session_that_is_due_counts_from_then() -> None:
+    with serving(after_upgrade(TEXT, TEXT, BYE)) as target:
+        outcome = session.run(PLAN, target, begun=time.perf_counter() - 3)
+    assert_well(outcome)
+    assert outcome.connect_latency is not None
+    assert outcome.connect_latency > 3

@@ -1,0 +1,329 @@
+"""What bound a cell, from counters made by hand."""
+
+from typing import Any
+
+import pytest
+
+from analysis.cells.bound import bound
+from analysis.cells.samples import Sampled
+
+Samples = list[dict[str, Any]]
+
+
+def process(
+    name: str, busiest: float = 0.2, *, node: str = "n1", seconds: float = 1.0, **fields: Any
+) -> dict[str, Any]:
+    sample = {"time": "", "node": node, "cell": 1, "kind": "process", "name": name, "pid": 7}
+    sample |= {"seconds": seconds, "cpu": 1.0, "wait": 0.0, "busiest": busiest}
+    return sample | {"rss": 1, "fds": 50, "fd_limit": 1000, "processes": 1} | fields
+
+
+def running(name: str, busiest: float, runnable: float, node: str = "n1") -> Samples:
+    """Three seconds of a process of which so many threads want a CPU."""
+    return [process(name, busiest, node=node, cpu=second * runnable) for second in range(3)]
+
+
+def places(used: list[int], limit: int = 10, refused: int = 0, **fields: Any) -> dict[str, Any]:
+    """A server's workers, each of which may hold `limit` sessions."""
+    every = limit * len(used)
+    sample = {"time": "", "node": "n2", "cell": 1, "kind": "places", "name": "server-1"}
+    sample |= {"used": sum(used), "free": every - sum(used), "limit": every, "refused": refused}
+    return sample | {"count": len(used), "most": max(used), "replaced": 0, "workers": used} | fields
+
+
+def envoy(cell: int | None = 1, **counters: int) -> dict[str, Any]:
+    return {"time": "", "node": "n1", "cell": cell, "kind": "envoy"} | counters
+
+
+def node(name: str = "n1", **fields: Any) -> dict[str, Any]:
+    sample = {"time": "", "node": name, "cell": 1, "kind": "node", "tcp_inuse": 10, "tcp_tw": 0}
+    return sample | {"ports": 28_000, "listen_overflows": 0, "listen_drops": 0} | fields
+
+
+def by_envoy(sessions: int = 100) -> Samples:
+    return [envoy(None, downstream_cx_total=40), envoy(downstream_cx_total=40 + sessions)]
+
+
+def judge(
+    samples: Samples,
+    errors: dict[str, int] | None = None,
+    *messages: str,
+    facts: dict[str, Any] | None = None,
+    caps: dict[str, Any] | None = None,
+    batch: int = 100,
+) -> dict[str, Any]:
+    line = {"batch_size": batch, "failed": sum((errors or {}).values())}
+    return bound(line, errors or {}, messages, samples, facts or {}, caps or {})
+
+
+def by(*arguments: Any, **options: Any) -> str:
+    return str(judge(*arguments, **options)["by"])
+
+
+BUSY_SERVERS = [process("server-1", 0.99, node="n2"), process("server-2", 0.95, node="n3")]
+
+
+def test_the_cap_is_what_refused() -> None:
+    samples = [*by_envoy(), places([0, 0], refused=3, cell=None), places([10, 10], refused=83)]
+    found = judge(samples, {"CAPACITY_REACHED": 80})
+    assert found["by"] == "admission cap"
+    assert found["evidence"] == (
+        "80 of 100 sessions were told CAPACITY_REACHED; servers refused 80 times; at most 20 of 20 "
+        "places were in use"
+    )
+
+
+def test_refusals_of_before_the_cell_are_not_of_it() -> None:
+    samples = [places([0, 0], refused=900, cell=None), places([1, 1], refused=900)]
+    assert "refused" not in judge(samples, {"TIMEOUT": 5})["evidence"]
+
+
+def test_refusals_that_were_tried_elsewhere_bind_nothing() -> None:
+    samples = [*by_envoy(), places([0, 0], cell=None), places([10, 9], refused=5)]
+    found = judge(samples)
+    assert found["by"] == "unknown"
+    assert [each["by"] for each in found["candidates"]] == ["admission cap"]
+
+
+def test_a_cap_without_samples_is_one_by_its_rows() -> None:
+    assert by([], {"CAPACITY_REACHED": 9}) == "admission cap"
+
+
+def test_a_full_worker_beside_empty_ones_is_skew_for_direct_clients() -> None:
+    samples = [places([0, 0, 0, 0], cell=None), places([10, 2, 1, 0], refused=6)]
+    found = judge(samples, {"CAPACITY_REACHED": 6}, batch=19)
+    assert found["by"] == "accept skew"
+    assert "a worker of server-1 on n2 held 10 sessions" in found["evidence"]
+    assert "its 4 workers held 3 on average" in found["evidence"]
+
+
+def test_behind_envoy_a_refusal_is_no_skew() -> None:
+    samples = [*by_envoy(), places([0, 0], cell=None), places([10, 1], refused=6)]
+    assert by(samples, {"CAPACITY_REACHED": 6}) == "admission cap"
+
+
+def test_direct_clients_that_fill_all_workers_meet_the_cap() -> None:
+    samples = [places([0, 0], cell=None), places([10, 10], refused=6)]
+    caps = {"capacity": 20, "workers_per_node": 2}
+    assert by(samples, {"CAPACITY_REACHED": 80}, caps=caps) == "admission cap"
+
+
+def test_refusals_of_direct_clients_with_room_for_all_are_skew_although_no_sample_saw_it() -> None:
+    caps = {"capacity": 200, "workers_per_node": 4}
+    found = judge([], {"CAPACITY_REACHED": 3}, caps=caps)
+    assert (found["by"], "200 places for 100 sessions" in found["evidence"]) == (
+        "accept skew",
+        True,
+    )
+
+
+def test_servers_that_direct_clients_do_not_call_do_not_count() -> None:
+    idle = [places([0, 0], name="server-2", node="n3"), process("server-2", 0.0, node="n3")]
+    samples = [places([0, 0], cell=None), places([10, 10], refused=6), *idle]
+    caps = {"capacity": 20, "workers_per_node": 2}
+    found = judge(samples, {"CAPACITY_REACHED": 80}, caps=caps)
+    assert found["by"] == "admission cap"
+    assert "at most 20 of 20 places were in use" in found["evidence"]
+    found = judge([*samples, *running("server-1", 1.0, 1.9, node="n2")], {"TIMEOUT": 8})
+    assert found["by"] == "server CPU"
+    assert found["evidence"].startswith("1 of 1 servers were CPU-bound")
+
+
+def test_a_breaker_counts_what_it_refuses() -> None:
+    samples = [envoy(None, upstream_rq_pending_overflow=5), envoy(upstream_rq_pending_overflow=35)]
+    found = judge(samples, {"HTTP_503": 30})
+    assert found["by"] == "Envoy breaker"
+    assert found["evidence"] == "upstream_rq_pending_overflow grew by 30"
+
+
+def test_a_breaker_is_named_by_envoys_answer_too() -> None:
+    text = "503: upstream connect error or disconnect/reset before headers. reset reason: overflow"
+    found = judge([], {"HTTP_503": 30}, text)
+    assert found["by"] == "Envoy breaker"
+    assert "answered 30 sessions with 503" in found["evidence"]
+
+
+def test_a_breaker_that_broke_nothing_is_only_a_candidate() -> None:
+    samples = [envoy(None, upstream_cx_overflow=0), envoy(upstream_cx_overflow=4)]
+    found = judge(samples)
+    assert (found["by"], found["candidates"][0]["by"]) == ("unknown", "Envoy breaker")
+
+
+def test_counters_of_an_envoy_that_began_again_count_from_nothing() -> None:
+    samples = [envoy(None, upstream_cx_overflow=90), envoy(upstream_cx_overflow=4)]
+    assert Sampled(samples).rise("envoy", "upstream_cx_overflow") == 4
+
+
+def test_descriptors_of_the_load() -> None:
+    found = judge([process("load-1", fds=1000)], {"NO_DESCRIPTORS": 12})
+    assert found["by"] == "descriptors"
+    assert found["evidence"].startswith("12 sessions found no descriptor in their load worker")
+
+
+@pytest.mark.parametrize("name", ["envoy", "server-1"])
+def test_descriptors_of_what_serves_explain_any_error(name: str) -> None:
+    found = judge([process(name, fds=990, node="n4")], {"CONNECT_FAILED": 20, "TIMEOUT": 4})
+    assert found["by"] == "descriptors"
+    assert found["evidence"] == f"{name} on n4 had 990 of 1,000 descriptors open"
+
+
+def test_descriptors_that_are_nearly_all_used_harm_nobody() -> None:
+    assert by([process("envoy", fds=970)], {"TIMEOUT": 4}) == "unknown"
+    found = judge([process("envoy", fds=999)])
+    assert (found["by"], found["candidates"][0]["by"]) == ("unknown", "descriptors")
+
+
+def test_ports_of_the_load() -> None:
+    assert by([], {"NO_PORTS": 12}) == "ports"
+
+
+def test_ports_of_envoy() -> None:
+    samples = [envoy(None, upstream_cx_connect_fail=0), envoy(upstream_cx_connect_fail=40)]
+    text = "503: reset reason: remote connection failure, Cannot assign requested address"
+    found = judge(samples, {"HTTP_503": 40}, text)
+    assert found["by"] == "ports"
+    assert "Envoy failed to connect 40 times" in found["evidence"]
+
+
+def test_as_many_sockets_as_ports_prove_nothing() -> None:
+    samples = [envoy(None, upstream_cx_connect_fail=0), envoy(upstream_cx_connect_fail=40)]
+    found = judge([*samples, node(tcp_inuse=27_000, tcp_tw=900)], {"HTTP_503": 40})
+    assert found["by"] == "unknown"
+    assert "n1 had 27,900 TCP sockets with 28,000 ports" in found["candidates"][0]["evidence"]
+
+
+def test_busy_servers() -> None:
+    found = judge([*by_envoy(), *BUSY_SERVERS, process("envoy", 0.6)], {"TIMEOUT": 30})
+    assert found["by"] == "server CPU"
+    assert found["evidence"] == (
+        "2 of 2 servers were CPU-bound: the busiest thread of server-1 on n2 ran or waited for a CPU "
+        "99% of the time"
+    )
+
+
+def test_a_busy_cpu_may_be_busy_with_something_else() -> None:
+    machine = [node("vm", cpu_busy=0.9), node("vm", cpu_busy=1.0)]
+    assert judge([*BUSY_SERVERS, *machine])["evidence"].endswith(" (CPUs of its node: 95% busy)")
+
+
+def test_one_busy_server_of_many_is_only_a_candidate() -> None:
+    idle = [process(f"server-{number}", node=f"n{number}") for number in (2, 3, 4)]
+    found = judge([process("server-1", 1.0), *idle], {"TIMEOUT": 30})
+    assert (found["by"], found["candidates"][0]["by"]) == ("unknown", "server CPU")
+
+
+def test_seconds_count_and_not_samples() -> None:
+    late = [process("server-1", 0.95, seconds=0.1) for _ in range(5)]
+    assert by([*late, process("server-1", 0.3, seconds=1.0)], {"TIMEOUT": 1}) == "unknown"
+    assert by([*late, process("server-1", 1.0, seconds=1.0)], {"TIMEOUT": 1}) == "server CPU"
+
+
+def test_samples_from_before_the_cell_do_not_make_it_busy() -> None:
+    before = [process("server-1", 1.0, cell=None) for _ in range(5)]
+    assert by([*before, process("server-1", 0.1)], {"TIMEOUT": 1}) == "unknown"
+
+
+def test_one_busy_worker_among_idle_ones_is_skew_for_direct_clients() -> None:
+    samples = [*running("server-1", 1.0, 1.1, node="n2"), places([9, 0, 0, 0], limit=100)]
+    found = judge(samples, {"TIMEOUT": 8})
+    assert found["by"] == "accept skew"
+    assert "its 4 workers together kept 1.1 CPUs busy" in found["evidence"]
+
+
+def test_one_busy_worker_behind_envoy_is_the_servers_cpu() -> None:
+    samples = [*by_envoy(), *running("server-1", 1.0, 1.1, node="n2"), places([9, 0], limit=100)]
+    assert by(samples, {"TIMEOUT": 8}) == "server CPU"
+
+
+def test_busy_workers_are_no_skew() -> None:
+    samples = [*running("server-1", 1.0, 3.8, node="n2"), places([9, 9, 9, 9], limit=100)]
+    assert by(samples, {"TIMEOUT": 8}) == "server CPU"
+
+
+def test_a_busy_envoy_before_idle_servers() -> None:
+    samples = [*by_envoy(), process("envoy", 0.97), process("server-1", 0.4)]
+    found = judge(samples, {"TIMEOUT": 30})
+    assert found["by"] == "Envoy CPU"
+    assert "the busiest thread of envoy on n1 ran or waited for a CPU 97%" in found["evidence"]
+
+
+def test_an_envoy_that_waits_for_busy_servers_comes_after_them() -> None:
+    found = judge([process("envoy", 0.99), *BUSY_SERVERS], {"TIMEOUT": 30})
+    assert [each["by"] for each in found["candidates"]] == ["server CPU", "Envoy CPU"]
+
+
+def test_a_load_at_its_limit_says_nothing_of_what_it_loads() -> None:
+    samples = [process("load-1", 0.2), process("load-2", 0.95), *BUSY_SERVERS]
+    found = judge(samples, {"TIMEOUT": 30})
+    assert found["by"] == "load generator"
+    assert "load-2" in found["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("worker", "evidence"),
+    [
+        ({"lag_max": 1.5}, "a load worker ran 1.5 s late"),
+        (
+            {"cpu_seconds": 8.0, "wait_seconds": 1.2, "wall_seconds": 10.0},
+            "load-1 ran or waited for a CPU 92% of the time",
+        ),
+    ],
+)
+def test_a_load_that_says_so_itself(worker: dict[str, float], evidence: str) -> None:
+    found = judge([], {"TIMEOUT": 3}, facts={"workers": {"load-1": worker}})
+    assert (found["by"], found["evidence"]) == ("load generator", evidence)
+
+
+def test_how_late_a_load_may_be_is_a_setting() -> None:
+    facts = {"workers": {"load-1": {"lag_max": 1.5}}, "max_lag": 2.0}
+    assert by([], {"TIMEOUT": 3}, facts=facts) == "unknown"
+    facts = {"workers": {"load-1": {"lag_max": 0.1}}, "max_lag": 0}
+    assert by([], {"TIMEOUT": 3}, facts=facts) == "load generator"
+
+
+def test_a_load_that_loses_sessions() -> None:
+    found = judge([], {"LOAD_WORKER_LOST": 50, "TIMEOUT": 1})
+    assert (found["by"], found["evidence"]) == (
+        "load generator",
+        "the load lost 50 of 100 sessions",
+    )
+
+
+def test_what_refused_comes_before_what_was_busy() -> None:
+    samples = [*by_envoy(), *BUSY_SERVERS, places([0], cell=None), places([10], refused=90)]
+    found = judge(samples, {"CAPACITY_REACHED": 90, "TIMEOUT": 2})
+    assert [each["by"] for each in found["candidates"]] == ["admission cap", "server CPU"]
+    assert found["by"] == "admission cap"
+
+
+def test_a_few_refusals_do_not_hide_what_was_busy() -> None:
+    found = judge([*by_envoy(), *BUSY_SERVERS], {"CAPACITY_REACHED": 3, "TIMEOUT": 80})
+    assert [each["by"] for each in found["candidates"]] == ["server CPU", "admission cap"]
+
+
+def test_a_few_refusals_count_where_nothing_was_busy() -> None:
+    assert by(by_envoy(), {"CAPACITY_REACHED": 3, "TIMEOUT": 80}) == "admission cap"
+
+
+def test_of_two_that_refused_the_one_that_refused_more() -> None:
+    samples = [envoy(None, upstream_rq_retry_overflow=0), envoy(upstream_rq_retry_overflow=60)]
+    found = judge(samples, {"CAPACITY_REACHED": 30, "HTTP_503": 60})
+    assert [each["by"] for each in found["candidates"]] == ["Envoy breaker", "admission cap"]
+
+
+def test_nothing_found_says_what_was_looked_at() -> None:
+    samples = [process("load-1", 0.1), process("server-1", 0.3), process("envoy", 0.2)]
+    samples += [places([4, 5]), node(), node(listen_overflows=7)]
+    found = judge(samples, {"TIMEOUT": 9, "DISCONNECTED": 2})
+    assert found == {
+        "by": "unknown",
+        "evidence": "9 of 100 sessions ended with TIMEOUT; looked at: the load busy 10%, servers busy "
+        "30%, Envoy busy 20%, places 9 of 20, descriptors at most 5%, 7 connections found a listening "
+        "queue full",
+        "candidates": [],
+    }
+
+
+def test_nothing_failed_and_nothing_sampled() -> None:
+    found = judge([])
+    assert found["evidence"] == "none failed; there are no samples of it"

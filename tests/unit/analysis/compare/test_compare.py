@@ -1,0 +1,299 @@
+"""What changed between two results, from lines made by hand."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from analysis.compare import noise
+from analysis.compare.compare import Change, compare, Comparison, MEASURES
+from analysis.errors import ResultsError
+from analysis.results.folder import Results
+from launcher.cli import report as cli_report
+from tests.unit.analysis.scaling.test_ceilings import CAPS, cell, results
+
+
+def of(measure: str, *values: float, name: str = "a", batch: int = 1000) -> Results:
+    """One cell; its repetitions have these values."""
+    name_in_line = "error_rate" if measure == "success" else measure
+    cells = []
+    for number, value in enumerate(values, 1):
+        told = 1 - value if measure == "success" else value
+        made = cell(batch, told if measure == "success" else 0.0, repetition=number)
+        cells.append(made | {name_in_line: told})
+    return results(*cells, name=name)
+
+
+def change(measure: str, a: list[float], b: list[float]) -> Change:
+    found = compare(of(measure, *a), of(measure, *b, name="b"))
+    (one,) = [one for one in found.changes if one.measure == measure]
+    return one
+
+
+def test_every_measure_of_every_cell_that_both_have() -> None:
+    cells = [cell(batch, repetition=n) for batch in (10, 20) for n in (1, 2, 3)]
+    found = compare(results(*cells), results(*cells))
+    assert [one.measure for one in found.changes] == [*MEASURES, *MEASURES]
+    assert {one.relative for one in found.changes} == {0.0}
+    assert not found.worse
+    assert found.notes == ()
+    assert found.changes[0].cell == "ws burst batch 10 wait 1 steps 1"
+
+
+@pytest.mark.parametrize(
+    ("measure", "a", "b", "beyond", "worse"),
+    [
+        ("total_p99", [1.0, 1.01, 0.99], [1.5, 1.51, 1.49], True, True),
+        ("total_p99", [1.5, 1.51, 1.49], [1.0, 1.01, 0.99], True, False),
+        ("total_p99", [1.0, 1.001, 0.999], [1.04, 1.041, 1.039], False, False),  # below the floor
+        ("total_p99", [1.0, 2.0, 3.0], [1.5, 2.5, 3.5], False, False),  # within the noise
+        ("requests_per_second", [100, 101, 99], [50, 51, 49], True, True),
+        ("requests_per_second", [50, 51, 49], [100, 101, 99], True, False),
+        ("success", [1.0, 1.0, 1.0], [0.9, 0.91, 0.89], True, True),
+        ("success", [1.0, 1.0, 1.0], [0.995, 0.995, 0.995], False, False),
+        ("connect_p99", [0.1] * 3, [0.2] * 3, True, True),
+    ],
+)
+def test_beyond_the_noise_is_a_large_change_that_repetitions_agree_on(
+    measure: str, a: list[float], b: list[float], beyond: bool, worse: bool
+) -> None:
+    found = change(measure, a, b)
+    assert (found.beyond_noise, found.worse, found.note) == (beyond, worse, "")
+
+
+@pytest.mark.parametrize("repetitions", [1, 2])
+def test_of_too_few_repetitions_it_cannot_be_told(repetitions: int) -> None:
+    a, b = of("total_p99", *[1.0] * repetitions), of("total_p99", *[9.0] * repetitions, name="b")
+    found = compare(a, b)
+    one = next(one for one in found.changes if one.measure == "total_p99")
+    assert (one.beyond_noise, one.worse, one.relative, one.p) == (False, False, 8.0, None)
+    assert one.note == f"cannot be told: {repetitions} repetition(s), give --reps 3 or more"
+    assert found.untold == [
+        f"total_p50, total_p99, connect_p99, step_p99, requests_per_second of 1 cell(s): {one.note}"
+    ]
+
+
+@pytest.mark.parametrize(("good", "worse"), [(0.9, True), (0.995, False), (1.0, False)])
+def test_success_of_one_repetition_is_judged_by_its_sessions(good: float, worse: bool) -> None:
+    found = change("success", [1.0], [good])
+    assert (found.worse, found.note) == (worse, "by sessions: 1 repetition(s)")
+
+
+def test_few_sessions_prove_little() -> None:
+    found = compare(of("success", 1.0, batch=4), of("success", 0.5, batch=4, name="b"))
+    assert not found.worse
+
+
+def test_other_caps_are_refused() -> None:
+    for name in ("max_concurrent_envs", "workers_per_node", "servers"):
+        other = results(cell(10), name="b", caps=CAPS | {name: 77})
+        with pytest.raises(ResultsError, match=rf"has {name} \d+, /exp/b has 77"):
+            compare(results(cell(10)), other)
+
+
+def test_caps_that_are_not_known_are_a_note() -> None:
+    found = compare(results(cell(10), caps={}), results(cell(10)))
+    assert found.notes[0] == "max_concurrent_envs is not known of both: they may differ in it"
+
+
+def test_invalid_lines_are_left_out_and_said() -> None:
+    bad = cell(10, total_p99=99.0, valid=False, repetition=2)
+    found = compare(results(cell(10)), results(cell(10), bad, name="b"))
+    assert found.notes == ("b: 1 INVALID line(s) left out, of: ws burst batch 10 wait 1 steps 1",)
+    assert all(one.a == one.b for one in found.changes)
+
+
+def test_cells_that_only_b_has_are_said() -> None:
+    found = compare(results(cell(10)), results(cell(10), cell(20), name="b"))
+    assert found.notes == ("only b has valid lines of: ws burst batch 20 wait 1 steps 1",)
+    assert not found.worse
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ([cell(10)], "not in b"),
+        ([cell(10), cell(20, valid=False, reasons="3 of 20 rows")], "INVALID in b (3 of 20 rows)"),
+        ([cell(20, valid=False, reasons="3 of 20 rows")], "INVALID in b (3 of 20 rows)"),
+    ],
+)
+def test_a_cell_that_is_valid_in_a_alone_is_worse(others: list[dict[str, Any]], told: str) -> None:
+    found = compare(results(cell(10), cell(20)), results(*others, name="b"))
+    assert f"ws burst batch 20 wait 1 steps 1: {told}" in found.missing
+    assert found.worse
+
+
+def test_a_search_chooses_its_own_batches() -> None:
+    a, b = results(cell(10), cell(20), cell(30)), results(cell(10), cell(20, valid=False), name="b")
+    a.run["search"] = {}
+    found = compare(a, b)
+    assert found.missing == ("ws burst batch 20 wait 1 steps 1: INVALID in b ()",)
+    assert "only nodes-2 has valid lines of: ws burst batch 30 wait 1 steps 1" in found.notes
+
+
+def test_no_cell_in_common_is_nothing_to_compare() -> None:
+    with pytest.raises(ResultsError, match="have no cell in common"):
+        compare(results(cell(10)), results(cell(20)))
+
+
+def test_what_one_side_did_not_measure_is_left_out() -> None:
+    nothing: dict[str, Any] = {"total_p50": None, "total_p99": None}
+    found = compare(results(cell(10)), results(cell(10, 1.0, **nothing)))
+    assert {one.measure for one in found.changes}.isdisjoint(nothing)
+    assert found.worse  # no session succeeded
+
+
+def test_arrival_rates_are_cells_of_their_own() -> None:
+    cells = [cell(10, shape="open", arrival_rate=rate) for rate in (5.0, 10.0)]
+    found: Comparison = compare(results(*cells), results(*cells))
+    assert len(found.changes) == 2 * len(MEASURES)
+    assert found.changes[0].cell == "ws open batch 10 wait 1 steps 1 arrival rate 5"
+
+
+def test_sessions_that_arrive_otherwise_are_refused() -> None:
+    a, b = (results(cell(10, shape="open", arrival_rate=5.0), name=name) for name in "ab")
+    assert "how sessions arrive is not known of both: they may differ in it" in compare(a, b).notes
+    a.run["grid"], b.run["grid"] = {"arrivals": "poisson"}, {"arrivals": "constant"}
+    with pytest.raises(ResultsError, match="/exp/a arrive by --arrivals poisson, those of /exp/b"):
+        compare(a, b)
+    b.run["grid"] = {"arrivals": "poisson"}
+    assert compare(a, b).notes == ()
+
+
+def test_how_bursts_would_have_arrived_does_not_matter() -> None:
+    a, b = results(cell(10), name="a"), results(cell(10), name="b")
+    a.run["grid"], b.run["grid"] = {"arrivals": "poisson"}, {"arrivals": "constant"}
+    assert compare(a, b).notes == ()
+
+
+def test_what_differs_besides_the_systems_is_said() -> None:
+    a, b = (results(cell(10, hardware=f"{name}-64cpu"), name=name) for name in "ab")
+    a.run |= {"grid": {"timeout": 120.0}, "placement": {"load_nodes": ["n1"]}}
+    b.run |= {"grid": {"timeout": 5.0}, "placement": {"load_nodes": ["n1", "n2"]}}
+    a.run["versions"], b.run["versions"] = {"openenv-slurm": "1.0"}, {"openenv-slurm": "1.1"}
+    assert compare(a, b).notes == (
+        "timeout (s) differs: 120.0 in a, 5.0 in b",
+        "number of load nodes differs: 1 in a, 2 in b",
+        "hardware differs: a-64cpu in a, b-64cpu in b",
+        "version of openenv-slurm differs: 1.0 in a, 1.1 in b",
+    )
+    del b.run["grid"], b.run["placement"], b.run["versions"]
+    assert len(compare(a, b).notes) == 1
+
+
+def system(dice: np.random.Generator, slower: float = 1.0) -> Results:
+    """12 cells, 3 repetitions, 10 % of noise in all that is measured."""
+    lines = []
+    for batch in range(100, 1300, 100):
+        for repetition in (1, 2, 3):
+            line = cell(batch, dice.binomial(batch, 0.03) / batch, repetition=repetition)
+            line |= {name: dice.normal(1.0, 0.1) for name in MEASURES if name != "success"}
+            line["total_p99"] *= slower
+            lines.append(line)
+    return results(*lines)
+
+
+def test_equal_systems_are_seldom_called_different() -> None:
+    dice = np.random.default_rng(20260301)
+    found = [compare(system(dice), system(dice)) for _ in range(100)]
+    assert sum(any(one.beyond_noise for one in pair.changes) for pair in found) <= 8
+    assert sum(pair.worse for pair in found) <= 8
+
+
+@pytest.mark.parametrize("slower", [2.0, 1.3])
+def test_what_is_slower_in_all_cells_is_found(slower: float) -> None:
+    dice = np.random.default_rng(20260301)
+    for _ in range(10):
+        found = compare(system(dice), system(dice, slower))
+        worse = [one for one in found.changes if one.worse]
+        assert {one.measure for one in worse} == {"total_p99"}
+        assert worse[-1].cell == "all 12 cells"
+        assert worse[-1].relative == pytest.approx(slower - 1, rel=0.5)
+        assert slower < 2 or len(worse) > 5
+
+
+def test_a_change_of_all_cells_is_the_mean_over_them() -> None:
+    def made(p99s: list[float], errors: list[float], name: str) -> Results:
+        cells = zip((10, 20, 40), p99s, errors, strict=True)
+        return results(
+            *(
+                cell(batch, error, total_p99=p99, repetition=n)
+                for batch, p99, error in cells
+                for n in (1, 2, 3)
+            ),
+            name=name,
+        )
+
+    found = compare(made([1, 2, 4], [0, 0, 0.3], "a"), made([2, 4, 8], [0.2, 0.2, 0.5], "b"))
+    of_all = {one.measure: one for one in found.changes if one.cell == "all 3 cells"}
+    success, p99 = of_all["success"], of_all["total_p99"]
+    assert (success.a, success.b) == (pytest.approx(0.9), pytest.approx(0.7))
+    assert (p99.a, p99.b, p99.relative) == tuple(map(pytest.approx, (2.0, 4.0, 1.0)))
+    assert p99.worse
+
+
+@pytest.mark.parametrize(
+    ("t", "freedom", "p"),
+    [
+        (12.706, 1, 0.05),
+        (4.303, 2, 0.05),
+        (-3.182, 3, 0.05),
+        (2.776, 4, 0.05),
+        (2.0096, 49, 0.05),
+        (0.0, 5, 1.0),
+        (8.610, 4, 0.001),
+    ],
+)
+def test_chances_are_those_of_students_tables(t: float, freedom: int, p: float) -> None:
+    assert noise.students(t, freedom) == pytest.approx(p, rel=1e-3)
+
+
+def test_two_groups_have_the_larger_spread() -> None:
+    a, b = np.array([1.0, 2.0, 3.0]), np.array([3.0, 4.0, 5.0])
+    own = noise.spread((a, b))
+    assert (own.variance, own.freedom) == (1.0, 4)
+    small, large = noise.Spread(0.01, 40), noise.Spread(4.0, 40)
+    t = 2 / math.sqrt(2 / 3)
+    assert noise.of_two(a, b, small) == noise.students(t, 4)
+    assert noise.of_two(a, b, large) == noise.students(t / 2, 40)
+
+
+def test_without_any_spread_every_difference_is_one() -> None:
+    a, nothing = np.array([1.0, 1.0, 1.0]), noise.Spread(0.0, 4)
+    assert noise.of_two(a, a + 1, nothing) == noise.of_pairs([1.0, 1.0, 1.0]) == 0.0
+    assert noise.of_two(a, a, nothing) == noise.of_pairs([0.0, 0.0, 0.0]) == 1.0
+
+
+def test_shares_of_sessions_differ_beyond_chance() -> None:
+    assert noise.of_shares(1000, 900, 1000, 1000) < 1e-9
+    assert noise.of_shares(1000, 998, 1000, 1000) == 1.0
+    assert noise.of_shares(1000, 1000, 1000, 1000) == 1.0
+    assert noise.of_shares(0, 0, 5, 5) == 1.0
+    # z = (0.95 − 0.90 − 0.001) / sqrt(2 · 0.925 · 0.075 / 1000)
+    expected = noise.CLUSTERED * math.erfc(0.049 / math.sqrt(0.00013875) / math.sqrt(2))
+    assert noise.of_shares(950, 900, 1000, 1000) == pytest.approx(expected)
+
+
+def test_each_test_is_corrected_for_all() -> None:
+    assert noise.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert noise.holm([0.5, 0.9]) == [1.0, 1.0]
+    assert noise.holm([]) == []
+
+
+def shown(found: Comparison, capsys: pytest.CaptureFixture[str]) -> str:
+    cli_report._print_comparison(found)
+    return capsys.readouterr().out
+
+
+def test_nothing_changed_is_said_of_what_was_tested_only(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = compare(of("success", 1.0, 1.0, 1.0), of("success", 1.0, 1.0, 1.0, name="b"))
+    assert shown(told, capsys) == "nothing changed beyond the noise from a to b\n"
+    untold = shown(compare(of("success", 1.0), of("success", 1.0, name="b")), capsys)
+    assert "nothing changed" not in untold
+    assert "of 1 cell(s): cannot be told: 1 repetition(s), give --reps 3 or more" in untold
+    gone = shown(replace(told, missing=("ws: not in b",)), capsys)
+    assert gone == "WORSE: valid in a only: ws: not in b\n"

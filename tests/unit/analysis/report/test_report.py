@@ -1,0 +1,816 @@
+"""Reports: sentences from values, figures from panels, files from folders."""
+
+import csv
+import re
+import sys
+from collections.abc import Callable
+from math import inf, nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.errors import ResultsError
+from analysis.report import (
+    axes as report_axes,
+)
+from analysis.report import (
+    captions,
+    figures,
+    text,
+)
+from analysis.report import (
+    page as report_page,
+)
+from analysis.report import (
+    scaling_figure as report_curves,
+)
+from analysis.report import (
+    style as report_style,
+)
+from analysis.report import (
+    tables as report_tables,
+)
+from analysis.report.report import difference, Report, write
+from analysis.report.series import (
+    crossed,
+    Curve,
+    Line,
+    Panel,
+    panels,
+    points,
+    records,
+    steepest,
+    success,
+    total,
+    unevenness,
+)
+from analysis.results.folder import CellDetails, load, Results
+from analysis.scaling.ceilings import Criterion
+from analysis.scaling.efficiency import Usl
+from analysis.words import count, listed, percent, seconds, span
+from tests.helpers.report_folders import beyond, Made
+
+FIGURES = ["distribution", "heat", "latency", "open", "p99", "success"]
+
+
+def cell(batch: int = 32, **fields: Any) -> Line:
+    """A line of summary.csv: all of a batch succeeded."""
+    return (
+        {
+            "mode": "ws",
+            "shape": "burst",
+            "steps": 1,
+            "arrival_rate": nan,
+            "batch_size": batch,
+            "wait_seconds": 1.0,
+            "repetition": 1,
+            "attempt": 1,
+            "error_rate": 0.0,
+            "total_p99": 1.5,
+            "valid": True,
+            "reasons": "",
+            "warnings": "",
+        }
+        | {f"{part}_p{n}": 0.1 for part in ("connect", "reset", "step") for n in (50, 99)}
+        | fields
+    )
+
+
+def panel(*lines: Line, details: CellDetails | None = None, title: str = "") -> Panel:
+    return Panel(title, lines, tuple(details or CellDetails() for _ in lines))
+
+
+def found(**fields: Any) -> Line:
+    """A line of ceilings.csv."""
+    return {
+        "folder": "nodes-2",
+        "run_id": "run",
+        "mode": "ws",
+        "shape": "burst",
+        "wait_seconds": 1.0,
+        "steps": 1,
+        "servers": 2,
+        "ceiling": 3072,
+        "ceiling_low": 2900.0,
+        "ceiling_high": 3100.0,
+        "first_failing": 4096,
+        "repetitions": 3,
+        "by_repetition": "3072 2900 3072",
+        "reached": True,
+        "success_at_ceiling": 0.991,
+        "p99_at_ceiling": 2.5,
+        "rps_at_ceiling": 800.0,
+        "unique_hosts": 2,
+        "bound": "admission cap",
+        "bound_evidence": "1024 refused",
+        "brackets": "3072-3200 2900-3000 3072-3200",
+        "first_invalid": None,
+    } | fields
+
+
+def scaled(servers: int, **fields: Any) -> Line:
+    """A line of scaling.csv."""
+    return {
+        "mode": "ws",
+        "shape": "burst",
+        "wait_seconds": 1.0,
+        "steps": 1,
+        "servers": servers,
+        "ceiling": 1000 * servers,
+        "ceiling_low": 990.0 * servers,
+        "ceiling_high": 1010.0 * servers,
+        "scaling_factor": float(servers),
+        "efficiency": 1.0,
+        "efficiency_low": 0.97,
+        "efficiency_high": 1.02,
+        "interpretation": "good linear scaling",
+        "bound": "",
+        "efficiency_of_means": 1.0,
+    } | fields
+
+
+def results(name: str = "grid", **run: Any) -> Results:
+    import pandas as pd
+
+    return Results(Path(name), run, pd.DataFrame([cell()]), [CellDetails()], [])
+
+
+# Numbers as they are written
+
+
+@pytest.mark.parametrize(
+    ("share", "written"),
+    [
+        (1, "100 %"),
+        (0.9999, "> 99.9 %"),
+        (0.95, "95.0 %"),
+        (0.0001, "< 0.1 %"),
+        (0, "0 %"),
+        (nan, "–"),
+    ],
+)
+def test_only_all_is_100_percent(share: float, written: str) -> None:
+    assert percent(share) == written
+
+
+def test_numbers() -> None:
+    assert [count(3072), count(0.5), span(2899.6, 3100)] == ["3,072", "0.5", "2,900–3,100"]
+    assert [seconds(0.02083), seconds(1.0348), seconds(131.2)] == ["0.0208 s", "1.03 s", "131 s"]
+    assert [seconds(nan), seconds(inf)] == ["–", "–"]
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
+    assert report_page.tied("1.5 s, 95 % of 3 servers") == "1.5\u00a0s, 95\u00a0% of 3 servers"
+
+
+# Sentences
+
+
+def test_a_ceiling_says_its_interval_and_what_bound_it() -> None:
+    assert text.ceiling_sentence(found()) == (
+        "2 servers, wait 1 s: ceiling 3,072 sessions, mean success there 99.1 %. 4,096 failed. 95 % "
+        "interval 2,900–3,100 (bootstrap over 3 repetitions and their brackets: 3072-3200 2900-3000 "
+        "3072-3200). Bound by: admission cap: 1024 refused."
+    )
+
+
+HIDDEN = {"first_invalid": 1024, "repetitions": 0, "brackets": ""}
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        (
+            {"reached": False, "first_failing": None},
+            "at least 3,072 sessions; no larger batch failed",
+        ),
+        (
+            {"ceiling": 0, "first_failing": 32},
+            "no batch met the criterion; 32, the smallest that failed",
+        ),
+        ({"ceiling": None, "first_failing": None}, "no ceiling, as no cell is VALID."),
+        (
+            {"ceiling": None, "first_failing": 64, "first_invalid": 32, "repetitions": 0},
+            "the ceiling cannot be told, below 64, which failed: 32 is INVALID.",
+        ),
+        (
+            {"ceiling": 512, "reached": False, "first_failing": None} | HIDDEN,
+            "wait 1 s: at least 512; cannot be told beyond: 1,024 is INVALID. Bound by",
+        ),
+        (
+            {"ceiling": 512, "reached": False, "first_failing": 2048} | HIDDEN,
+            "wait 1 s: at least 512, below 2,048; cannot be told between: 1,024 is INVALID. Bound by",
+        ),
+        (
+            {"ceiling": 512, "reached": False, "first_failing": 512} | HIDDEN,
+            "wait 1 s: at least 512; cannot be told beyond: 1,024 is INVALID. Bound by",
+        ),
+        (
+            {"bound": "load generator"},
+            "at least 3,072 sessions; the load generator was the bound, so the servers may hold more.",
+        ),
+        ({"ceiling_high": nan}, "95 % interval from 2,900 on (bootstrap over"),
+        (
+            {"ceiling_low": nan, "repetitions": 1, "brackets": "3072-3200"},
+            "One repetition: no interval; the ceiling is from 3,072 to below 3,200.",
+        ),
+        ({"first_failing": 3072}, "Not in every repetition: 3,072 failed in some."),
+        ({"first_failing": 2048}, "Not in every repetition: 2,048 failed in some."),
+        (
+            {"ceiling_low": nan, "repetitions": 1, "brackets": "3072-3073"},
+            "One repetition: no interval. Bound",
+        ),
+        ({"ceiling_low": 3072.0, "ceiling_high": 3072.0}, "The same in all 3 repetitions."),
+        ({"bound": "", "bound_evidence": ""}, "2900-3000 3072-3200)."),
+        (
+            {"mode": "http", "shape": "hold", "steps": 3},
+            "wait 1 s, http, shape hold, 3 steps: ceiling",
+        ),
+        ({"servers": None}, "unknown servers, wait 1 s: ceiling"),
+    ],
+)
+def test_ceilings_that_are_not_usual(fields: dict[str, Any], said: str) -> None:
+    assert said in text.ceiling_sentence(found(**fields))
+
+
+def test_efficiency_is_said_with_its_interval_and_the_baseline_is_not_compared_with_itself() -> (
+    None
+):
+    lines = [scaled(1), scaled(4, scaling_factor=3.8, efficiency=0.95, efficiency_low=0.91)]
+    lines[1]["efficiency_of_means"] = 0.955
+    assert text.efficiency_sentences(lines) == [
+        "4 servers, wait 1 s: 3.80 times the ceiling of 1 server; efficiency 95.0 % (95 % interval "
+        "91.0 % to 102.0 %): good linear scaling."
+    ]
+    single = [scaled(1), scaled(2, efficiency_low=nan)]
+    assert "efficiency 100 % (one repetition: no interval)" in text.efficiency_sentences(single)[0]
+    none = [scaled(1), scaled(2, efficiency=nan)]
+    assert "no efficiency, as 1 server has no ceiling." in text.efficiency_sentences(none)[0]
+
+
+def test_efficiency_by_means_is_said_where_it_is_another() -> None:
+    near = scaled(2, efficiency=0.78, efficiency_of_means=0.785)
+    assert "means" not in text.efficiency_sentences([scaled(1), near])[0]
+    far = scaled(
+        2, scaling_factor=1.54, efficiency=0.77, efficiency_of_means=0.91, efficiency_high=nan
+    )
+    assert text.efficiency_sentences([scaled(1), far]) == [
+        "2 servers, wait 1 s: 1.54 times the ceiling of 1 server; efficiency 77.0 % by the runbook's "
+        "formula, which takes the best repetition of each; 91.0 % by their means (95 % interval 97.0 % "
+        "without an upper end): good linear scaling."
+    ]
+
+
+def test_efficiency_by_a_lower_bound_is_a_bound() -> None:
+    line = scaled(2, efficiency_low=nan, interpretation="at least 75.0 %: no larger batch failed")
+    assert text.efficiency_sentences([scaled(1), line]) == [
+        "2 servers, wait 1 s: efficiency at least 75.0 %: no larger batch failed."
+    ]
+
+
+def test_the_table_of_ceilings_says_what_is_open() -> None:
+    def cells(**fields: Any) -> list[str]:
+        return report_tables._ceiling_cells(found(**fields))[6:9]
+
+    brackets = "3072-3200 2900-3000 3072-3200"
+    assert cells() == ["3,072", "2,900–3,100", brackets]
+    assert cells(bound="load generator")[0] == cells(reached=False)[0] == "≥ 3,072"
+    assert cells(ceiling_high=nan)[1] == "from 2,900 on"
+    assert cells(ceiling_low=nan, repetitions=1)[1] == "one repetition"
+    assert cells(ceiling_low=nan, **HIDDEN)[1:] == ["–", ""]
+
+
+def test_efficiency_has_the_baseline_of_its_own_wait() -> None:
+    lines = [scaled(1), scaled(2), scaled(2, wait_seconds=5.0), scaled(4, wait_seconds=5.0)]
+    first, second = text.efficiency_sentences(lines)
+    assert "ceiling of 1 server;" in first
+    assert "ceiling of 2 servers;" in second
+
+
+def test_invalid_cells_are_counted_and_named_with_their_reasons() -> None:
+    lost = {"valid": False, "reasons": "3 sessions lost by the load"}
+    lines = [cell(), cell(64, **lost), cell(64, repetition=2, **lost), cell(128)]
+    assert text.validity_sentences(lines) == [
+        "2 of 4 cells are VALID, 2 INVALID.",
+        "INVALID: ws 64 × 1 s #1 and ws 64 × 1 s #2: 3 sessions lost by the load.",
+    ]
+    assert text.validity_sentences([cell(), cell(64)]) == ["All 2 cells are VALID."]
+    many = [cell(n, valid=False, reasons=f"{n} rows") for n in range(1, 20)]
+    assert (
+        text.validity_sentences(many)[-1] == "INVALID for other reasons: 13 cells, see all cells."
+    )
+
+
+def test_cells_have_short_names() -> None:
+    line = cell(4096, shape="open", arrival_rate=50.0, steps=3, wait_seconds=0.5)
+    assert text.cell_name(line) == "ws open at 50/s 4,096 × 0.5 s, 3 steps #1"
+    assert text.cell_name(cell(folder="nodes-2")) == "nodes-2 ws 32 × 1 s #1"
+
+
+def test_load_that_shares_a_node_is_said() -> None:
+    def run(shares: object) -> Results:
+        return results(placement={"load_shares_node": shares})
+
+    assert text.sharing_sentence([run(False)]) == "The load ran on no node that it measured."
+    assert "The load ran on a node that it measured (grid)" in text.sharing_sentence([run(True)])
+    assert "not known" in text.sharing_sentence([run(None)])
+    assert "not known" in text.sharing_sentence([run(False), results("other")])
+
+
+def test_unfinished_runs_are_said() -> None:
+    unfinished = results(status="failed", error="a load worker was lost", planned_cells=9)
+    assert text.status_sentences([unfinished, results(status="complete")]) == [
+        "grid is not complete (failed: a load worker was lost); 1 cell of 9 recorded."
+    ]
+
+
+def test_warnings_of_cells_are_said_once() -> None:
+    lines = [
+        cell(warnings="clocks differ; no session succeeded"),
+        cell(64, warnings="clocks differ"),
+    ]
+    one = results()
+    one.warnings.append("no run.json")
+    assert text.warning_sentences([one], lines) == [
+        "no run.json",
+        "clocks differ (in 2 cells)",
+        "no session succeeded (in 1 cell)",
+    ]
+
+
+def law(**fields: Any) -> Usl:
+    values: dict[str, Any] = {"rate": 1000.0, "contention": 0.0, "coherence": 0.0}
+    values |= {"samples": (), "servers": (1, 2, 4)} | fields
+    return Usl(**values)
+
+
+def test_nodes_beyond_what_was_measured_are_an_extrapolation() -> None:
+    assert text.nodes_sentence(law(), None) == (
+        "How many nodes for 100,000 sessions? 100 servers (one repetition: no range). This is an "
+        "EXTRAPOLATION: the law was fitted on 1 to 4 servers, and 100 is 25 times as many."
+    )
+    sampled = law(samples=tuple((rate, 0.0, 0.0) for rate in (900.0, 1000.0, 1100.0)))
+    assert "100 servers (95 % range 91 to 112)" in text.nodes_sentence(sampled, None)
+    assert "within what was measured" in text.nodes_sentence(law(), None, target=3500)
+
+
+def test_nodes_that_no_number_reaches_and_nodes_that_cannot_be_said() -> None:
+    bent = law(contention=0.1)
+    never = "By the fit no number of servers is enough: its ceiling never exceeds"
+    assert f"{never} 10,000." in text.nodes_sentence(bent, None)
+    assert f"{never} 5,263." in text.nodes_sentence(law(coherence=0.01), None)
+    assert "EXTRAPOLATION" in text.nodes_sentence(bent, None)
+    assert text.nodes_sentence(None, "two numbers of servers").endswith(
+        "said: two numbers of servers."
+    )
+    assert "one number of servers" in text.nodes_sentence(None, None)
+
+
+def test_captions_say_what_figures_show() -> None:
+    shown = panel(
+        cell(32), cell(64, error_rate=0.5, total_p99=3.0), cell(64, valid=False, repetition=2)
+    )
+    assert captions.success_text([shown], 0.95) == "wait 1 s: down to 50.0 % at 64."
+    assert captions.success_text([panel(cell())], 0.95) == "wait 1 s: 100 % at every batch."
+    assert captions.success_text([panel(cell(error_rate=0.01))], 0.95).endswith(
+        "at least 99.0 % at every batch."
+    )
+    assert captions.p99_text([shown], lambda _: 2.0) == "wait 1 s: 3 s at 64 (criterion 2 s)."
+    assert captions.interval_text([shown]) == "One repetition: no interval."
+    assert captions.invalid_text([shown]).startswith("1 INVALID cell drawn")
+    assert captions.partly_text([shown]) == "Fewer valid repetitions: 64 × 1 s (1 of 2)."
+    assert captions.heat_text([shown]) == "2 fields, from 50.0 % to 100 %."
+    assert "connect 0.1 s, reset 0.1 s, step 0.1 s" in captions.latency_text([shown])
+    twice = panel(cell(), cell(repetition=2))
+    assert "means over up to 2 valid repetitions" in captions.interval_text([twice])
+
+
+def test_captions_without_any_session() -> None:
+    none = panel(cell(valid=False, error_rate=1.0, total_p99=nan))
+    assert captions.success_text([none], 0.95) == "No valid cell."
+    assert captions.p99_text([none], lambda _: None) == "No session succeeded in a valid cell."
+    assert captions.latency_text([none]) == "No session succeeded."
+    assert captions.open_text([none], 6) == "No session was open."
+    assert captions.distribution_text([none]) == "Hosts unknown. Load workers unknown."
+
+
+def test_distribution_says_how_uneven_it_is() -> None:
+    details = CellDetails(hosts={"n1": 30, "n2": 10}, load_workers={"load-1": 20, "load-2": 20})
+    assert captions.distribution_text([panel(cell(), details=details)]) == (
+        "2 hosts, max/mean 1.50; most uneven cell ws 32 × 1 s #1: 1.50. 2 load workers, max/mean 1.00; "
+        "every cell even."
+    )
+    assert text.even({"n1": 30, "n2": 10}) == "uneven (max/mean 1.50)"
+    assert text.even({"n1": 10, "n2": 10}) == "even (max/mean 1.00)"
+    assert text.even({}) == "unknown"
+    assert unevenness({"n1": 0}) != unevenness({"n1": 0})
+
+
+# Panels and points
+
+
+def test_invalid_cells_are_in_no_point() -> None:
+    lines = panel(
+        cell(32), cell(32, repetition=2, error_rate=0.2), cell(32, repetition=3, valid=False)
+    )
+    (point,) = points(lines, 1.0, success)
+    assert (point.mean, point.low, point.high, point.repetitions) == (0.9, 0.8, 1.0, 2)
+    assert crossed(lines, 1.0, success) == [(32, 1.0)]
+
+
+def test_largest_batches_come_first_each_by_its_first_valid_repetition() -> None:
+    open_ = CellDetails(curve=([0.0, 1.0], [0, 3]))
+    lines = (cell(32), cell(64, valid=False), cell(64, repetition=2), cell(128))
+    chosen = steepest(Panel("", lines, (open_, open_, open_, CellDetails())), 5)
+    assert [(line["batch_size"], line["repetition"]) for line, _ in chosen] == [(64, 2), (32, 1)]
+
+
+def test_counts_are_added_up_in_the_order_of_their_numbers() -> None:
+    assert list(total([{"load-10": 1, "load-2": 2}, {"load-1": 1, "load-2": 2}]).items()) == [
+        ("load-1", 1),
+        ("load-2", 4),
+        ("load-10", 1),
+    ]
+
+
+def test_panels_are_titled_by_what_tells_them_apart(tmp_path: Path) -> None:
+    loaded = [load(Made(tmp_path / f"n{n}", servers=n, run_id=f"r{n}").write()) for n in (2, 1)]
+    ceilings = [
+        found(folder=one.name, run_id=f"r{one.name[1]}", servers=int(one.name[1])) for one in loaded
+    ]
+    assert [one.title for one in panels(loaded, ceilings)] == ["1 server", "2 servers"]
+    assert [one.title for one in panels(loaded[:1], ceilings)] == [""]
+    same = [replace_servers(line) for line in ceilings]
+    assert [one.title for one in panels(loaded, same)] == ["n2", "n1"]
+
+
+def replace_servers(line: Line) -> Line:
+    return line | {"servers": 2}
+
+
+def test_arrival_rates_are_the_axis_of_an_open_shape_with_several() -> None:
+    import pandas as pd
+
+    lines = [cell(100, shape="open", arrival_rate=rate) for rate in (10.0, 20.0)]
+    one = Results(Path("open"), {}, pd.DataFrame(lines).assign(run_id="r"), [CellDetails()] * 2, [])
+    (shown,) = panels([one], [])
+    assert (shown.x, shown.places, shown.x_name) == (
+        "arrival_rate",
+        [10.0, 20.0],
+        "sessions per second",
+    )
+
+
+def test_missing_whole_numbers_are_none() -> None:
+    import pandas as pd
+
+    assert records(pd.DataFrame({"hosts": pd.array([1, None], dtype="Int64")})) == [
+        {"hosts": 1},
+        {"hosts": None},
+    ]
+
+
+# Figures
+
+
+GRID = panel(
+    cell(32), cell(64, error_rate=0.4), cell(128, error_rate=0.7),
+    cell(256, valid=False, error_rate=0.9), cell(32, wait_seconds=5.0),
+    details=CellDetails(([0.0, 1.0, 2.0], [0, 9, 0]), {"n1": 9}, {"load-1": 9}),
+)  # fmt: skip
+
+DRAWN: dict[str, Callable[[], Any]] = {
+    "success": lambda: figures.success_by_batch([GRID], 0.95),
+    "p99": lambda: figures.p99_by_batch([GRID], lambda _: 2.0),
+    "latency": lambda: figures.latency_parts([GRID]),
+    "heat": lambda: figures.heat_map([GRID]),
+    "open": lambda: figures.open_sessions([GRID]),
+    "distribution": lambda: figures.distribution([GRID]),
+    "scaling": lambda: report_curves.scaling([CURVE]),
+}
+CURVE = Curve("wait 1 s", (scaled(1), scaled(2), scaled(4, reached=False)), law(), None)
+
+
+def test_an_invalid_cell_is_drawn_and_not_joined() -> None:
+    (ax,) = figures.success_by_batch([GRID], 0.95).axes
+    joined = [line for line in ax.get_lines() if line.get_linestyle() != "None"]
+    assert 256 not in {x for line in joined for x in list(line.get_xdata())}
+    (cross,) = [line for line in ax.get_lines() if line.get_marker() == "X"]
+    assert (list(cross.get_xdata()), cross.get_fillstyle()) == ([256], "none")
+    assert ax.get_xscale() == "log"
+
+
+def test_waits_differ_in_more_than_colour() -> None:
+    waits = panel(*(cell(wait_seconds=float(wait)) for wait in range(6)))
+    looks = report_axes.looks([waits])
+    assert len({colour for colour, _, _ in looks.values()}) == 6
+    assert len({marker for _, marker, _ in looks.values()}) == 6
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_are_the_same_every_time_and_their_text_is_text(name: str, tmp_path: Path) -> None:
+    first, second = (report_style.svg(DRAWN[name](), f"fig-{name}") for _ in range(2))
+    assert first == second
+    assert "<text" in first
+    assert "currentColor" in first
+    assert not re.search(r"<metadata|<!DOCTYPE|dc:date", first)
+    assert all(name.startswith("fig-") for name in re.findall(r' id="([^"]*)"', first))
+    report_style.png(DRAWN[name](), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", list(DRAWN)[:-1])
+def test_figures_of_nothing_say_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = dict.fromkeys([key for key in cell() if "_p" in key], nan)
+    none = panel(cell(error_rate=1.0, valid=False, **missing))
+    monkeypatch.setitem(globals(), "GRID", none)
+    drawn = report_style.svg(DRAWN[name](), "fig-x")
+    if name not in ("success", "heat"):
+        assert re.search("no session succeeded|no session was open|none known", drawn)
+
+
+def test_the_fit_is_solid_only_where_something_was_measured() -> None:
+    (ax,) = report_curves.scaling([CURVE]).axes
+    fits = [line for line in ax.get_lines() if line.get_color() == report_style.COLOURS[1]]
+    spans = {line.get_linestyle(): (min(line.get_xdata()), max(line.get_xdata())) for line in fits}
+    assert spans == {"-": (1, 4), "--": (4, 8)}
+
+
+def test_a_figure_that_would_be_huge_is_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_style, "HUGE", 10)
+    assert report_style.element(DRAWN["heat"](), "heat").startswith(
+        '<img alt="" src="data:image/png;base64,'
+    )
+
+
+def test_ticks_do_not_lie_on_one_another() -> None:
+    ticks = [32, 1024, 3072, 4096]
+    assert report_axes._apart(ticks, [5, 10, 11.6, 12], 0.1) == [32, 1024, 4096]
+    assert report_axes._apart([8], [3], 0.1) == [8]
+
+
+# Files
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("experiment")
+    for servers in (1, 2, 4):
+        batches = tuple(servers * batch for batch in (64, 96, 128, 160))
+        refused = beyond(100 * servers)
+        run_id = f"run-{servers}"
+        Made(
+            folder / f"nodes-{servers}", batches, (1.0,), 3, servers, refused, run_id=run_id
+        ).write()
+    return folder
+
+
+def made(*folders: Path, output: Path | None = None) -> Report:
+    return write(folders, output, Criterion())
+
+
+def test_all_files_of_a_report(tmp_path: Path) -> None:
+    folder = Made(tmp_path / "grid", waits=(1.0, 5.0), reps=2).write()
+    report = made(folder)
+    pictures = [f"figures/{name}.png" for name in FIGURES]
+    names = ["LOG_ENTRY.md", "ceilings.csv", *pictures, "report.html", "summary.csv"]
+    assert sorted(str(path.relative_to(folder)) for path in report.files) == names
+    assert report.warnings == []
+    assert (report.cells, report.invalid, report.missing) == (12, 0, None)
+    for picture in pictures:
+        assert (folder / picture).stat().st_size > 5000
+
+
+def test_the_page_is_one_file_that_needs_nothing_else(tmp_path: Path) -> None:
+    made(folder := Made(tmp_path / "grid", invalid=[(512, 1.0, 1)]).write())
+    page = (folder / "report.html").read_text()
+    links = re.findall(r'(?:href|src)="([^"]*)"', page)
+    files = {"raw.jsonl", "summary.csv", "run.json"}
+    assert {link for link in links if not link.startswith(("#", "data:"))} == files
+    assert "<script" not in page
+    assert not re.search(r"@import|@font-face|url\((?!#)", page)
+    assert len(page) < 3_000_000
+    assert [int(n) for n in re.findall(r"<h2>(\d+)\.", page)] == list(range(1, 13))
+    assert page.index("Verdict") < page.index("<figure")
+    assert page.count("<figcaption><b>Figure") == page.count("<figure id=") == len(FIGURES)
+    assert "2 of 3 cells are VALID, 1 INVALID." in page
+    assert page.count('class="bad"') == 1
+
+
+def test_a_report_of_the_same_files_is_the_same(tmp_path: Path) -> None:
+    folder = Made(tmp_path / "grid", reps=2).write()
+    made(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert made(folder).warnings == []
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+@pytest.fixture
+def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without matplotlib there is none, and what is about other files is quicker."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+
+
+def test_a_tampered_summary_is_put_right_and_kept(tmp_path: Path, no_page: None) -> None:
+    folder = Made(tmp_path / "grid").write()
+    made(folder)
+    honest = (folder / "summary.csv").read_text()
+    with (folder / "summary.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    tampered = honest.replace(lines[1]["total_p99"], "0.5")
+    (folder / "summary.csv").write_text(tampered)
+    warned = made(folder).warnings
+    assert any("line 2, total_p99 is '0.5', from the rows" in warning for warning in warned)
+    assert (folder / "summary.csv").read_text() == honest
+    assert (folder / "summary.csv.before").read_text() == tampered
+    assert "is not what the rows say" in (folder / "LOG_ENTRY.md").read_text()
+    (folder / "summary.csv").write_text("another\n1\n")
+    made(folder)
+    assert (folder / "summary.csv.before").read_text() == tampered
+    assert (folder / "summary.csv.before-2").read_text() == "another\n1\n"
+
+
+def test_a_summary_that_lacks_its_last_cells_is_completed_without_a_word(
+    tmp_path: Path, no_page: None
+) -> None:
+    folder = Made(tmp_path / "grid").write()
+    made(folder)
+    honest = (folder / "summary.csv").read_text()
+    (folder / "summary.csv").write_text("".join(honest.splitlines(keepends=True)[:-1]))
+    made(folder)
+    assert (folder / "summary.csv").read_text() == honest
+    assert not (folder / "summary.csv.before").exists()
+
+
+def test_the_first_difference_is_named() -> None:
+    assert difference("a,b\n1,2\n", "a,b\n1,3\n") == "line 1, b is '2', from the rows '3'"
+    assert difference("a,b\n1,2\n1,2\n", "a,b\n1,2\n") == "it has 2 lines, from the rows 1"
+    assert difference("a\n1\n", "a,b\n1,3\n") == "its columns are others (1, from the rows 2)"
+    assert difference("a,b\r\n1,2\r\n", "a,b\n1,2\n") == "it is written differently"
+
+
+def test_an_experiment_is_one_report_with_its_scaling(experiment: Path) -> None:
+    report = made(experiment)
+    assert report.output == experiment
+    names = {str(path.relative_to(experiment)) for path in report.files}
+    assert {"scaling.csv", "ceilings.csv", "figures/scaling.png", "nodes-2/summary.csv"} <= names
+    page = (experiment / "report.html").read_text()
+    assert "times the ceiling of 1 server" in page
+    assert "How many nodes for 100,000 sessions?" in page
+    assert "EXTRAPOLATION" in page
+    assert 'href="nodes-2/raw.jsonl"' in page
+    for servers in ("1 server", "2 servers", "4 servers"):
+        assert f">{servers}</text>" in page
+
+
+def test_folders_that_cannot_be_compared_still_have_a_report(tmp_path: Path) -> None:
+    one = Made(tmp_path / "one", servers=1).write()
+    two = Made(tmp_path / "two", servers=1, run_id="r2").write()
+    other = Made(tmp_path / "three", servers=2, run_id="r3").write()
+    (tmp_path / "scaling.csv").write_text("of an earlier report")
+    report = made(one, two, other)
+    assert report.output == tmp_path
+    assert any("no scaling.csv: one and two both have 1 server" in text for text in report.warnings)
+    assert not (tmp_path / "scaling.csv").exists()
+    assert "No scaling: one and two both have" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    "unusual",
+    [
+        {"refused": lambda batch, *_: batch},
+        {"old_columns": True, "facts": False},
+        {"shape": "open", "rate": 50.0},
+        {"batches": (1,)},
+        {"invalid": [(batch, 1.0, 1) for batch in (32, 128, 512)]},
+        {"waits": (0.0,)},
+    ],
+    ids=["all failed", "of another tool", "open", "one session", "all invalid", "no wait"],
+)
+def test_reports_of_unusual_folders(unusual: dict[str, Any], tmp_path: Path) -> None:
+    report = made(Made(tmp_path / "grid", **unusual).write())
+    page = (tmp_path / "grid" / "report.html").read_text()
+    assert len(re.findall("<figure id=", page)) == len(FIGURES)
+    assert not re.search(
+        r"\bnan\b|None|&lt;NA&gt;", re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
+    )
+    assert report.missing is None
+
+
+def test_without_matplotlib_all_but_the_page_is_written(tmp_path: Path, no_page: None) -> None:
+    folder = Made(tmp_path / "grid").write()
+    report = made(folder)
+    assert report.missing == "matplotlib"
+    assert sorted(path.name for path in report.files) == [
+        "LOG_ENTRY.md",
+        "ceilings.csv",
+        "summary.csv",
+    ]
+
+
+def test_folders_without_results_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ResultsError, match="holds no results"):
+        made(tmp_path)
+    with pytest.raises(ResultsError, match="is not a folder"):
+        made(tmp_path / "none")
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    folder = Made(tmp_path / "grid").write()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResultsError, match="cannot write"):
+        made(folder, output=tmp_path / "file")
+
+
+# Commands
+
+
+def command(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> int:
+    from launcher.cli import main as cli
+    from launcher.cli import report as cli_report
+
+    monkeypatch.setattr(sys, "argv", ["launcher", *map(str, arguments)])
+    try:
+        cli.run(getattr(cli_report, name), f"launcher {name}")
+    except SystemExit as ending:
+        assert isinstance(ending.code, int)
+        return ending.code
+    return 0
+
+
+def test_report_says_what_it_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Made(tmp_path / "a grid [1]").write()
+    assert command(monkeypatch, "report", folder, "--output", tmp_path / "out") == 0
+    written = capsys.readouterr().out.splitlines()
+    assert all(Path(path).is_file() for path in written)
+    assert str(tmp_path / "out" / "report.html") in written
+
+
+def test_require_valid_fails_after_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Made(tmp_path / "grid", invalid=[(32, 1.0, 1)]).write()
+    assert command(monkeypatch, "report", folder) == 0
+    capsys.readouterr()
+    assert command(monkeypatch, "report", folder, "--require-valid") == 1
+    assert "1 of 3 cell(s) are INVALID" in capsys.readouterr().err
+    assert (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--success", "2"], ["--p99", "wait.x"], ["--p99", "__import__('os')"], ["--success", "0"]],
+)
+def test_criteria_that_make_no_sense_are_one_line(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = Made(tmp_path / "grid").write()
+    assert command(monkeypatch, "report", folder, *arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error:")
+
+
+def test_missing_matplotlib_is_one_line(
+    tmp_path: Path,
+    no_page: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command(monkeypatch, "report", Made(tmp_path / "grid").write()) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert 'pip install -e ".[analysis]"' in line
+
+
+def test_compare_shows_what_got_worse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = Made(tmp_path / "a", reps=3).write()
+    b = Made(tmp_path / "b", reps=3, refused=beyond(300)).write()
+    assert command(monkeypatch, "compare", a, a) == 0
+    assert "nothing changed beyond the noise" in capsys.readouterr().out
+    assert command(monkeypatch, "compare", a, b) == 1
+    shown = capsys.readouterr().out
+    assert "success" in shown
+    assert "WORSE" in shown
+    assert command(monkeypatch, "compare", b, a) == 0
+    assert "better" in capsys.readouterr().out
+    other = Made(tmp_path / "c", servers=1).write()
+    assert command(monkeypatch, "compare", a, other) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_compare_as_json(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    a = Made(tmp_path / "a", reps=3).write()
+    assert command(monkeypatch, "compare", a, a, "--json") == 0
+    compared = json.loads(capsys.readouterr().out)
+    assert (compared["a"], compared["worse"]) == ("a", False)

@@ -1,0 +1,295 @@
+"""The frame codec, against the one of the `websockets` package."""
+
+import random
+import struct
+import tracemalloc
+from itertools import pairwise
+
+import pytest
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import OPEN
+from websockets.server import ServerProtocol
+
+from benchmark.server.websocket.frames import (
+    BINARY,
+    CLOSE,
+    close_frame,
+    closing,
+    CONTINUATION,
+    frame,
+    INVALID_TEXT,
+    MOST_FRAGMENTS,
+    PING,
+    PONG,
+    Reader,
+    TEXT,
+    Violation,
+)
+
+LIMIT = 70_000
+SIZES = [0, 1, 124, 125, 126, 127, 1_000, 65_535, 65_536, 65_537]
+Message = tuple[int, bytes]
+
+
+def masked(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
+    return Frame(Opcode(opcode), payload, fin).serialize(mask=True)
+
+
+def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    return [data[start:end] for start, end in pairwise([0, *sorted(cuts), len(data)])]
+
+
+def ours(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | None]:
+    """Messages and control frames, then the code of a violation, if there is one."""
+    reader, found = Reader(limit), []
+    try:
+        for chunk in chunks:
+            reader.feed(chunk)
+            while (message := reader.next()) is not None:
+                if message[0] == TEXT:
+                    _check_text(message[1])
+                if message[0] == CLOSE:
+                    closing(message[1])
+                if message[0] != CONTINUATION:
+                    found.append(message)
+                if message[0] == CLOSE:
+                    return found, None
+    except Violation as failure:
+        return found, failure.code
+    return found, None
+
+
+def _check_text(payload: bytes) -> None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        raise Violation(INVALID_TEXT, "not UTF-8") from None
+
+
+def theirs(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | None]:
+    protocol = ServerProtocol(state=OPEN, max_size=limit)
+    found: list[Message] = []
+    parts: list[Frame] = []
+    for chunk in chunks:
+        protocol.receive_data(chunk)
+        for event in protocol.events_received():
+            assert isinstance(event, Frame)
+            if event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+                parts.append(event)
+                if not event.fin:
+                    continue
+                whole = b"".join(bytes(part.data) for part in parts)
+                kind = parts[0].opcode
+                parts = []
+                if kind is Opcode.TEXT and not _is_text(whole):
+                    return found, INVALID_TEXT
+                found.append((int(kind), whole))
+            else:
+                found.append((int(event.opcode), bytes(event.data)))
+        if protocol.parser_exc is not None:
+            assert protocol.close_sent is not None
+            return found, int(protocol.close_sent.code)
+    return found, None
+
+
+def _is_text(payload: bytes) -> bool:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def conversation(chance: random.Random) -> bytes:
+    """Messages, some in fragments with control frames between, as a client may send them."""
+    sent = bytearray()
+    for _ in range(chance.randrange(1, 12)):
+        size = chance.choice(SIZES)
+        payload = bytes(chance.choices(b"abc \xc3\xa9", k=size)) if chance.random() < 0.1 else None
+        payload = payload or bytes(chance.choices(b"abcdefgh", k=size))
+        cuts = [chance.randrange(size + 1) for _ in range(chance.choice((0, 0, 0, 1, 2, 5)))]
+        parts = pieces(payload, cuts)
+        kind = chance.choice((TEXT, BINARY))
+        for number, part in enumerate(parts):
+            sent += masked(CONTINUATION if number else kind, part, number == len(parts) - 1)
+            while chance.random() < 0.3:
+                control = bytes(chance.choices(range(256), k=chance.choice((0, 4, 125))))
+                sent += masked(chance.choice((PING, PONG)), control)
+    if chance.random() < 0.5:
+        sent += masked(CLOSE, chance.choice((b"", Close(4001, "bye").serialize())))
+    return bytes(sent)
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_the_same_messages_however_they_are_cut(seed: int) -> None:
+    chance = random.Random(seed)
+    data = conversation(chance)
+    expected = theirs([data])
+    assert ours([data]) == expected
+    for _ in range(4):
+        many = chance.choice((1, 5, 50))
+        chunks = pieces(data, [chance.randrange(len(data) + 1) for _ in range(many)])
+        assert ours(chunks) == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_same_messages_byte_by_byte(seed: int) -> None:
+    chance = random.Random(seed)
+    data = b"".join(
+        masked(chance.choice((TEXT, BINARY, PING)), b"x" * chance.choice((0, 1, 125)))
+        for _ in range(10)
+    )
+    data += masked(TEXT, b"y" * 126, fin=False) + masked(CONTINUATION, b"z" * 1_000)
+    chunks = [data[at : at + 1] for at in range(len(data))]
+    assert ours(chunks) == theirs([data])
+
+
+def raw(first: int, second: int, *rest: bytes) -> bytes:
+    return bytes((first, second)) + b"".join(rest)
+
+
+MASK = b"\0\0\0\0"
+FRAGMENT = masked(TEXT, b"a", fin=False)
+INVALID: dict[str, bytes] = {
+    "reserved bit 1": raw(0xC1, 0x80, MASK),
+    "reserved bit 2": raw(0xA1, 0x80, MASK),
+    "reserved bit 3": raw(0x91, 0x80, MASK),
+    "reserved bit of a ping": raw(0xC9, 0x80, MASK),
+    "reserved bit of a continuation": FRAGMENT + raw(0xC0, 0x80, MASK),
+    **{f"opcode {n}": raw(0x80 | n, 0x80, MASK) for n in (3, 4, 5, 6, 7, 11, 12, 13, 14, 15)},
+    "not masked": raw(0x81, 0x01, b"a"),
+    "ping not masked": raw(0x89, 0x00),
+    "close not masked": raw(0x88, 0x00),
+    "ping of 126": masked(PING)[:1] + raw(0xFE, 0, b"\x7e", MASK, b"x" * 126),
+    "close of 126": raw(0x88, 0xFE, b"\0\x7e", MASK, b"\x03\xe8" + b"x" * 124),
+    "pong with a long length": raw(0x8A, 0xFF, struct.pack("!Q", 126), MASK, b"x" * 126),
+    "ping in fragments": raw(0x09, 0x80, MASK),
+    "pong in fragments": raw(0x0A, 0x80, MASK),
+    "close in fragments": raw(0x08, 0x80, MASK),
+    "continuation without a beginning": masked(CONTINUATION, b"a"),
+    "continuation that begins nothing": masked(CONTINUATION, b"a", fin=False),
+    "continuation after a whole message": masked(TEXT, b"a") + masked(CONTINUATION, b"a"),
+    "continuation after the last": FRAGMENT + masked(CONTINUATION) + masked(CONTINUATION),
+    "text inside a message": FRAGMENT + masked(TEXT, b"b"),
+    "binary inside a message": FRAGMENT + masked(BINARY, b"b"),
+    "fragment inside a message": FRAGMENT + FRAGMENT,
+    "close of one byte": masked(CLOSE, b"\x03"),
+    "close reason not UTF-8": masked(CLOSE, b"\x03\xe8\xff"),
+    "too big": masked(BINARY, b"x" * (LIMIT + 1)),
+    "too big, announced": raw(0x82, 0xFF, struct.pack("!Q", LIMIT + 1)),
+    "2^63 bytes": raw(0x82, 0xFF, struct.pack("!Q", 1 << 63)),
+    "2^64 - 1 bytes": raw(0x82, 0xFF, b"\xff" * 8),
+    "too big in sum": masked(TEXT, b"x" * LIMIT, fin=False) + masked(CONTINUATION, b"x"),
+    "too big in sum, not final": masked(TEXT, b"x" * 40_000, fin=False)
+    + masked(CONTINUATION, b"x" * 40_000, fin=False),
+    "text not UTF-8": masked(TEXT, b"\xff"),
+    "text cut in a character": masked(TEXT, b"\xc3"),
+    "text with a surrogate": masked(TEXT, b"\xed\xa0\x80"),
+    "text not UTF-8 in sum": masked(TEXT, b"\xc3", fin=False) + masked(CONTINUATION, b"a"),
+}
+
+
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_input_ends_with_the_same_code(name: str) -> None:
+    data = masked(TEXT, b"before") + INVALID[name]
+    expected = theirs([data])
+    assert expected[1] is not None
+    assert ours([data]) == expected
+    assert ours([data[at : at + 1] for at in range(len(data))]) == expected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        masked(TEXT, b"x" * LIMIT),
+        masked(TEXT, b"x" * 40_000, fin=False) + masked(CONTINUATION, b"x" * 30_000),
+        masked(TEXT, b"\xc3", fin=False) + masked(PING, b"p") + masked(CONTINUATION, b"\xa9"),
+        raw(0x81, 0xFE, b"\0\x01", MASK, b"a"),
+        raw(0x81, 0xFF, b"\0\0\0\0\0\0\0\x01", MASK, b"a"),
+        (masked(TEXT, b"x" * LIMIT, fin=False) + masked(CONTINUATION)) * 2,
+    ],
+    ids=["largest", "largest in sum", "ping in a character", "16 bits", "64 bits", "twice"],
+)
+def test_what_is_just_allowed(data: bytes) -> None:
+    expected = theirs([data])
+    assert expected[1] is None
+    assert ours([data]) == expected
+
+
+@pytest.mark.parametrize("code", [*range(998, 1020), 1099, 2999, 3000, 3999, 4000, 4999, 5000, 0])
+def test_close_codes(code: int) -> None:
+    data = masked(CLOSE, struct.pack("!H", code) + b"why")
+    assert ours([data])[1] == theirs([data])[1]
+
+
+@pytest.mark.parametrize("seed", range(400))
+def test_noise_ends_with_the_same_code(seed: int) -> None:
+    """Frames of which one byte is wrong. A frame with two faults may have either's code."""
+    chance = random.Random(seed)
+    data = bytearray(
+        b"".join(masked(chance.choice((1, 2, 8, 9)), b"\x03\xe8ab", fin=True) for _ in range(5))
+    )
+    data[chance.randrange(len(data))] = chance.randrange(256)
+    messages, code = ours([bytes(data)])
+    expected, wanted = theirs([bytes(data)])
+    if code == wanted:
+        assert [m for m in messages if m[0] != CLOSE] == [m for m in expected if m[0] != CLOSE]
+    else:
+        # we judge a head before its payload is there, and a close code after its frame
+        assert (code, wanted) in ((1002, None), (1002, 1009))
+
+
+def test_a_close_may_come_inside_a_message() -> None:
+    """The RFC allows control frames between fragments; `websockets` takes this one for a fault."""
+    data = FRAGMENT + masked(CLOSE, b"\x03\xe8")
+    assert ours([data]) == ([(CLOSE, b"\x03\xe8")], None)
+    assert theirs([data])[1] == 1002
+
+
+@pytest.mark.parametrize("size", [*SIZES, 1 << 20])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_frames_that_we_write(opcode: int, size: int) -> None:
+    payload = b"x" * size
+    assert frame(opcode, payload) == Frame(Opcode(opcode), payload).serialize(mask=False)
+
+
+@pytest.mark.parametrize("reason", ["", "why", "é" * 200, "a" + "é" * 200, "x" * 123])
+def test_close_frames_that_we_write(reason: str) -> None:
+    written = close_frame(4001, reason)
+    assert len(written) <= 127
+    code, told = closing(written[2:])
+    assert (code, told) == (4001, reason[: len(told)])
+    assert len(told.encode()) >= min(len(reason.encode()), 122)
+    assert closing(close_frame(1005)[2:]) == (1005, "")
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_a_message_in_pieces_takes_its_size_and_no_more(size: int) -> None:
+    reader = Reader(1 << 20)
+    reader.feed(masked(TEXT, b"", fin=False))
+    reader.next()
+    segment = masked(CONTINUATION, b"x" * size, fin=False) * 1_000
+    tracemalloc.start()
+    for _ in range(60):
+        reader.feed(segment)
+        while reader.next() is not None:
+            pass
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 60_000 * size * 2 + 50_000
+
+
+def test_fragments_have_an_end() -> None:
+    enough = masked(TEXT, b"", fin=False) + masked(CONTINUATION, fin=False) * (MOST_FRAGMENTS - 2)
+    assert ours([enough + masked(CONTINUATION)] * 2) == ([(TEXT, b"")] * 2, None)
+    assert ours([enough + masked(CONTINUATION, fin=False) * 2]) == ([], 1009)
+
+
+def test_an_announced_size_takes_no_memory() -> None:
+    tracemalloc.start()
+    reader = Reader(16 << 20)
+    reader.feed(raw(0x82, 0xFF, struct.pack("!Q", 16 << 20), MASK) + b"x" * 1_000)
+    assert reader.next() is None
+    assert tracemalloc.get_traced_memory()[0] < 50_000
+    tracemalloc.stop()
+    assert reader.waiting == 1_014

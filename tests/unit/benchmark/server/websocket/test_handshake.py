@@ -1,0 +1,268 @@
+"""What our door takes for a plain handshake, and that it ends up answering every head as uvicorn's
+HTTP protocol with its own WebSocket protocol does."""
+
+import asyncio
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from benchmark.server.websocket import handshake
+from benchmark.server.websocket.entry import Door
+from benchmark.server.websocket.protocol_class import WebSocketProtocol
+
+KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
+PLAIN = (
+    "Host: x",
+    "Upgrade: websocket",
+    "Connection: Upgrade",
+    KEY,
+    "Sec-WebSocket-Version: 13",
+)
+
+
+def head(*lines: str, first: str = "GET /ws HTTP/1.1", end: str = "\r\n") -> bytes:
+    return (end.join((first, *lines)) + end + end).encode("latin-1")
+
+
+def without(name: str, *more: str) -> bytes:
+    return head(*(line for line in PLAIN if not line.startswith(name)), *more)
+
+
+TAKEN = {
+    "plain": head(*PLAIN),
+    "no space after colons": head(*(line.replace(": ", ":") for line in PLAIN)),
+    "tabs around values": head(*(line.replace(": ", ":\t ") + " \t" for line in PLAIN)),
+    "names in capitals": head(*(line.upper() if "Key" not in line else line for line in PLAIN)),
+    "as Firefox sends it": without("Connection", "Connection: keep-alive, Upgrade"),
+    "as Chromium sends it": without("Upgrade", "Upgrade: WebSocket", "Cache-Control: no-cache"),
+    "empty value": head(*PLAIN, "X-Empty:"),
+    "Latin-1 value": head(*PLAIN, "X-Name: \xe9"),
+    "query": head(*PLAIN, first="GET /ws?a=b%20c&d HTTP/1.1"),
+    "percent": head(*PLAIN, first="GET /%77s HTTP/1.1"),
+    "two slashes": head(*PLAIN, first="GET //ws HTTP/1.1"),
+    "no Host": without("Host"),
+    "no key": without("Sec-WebSocket-Key"),
+    "short key": without("Sec-WebSocket-Key", "Sec-WebSocket-Key: AAAA"),
+    "key that is not base64": without("Sec-WebSocket-Key", "Sec-WebSocket-Key: !!!!"),
+    "empty key": without("Sec-WebSocket-Key", "Sec-WebSocket-Key:"),
+    "key twice": head(*PLAIN, KEY),
+    "two keys": head(*PLAIN, KEY.replace("AAAA", "BBBB")),
+    "version 8": without("Sec-WebSocket-Version", "Sec-WebSocket-Version: 8"),
+    "version 13, 8": without("Sec-WebSocket-Version", "Sec-WebSocket-Version: 13, 8"),
+    "no version": without("Sec-WebSocket-Version"),
+    "version twice": head(*PLAIN, "Sec-WebSocket-Version: 13"),
+    "two versions": head(*PLAIN, "Sec-WebSocket-Version: 8"),
+    "subprotocols": head(*PLAIN, "Sec-WebSocket-Protocol: a, b", "Sec-WebSocket-Protocol: c"),
+    "compression": head(*PLAIN, "Sec-WebSocket-Extensions: permessage-deflate"),
+    "Host twice": head(*PLAIN, "Host: y"),
+    "many headers": head(*PLAIN, *(f"X-{n}: {n}" for n in range(60))),
+}
+LEFT = {
+    "LF only": head(*PLAIN, end="\n"),
+    "LF once": head(*PLAIN).replace(b"Host: x\r\n", b"Host: x\n"),
+    "CR alone": head(*PLAIN, "X-A: b\rX-C: d"),
+    "folded line": head(*PLAIN, "X-A: b", " folded"),
+    "folded upgrade": without("Upgrade", "Upgrade:", " websocket"),
+    "missing colon": head(*PLAIN, "nonsense"),
+    "space before the colon": head(*PLAIN, "X-A : b"),
+    "empty name": head(*PLAIN, ": b"),
+    "bad name": head(*PLAIN, "X(A): b"),
+    "name that is not ASCII": head(*PLAIN, "X-\xe9: b"),
+    "NUL in a value": head(*PLAIN, "X-A: a\0b"),
+    "ESC in a value": head(*PLAIN, "X-A: a\x1bb"),
+    "DEL in a value": head(*PLAIN, "X-A: a\x7fb"),
+    "space in the target": head(*PLAIN, first="GET /w s HTTP/1.1"),
+    "control character in the target": head(*PLAIN, first="GET /w\x01s HTTP/1.1"),
+    "target that is not ASCII": head(*PLAIN, first="GET /w\xe9s HTTP/1.1"),
+    "two spaces": head(*PLAIN, first="GET  /ws HTTP/1.1"),
+    "two spaces before the version": head(*PLAIN, first="GET /ws  HTTP/1.1"),
+    "HTTP/1.0": head(*PLAIN, first="GET /ws HTTP/1.0"),
+    "HTTP/2.0": head(*PLAIN, first="GET /ws HTTP/2.0"),
+    "HTTP/0.9": head(*PLAIN, first="GET /ws"),
+    "lower case method": head(*PLAIN, first="get /ws HTTP/1.1"),
+    "POST": head(*PLAIN, first="POST /ws HTTP/1.1"),
+    "HEAD": head(*PLAIN, first="HEAD /ws HTTP/1.1"),
+    "absolute target": head(*PLAIN, first="GET http://x/ws HTTP/1.1"),
+    "asterisk": head(*PLAIN, first="GET * HTTP/1.1"),
+    "content-length": head(*PLAIN, "Content-Length: 5") + b"hello",
+    "content-length 0": head(*PLAIN, "Content-Length: 0"),
+    "chunked": head(*PLAIN, "Transfer-Encoding: chunked") + b"0\r\n\r\n",
+    "content-length and chunked": head(*PLAIN, "Content-Length: 5", "Transfer-Encoding: chunked"),
+    "expect": head(*PLAIN, "Expect: 100-continue"),
+    "no upgrade": without("Upgrade"),
+    "another upgrade": without("Upgrade", "Upgrade: h2c"),
+    "two upgrades in one": without("Upgrade", "Upgrade: websocket, h2c"),
+    "websocket, then another upgrade": head(*PLAIN, "Upgrade: h2c"),
+    "another upgrade, then websocket": without("Upgrade", "Upgrade: h2c", "Upgrade: websocket"),
+    "websocket twice": head(*PLAIN, "Upgrade: websocket"),
+    "no connection": without("Connection"),
+    "connection keep-alive": without("Connection", "Connection: keep-alive"),
+    "connection close": without("Connection", "Connection: close"),
+    "connection upgrade, then close": head(*PLAIN, "Connection: close"),
+    "connection close, then upgrade": without(
+        "Connection", "Connection: close", "Connection: Upgrade"
+    ),
+    "connection upgraded": without("Connection", "Connection: upgraded"),
+    "two requests": head(*PLAIN) + head("Host: x", first="GET /second HTTP/1.1"),
+    "page, then handshake": head("Host: x", first="GET /first HTTP/1.1") + head(*PLAIN),
+    "page": head("Host: x"),
+    "page that tells of an upgrade": head("Host: x", "X-A: upgrade: websocket"),
+    "empty lines before": b"\r\n\r\n" + head(*PLAIN),
+    "nothing but an end": b"\r\n\r\n",
+    "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    "noise": bytes(range(256)),
+}
+
+# uvicorn hands these on although they are no handshake, and its WebSocket protocol has other words:
+STATUS = {
+    "no version": (b"426", b"400"),  # the client is told which version we speak
+    "version 8": (b"426", b"400"),
+    "version 13, 8": (b"426", b"400"),
+    "POST": (b"400", b"405"),
+    "HEAD": (b"400", b"405"),
+    # uvicorn hangs up, or waits for ever, without an answer
+    "content-length": (b"400", None),
+    "chunked": (b"400", None),
+    "content-length and chunked": (b"400", b"400"),
+}
+# No client sends these to a server; uvicorn's hands them to the app, with such a path.
+NO_PATH = ("absolute target", "asterisk")
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_taken(name: str) -> None:
+    target, headers = handshake.parse(TAKEN[name]) or (b"", [])
+    assert target.startswith(b"/")
+    assert all(key == key.lower() and value == value.strip() for key, value in headers)
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_left_to_the_http_parser(name: str) -> None:
+    assert handshake.parse(LEFT[name]) is None
+
+
+@pytest.mark.parametrize("cut", range(1, len(head(*PLAIN))))
+def test_half_a_head_is_left_to_the_http_parser(cut: int) -> None:
+    assert handshake.parse(head(*PLAIN)[:cut]) is None
+
+
+class Transport(asyncio.Transport):
+    """Takes down what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
+        self.written = b""
+        self.closed = False
+        self.protocol: Any = None
+
+    def write(self, data: Any) -> None:
+        assert not self.closed
+        self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    abort = close
+
+    def pause_reading(self) -> None: ...
+
+    resume_reading = pause_reading
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+
+async def answers(kind: str, chunks: list[bytes]) -> tuple[list[Any], bytes, bool]:
+    """What the app was asked for, what was answered and whether the connection is closed then."""
+    asked: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        names = ("type", "path", "raw_path", "query_string", "headers", "subprotocols", "method")
+        asked.append({name: scope[name] for name in names if name in scope})
+        if scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.accept"})
+            await receive()
+        else:
+            headers = [(b"content-length", b"2")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": b"ok"})
+
+    config = uvicorn.Config(
+        app,
+        ws="websockets-sansio" if kind == "theirs" else WebSocketProtocol,
+        ws_per_message_deflate=False,
+        ws_ping_interval=None,
+        log_config=None,
+    )
+    config.load()
+    state, transport = ServerState(), Transport()
+    kinds: dict[str, Any] = {"door": Door, "ours": HttpToolsProtocol, "theirs": HttpToolsProtocol}
+    transport.protocol = kinds[kind](config=config, server_state=state, app_state={})
+    transport.protocol.connection_made(transport)
+    for chunk in chunks:
+        if not transport.closed:
+            transport.protocol.data_received(chunk)
+            await asyncio.sleep(0)
+    for _ in range(8):
+        await asyncio.sleep(0)
+    found = asked, transport.written, transport.closed
+    for task in state.tasks:
+        task.cancel()
+    await asyncio.gather(*state.tasks, return_exceptions=True)
+    transport.protocol.connection_lost(ConnectionResetError())
+    return found
+
+
+def same(name: str, answer: tuple[list[Any], bytes, bool]) -> Any:
+    asked, written, closed = answer
+    statuses = [line.split(b" ")[1] for line in written.split(b"\r\n") if line[:5] == b"HTTP/"]
+    accepted = [line for line in written.lower().split(b"\r\n") if b"websocket-accept" in line]
+    return asked, statuses, accepted, closed
+
+
+@pytest.mark.parametrize("kind", ["door", "ours"])
+@pytest.mark.parametrize("name", [*TAKEN, *LEFT])
+def test_answered_as_uvicorn_answers(name: str, kind: str) -> None:
+    data = (TAKEN | LEFT)[name]
+    ours = same(name, asyncio.run(answers(kind, [data])))
+    theirs = same(name, asyncio.run(answers("theirs", [data])))
+    if name in STATUS:
+        assert (ours[1], theirs[1]) == tuple([s] if s else [] for s in STATUS[name])
+        assert ours[0] == theirs[0] == []
+    elif name in NO_PATH:
+        assert ours[:2] == ([], [b"400"])
+    elif (name, kind) == ("tabs around values", "door"):
+        # uvicorn keeps blanks at a value's end, and takes this for a page; they are none of it
+        assert ours[1] == [b"101"]
+        assert [value for _, value in ours[0][0]["headers"]][:2] == [b"x", b"websocket"]
+    else:
+        assert ours == theirs
+
+
+@pytest.mark.parametrize("name", ["plain", "two keys", "no key", "page", "folded line", "POST"])
+def test_a_head_in_pieces_is_answered_as_a_whole_one(name: str) -> None:
+    data = (TAKEN | LEFT)[name]
+    whole = same(name, asyncio.run(answers("door", [data])))
+    for cut in range(1, len(data), 7):
+        assert same(name, asyncio.run(answers("door", [data[:cut], data[cut:]]))) == whole
+    assert same(name, asyncio.run(answers("door", [bytes((b,)) for b in data]))) == whole
+
+
+def test_a_head_has_a_largest_size() -> None:
+    async def pour(first: bytes) -> Any:
+        return await answers("door", [first, *[b"X-More: " + b"x" * 9_000 + b"\r\n"] * 40])
+
+    for first in (b"GET / HTTP/1.1\r\n", head("Host: x") + b"GET / HTTP/1.1\r\n"):
+        _, written, closed = asyncio.run(pour(first))
+        assert b"400 Bad Request" in written
+        assert closed

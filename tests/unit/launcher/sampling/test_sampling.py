@@ -1,0 +1,273 @@
+"""What is sampled where, what samples look like, and what they say was replaced."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from launcher.envoy import config as balancer
+from launcher.sampling import proc, targets
+from launcher.sampling.collector import line, LINE_BYTES
+from launcher.sampling.replaced import replaced
+from launcher.sampling.snapshot import prometheus_targets, view
+
+HERE = os.uname().nodename
+STATE: dict[str, Any] = {
+    "name": "tiny",
+    "folder": "/home/alice/tiny",
+    "admin_url": "http://node1:9901",
+    "envoys": [{"name": "envoy", "admin_url": "http://node1:9901", "admin_socket": "/tmp/1.sock"}],
+    "deployment": {"envoy_port": 8000},
+    "processes": [
+        {"name": "envoy", "role": "envoy", "node": "node1", "pid": 10},
+        {"name": "server-1", "role": "server", "node": "node2", "pid": 20},
+        {"name": "server-2", "role": "server", "node": "node3", "pid": None},
+    ],
+    "servers": [
+        {"name": "node2", "address": "10.0.0.2", "control_port": 8001},
+        {"name": "node3", "address": "10.0.0.3", "control_port": 8001},
+    ],
+}
+
+
+def run_json(*nodes: str) -> dict[str, Any]:
+    load = {"load-master": 31, "load-1": 32, "load-2": 33}
+    return {"placement": {"load": load, "load_nodes": list(nodes)}}
+
+
+def test_each_node_has_its_processes_and_pages() -> None:
+    found = targets.deployment_targets(STATE)
+    assert found["node2"] == {
+        "processes": {"server-1": 20},
+        "places": {"server-1": "http://10.0.0.2:8001/ready"},
+    }
+    assert found["node3"] == {"places": {"server-2": "http://10.0.0.3:8001/ready"}}
+    assert found["node1"]["processes"] == {"envoy": 10}
+    assert found["node1"]["envoy"] == {"port": 8000, "pages": {"http://node1:9901": "/tmp/1.sock"}}
+
+
+def test_the_load_is_where_the_run_says() -> None:
+    run = run_json("node4", "node5")
+    assert targets.load_targets(run, here=True) == {}
+    assert targets.load_targets(run, here=False) == {
+        "node4": {"processes": {"load-master": None, "load-1": 32}},
+        "node5": {"processes": {"load-2": 33}},
+    }
+
+
+def test_load_on_this_machine_goes_by_the_machines_name() -> None:
+    run = run_json("127.0.0.1", "127.0.0.1")
+    assert targets.load_targets(run, here=False) == {}
+    pids = {"load-master": 31, "load-1": 32, "load-2": 33}
+    assert targets.load_targets(run, here=True) == {HERE: {"processes": pids}}
+
+
+def test_before_the_load_there_is_none() -> None:
+    assert targets.load_targets({}, here=True) == {}
+    assert targets.load_targets({"placement": {"load": {}, "load_nodes": ["n"]}}, here=False) == {}
+
+
+def test_targets_of_one_node_are_joined() -> None:
+    run = run_json("node2", "node2")
+    found = targets.joined(targets.deployment_targets(STATE), targets.load_targets(run, here=False))
+    assert found["node2"]["processes"] == {
+        "server-1": 20,
+        "load-master": None,
+        "load-1": 32,
+        "load-2": 33,
+    }
+    assert "places" in found["node2"]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        (
+            "http://n1:8000",
+            {"n1": {"places": {"server-1": "http://n1:8001/ready"}}},
+        ),
+        ("http://[::1]:80", {"::1": {"places": {"server-1": "http://[::1]:81/ready"}}}),
+        ("http://n1:65535", {}),
+    ],
+)
+def test_a_server_without_a_launcher_has_its_control_port_next(
+    url: str, expected: dict[str, Any]
+) -> None:
+    assert targets.server_target(url) == expected
+
+
+def test_busiest_is_of_one_thread_and_counts_waiting() -> None:
+    def reading(moment: float, cpu: float, threads: dict[tuple[int, int], float]) -> proc.Reading:
+        return proc.Reading(1, moment, cpu, 2.0, 1000, 12, 100, 2, threads)
+
+    before = reading(5.0, 1.0, {(1, 1): 1.0, (2, 2): 4.0, (2, 3): 9.0})
+    now = reading(7.0, 2.0, {(1, 1): 1.1, (2, 2): 5.8, (4, 4): 90.0})
+    sample = proc.sample(before, now)
+    assert (sample["busiest"], sample["seconds"], sample["cpus"]) == (0.9, 2.0, 0.5)
+    assert (sample["cpu"], sample["wait"], sample["fds"], sample["fd_limit"]) == (2.0, 2.0, 12, 100)
+
+
+def test_a_tree_of_real_processes() -> None:
+    script = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
+    spin = "print('up', flush=True)\nwhile True: pass"
+    argv = [sys.executable, "-c", script, spin]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, start_new_session=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        before = now = proc.read(process.pid)
+        assert before is not None
+        while now is not None and now.moment - before.moment < 0.3:
+            now = proc.read(process.pid)
+        assert now is not None
+        sample = proc.sample(before, now)
+        os.killpg(process.pid, 9)
+    assert sample["processes"] == 2
+    assert sample["busiest"] > 0.8  # it always wants a CPU, whoever has it
+    assert sample["fds"] >= 3
+    assert sample["fd_limit"] > 3
+    assert sample["rss"] > 1_000_000
+    assert proc.read(process.pid) is None
+
+
+def test_children_are_found_without_the_kernels_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        quick = proc.tree(os.getpid())
+        monkeypatch.setattr(proc, "_children_told", False)
+        assert process.pid in proc.tree(os.getpid()) == quick
+        process.kill()
+
+
+def test_a_machine() -> None:
+    sample = proc.Machine().sample()
+    assert sample["cores"] == len(os.sched_getaffinity(0))
+    assert 0 <= sample["cpu_busy"] <= 1
+    assert 0 < sample["memory_available"] <= sample["memory_total"]
+    assert sample["ports"] > 1000
+    assert {"tcp_inuse", "tcp_tw", "listen_overflows", "listen_drops"} < set(sample)
+
+
+def test_a_kernel_that_shows_less_is_no_reason_to_fail(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    machine = proc.Machine()
+    monkeypatch.setattr(proc, "PROC", str(tmp_path))
+    assert machine.sample()["tcp_inuse"] == 0
+
+
+def test_no_line_is_torn_by_srun() -> None:
+    head = {"time": "2026-03-01T12:00:00.000+00:00", "node": "n" * 63, "cell": 10**6}
+    counters = (
+        *(*balancer.CLUSTER_COUNTERS, *balancer.LISTENER_COUNTERS),
+        *(*balancer.SERVER_COUNTERS, balancer.HTTP_COUNTER),
+    )
+    assert len(line(head | {"kind": "envoy"} | dict.fromkeys(counters, 10**9))) < LINE_BYTES
+    places = {"kind": "places", "name": "server-1", "used": 9, "workers": [1000] * 200}
+    short = json.loads(line(head | places))
+    assert "workers" not in short
+    assert short["used"] == 9
+    assert "workers" in json.loads(line(head | places | {"workers": [1000] * 8}))
+
+
+def test_envoys_counters_are_those_of_its_own_listener() -> None:
+    stats = {"cluster.openenv_cluster.upstream_cx_total": 7, "server.uptime": 40}
+    stats |= {"listener.10.0.0.1_8000.downstream_cx_active": 3}
+    page = {"stats": [{"name": name, "value": value} for name, value in stats.items()]}
+    page["stats"].append({"histograms": {}})  # type: ignore[dict-item]
+    assert balancer.parse_counters(json.dumps(page).encode()) == {
+        "upstream_cx_total": 7,
+        "uptime": 40,
+        "downstream_cx_active": 3,
+    }
+
+
+def process(name: str, pid: int, **fields: Any) -> dict[str, Any]:
+    return {"node": "n1", "kind": "process", "name": name, "pid": pid, "cell": 1} | fields
+
+
+def envoy(**counters: int) -> dict[str, Any]:
+    return {"node": "n1", "kind": "envoy", "cell": 1} | counters
+
+
+def test_what_stays_the_same_is_not_replaced() -> None:
+    samples = [process("server-1", 5), envoy(uptime=5, membership_healthy=4)]
+    assert replaced([*samples, *samples]) == []
+
+
+def test_another_pid_is_another_process() -> None:
+    samples = [process("server-1", 5), process("server-1", 9), process("server-1", 9)]
+    assert replaced(samples) == ["server-1 on n1 was replaced (pid 5, then 9)"]
+
+
+def test_load_workers_are_not_what_is_measured() -> None:
+    assert replaced([process("load-1", 5), process("load-1", 9)]) == []
+
+
+def test_workers_of_a_server_are_counted() -> None:
+    places = {"node": "n1", "kind": "places", "name": "server-1", "replaced": 1}
+    found = replaced([places, places | {"replaced": 3}])
+    assert found == ["2 worker(s) of server-1 on n1 were replaced"]
+
+
+def test_an_envoy_that_is_younger_was_restarted() -> None:
+    assert replaced([envoy(uptime=50), envoy(uptime=0)]) == ["Envoy on n1 was restarted"]
+
+
+def test_workers_that_envoy_counts_out() -> None:
+    counted = envoy(membership_healthy=8, membership_total=8)
+    samples = [counted, counted | {"membership_healthy": 6}, counted]
+    assert replaced(samples) == ["Envoy counted 2 of 8 workers out"]
+
+
+def test_a_view_has_every_process_in_its_order() -> None:
+    places = {"used": 3, "free": 7, "limit": 10, "refused": 0, "most": 2, "workers": [2, 1]}
+    samples: list[dict[str, Any]] = [
+        process("server-1", 20, node="node2", busiest=0.5),
+        {"node": "node2", "kind": "places", "name": "server-1", "count": 2} | places,
+        {"node": "node9", "kind": "node", "cores": 2, "time": "", "cell": None},
+        {"node": "node1", "kind": "envoy", "uptime": 3},
+    ]
+    seen = view(samples, STATE)
+    assert [row["name"] for row in seen["processes"]] == ["envoy", "server-1", "server-2"]
+    assert seen["processes"][1] == {
+        "name": "server-1",
+        "node": "node2",
+        "pid": 20,
+        "busiest": 0.5,
+        "places": places,
+    }
+    assert seen["processes"][0] == {"name": "envoy", "node": "node1"}
+    assert seen["nodes"] == [{"node": "node9", "cores": 2}]
+    assert seen["envoy"] == {"node": "node1", "uptime": 3}
+    assert view([], STATE)["envoy"] is None
+
+
+def test_prometheus_is_told_every_page() -> None:
+    server, _, balancing = prometheus_targets(STATE)
+    assert server == {
+        "targets": ["10.0.0.2:8001"],
+        "labels": {
+            "job": "openenv-server",
+            "deployment": "tiny",
+            "node": "node2",
+            "server": "server-1",
+        },
+    }
+    assert balancing["targets"] == ["node1:9901"]
+    assert balancing["labels"]["__metrics_path__"] == "/stats/prometheus"
+    assert len(prometheus_targets(STATE | {"envoys": []})) == 2
+
+
+def test_several_envoys_are_told_apart_by_prometheus_and_looked_at_together() -> None:
+    second = {"name": "envoy-2", "admin_url": "http://node1:9902", "admin_socket": "/tmp/2.sock"}
+    state = STATE | {"envoys": [*STATE["envoys"], second]}
+    pages = targets.deployment_targets(state)["node1"]["envoy"]["pages"]
+    assert pages == {"http://node1:9901": "/tmp/1.sock", "http://node1:9902": "/tmp/2.sock"}
+    scraped = prometheus_targets(state)[2:]
+    assert [(each["targets"], each["labels"]["envoy"]) for each in scraped] == [
+        (["node1:9901"], "envoy"),
+        (["node1:9902"], "envoy-2"),
+    ]
