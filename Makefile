@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FAULTS := $(wildcard tests/cluster/test_faults*.py)
 NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
@@ -49,9 +48,9 @@ test-here test-cluster test-faults: $(VENV)/.installed-test
 test-here:
 	$(BIN)/python -m pytest tests/unit tests/local tests/test_scaling.py
 test-cluster:
-	$(BIN)/python -m pytest tests/cluster $(FAULTS:%=--ignore=%)
+	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/faults
 test-faults:
-	$(BIN)/python -m pytest $(FAULTS)
+	$(BIN)/python -m pytest tests/cluster/faults
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .

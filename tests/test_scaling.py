@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.conftest import Deployment
+    from tests.helpers.local import Deployment
 
 
 def test_grid_reaches_every_server_and_records_every_session(

@@ -4,143 +4,15 @@ They run after all others. Where no sandbox can be they are skipped; with CI_REQ
 environment they fail instead.
 """
 
-import contextlib
-import fcntl
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers.cluster import build_images, Cluster, running, SECONDS, why_not
 
 HERE = Path(__file__).parent
-SANDBOX = [sys.executable, str(ROOT / "deploy/sandbox")]
-SECONDS = 900  # the first run makes the nodes' root and an image
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """A sandbox that is up."""
-
-    name: str
-
-    def run(
-        self,
-        *argv: str,
-        node: str = "login",
-        user: str = "alice",
-        check: bool = True,
-        timeout: float = 120,
-        online: bool = False,
-        **options: Any,
-    ) -> subprocess.CompletedProcess[str]:
-        """One command inside; with `check`, a failure is an error that shows what it wrote."""
-        command = self._command(argv, node, user, online)
-        options = {"capture_output": True, "text": True, "timeout": timeout} | options
-        done = subprocess.run(command, check=False, **options)
-        if check and done.returncode:
-            raise AssertionError(
-                f"exit code {done.returncode} of {' '.join(argv)} on {node}\n{done.stdout}{done.stderr}"
-            )
-        return done
-
-    def popen(
-        self, *argv: str, node: str = "login", user: str = "alice", **options: Any
-    ) -> subprocess.Popen[str]:
-        """A command inside that goes on; signals to it reach the command."""
-        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-        return subprocess.Popen(self._command(argv, node, user, False), **options)
-
-    def kill(self, node: str) -> None:
-        """The node dies at once."""
-        sandbox("kill", "--name", self.name, node)
-
-    def start(self, node: str) -> None:
-        """A killed node comes back; returns when Slurm can use it."""
-        sandbox("start", "--name", self.name, node)
-
-    def _command(self, argv: tuple[str, ...], node: str, user: str, online: bool) -> list[str]:
-        where = ["--name", self.name, "--node", node, "--user", user]
-        return [*SANDBOX, "run", *where, *(["--online"] if online else []), "--", *argv]
-
-
-def sandbox(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([*SANDBOX, *arguments], capture_output=True, text=True, check=False)
-    assert not check or done.returncode == 0, f"sandbox {' '.join(arguments)}: {done.stderr}"
-    return done
-
-
-@contextlib.contextmanager
-def running(name: str, *options: str) -> Iterator[Cluster]:
-    """A sandbox of its own; nothing of it may be left afterwards."""
-    sandbox("up", "--name", name, *options)
-    seen = namespaces_of(name)
-    try:
-        yield Cluster(name)
-    finally:
-        sandbox("down", "--name", name)
-    assert not traces(name, seen)
-
-
-def namespaces_of(name: str) -> set[str]:
-    """The namespaces of every process that has a mount of this sandbox."""
-    return {namespace for pid in _pids_with_mounts(name) for namespace in own_namespaces(pid)}
-
-
-def traces(name: str, namespaces: set[str]) -> list[str]:
-    """What is left of a sandbox that had these namespaces: processes, mounts, folders, cgroups."""
-    left = [f"process {pid} with a mount" for pid in _pids_with_mounts(name)]
-    left += [f"process {pid} in namespaces of it" for pid in pids() if _lives_in(pid, namespaces)]
-    folders = [Path("/var/lib/openenv-sandbox") / name]
-    folders += Path("/sys/fs/cgroup").glob(f"**/openenv-sandbox-{name}")
-    return left + [str(folder) for folder in folders if folder.exists()]
-
-
-def _lives_in(pid: int, namespaces: set[str]) -> bool:
-    """The kernel gives the number of a namespace that is gone to a new one: a process in one of them
-    alone, or in another sandbox, is none of ours."""
-    if len(own_namespaces(pid) & namespaces) < 2:
-        return False
-    with contextlib.suppress(OSError):
-        return "/openenv-sandbox/" not in Path(f"/proc/{pid}/mountinfo").read_text()
-    return False
-
-
-def pids() -> list[int]:
-    return [int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal()]
-
-
-def _pids_with_mounts(name: str) -> list[int]:
-    found = []
-    for pid in pids():
-        with contextlib.suppress(OSError):
-            if f"/openenv-sandbox/{name}/" in Path(f"/proc/{pid}/mountinfo").read_text():
-                found.append(pid)
-    return found
-
-
-def own_namespaces(pid: int) -> set[str]:
-    """Those of its own, not this process's."""
-    kinds = ("mnt", "net", "pid", "uts", "ipc")
-    with contextlib.suppress(OSError):
-        its = {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in kinds}
-        return its - {str(Path(f"/proc/self/ns/{kind}").readlink()) for kind in kinds}
-    return set()
-
-
-def why_not() -> str | None:
-    """Why no sandbox can be here."""
-    if os.geteuid() != 0:
-        return "the virtual cluster needs root"
-    if "ID=debian" not in Path("/etc/os-release").read_text().splitlines():
-        return "the virtual cluster needs Debian"
-    return None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -169,10 +41,3 @@ def cluster(machine: None) -> Iterator[Cluster]:
 def images(cluster: Cluster) -> None:
     """The three images are where the launcher looks for them."""
     build_images(cluster)
-
-
-def build_images(cluster: Cluster) -> str:
-    """What `launcher build` printed. The images are for all sandboxes: one of them makes them."""
-    with (Path(tempfile.gettempdir()) / "openenv-slurm-test-images.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        return cluster.run("launcher", "build", online=True, timeout=600).stdout

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.conftest import Cluster, namespaces_of, own_namespaces, pids
-from tests.conftest import wait_for
+from tests.helpers.cluster import Cluster, namespaces_of, own_namespaces, pids
+from tests.helpers.local import wait_for
 
 ALICE = 1000
 HOME = "/home/alice"

@@ -10,7 +10,7 @@ import psutil
 import pytest
 from selenium import webdriver
 
-from tests.conftest import MARK, processes_of
+from tests.helpers.local import MARK, processes_of
 
 BROWSER_OPTIONS = [
     "--headless=new",

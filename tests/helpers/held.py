@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
+from tests.helpers.cluster import Cluster
+from tests.helpers.local import wait_for
 
 NODES = [f"node{number}" for number in range(1, 7)]
 FOLDER = "/home/alice/faults"

@@ -13,7 +13,7 @@ import websocket
 
 from benchmark.server.process import raise_descriptor_limit
 from launcher.sampling import Sampler
-from tests.conftest import deployed, Deployment, places_used
+from tests.helpers.local import deployed, Deployment, places_used
 
 SESSIONS = 2000
 SECONDS = 10.0

@@ -5,7 +5,7 @@ import statistics
 import sys
 import time
 
-from tests.cluster.conftest import Cluster, running
+from tests.helpers.cluster import Cluster, running
 
 SIZES = (3, 5, 16)
 RUNS = 3

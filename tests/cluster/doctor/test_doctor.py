@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
+from tests.helpers.cluster import Cluster
+from tests.helpers.local import wait_for
 
 IMAGES = "/home/alice/.local/share/openenv-slurm/images"
 FOUR = ("--nodes", "3", "--client-nodes", "1", "--nodelist=node[1-4]")

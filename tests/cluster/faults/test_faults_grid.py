@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
+from tests.helpers.cluster import Cluster
 from tests.helpers.held import Held, playing, Scene
+from tests.helpers.local import wait_for
 
 SESSIONS = 12
 

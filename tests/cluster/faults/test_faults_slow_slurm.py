@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
+from tests.helpers.cluster import Cluster
 from tests.helpers.held import Held, playing, Scene
+from tests.helpers.local import wait_for
 
 
 def set_timeout(cluster: Cluster, seconds: int) -> None:

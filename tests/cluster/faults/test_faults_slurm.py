@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
+from tests.helpers.cluster import Cluster
 from tests.helpers.held import FOLDER, Held, playing, Scene, SHORT
+from tests.helpers.local import wait_for
 
 
 @pytest.fixture

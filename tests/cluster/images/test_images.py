@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launcher.images import IMAGES
-from tests.cluster.conftest import build_images, Cluster
+from tests.helpers.cluster import build_images, Cluster
 
 FOLDER = "/home/alice/.local/share/openenv-slurm/images"
 SECRETS = r"/mnt/(ca|pip|packages|context|runtime)|openenv-build-|index-url|PIP_|SSL_CERT"

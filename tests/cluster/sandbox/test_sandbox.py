@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Cluster, namespaces_of, running, SANDBOX, sandbox, traces
-from tests.conftest import wait_for
+from tests.helpers.cluster import Cluster, namespaces_of, running, SANDBOX, sandbox, traces
+from tests.helpers.local import wait_for
 
 pytestmark = pytest.mark.usefixtures("machine")
 

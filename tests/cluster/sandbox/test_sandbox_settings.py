@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.helpers.local import ROOT
 
 sys.path.append(str(ROOT / "deploy"))
 

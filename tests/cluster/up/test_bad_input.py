@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
 from tests.helpers.alice import Alice, assert_error, at_work, Done, FOLDER, HOME, PROJECT, UP
+from tests.helpers.cluster import Cluster
+from tests.helpers.local import wait_for
 
 SHORT = (*UP, "--runtime", "venv", "--nodes", "3")
 CONTAINERS = (*UP, "--runtime", "apptainer", "--nodes", "3")

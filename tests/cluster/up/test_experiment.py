@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
 from tests.helpers.alice import Alice, assert_error, at_work
+from tests.helpers.cluster import Cluster
+from tests.helpers.local import wait_for
 
 UP = ("--runtime", "venv", "--cpus-per-task", "1", "--drain", "0", "--max-concurrent-envs", "6")
 SEARCH = ("--success", "1", "--precision", "0", "--wait", "0.5", "--start", "8", "--reps", "1")

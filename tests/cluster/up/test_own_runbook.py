@@ -3,8 +3,8 @@
 import re
 from dataclasses import dataclass
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import ROOT
+from tests.helpers.cluster import Cluster
+from tests.helpers.local import ROOT
 
 RUNBOOK = ROOT / "deploy/RUNBOOK.md"
 BLOCK = re.compile(

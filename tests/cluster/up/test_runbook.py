@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Cluster
+from tests.helpers.cluster import Cluster
 
 SCRIPTS = Path(__file__).parent / "runbook"
 AS_WRITTEN = "salloc --nodes=3 --cpus-per-task=48 --time=2:00:00 --partition=hopper-cpu"

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
 from tests.helpers.alice import Alice, at_work
+from tests.helpers.cluster import Cluster
+from tests.helpers.local import wait_for
 
 NODES = ("--nodes", "3", "--client-nodes", "1")
 VENV = ("--runtime", "venv", *NODES)

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Cluster
-from tests.conftest import wait_for
 from tests.helpers.alice import Alice, at_work, FOLDER, HOME, UP
+from tests.helpers.cluster import Cluster
+from tests.helpers.local import wait_for
 
 VENV = ("--runtime", "venv")
 OTHER_PORTS = ("--server-port", "8100", "--envoy-port", "8200", "--admin-port", "8300")

@@ -1,6 +1,5 @@
 """Ceilings of real deployments, whose places are few so that they are known."""
 
-import csv
 import json
 import signal
 import subprocess
@@ -10,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import (
+from tests.helpers.local import (
+    assert_one_line,
     deployed,
     Deployment,
     launch,
@@ -20,7 +20,7 @@ from tests.conftest import (
     serving,
     wait_for,
 )
-from tests.local.serving.test_up import assert_one_line
+from tests.helpers.searches import batches, rows
 
 EXACT = ("--success", "1", "--precision", "0", "--load-workers", "2")
 QUICK = (*EXACT, "--wait", "0.5", "--start", "8")
@@ -42,16 +42,6 @@ def ceiling(deployment: Deployment, output: Path, *arguments: str) -> dict[str, 
     assert done.returncode == 0, done.stderr
     [answer] = json.loads(done.stdout)
     return dict(answer)
-
-
-def batches(folder: Path) -> list[tuple[int, int]]:
-    """Repetition and batch of every cell in the summary."""
-    with (folder / "summary.csv").open() as file:
-        return [(int(line["repetition"]), int(line["batch_size"])) for line in csv.DictReader(file)]
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "raw.jsonl").read_text().splitlines()]
 
 
 def test_the_ceiling_is_the_number_of_places(small: Deployment, tmp_path: Path) -> None:

@@ -16,8 +16,16 @@ import pandas as pd
 import psutil
 import pytest
 
-from tests.conftest import deployed, launch, LAUNCHER, MARK, new_address, processes_of, wait_for
-from tests.local.experiment.test_ceiling import batches, rows
+from tests.helpers.local import (
+    deployed,
+    launch,
+    LAUNCHER,
+    MARK,
+    new_address,
+    processes_of,
+    wait_for,
+)
+from tests.helpers.searches import batches, rows
 
 SEARCH = ("--success", "1", "--precision", "0", "--wait", "0.5", "--start", "8")
 LOAD = ("--reps", "1", "--load-workers", "1")

@@ -11,9 +11,16 @@ import pytest
 
 from analysis.results.folder import load
 from analysis.rows.files import read
-from tests.conftest import deployed, Deployment, MARK, places_used, processes_of, wait_for
-from tests.local.load.test_grid import grid, rows_of, run_json, start_grid
-from tests.local.serving.test_up import assert_one_line
+from tests.helpers.grids import grid, rows_of, run_json, start_grid
+from tests.helpers.local import (
+    assert_one_line,
+    deployed,
+    Deployment,
+    MARK,
+    places_used,
+    processes_of,
+    wait_for,
+)
 
 SIXTY = ["--requests-grid", "4,5,6", "--wait-grid", "0.2,0.3", "--reps", "10"]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import deployed, Deployment, ROOT
+from tests.helpers.local import deployed, Deployment, ROOT
 
 SCRIPTS = Path(__file__).parent / "runbook"
 

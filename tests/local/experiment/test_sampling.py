@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from analysis.cells.bound import bound
 from launcher.sampling import Sampler
 from launcher.sampling.targets import Targets
-from tests.conftest import deployed, Deployment, serving, wait_for
+from tests.helpers.local import deployed, Deployment, serving, wait_for
 
 HERE = os.uname().nodename
 QUICK = 0.2

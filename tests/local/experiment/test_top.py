@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import deployed, Deployment
-from tests.local.serving.test_up import assert_one_line
+from tests.helpers.local import assert_one_line, deployed, Deployment
 
 TOP = (
     "from launcher.cli.main import run; from launcher.cli.top import top; run(top, 'launcher top')"

@@ -16,9 +16,8 @@ import pytest
 import websocket
 
 from launcher.envoy import config as balancer
-from tests.conftest import deployed, Deployment, LAUNCHER, places_used, wait_for
-from tests.local.load.test_grid import grid, rows_of, run_json, start_grid
-from tests.local.load.test_shapes import summary_of
+from tests.helpers.grids import grid, rows_of, run_json, start_grid, summary_of
+from tests.helpers.local import deployed, Deployment, LAUNCHER, places_used, wait_for
 
 
 def ended(running: subprocess.Popen[str]) -> str:
@@ -182,7 +181,7 @@ def test_descriptors_of_a_server_are_named(tmp_path: Path) -> None:
 
 
 def server_workers(server: dict[str, Any]) -> list[int]:
-    from tests.conftest import get_json
+    from tests.helpers.local import get_json
 
     ready = get_json(f"http://{server['address']}:{server['control_port']}/ready")
     return [worker["pid"] for worker in ready["workers"]]

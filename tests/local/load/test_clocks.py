@@ -15,7 +15,7 @@ from analysis.rows.parser import table
 from launcher.experiment.cell_runner import constants, order
 from launcher.experiment.grid import Grid
 from launcher.system.process import free_port
-from tests.conftest import new_address, Server
+from tests.helpers.local import new_address, Server
 
 AHEAD = 90.0  # seconds
 WRONG_CLOCK = f"""

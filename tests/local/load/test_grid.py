@@ -9,10 +9,8 @@ import socket
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import psutil
@@ -20,7 +18,9 @@ import pytest
 
 from analysis.cells.summary import COLUMNS, summarise
 from analysis.rows.files import read
-from tests.conftest import (
+from tests.helpers.grids import grid, rows_of, run_json, start_grid
+from tests.helpers.local import (
+    assert_one_line,
     deployed,
     Deployment,
     launch,
@@ -32,41 +32,6 @@ from tests.conftest import (
     serving,
     wait_for,
 )
-from tests.local.serving.test_up import assert_one_line
-
-
-def rows_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "raw.jsonl").read_text().splitlines()]
-
-
-def run_json(folder: Path) -> dict[str, Any]:
-    return dict(json.loads((folder / "run.json").read_text()))
-
-
-def grid(deployment: Deployment, output: Path, *arguments: str) -> Any:
-    return deployment.run("grid", "--url", deployment.url, "--output-dir", str(output), *arguments)
-
-
-def start_grid(
-    deployment: Deployment,
-    output: Path,
-    env: dict[str, str],
-    *arguments: str,
-    under: Sequence[str] = (),
-) -> subprocess.Popen[str]:
-    argv = [
-        *under,
-        *LAUNCHER,
-        "grid",
-        "--url",
-        deployment.url,
-        "--output-dir",
-        str(output),
-        *arguments,
-    ]
-    return subprocess.Popen(
-        argv, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
 
 
 def test_every_session_is_one_row_and_every_cell_one_line(

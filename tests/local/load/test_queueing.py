@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.rows.files import read
-from tests.conftest import launch, ROOT, Server, serving
+from tests.helpers.local import launch, ROOT, Server, serving
 
 SERVICE = 0.04  # seconds: far longer than what else a session takes
 IDLE = 0.1

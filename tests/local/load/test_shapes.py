@@ -2,20 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from analysis.rows.files import read
-from tests.conftest import deployed, Deployment, wait_for
-from tests.local.load.test_grid import grid, rows_of, run_json, start_grid
-from tests.local.serving.test_up import assert_one_line
-
-
-def summary_of(folder: Path) -> list[dict[str, Any]]:
-    frame = pd.read_csv(folder / "summary.csv")
-    return [{str(key): value for key, value in line.items()} for line in frame.to_dict("records")]
+from tests.helpers.grids import grid, rows_of, run_json, start_grid, summary_of
+from tests.helpers.local import assert_one_line, deployed, Deployment, wait_for
 
 
 def test_held_sessions_are_all_open_at_one_moment_on_both_sides(

@@ -21,7 +21,8 @@ from selenium.webdriver.support import expected_conditions as seen
 from selenium.webdriver.support.wait import WebDriverWait
 
 from launcher.system.process import free_port
-from tests.conftest import (
+from tests.helpers.chromium import browsing
+from tests.helpers.local import (
     Deployment,
     get_json,
     launch,
@@ -31,7 +32,6 @@ from tests.conftest import (
     processes_of,
     wait_for,
 )
-from tests.helpers.chromium import browsing
 
 PAGE_SECONDS = 30
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import new_address, ROOT, wait_for
+from tests.helpers.local import new_address, ROOT, wait_for
 from tests.perf import page
 
 BENCH = [sys.executable, "-m", "tests.perf.bench"]

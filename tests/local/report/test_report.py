@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from selenium import webdriver
 
-from tests.conftest import Deployment, launch
 from tests.helpers.chromium import browsing
+from tests.helpers.local import Deployment, launch
 from tests.helpers.report_folders import beyond, Made
 
 OFFLINE = "--host-resolver-rules=MAP * ~NOTFOUND"

@@ -23,7 +23,7 @@ from launcher.deployment.placement import Node, place
 from launcher.deployment.programs import envoy_program, Installed
 from launcher.deployment.spec import Deployment as Wanted
 from launcher.envoy import config as balancer
-from tests.conftest import (
+from tests.helpers.local import (
     deployed,
     Deployment,
     launch,

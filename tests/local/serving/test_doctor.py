@@ -4,7 +4,7 @@ import json
 import socket
 from pathlib import Path
 
-from tests.conftest import launch, new_address
+from tests.helpers.local import launch, new_address
 
 LOCAL = ("doctor", "--local", "--runtime", "venv")
 

@@ -10,7 +10,7 @@ import pytest
 import websocket
 
 from launcher.envoy import config as balancer
-from tests.conftest import deployed, Deployment, get_json, places_used, wait_for
+from tests.helpers.local import deployed, Deployment, get_json, places_used, wait_for
 
 OPTIONS = ("--nodes", "3", "--workers-per-node", "2", "--envoy-processes", "2", "--drain", "0")
 

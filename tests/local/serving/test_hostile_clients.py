@@ -13,7 +13,15 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.frames import Frame, Opcode
 
-from tests.conftest import deployed, Deployment, new_address, places_used, Server, serving, wait_for
+from tests.helpers.local import (
+    deployed,
+    Deployment,
+    new_address,
+    places_used,
+    Server,
+    serving,
+    wait_for,
+)
 
 HANDSHAKE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

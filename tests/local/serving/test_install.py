@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import new_address, ROOT
+from tests.helpers.local import new_address, ROOT
 
 TIMEOUT = 120
 

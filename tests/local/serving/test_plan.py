@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import launch
+from tests.helpers.local import launch
 
 NODES = ("--node-cores", "64", "--node-mem", "256G", "--node-descriptors", "20000")
 

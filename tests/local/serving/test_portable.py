@@ -9,9 +9,8 @@ from collections.abc import Iterator
 import pytest
 import websocket
 
-from tests.conftest import get_json, new_address, ROOT, Server, wait_for
-from tests.local.serving.test_conformance import SCRIPTS, talk
-from tests.local.serving.test_server import reset_by_peer
+from tests.helpers.conversations import reset_by_peer, SCRIPTS, talk
+from tests.helpers.local import get_json, new_address, ROOT, Server, wait_for
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ import websocket
 import websockets
 from openenv.core import GenericEnvClient
 
-from tests.conftest import new_address, Server, serving, wait_for
+from tests.helpers.conversations import reset_by_peer
+from tests.helpers.local import new_address, Server, serving, wait_for
 
 RESET = '{"type":"reset"}'
 
@@ -132,12 +133,6 @@ def test_frames_sent_ahead_are_answered_in_their_order(small: Server) -> None:
     assert [reply["type"] for reply in replies] == ["observation", "observation", "state", "error"]
     assert replies[1]["data"]["observation"]["waited_seconds"] == 0.3
     assert replies[2]["data"]["step_count"] == 1
-
-
-def reset_by_peer(connection: socket.socket) -> None:
-    """Ends the connection as a client that is killed does: with a reset, without a close frame."""
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ import psutil
 import pytest
 
 from launcher.deployment.paths import from_env_file
-from tests.conftest import (
+from tests.helpers.local import (
+    assert_one_line,
     deployed,
     Deployment,
     launch,
@@ -454,13 +455,3 @@ def test_interrupting_a_detached_start_leaves_nothing(tmp_path: Path, mark: dict
     starting.send_signal(signal.SIGINT)
     assert starting.wait(10) == 130
     wait_for(lambda: gone(mark), 5, "everything is gone")
-
-
-def assert_one_line(
-    done: "subprocess.CompletedProcess[str]", says: str, code: int | None = 1
-) -> None:
-    assert says in done.stderr
-    assert done.returncode == code
-    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: ")

@@ -22,7 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
 
-from tests.conftest import get_json, new_address, ROOT, wait_for
+from tests.helpers.local import get_json, new_address, ROOT, wait_for
 
 OURS = ("door", "ours")
 KINDS = (*OURS, "sansio")

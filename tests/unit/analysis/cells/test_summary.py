@@ -11,6 +11,7 @@ import pytest
 from analysis.cells.summary import as_csv, cell, COLUMNS, summarise
 from analysis.rows.parser import table
 from analysis.rows.schema import NUMBERS
+from tests.helpers.rows import failed, row
 
 # As other people's tools read them.
 PUBLISHED = (
@@ -22,43 +23,6 @@ PUBLISHED = (
 LATENCY_COLUMNS = [
     name for name in PUBLISHED.split(",") if name.startswith(("connect_", "reset_", "step_"))
 ] + ["total_min", "total_max", "total_avg", "total_p50", "total_p90", "total_p95", "total_p99"]
-
-
-def row(**fields: Any) -> dict[str, Any]:
-    """A session that succeeded: 0.1 s to connect, 0.2 s to reset, 1.0 s for its step."""
-    return {
-        "request_id": 0,
-        "timestamp": "2026-03-01T12:00:00.000000+00:00",
-        "run_id": "run",
-        "mode": "ws",
-        "url": "http://n1:8000",
-        "batch_size": 2,
-        "wait_requested": 1.0,
-        "repetition": 1,
-        "attempt": 1,
-        "expected_hosts": None,
-        "hardware": "test",
-        "load_worker": "load-1",
-        "connect_latency": 0.1,
-        "reset_latency": 0.2,
-        "step_latency": 1.0,
-        "total_latency": 1.3,
-        "waited_seconds": 1.0,
-        "pid": 100,
-        "session_hash": "aaaaaaaaaaaa",
-        "host_url": "n2:8000",
-        "success": True,
-        "error_type": None,
-        "error_message": None,
-    } | fields
-
-
-def failed(error_type: str, **fields: Any) -> dict[str, Any]:
-    """A session that never connected; when it ended is known."""
-    latencies = ["connect_latency", "reset_latency", "step_latency", "waited_seconds"]
-    unknown = dict.fromkeys([*latencies, "pid", "session_hash", "host_url"])
-    failure = {"success": False, "error_type": error_type, "error_message": "no"}
-    return row(**(unknown | failure | {"total_latency": 0.5} | fields))
 
 
 def summary(*rows: dict[str, Any]) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from analysis.cells.validity import (
     worth_again,
 )
 from analysis.rows.parser import table
-from tests.unit.analysis.cells.test_summary import failed, row
+from tests.helpers.rows import failed, row
 
 AT = "2026-03-01T12:00:00.{:06}+00:00"
 

@@ -12,7 +12,7 @@ from analysis.compare.compare import Change, compare, Comparison, MEASURES
 from analysis.errors import ResultsError
 from analysis.results.folder import Results
 from launcher.cli import report as cli_report
-from tests.unit.analysis.scaling.test_ceilings import CAPS, cell, results
+from tests.helpers.results import CAPS, cell, results
 
 
 def of(measure: str, *values: float, name: str = "a", batch: int = 1000) -> Results:

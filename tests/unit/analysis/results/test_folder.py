@@ -10,8 +10,7 @@ import pytest
 from analysis.errors import ResultsError
 from analysis.results.folder import curve, find, load
 from analysis.scaling.ceilings import ceilings, Criterion
-from tests.unit.analysis.cells.test_summary import failed, row
-from tests.unit.analysis.rows.test_parser import published, some
+from tests.helpers.rows import failed, published, row, some
 
 RUN = {"run_id": "run", "caps": {"max_concurrent_envs": 8, "workers_per_node": 2, "servers": 1}}
 

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pandas as pd
 import pytest
@@ -14,27 +13,13 @@ from analysis.rows import files as reading
 from analysis.rows.files import read
 from analysis.rows.parser import table
 from analysis.rows.schema import LATENCIES, unfinished
-from tests.unit.analysis.cells.test_summary import failed, row
+from tests.helpers.rows import published, row, some
 
 
 def written(folder: Path, *rows: dict[str, Any], rest: bytes = b"") -> Path:
     path = folder / "raw.jsonl"
     path.write_bytes(b"".join(orjson.dumps(one) + b"\n" for one in rows) + rest)
     return path
-
-
-def some(count: int, **fields: Any) -> list[dict[str, Any]]:
-    """Rows that differ in all that may differ."""
-    generator = np.random.default_rng(1)
-    made = []
-    for n in range(count):
-        latencies = generator.random(4).tolist()
-        of = dict(zip(LATENCIES, latencies, strict=True)) | {"load_lag": latencies[0]}
-        of |= {"request_id": n, "batch_size": count, "session_hash": f"{n * 7919:012x}"}
-        of |= {"timestamp": f"2026-03-01T12:00:00.{n:06}+00:00", "host_url": f"n{n % 3}:8000"}
-        of |= fields
-        made.append(failed("TIMEOUT", **of) if n % 5 == 4 else row(**of))
-    return made
 
 
 def test_a_file_gives_the_same_line_as_the_rows_while_they_came(tmp_path: Path) -> None:
@@ -208,17 +193,6 @@ def test_not_a_number_is_not_measured(tmp_path: Path) -> None:
     line = orjson.dumps(row(total_latency=-7.5)).replace(b"-7.5", b"NaN")
     rows = read(written(tmp_path, row(), rest=line + b"\n"))
     assert rows.frame()["total_latency"].isna().tolist() == [False, True]
-
-
-def published(request_id: int, **fields: Any) -> dict[str, Any]:
-    """A row as the published tool writes it: 0.0 for what was not measured."""
-    names = (
-        "mode timestamp wait_requested batch_size hardware connect_latency reset_latency "
-        "step_latency total_latency waited_seconds pid session_hash host_url success error_type "
-        "error_message"
-    )
-    made = {"request_id": request_id} | {name: row()[name] for name in names.split()}
-    return made | {"timestamp": "2026-03-01T12:00:00.123456"} | fields
 
 
 def test_repetitions_of_the_published_tool_are_told_by_request_ids(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from analysis.errors import ResultsError
 from analysis.scaling.brackets import parse
 from analysis.scaling.ceilings import ceilings, Criterion
 from analysis.scaling.efficiency import caveats, COLUMNS, interpretation, no_usl, scaling, Usl, usl
-from tests.unit.analysis.scaling.test_ceilings import CAPS, cell, repeated, results
+from tests.helpers.results import CAPS, cell, repeated, results
 
 
 def measured(*phases: tuple[int, list[int]], **caps: Any) -> pd.DataFrame:

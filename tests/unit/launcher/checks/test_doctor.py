@@ -23,23 +23,8 @@ from launcher.runtimes.probe import addresses
 from launcher.slurm.salloc import salloc_argv
 from launcher.system.limits import envoy_sessions
 from launcher.system.machine import Machine, machine, memory_limit, parse_meminfo
+from tests.helpers.machines import GIB, GOOD
 
-GIB = 1 << 30
-GOOD = Machine(
-    descriptors=20_000,
-    descriptors_soft=1024,
-    processes=100_000,
-    first_port=32768,
-    last_port=60999,
-    somaxconn=4096,
-    syn_backlog=2048,
-    syncookies=True,
-    memory=64 * GIB,
-    memory_available=60 * GIB,
-    memory_limit=None,
-    python="3.13.5",
-    launcher="0.1.0",
-)
 NODES = ("n1", "n2", "n3", "n4")
 KNOWN = {name: {"address": f"10.0.0.{number}"} for number, name in enumerate(NODES, 1)}
 WELL = {"version": "1.4.5", "ran": "", "fuse": True, "namespaces": True}

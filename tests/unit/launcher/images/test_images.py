@@ -18,7 +18,7 @@ from launcher.images.build import Base, Builder, draft, hub_reference
 from launcher.images.definition import define
 from launcher.images.dockerfile import CannotConvert, read, shell_word, stages
 from launcher.images.environment import Environment, ignores
-from tests.conftest import ROOT
+from tests.helpers.local import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
 CONTAINERS = ROOT / "containers"

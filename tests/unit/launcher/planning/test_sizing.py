@@ -18,7 +18,7 @@ from launcher.planning import sizing
 from launcher.planning.capacity import check, refuse
 from launcher.planning.needs import Assumed, Needs, needs
 from launcher.system.limits import envoy_sessions, Limits, limits
-from tests.unit.launcher.checks.test_doctor import GIB, GOOD
+from tests.helpers.machines import GIB, GOOD
 
 LIMITS = Limits(descriptors=20_000, ports=28_232)
 SMALL = Assumed(2, replace(GOOD, memory_available=24 * GIB))

@@ -2,7 +2,7 @@
 
 import json
 
-from tests.cluster.conftest import Cluster
+from tests.helpers.cluster import Cluster
 
 ASK = """
 import json

@@ -1,0 +1,69 @@
+"""Rows of raw.jsonl."""
+
+from typing import Any
+
+import numpy as np
+
+from analysis.rows.schema import LATENCIES
+
+
+def row(**fields: Any) -> dict[str, Any]:
+    """A session that succeeded: 0.1 s to connect, 0.2 s to reset, 1.0 s for its step."""
+    return {
+        "request_id": 0,
+        "timestamp": "2026-03-01T12:00:00.000000+00:00",
+        "run_id": "run",
+        "mode": "ws",
+        "url": "http://n1:8000",
+        "batch_size": 2,
+        "wait_requested": 1.0,
+        "repetition": 1,
+        "attempt": 1,
+        "expected_hosts": None,
+        "hardware": "test",
+        "load_worker": "load-1",
+        "connect_latency": 0.1,
+        "reset_latency": 0.2,
+        "step_latency": 1.0,
+        "total_latency": 1.3,
+        "waited_seconds": 1.0,
+        "pid": 100,
+        "session_hash": "aaaaaaaaaaaa",
+        "host_url": "n2:8000",
+        "success": True,
+        "error_type": None,
+        "error_message": None,
+    } | fields
+
+
+def failed(error_type: str, **fields: Any) -> dict[str, Any]:
+    """A session that never connected; when it ended is known."""
+    latencies = ["connect_latency", "reset_latency", "step_latency", "waited_seconds"]
+    unknown = dict.fromkeys([*latencies, "pid", "session_hash", "host_url"])
+    failure = {"success": False, "error_type": error_type, "error_message": "no"}
+    return row(**(unknown | failure | {"total_latency": 0.5} | fields))
+
+
+def some(count: int, **fields: Any) -> list[dict[str, Any]]:
+    """Rows that differ in all that may differ."""
+    generator = np.random.default_rng(1)
+    made = []
+    for n in range(count):
+        latencies = generator.random(4).tolist()
+        of = dict(zip(LATENCIES, latencies, strict=True)) | {"load_lag": latencies[0]}
+        of |= {"request_id": n, "batch_size": count, "session_hash": f"{n * 7919:012x}"}
+        of |= {"timestamp": f"2026-03-01T12:00:00.{n:06}+00:00", "host_url": f"n{n % 3}:8000"}
+        of |= fields
+        made.append(failed("TIMEOUT", **of) if n % 5 == 4 else row(**of))
+    return made
+
+
+def published(request_id: int, **fields: Any) -> dict[str, Any]:
+    """A row as the published tool writes it: 0.0 for what was not measured."""
+    names = (
+        "mode timestamp wait_requested batch_size hardware connect_latency reset_latency "
+        "step_latency total_latency waited_seconds pid session_hash host_url success error_type "
+        "error_message"
+    )
+    made = {"request_id": request_id} | {name: row()[name] for name in names.split()}
+    return made | {"timestamp": "2026-03-01T12:00:00.123456"} | fields
