@@ -34,8 +34,11 @@ def upward(package: str, root: Path = ROOT) -> list[str]:
     for file in sorted((root / package).rglob("*.py")):
         room = file.relative_to(root / package).parts[0].removesuffix(".py")
         for line, name in imports(file) if room in rooms else ():
-            imported = name.removeprefix(package.replace("/", ".") + ".").partition(".")[0]
-            if imported in rooms and imported != name and rooms.index(imported) < rooms.index(room):
+            prefix = package.replace("/", ".") + "."
+            if not name.startswith(prefix):
+                continue
+            imported = name.removeprefix(prefix).partition(".")[0]
+            if imported in rooms and rooms.index(imported) < rooms.index(room):
                 found.append(f"{file.relative_to(root)}:{line} imports {imported}")
     return found
 
