@@ -103,7 +103,7 @@ def _limits(place: LoadPlace) -> Limits:
         return limits()
     with contextlib.closing(place.runtime()) as runtime:
         runtime.prepare((), place.programs().files, None)
-        return place.limits(runtime)
+        return runtime.limits()
 
 
 def seek(wanted: Wanted, most: Most, run: Callable[[Cell], Line]) -> list[Sought]:

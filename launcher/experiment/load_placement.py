@@ -16,7 +16,7 @@ from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import address_of, Allocation
-from launcher.system.limits import Limits, limits
+from launcher.system.limits import limits
 
 HERE = "127.0.0.1"
 
@@ -66,13 +66,6 @@ class LoadPlace:
     @property
     def master_address(self) -> str:
         return HERE if self.here else address_of(self.nodes[0])
-
-    def limits(self, runtime: Runtime) -> Limits:
-        """The lowest of the machines."""
-        if not isinstance(runtime, SlurmRuntime):
-            return limits()
-        seen = [sees["limits"] for sees in runtime.look({"limits": True}).values()]
-        return Limits(min(s["descriptors"] for s in seen), min(s["ports"] for s in seen))
 
 
 def load_place(url: str, workers: int | None, sessions: int = 0) -> LoadPlace:

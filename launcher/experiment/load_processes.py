@@ -96,7 +96,7 @@ class Load:
         """Raises `LoadFailed` when the machines cannot open that many sessions."""
         sources = self._sources or len(self._place.machines)
         workers = len(self._place.nodes)
-        obstacle = self._place.limits(self._runtime).obstacle(self._batch, workers, sources)
+        obstacle = self._runtime.limits().obstacle(self._batch, workers, sources)
         if obstacle:
             raise LoadFailed(obstacle)
 

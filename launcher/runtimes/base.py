@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from launcher.deployment.placement import Process
+from launcher.system.limits import Limits
 
 
 class Handle(Protocol):
@@ -86,6 +87,10 @@ class Runtime(Protocol):
         ...
 
     def free_port(self, node: str) -> int: ...
+
+    def limits(self) -> Limits:
+        """The lowest limits of its nodes."""
+        ...
 
     def describe(self) -> Mapping[str, object]:
         """What a run's files say of where it ran."""

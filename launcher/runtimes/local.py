@@ -12,6 +12,7 @@ from launcher.deployment.placement import Node, Process
 from launcher.deployment.spec import Deployment
 from launcher.errors import PortTaken
 from launcher.runtimes.base import Handle
+from launcher.system.limits import Limits, limits
 from launcher.system.ports import first_taken
 from launcher.system.process import ending, free_port, spawn, tail
 from launcher.system.reaper import guard_argv
@@ -104,6 +105,9 @@ class LocalRuntime:
 
     def free_port(self, node: str) -> int:
         return free_port(node)
+
+    def limits(self) -> Limits:
+        return limits()
 
     def describe(self) -> Mapping[str, object]:
         return {}

@@ -20,6 +20,7 @@ from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.srun import srun, Step, step_argv
 from launcher.system.files import check_writable
+from launcher.system.limits import Limits
 from launcher.system.signals import Interrupted
 
 START_SECONDS = 60.0
@@ -135,6 +136,10 @@ class SlurmRuntime:
 
     def free_port(self, node: str) -> int:
         return int(self.look({"free_port": True}, [node])[node]["free_port"])
+
+    def limits(self) -> Limits:
+        limits = [view["limits"] for view in self.look({"limits": True}).values()]
+        return Limits(min(each["descriptors"] for each in limits), min(each["ports"] for each in limits))
 
     def describe(self) -> Mapping[str, object]:
         return {
