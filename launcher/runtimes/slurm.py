@@ -139,7 +139,9 @@ class SlurmRuntime:
 
     def limits(self) -> Limits:
         limits = [view["limits"] for view in self.look({"limits": True}).values()]
-        return Limits(min(each["descriptors"] for each in limits), min(each["ports"] for each in limits))
+        return Limits(
+            min(each["descriptors"] for each in limits), min(each["ports"] for each in limits)
+        )
 
     def describe(self) -> Mapping[str, object]:
         return {
