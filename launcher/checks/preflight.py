@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import websocket
 
-from launcher.envoy import config as balancer
+from launcher.envoy import admin
 from launcher.system import http
 
 TIMEOUT = 5.0
@@ -68,7 +68,7 @@ def _backends(admin_url: str, nodes: list[str]) -> Check:
         "a server that is up but not healthy to Envoy is hung, full or unreachable from its node"
     )
     try:
-        found = balancer.backends(admin_url)
+        found = admin.backends(admin_url)
     except (OSError, ValueError) as failure:
         return Check("backends", False, f"{admin_url}/clusters: {failure}", advice)
     missing = sorted(set(nodes) - {backend.node for backend in found})

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.cli.console import err, out
+from launcher.envoy.admin import COLUMNS
 from launcher.errors import LauncherError
 from launcher.experiment.grid import numbers
 from launcher.lifecycle import registry
@@ -27,20 +28,6 @@ if TYPE_CHECKING:
 FIRST_SECONDS = 10.0
 LIVE = ("starting", "ready", "stopping")
 BUSY, FULL = 0.9, 0.9
-ENVOY = {
-    "sessions in": ("downstream_cx_active",),
-    "out": ("upstream_cx_active",),
-    "healthy": ("membership_healthy",),
-    "of": ("membership_total",),
-    "retries": ("upstream_rq_retry",),
-    "5xx": ("downstream_rq_5xx",),
-    "connect failures": ("upstream_cx_connect_fail", "upstream_cx_connect_timeout"),
-    "overflows": (
-        *("upstream_cx_overflow", "upstream_rq_active_overflow", "upstream_rq_pending_overflow"),
-        *("upstream_rq_retry_overflow", "downstream_cx_overflow", "downstream_global_cx_overflow"),
-    ),
-}
-"""What is shown of Envoy's counters, and which of them together."""
 
 
 @click.command()
@@ -175,7 +162,7 @@ def _nodes(rows: list[dict[str, Any]]) -> Table:
 
 
 def _envoy(counters: dict[str, Any]) -> Text:
-    sums = {text: sum(counters.get(each, 0) for each in names) for text, names in ENVOY.items()}
+    sums = {text: sum(counters.get(each, 0) for each in names) for text, names in COLUMNS.items()}
     return Text("Envoy: " + "  ".join(f"{text} {count:,}" for text, count in sums.items()))
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from launcher.deployment.paths import RunDir, to_env_file
 from launcher.deployment.placement import Placement, Process
 from launcher.deployment.spec import Deployment
-from launcher.envoy import config as balancer
+from launcher.envoy import admin
 from launcher.errors import DeploymentEnded, LauncherError, UsageError
 from launcher.lifecycle import registry
 from launcher.lifecycle.supervisor import Report, Supervisor
@@ -202,9 +202,9 @@ class Up:
     def _missing_for(self, admin_url: str) -> str | None:
         """As one Envoy process sees it."""
         try:
-            if balancer.healthy(admin_url) == self.placement.endpoints:
+            if admin.healthy(admin_url) == self.placement.endpoints:
                 return None
-            backends = balancer.backends(admin_url)
+            backends = admin.backends(admin_url)
         except (OSError, ValueError):
             return "Envoy does not answer"
         sick = sorted({backend.node for backend in backends if not backend.healthy})

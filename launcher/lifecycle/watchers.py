@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from launcher.envoy import config as balancer
+from launcher.envoy import admin
 from launcher.system.signals import Interrupted
 
 LOOK_SECONDS = 1.0
@@ -37,10 +37,10 @@ class Backends:
                 continue  # this Envoy is being replaced
 
     def _look_at(self, admin_url: str) -> None:
-        healthy = balancer.healthy(admin_url)
+        healthy = admin.healthy(admin_url)
         if healthy == self._healthy:
             return
-        sick = {b.node for b in balancer.backends(admin_url) if not b.healthy}
+        sick = {b.node for b in admin.backends(admin_url) if not b.healthy}
         self._healthy = healthy
         if sick - self._sick:
             self._report(f"Envoy counts {_names(sick - self._sick)} as not healthy")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from launcher.deployment.placement import Placement
-from launcher.envoy.config import most_checked, MOST_CHECKS_A_SECOND
+from launcher.envoy.config import max_checked, MAX_CHECKS_A_SECOND
 from launcher.errors import UsageError
 from launcher.system.limits import (
     DESCRIPTORS_PER_SESSION,
@@ -187,13 +187,13 @@ def _envoy(stage: Stage, node: str, sessions: int | None) -> Iterator[Bound]:
 def _checks(stage: Stage, machine: Machine, sessions: int | None) -> Bound:
     """Every Envoy process checks every worker of a server, at one control port."""
     workers = max(len(server.worker_ports) for server in stage.placement.servers)
-    most = most_checked(workers)
+    most = max_checked(workers)
     held = envoy_sessions(machine.descriptors, most)
     needed = envoy_descriptors(_target(held, sessions), most)
     return Bound(
         "health checks of the servers",
         held,
-        f"a server answers {MOST_CHECKS_A_SECOND:,} a second, so {workers:,} worker(s) of it may be checked "
+        f"a server answers {MAX_CHECKS_A_SECOND:,} a second, so {workers:,} worker(s) of it may be checked "
         f"by {most:,} Envoy processes",
         f"fewer --workers-per-node, or have the hard limit (ulimit -Hn) of Envoy's node raised to "
         f"{needed:,}, for fewer Envoy processes",

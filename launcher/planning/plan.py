@@ -10,7 +10,7 @@ from launcher.deployment.paths import (
 from launcher.deployment.placement import Node, place, Placement
 from launcher.deployment.programs import Programs, programs
 from launcher.deployment.spec import Deployment
-from launcher.envoy import config as balancer
+from launcher.envoy.config import configurations
 from launcher.errors import UsageError
 from launcher.planning.sizing import sized
 from launcher.runtimes.base import Runtime
@@ -43,7 +43,7 @@ def plan(
     nodes, runtime = _nodes(deployment, allocated or allocation(), own_job=own_job)
     tools = programs(deployment)
     placement = place(sized(deployment, nodes, each or limits()), nodes, rundir, tools)
-    return Plan(placement, tools, balancer.configurations(placement), runtime)
+    return Plan(placement, tools, configurations(placement), runtime)
 
 
 def _nodes(

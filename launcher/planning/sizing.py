@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.server.settings import DEFAULT_MAX_CONCURRENT_ENVS
 from launcher.deployment.placement import Node
 from launcher.deployment.spec import Deployment
-from launcher.envoy.config import most_checked
+from launcher.envoy.config import max_checked
 from launcher.system.limits import envoy_processes, Limits
 
 PLACES_SLACK, PLACES_SPARE = 1.1, 8
@@ -41,7 +41,7 @@ def sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Depl
     workers = [deployment.workers_per_node or node.cores for node in servers]
     if deployment.workers_per_node is None:
         needed = ceil(workers_needed(deployment, wanted, limits) / len(servers))
-        checked = most_checked(envoys) if split > 1 else max(workers)
+        checked = max_checked(envoys) if split > 1 else max(workers)
         if sum(workers) < needed * len(servers) or max(workers) > checked:
             each = max(needed, min(checked, max(workers)))
             chosen["workers_per_node"], workers = each, [each] * len(servers)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from launcher.envoy import config as balancer
+from launcher.envoy import admin
 from launcher.sampling import proc
 from launcher.sampling.targets import LOAD_MASTER, Targets
 from launcher.system import http
@@ -140,7 +140,7 @@ class EnvoyPage:
 
     def __call__(self) -> Sample:
         pages = {url: Path(socket) for url, socket in self._target["pages"].items()}
-        return balancer.counters(pages, self._target["port"], self._patience)
+        return admin.counters(pages, self._target["port"], self._patience)
 
 
 class PlacesPage:

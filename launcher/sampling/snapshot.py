@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from launcher.envoy.admin import PROMETHEUS_PAGE
 from launcher.sampling.collector import Sample
 
 LEFT_OUT = ("time", "cell", "kind", "seconds")
@@ -47,6 +48,6 @@ def prometheus_targets(state: Mapping[str, Any]) -> list[dict[str, Any]]:
     for envoy in state["envoys"]:
         address = envoy["admin_url"].removeprefix("http://")
         labels = {"job": "openenv-envoy", **shared, "node": address.rpartition(":")[0]}
-        labels |= {"envoy": envoy["name"], "__metrics_path__": "/stats/prometheus"}
+        labels |= {"envoy": envoy["name"], "__metrics_path__": PROMETHEUS_PAGE}
         found.append({"targets": [address], "labels": labels})
     return found

@@ -15,7 +15,7 @@ import psutil
 import pytest
 import websocket
 
-from launcher.envoy import config as balancer
+from launcher.envoy import admin
 from tests.helpers.grids import grid, rows_of, run_json, start_grid, summary_of
 from tests.helpers.local import deployed, Deployment, LAUNCHER, places_used, wait_for
 
@@ -108,7 +108,7 @@ def test_a_server_that_drains_gets_no_sessions_and_makes_a_cell_invalid(tmp_path
         try:
             os.kill(drained.pid("server-1"), signal.SIGTERM)
             admin = drained.admin_url
-            wait_for(lambda: balancer.healthy(admin) == 1, 20, "Envoy counts it out")
+            wait_for(lambda: admin.healthy(admin) == 1, 20, "Envoy counts it out")
             done = grid(drained, output, "-n", "30", "--wait", "0.2", "--expected-hosts", "2")
         finally:
             kept.close()
@@ -128,7 +128,7 @@ def test_envoys_breaker_is_named(tmp_path: Path) -> None:
         envoy = broken.pid("envoy")
         os.kill(envoy, signal.SIGKILL)
         wait_for(lambda: broken.pid("envoy") != envoy, 20, "Envoy is replaced")
-        wait_for(lambda: balancer.healthy(broken.admin_url) == 2, 20, "servers are healthy")
+        wait_for(lambda: admin.healthy(broken.admin_url) == 2, 20, "servers are healthy")
         output = tmp_path / "results"
         assert grid(broken, output, "-n", "100", "--wait", "1").returncode == 0
     (line,) = summary_of(output)

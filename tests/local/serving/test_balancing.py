@@ -22,7 +22,8 @@ from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place
 from launcher.deployment.programs import envoy_program, Installed
 from launcher.deployment.spec import Deployment as Wanted
-from launcher.envoy import config as balancer
+from launcher.envoy import admin
+from launcher.envoy.config import render
 from tests.helpers.local import (
     deployed,
     Deployment,
@@ -46,7 +47,7 @@ def envoy_before(servers: Sequence[Server], folder: Path) -> Iterator[str]:
     placement = place(wanted, [Node(n, n, 2) for n in nodes], rundir, installed)
     (envoy,) = placement.envoys
     socket = replace(envoy, admin_socket=folder / "admin.sock")
-    envoy.config.write_text(balancer.render(placement, socket))
+    envoy.config.write_text(render(placement, socket))
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(placement.processes[0].argv, stdout=log, stderr=log)
     assert placement.admin_url is not None
@@ -59,12 +60,12 @@ def envoy_before(servers: Sequence[Server], folder: Path) -> Iterator[str]:
 
 
 def all_healthy(admin_url: str | None, count: int) -> bool:
-    found = balancer.backends(str(admin_url))
+    found = admin.backends(str(admin_url))
     return len(found) == count and all(backend.healthy for backend in found)
 
 
 def unhealthy(admin_url: str) -> set[str]:
-    return {backend.node for backend in balancer.backends(admin_url) if not backend.healthy}
+    return {backend.node for backend in admin.backends(admin_url) if not backend.healthy}
 
 
 @pytest.mark.parametrize(("batch", "successes"), [(100, 100), (120, 110)])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import websocket
 
-from launcher.envoy import config as balancer
+from launcher.envoy import admin
 from tests.helpers.local import deployed, Deployment, get_json, places_used, wait_for
 
 OPTIONS = ("--nodes", "3", "--workers-per-node", "2", "--envoy-processes", "2", "--drain", "0")
@@ -29,10 +29,10 @@ def admin_urls(deployment: Deployment) -> list[str]:
 def counted(deployment: Deployment, counter: str) -> list[int]:
     """By each Envoy."""
     port = deployment.state["deployment"]["envoy_port"]
-    page = f"/stats?format=json&filter={balancer.counters_filter(port)}"
+    page = f"/stats?format=json&filter={admin.counters_filter(port)}"
     found = [get_json(f"{admin_url}{page}") for admin_url in admin_urls(deployment)]
     return [
-        balancer.parse_counters(json.dumps(page_of_one).encode())[counter] for page_of_one in found
+        admin.parse_counters(json.dumps(page_of_one).encode())[counter] for page_of_one in found
     ]
 
 

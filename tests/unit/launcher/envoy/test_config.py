@@ -14,8 +14,9 @@ from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place, Placement
 from launcher.deployment.programs import envoy_program, Installed
 from launcher.deployment.spec import Deployment
-from launcher.envoy import config as balancer
-from launcher.envoy.config import Backend, parse_backends
+from launcher.envoy import admin
+from launcher.envoy.config import check_intervals, configurations
+from launcher.envoy.config import render as render_envoy
 from launcher.images import assets
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -46,7 +47,7 @@ def fixed(servers: int) -> Placement:
 
 
 def render(rendered: Placement, admin_socket: Path = ADMIN_SOCKET) -> str:
-    return balancer.render(rendered, replace(rendered.envoys[0], admin_socket=admin_socket))
+    return render_envoy(rendered, replace(rendered.envoys[0], admin_socket=admin_socket))
 
 
 def parsed(rendered: Placement, admin_socket: Path = ADMIN_SOCKET) -> dict[str, Any]:
@@ -99,7 +100,7 @@ def test_envoy_itself_accepts_it(servers: int, tmp_path: Path) -> None:
 
 def test_the_cluster_sends_sessions_to_the_least_loaded_worker_that_lives() -> None:
     found = cluster(parsed(fixed(2)))
-    assert balancer.CLUSTER == "openenv_cluster"
+    assert admin.CLUSTER == "openenv_cluster"
     assert found["load_assignment"]["cluster_name"] == "openenv_cluster"
     assert found["lb_policy"] == "LEAST_REQUEST"
     assert found["common_lb_config"]["healthy_panic_threshold"] == {"value": 0}
@@ -121,7 +122,7 @@ def test_a_node_that_dies_is_out_within_four_seconds(envoys: int) -> None:
 def test_checks_are_rarer_the_more_of_them_there_are() -> None:
     nodes = [f"127.0.0.{number}" for number in range(2, 7)]
     few, some, many = (
-        balancer.check_intervals(placement(*nodes, envoys=envoys)) for envoys in (1, 25, 1000)
+        check_intervals(placement(*nodes, envoys=envoys)) for envoys in (1, 25, 1000)
     )
     assert (few.steady, few.start) == (0.75, 0.1)
     assert few.steady < some.steady < many.steady == 1.75
@@ -130,7 +131,7 @@ def test_checks_are_rarer_the_more_of_them_there_are() -> None:
 
 def test_each_envoy_process_has_its_pages_and_its_socket_and_all_share_the_url() -> None:
     several = placement("127.0.0.2", "127.0.0.3", envoys=3)
-    found = [yaml.safe_load(text) for text in balancer.configurations(several).values()]
+    found = [yaml.safe_load(text) for text in configurations(several).values()]
     ports = [
         [
             each["address"]["socket_address"]["port_value"]
@@ -145,17 +146,6 @@ def test_each_envoy_process_has_its_pages_and_its_socket_and_all_share_the_url()
         (admin,) = cluster(config, "envoy_admin")["load_assignment"]["endpoints"]
         (endpoint,) = admin["lb_endpoints"]
         assert endpoint["endpoint"]["address"]["pipe"]["path"] == socket
-
-
-def test_counters_of_several_envoys_are_added_up_where_that_says_something() -> None:
-    one = {"downstream_cx_active": 10, "uptime": 90, "membership_healthy": 4, "membership_total": 4}
-    other = {"downstream_cx_active": 7, "uptime": 2, "membership_healthy": 3, "membership_total": 4}
-    assert balancer.together([one, other]) == {
-        "downstream_cx_active": 17,
-        "uptime": 2,
-        "membership_healthy": 3,
-        "membership_total": 4,
-    }
 
 
 def test_every_worker_of_every_server_is_an_endpoint() -> None:
@@ -317,74 +307,6 @@ def test_a_variable_that_nobody_gives_is_an_error(
     monkeypatch.setattr(assets, "_ROOT", tmp_path / "launcher")
     with pytest.raises(jinja2.UndefinedError, match="nobody_gives_this"):
         render(fixed(1))
-
-
-# As Envoy writes it, less the statistics that nobody reads.
-PAGE = b"""
-{
- "cluster_statuses": [
-  {
-   "name": "envoy_admin",
-   "host_statuses": [
-    {
-     "address": {"pipe": {"path": "/tmp/admin.sock"}},
-     "health_status": {"eds_health_status": "HEALTHY"}
-    }
-   ]
-  },
-  {
-   "name": "openenv_cluster",
-   "host_statuses": [
-    {
-     "address": {"socket_address": {"address": "10.0.0.3", "port_value": 8102}},
-     "stats": [{"name": "cx_connect_fail"}, {"type": "GAUGE", "name": "rq_active"}],
-     "health_status": {"eds_health_status": "HEALTHY"},
-     "weight": 1,
-     "hostname": "gpu-3",
-     "locality": {}
-    },
-    {
-     "address": {"socket_address": {"address": "10.0.0.4", "port_value": 8103}},
-     "health_status": {"failed_active_health_check": true, "eds_health_status": "HEALTHY"},
-     "weight": 1,
-     "hostname": "gpu-4"
-    },
-    {
-     "address": {"socket_address": {"address": "10.0.0.5", "port_value": 8102}},
-     "health_status": {"eds_health_status": "UNHEALTHY"}
-    }
-   ]
-  }
- ]
-}
-"""
-
-
-def test_backends_are_those_of_our_cluster_with_what_envoy_thinks_of_them() -> None:
-    assert parse_backends(PAGE) == [
-        Backend("gpu-3", "10.0.0.3:8102", True),
-        Backend("gpu-4", "10.0.0.4:8103", False, ("failed_active_health_check",)),
-        Backend("10.0.0.5", "10.0.0.5:8102", False),
-    ]
-
-
-@pytest.mark.parametrize(
-    "page",
-    [
-        b"{}",
-        b'{"cluster_statuses": []}',
-        b'{"cluster_statuses": [{"name": "openenv_cluster"}]}',
-        b'{"cluster_statuses": [{"name": "envoy_admin", "host_statuses": [{}]}]}',
-    ],
-)
-def test_a_page_without_our_hosts_has_no_backends(page: bytes) -> None:
-    assert parse_backends(page) == []
-
-
-@pytest.mark.parametrize("page", [b"", b"Not Found", b'{"cluster_statuses": ['])
-def test_a_page_that_is_no_json_is_a_value_error(page: bytes) -> None:
-    with pytest.raises(ValueError, match=r"line 1"):
-        parse_backends(page)
 
 
 def test_only_other_machines_are_probed() -> None:

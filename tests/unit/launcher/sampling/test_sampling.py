@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launcher.envoy import config as balancer
+from launcher.envoy import admin
 from launcher.sampling import proc, targets
 from launcher.sampling.collector import line, LINE_BYTES
 from launcher.sampling.replaced import replaced
@@ -161,8 +161,8 @@ def test_a_kernel_that_shows_less_is_no_reason_to_fail(
 def test_no_line_is_torn_by_srun() -> None:
     head = {"time": "2026-03-01T12:00:00.000+00:00", "node": "n" * 63, "cell": 10**6}
     counters = (
-        *(*balancer.CLUSTER_COUNTERS, *balancer.LISTENER_COUNTERS),
-        *(*balancer.SERVER_COUNTERS, balancer.HTTP_COUNTER),
+        *(*admin.CLUSTER_COUNTERS, *admin.LISTENER_COUNTERS),
+        *(*admin.SERVER_COUNTERS, admin.HTTP_COUNTER),
     )
     assert len(line(head | {"kind": "envoy"} | dict.fromkeys(counters, 10**9))) < LINE_BYTES
     places = {"kind": "places", "name": "server-1", "used": 9, "workers": [1000] * 200}
@@ -170,18 +170,6 @@ def test_no_line_is_torn_by_srun() -> None:
     assert "workers" not in short
     assert short["used"] == 9
     assert "workers" in json.loads(line(head | places | {"workers": [1000] * 8}))
-
-
-def test_envoys_counters_are_those_of_its_own_listener() -> None:
-    stats = {"cluster.openenv_cluster.upstream_cx_total": 7, "server.uptime": 40}
-    stats |= {"listener.10.0.0.1_8000.downstream_cx_active": 3}
-    page = {"stats": [{"name": name, "value": value} for name, value in stats.items()]}
-    page["stats"].append({"histograms": {}})  # type: ignore[dict-item]
-    assert balancer.parse_counters(json.dumps(page).encode()) == {
-        "upstream_cx_total": 7,
-        "uptime": 40,
-        "downstream_cx_active": 3,
-    }
 
 
 def process(name: str, pid: int, **fields: Any) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""Envoy's admin pages are parsed and the counters of several processes combined."""
+
+import json
+
+import pytest
+
+from launcher.envoy import admin
+from launcher.envoy.admin import Backend, combined, parse_backends
+
+
+def test_counters_of_several_envoys_are_added_up_where_that_says_something() -> None:
+    one = {"downstream_cx_active": 10, "uptime": 90, "membership_healthy": 4, "membership_total": 4}
+    other = {"downstream_cx_active": 7, "uptime": 2, "membership_healthy": 3, "membership_total": 4}
+    assert combined([one, other]) == {
+        "downstream_cx_active": 17,
+        "uptime": 2,
+        "membership_healthy": 3,
+        "membership_total": 4,
+    }
+
+
+def test_envoys_counters_are_those_of_its_own_listener() -> None:
+    stats = {"cluster.openenv_cluster.upstream_cx_total": 7, "server.uptime": 40}
+    stats |= {"listener.10.0.0.1_8000.downstream_cx_active": 3}
+    page = {"stats": [{"name": name, "value": value} for name, value in stats.items()]}
+    page["stats"].append({"histograms": {}})  # type: ignore[dict-item]
+    assert admin.parse_counters(json.dumps(page).encode()) == {
+        "upstream_cx_total": 7,
+        "uptime": 40,
+        "downstream_cx_active": 3,
+    }
+
+
+# As Envoy writes it, less the statistics that nobody reads.
+PAGE = b"""
+{
+ "cluster_statuses": [
+  {
+   "name": "envoy_admin",
+   "host_statuses": [
+    {
+     "address": {"pipe": {"path": "/tmp/admin.sock"}},
+     "health_status": {"eds_health_status": "HEALTHY"}
+    }
+   ]
+  },
+  {
+   "name": "openenv_cluster",
+   "host_statuses": [
+    {
+     "address": {"socket_address": {"address": "10.0.0.3", "port_value": 8102}},
+     "stats": [{"name": "cx_connect_fail"}, {"type": "GAUGE", "name": "rq_active"}],
+     "health_status": {"eds_health_status": "HEALTHY"},
+     "weight": 1,
+     "hostname": "gpu-3",
+     "locality": {}
+    },
+    {
+     "address": {"socket_address": {"address": "10.0.0.4", "port_value": 8103}},
+     "health_status": {"failed_active_health_check": true, "eds_health_status": "HEALTHY"},
+     "weight": 1,
+     "hostname": "gpu-4"
+    },
+    {
+     "address": {"socket_address": {"address": "10.0.0.5", "port_value": 8102}},
+     "health_status": {"eds_health_status": "UNHEALTHY"}
+    }
+   ]
+  }
+ ]
+}
+"""
+
+
+def test_backends_are_those_of_our_cluster_with_what_envoy_thinks_of_them() -> None:
+    assert parse_backends(PAGE) == [
+        Backend("gpu-3", "10.0.0.3:8102", True),
+        Backend("gpu-4", "10.0.0.4:8103", False, ("failed_active_health_check",)),
+        Backend("10.0.0.5", "10.0.0.5:8102", False),
+    ]
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"{}",
+        b'{"cluster_statuses": []}',
+        b'{"cluster_statuses": [{"name": "openenv_cluster"}]}',
+        b'{"cluster_statuses": [{"name": "envoy_admin", "host_statuses": [{}]}]}',
+    ],
+)
+def test_a_page_without_our_hosts_has_no_backends(page: bytes) -> None:
+    assert parse_backends(page) == []
+
+
+@pytest.mark.parametrize("page", [b"", b"Not Found", b'{"cluster_statuses": ['])
+def test_a_page_that_is_no_json_is_a_value_error(page: bytes) -> None:
+    with pytest.raises(ValueError, match=r"line 1"):
+        parse_backends(page)
