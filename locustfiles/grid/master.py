@@ -24,6 +24,7 @@ from locust.env import Environment
 from locust.log import setup_logging
 from locust.rpc import Message
 
+from analysis.rows.error_types import ErrorType
 from analysis.rows.schema import unfinished
 from locustfiles.grid.cell import Cell, Told
 from locustfiles.grid.cell_share import iso
@@ -71,11 +72,15 @@ class GridMaster:
         begun = time.time() + LEAD_SECONDS
         for worker, share in cell.shares(begun):
             self._send(CELL, share, worker)
-        self._write_off(cell, cell.unassigned, "NOT_STARTED", "no load worker took the session")
+        self._write_off(
+            cell, cell.unassigned, ErrorType.NOT_STARTED, "no load worker took the session"
+        )
         held = self._hold(cell) if cell.holds else {}
         latest = LEAD_SECONDS + cell.last_begun() + order["timeout"] + LATE_SECONDS
         self._collect(cell, time.monotonic() + latest, lambda: cell.done)
-        self._write_off(cell, cell.missing(), "ROW_MISSING", "the load worker sent no row in time")
+        self._write_off(
+            cell, cell.missing(), ErrorType.ROW_MISSING, "the load worker sent no row in time"
+        )
         self._progress(cell)
         self._cell = None
         ended = {"begun": iso(begun), "ended": iso(time.time()), **held}
@@ -135,7 +140,7 @@ class GridMaster:
             for worker in self._gone() - cell.lost_workers:
                 cell.lost_workers.add(worker)
                 reason = f"load worker {worker} was lost before the session ended"
-                self._write_off(cell, cell.missing(worker), "LOAD_WORKER_LOST", reason)
+                self._write_off(cell, cell.missing(worker), ErrorType.LOAD_WORKER_LOST, reason)
                 cell.told.pop(worker, None)
             self._progress(cell)
             gevent.sleep(TICK_SECONDS)
@@ -145,7 +150,7 @@ class GridMaster:
         return self._dead | silent
 
     def _write_off(
-        self, cell: Cell, request_ids: Sequence[int], error_type: str, message: str
+        self, cell: Cell, request_ids: Sequence[int], error_type: ErrorType, message: str
     ) -> None:
         constant = cell.order["constant"]
         for number in request_ids:

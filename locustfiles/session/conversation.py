@@ -4,6 +4,7 @@ bytes out; it touches no socket."""
 import time
 from typing import Protocol
 
+from analysis.rows.error_types import ErrorType
 from locustfiles.session.outcome import observation, Outcome
 from locustfiles.session.plan import Plan, SessionError, Target
 from locustfiles.websocket import handshake
@@ -21,6 +22,7 @@ from locustfiles.websocket.frames import (
     TEXT,
     whole_text,
 )
+from locustfiles.websocket.handshake import HandshakeError
 
 UPGRADING, RESETTING, HELD, STEPPING, CLOSING, CLOSED, OVER = range(7)
 """CLOSED: both have said that the session is closed; the server is to hang up."""
@@ -74,32 +76,34 @@ class Conversation:
 
     def begin(self, target: Target) -> bytes:
         self._key = handshake.new_key()
-        return handshake.request(target, self._key)
+        return handshake.request(target.upgrade_head, self._key)
 
     def take(self, data: bytes) -> bytes:
         """What to send when these bytes have come. Raises `SessionError`."""
         now = time.perf_counter()
         if now > self.limit and self.phase != CLOSED:
             raise self.plan.too_long
-        if self.phase == UPGRADING:
-            return self._upgrade(data, now)
-        if self._reader is None and (message := whole_text(data)) is not None:
-            return self._message(message, now)
         try:
+            if self.phase == UPGRADING:
+                return self._upgrade(data, now)
+            if self._reader is None and (message := whole_text(data)) is not None:
+                return self._message(message, now)
             return self._frames(data, now)
+        except HandshakeError as failure:
+            raise SessionError(ErrorType.HANDSHAKE_FAILED, str(failure)) from None
         except BadFrame as failure:
-            raise SessionError("PROTOCOL_ERROR", f"{failure}") from None
+            raise SessionError(ErrorType.PROTOCOL_ERROR, str(failure)) from None
 
     def cut(self, failure: OSError | None) -> None:
         """The connection has ended. Raises `SessionError` when it should not have."""
         why = f"{type(failure).__name__}: {failure}" if failure else "the server closed it"
         if self.phase == UPGRADING:
-            answer = handshake.parse(self._head)
-            if answer is not None and answer.status != 101:
-                raise handshake.refusal(answer, answer.body or b"")
-            raise SessionError("HANDSHAKE_FAILED", f"the connection ended: {why}")
+            response = handshake.parse(self._head)
+            if response is not None and response.status != 101:
+                raise SessionError(*handshake.rejection(response, response.body or b""))
+            raise SessionError(ErrorType.HANDSHAKE_FAILED, f"the connection ended: {why}")
         if self.phase < CLOSING:
-            raise SessionError("DISCONNECTED", f"the connection ended: {why}")
+            raise SessionError(ErrorType.DISCONNECTED, f"the connection ended: {why}")
         if self.phase < CLOSED:
             self.outcome.ended()
         self.phase = OVER
@@ -127,18 +131,18 @@ class Conversation:
 
     def _upgrade(self, data: bytes, now: float) -> bytes:
         self._head += data
-        answer = handshake.parse(self._head)
-        if answer is None:
+        response = handshake.parse(self._head)
+        if response is None:
             return b""
-        if answer.status != 101:
-            if (body := answer.body) is None:
+        if response.status != 101:
+            if (body := response.body) is None:
                 return b""
-            raise handshake.refusal(answer, body)
-        handshake.check_accepted(answer, self._key)
+            raise SessionError(*handshake.rejection(response, body))
+        handshake.check_accepted(response, self._key)
         self._head = self._key = b""
         self.outcome.connect_latency = now - self.outcome.begun
         self._mark, self.phase = now, RESETTING
-        return RESET.frame() + (self.take(answer.rest) if answer.rest else b"")
+        return RESET.frame() + (self.take(response.rest) if response.rest else b"")
 
     def _message(self, message: bytes, now: float) -> bytes:
         outcome = self.outcome
@@ -161,7 +165,9 @@ class Conversation:
             return b""
         if self.phase == HELD:
             observation(message)  # an error says more than that it was not asked for
-            raise SessionError("PROTOCOL_ERROR", "a message that was not asked for")
+            raise SessionError(
+                ErrorType.PROTOCOL_ERROR, "the server sent a message without a request"
+            )
         return b""
 
     def _step(self, now: float) -> bytes:
@@ -189,7 +195,7 @@ class Conversation:
         of its address in TIME_WAIT for a minute, and fast cells would run out of them."""
         reason = close_reason(payload)
         if self.phase < CLOSING:
-            raise SessionError("DISCONNECTED", f"the server closed the session: {reason}")
+            raise SessionError(ErrorType.DISCONNECTED, f"the server closed the session: {reason}")
         if self.phase == CLOSED:
             return b""
         self.phase = CLOSED

@@ -7,6 +7,7 @@ from typing import Any
 import gevent
 import orjson
 
+from analysis.rows.error_types import ErrorType
 from locustfiles.session.outcome import observed, Outcome, parsed
 from locustfiles.session.plan import Plan, SessionError, Target
 
@@ -50,7 +51,7 @@ def _post(
         answer = connection.getresponse()
         content = answer.read()
     except http.client.HTTPException as failure:
-        raise SessionError("DISCONNECTED", f"{type(failure).__name__}: {failure}") from None
+        raise SessionError(ErrorType.DISCONNECTED, f"{type(failure).__name__}: {failure}") from None
     if answer.status != 200:
         raise SessionError(f"HTTP_{answer.status}", content[:200].decode(errors="replace"))
     reply = parsed(content)

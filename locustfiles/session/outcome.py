@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from analysis.rows.error_types import ErrorType
 from locustfiles.session.plan import SessionError
 
 
@@ -72,7 +73,7 @@ class Outcome:
             self.error_type, self.error_message = failure.error_type, str(failure)[:500]
         else:
             # A session that has no row would be lost.
-            self.error_type = "LOAD_ERROR"
+            self.error_type = ErrorType.LOAD_ERROR
             self.error_message = f"{type(failure).__name__}: {failure}"[:500]
 
 
@@ -88,7 +89,9 @@ def observation(content: bytes) -> dict[str, Any]:
     kind = reply.get("type") if isinstance(reply, dict) else None
     data = reply.get("data") if isinstance(reply, dict) else None
     if kind == "error" and isinstance(data, dict):
-        raise SessionError(str(data.get("code", "UNKNOWN_ERROR")), str(data.get("message", "")))
+        raise SessionError(
+            str(data.get("code", ErrorType.UNKNOWN_ERROR)), str(data.get("message", ""))
+        )
     if kind != "observation":
         raise _no_observation(reply)
     return observed(data, reply)
@@ -106,8 +109,8 @@ def parsed(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as failure:
-        raise SessionError("PROTOCOL_ERROR", f"the reply is not JSON: {failure}") from None
+        raise SessionError(ErrorType.PROTOCOL_ERROR, f"the reply is not JSON: {failure}") from None
 
 
 def _no_observation(reply: Any) -> SessionError:
-    return SessionError("PROTOCOL_ERROR", f"not an observation: {str(reply)[:200]}")
+    return SessionError(ErrorType.PROTOCOL_ERROR, f"not an observation: {str(reply)[:200]}")

@@ -10,17 +10,18 @@ from urllib.parse import urlsplit
 
 import orjson
 
+from analysis.rows.error_types import ErrorType
 from locustfiles.websocket.frames import Request, TEXT
 
 IP_BIND_ADDRESS_NO_PORT = 24
 NON_BLOCKING = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
 NAMES = {
-    errno.ECONNREFUSED: "CONNECT_REFUSED",
-    errno.EMFILE: "NO_DESCRIPTORS",
-    errno.ENFILE: "NO_DESCRIPTORS",
-    errno.EADDRNOTAVAIL: "NO_PORTS",
-    errno.ETIMEDOUT: "CONNECT_TIMEOUT",
+    errno.ECONNREFUSED: ErrorType.CONNECT_REFUSED,
+    errno.EMFILE: ErrorType.NO_DESCRIPTORS,
+    errno.ENFILE: ErrorType.NO_DESCRIPTORS,
+    errno.EADDRNOTAVAIL: ErrorType.NO_PORTS,
+    errno.ETIMEDOUT: ErrorType.CONNECT_TIMEOUT,
 }
 
 
@@ -33,7 +34,7 @@ class SessionError(Exception):
 
 
 def connect_failure(failure: OSError) -> SessionError:
-    return SessionError(NAMES.get(failure.errno or 0, "CONNECT_FAILED"), str(failure))
+    return SessionError(NAMES.get(failure.errno or 0, ErrorType.CONNECT_FAILED), str(failure))
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Target:
                 source,
             )
         except ValueError as failure:
-            raise SessionError("BAD_URL", f"{url!r}: {failure}") from None
+            raise SessionError(ErrorType.BAD_URL, f"{url!r}: {failure}") from None
 
     @functools.cached_property
     def address(self) -> Any:
@@ -69,7 +70,7 @@ class Target:
                 self.host, self.port, self._family, socket.SOCK_STREAM
             )
         except (OSError, UnicodeError) as failure:
-            raise SessionError("CONNECT_FAILED", str(failure)) from None
+            raise SessionError(ErrorType.CONNECT_FAILED, str(failure)) from None
         return address
 
     @functools.cached_property
@@ -147,7 +148,8 @@ class Plan:
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.wait >= 0 or not self.timeout > 0:
             raise SessionError(
-                "BAD_PLAN", "a session needs steps of 1 or more, a wait of 0 or more, and a timeout"
+                ErrorType.BAD_PLAN,
+                "a session needs steps of 1 or more, a wait of 0 or more, and a timeout",
             )
 
     @functools.cached_property
@@ -156,4 +158,6 @@ class Plan:
 
     @property
     def too_long(self) -> SessionError:
-        return SessionError("TIMEOUT", f"the session had not ended after {self.timeout:g} s")
+        return SessionError(
+            ErrorType.TIMEOUT, f"the session had not ended after {self.timeout:g} s"
+        )

@@ -2,6 +2,7 @@
 
 from gevent.event import AsyncResult
 
+from analysis.rows.error_types import ErrorType
 from locustfiles.session import http as plain
 from locustfiles.session.conversation import Conversation, Gate
 from locustfiles.session.engine import engine
@@ -24,7 +25,7 @@ def run(
         plain.run(outcome, target, plan)
         outcome.success = True
     except OSError as failure:
-        outcome.failed(SessionError("DISCONNECTED", f"{type(failure).__name__}: {failure}"))
+        outcome.failed(SessionError(ErrorType.DISCONNECTED, f"{type(failure).__name__}: {failure}"))
     except Exception as failure:  # noqa: BLE001 - a session that has no row would be lost
         outcome.failed(failure)
     outcome.ended()

@@ -14,7 +14,8 @@ LAYERS = {
     "images system errors",
     "analysis": "report compare scaling results cells rows words errors",
     "locustfiles": "locustfile web grid session websocket",
-    "benchmark/server": "__main__ workers app session websocket",
+    "benchmark/server": "__main__ workers app session admission protocol environment places settings "
+    "process websocket",
 }
 
 
