@@ -6,7 +6,7 @@ NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
-.PHONY: demo cluster-demo time-to-ready bench performance test test-here test-cluster test-faults check format lock clean
+.PHONY: demo cluster-demo time-to-ready bench performance mutants test test-here test-cluster test-faults check format lock clean
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the report.
 demo: $(VENV)/.installed
@@ -52,6 +52,11 @@ test-cluster:
 test-faults:
 	$(BIN)/python -m pytest tests/cluster/faults
 
+# Mutation testing of the code that decides: the surviving mutants and the score, which must be at least
+# 90 %. Some alone: make mutants MUTANTS='analysis.scaling.*'.
+mutants: $(VENV)/.installed-test
+	$(BIN)/python tests/tools/mutants.py $(MUTANTS)
+
 check: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -83,4 +88,4 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	touch $@
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) mutants .pytest_cache .mypy_cache .ruff_cache
