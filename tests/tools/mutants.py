@@ -37,7 +37,9 @@ def report() -> float:
     all_killed = all_tested = 0
     for meta in sorted(Path("mutants").rglob("*.meta")):
         codes = json.loads(meta.read_text())["exit_code_by_key"]
-        status = {name: status_by_exit_code[code] for name, code in codes.items() if code is not None}
+        status = {
+            name: status_by_exit_code[code] for name, code in codes.items() if code is not None
+        }
         survivors = [name for name, state in status.items() if state not in KILLED]
         all_tested += len(status)
         all_killed += len(status) - len(survivors)
