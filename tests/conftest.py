@@ -19,8 +19,10 @@ from tests.helpers.local import (
     serving_stock,
 )
 
-# What runs in the background of a script ignores Ctrl-C, and so would all that tests start.
+# A script's background job ignores SIGINT, and a job under nohup ignores SIGHUP. Processes that tests
+# start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session", autouse=True)
