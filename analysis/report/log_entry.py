@@ -16,6 +16,7 @@ import orjson
 from analysis.report import text
 from analysis.report.page import Content
 from analysis.report.series import ceilings_of, curve_key, Line, records, servers_of, total
+from analysis.results.file_names import RAW, SAMPLES, SUMMARY
 from analysis.results.folder import Results
 from analysis.scaling.ceilings import censored
 from analysis.scaling.efficiency import UNBANDED
@@ -209,7 +210,7 @@ def _hosts(line: Line, content: Content) -> str:
 
 
 def _links(one: Results, output: Path) -> Iterator[tuple[str, str]]:
-    for name, file in (("Raw data", "raw.jsonl"), ("Summary CSV", "summary.csv")):
+    for name, file in (("Raw data", RAW), ("Summary CSV", SUMMARY)):
         if (one.folder / file).exists():
             yield name, quote(os.path.relpath(one.folder / file, output))
 
@@ -247,7 +248,7 @@ def _cpus(one: Results) -> str:
 def _cores(folder: Path) -> dict[str, int]:
     """Cores of each node, as sampled; empty without samples."""
     found: dict[str, int] = {}
-    with suppress(OSError, ValueError, KeyError), (folder / "samples.jsonl").open("rb") as lines:
+    with suppress(OSError, ValueError, KeyError), (folder / SAMPLES).open("rb") as lines:
         for _, line in zip(range(SAMPLES_READ), lines, strict=False):
             sample = orjson.loads(line)
             if sample["kind"] == "node":

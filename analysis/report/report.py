@@ -11,6 +11,7 @@ from analysis.report import log_entry
 from analysis.report.page import Content, render
 from analysis.report.series import Curve, curve_key, Line, panels, records
 from analysis.report.text import subject
+from analysis.results.file_names import CEILINGS, FIGURES, LOG_ENTRY, RAW, REPORT, SCALING, SUMMARY
 from analysis.results.folder import find, load, Results
 from analysis.scaling.ceilings import ceilings, Criterion
 from analysis.scaling.efficiency import caveats, no_usl, scaling, Usl, usl
@@ -18,8 +19,6 @@ from analysis.scaling.efficiency import caveats, no_usl, scaling, Usl, usl
 if TYPE_CHECKING:
     import pandas as pd
 
-SUMMARY, CEILINGS, SCALING = "summary.csv", "ceilings.csv", "scaling.csv"
-PAGE, LOG_ENTRY, FIGURES = "report.html", "LOG_ENTRY.md", "figures"
 INSTALL = 'pip install -e ".[analysis]"'
 
 
@@ -60,7 +59,7 @@ def _result_folders(folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
         inside = find(folder)
         if not inside:
-            what = "holds no results (no raw.jsonl in it or in a folder of it)"
+            what = f"holds no results (no {RAW} in it or in a folder of it)"
             raise ResultsError(f"{folder} {what if folder.is_dir() else 'is not a folder'}")
         found |= {path.resolve(): path for path in inside}
     return list(found.values())
@@ -86,7 +85,7 @@ def _write(results: Sequence[Results], report: Report, criterion: Criterion) -> 
     made = sections(content, criterion, report.output / FIGURES)
     for drawn in (figure for section in made for figure in section.figures):
         report.files.append(report.output / FIGURES / f"{drawn.name}.png")
-    _put(report, PAGE, render(content, made))
+    _put(report, REPORT, render(content, made))
 
 
 def _content(results: Sequence[Results], criterion: Criterion, report: Report) -> Content:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from analysis.report.page import Content, Part, Row, Section, Table
+from analysis.results.file_names import RAW, RUN, SUMMARY
 from analysis.results.folder import Results
 from analysis.words import moment, text_of
 
@@ -23,11 +24,11 @@ def _part(one: Results, output: Path) -> Part:
     run = one.run
     links = {
         name: quote(os.path.relpath(one.folder / name, output))
-        for name in ("raw.jsonl", "summary.csv", "run.json")
+        for name in (RAW, SUMMARY, RUN)
         if (one.folder / name).exists()
     }
     if not run:
-        return Part(one.name, {"run.json": "missing: nothing of this is known"}, links=links)
+        return Part(one.name, {RUN: "missing: nothing of this is known"}, links=links)
     return Part(one.name, _facts(run), _command(run), links, _run_tables(run))
 
 

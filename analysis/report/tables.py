@@ -6,6 +6,7 @@ from typing import Any
 from analysis.report import text
 from analysis.report.page import Content, Row, Section, Table
 from analysis.report.series import Line, records, success
+from analysis.results.file_names import SUMMARY
 from analysis.scaling.ceilings import censored
 from analysis.words import count, known, percent, plural, seconds, span, text_of
 
@@ -128,7 +129,7 @@ def cells(content: Content) -> Section:
     numeric = frozenset(n + offset for n, (_, is_number, _) in enumerate(columns) if is_number)
     said = []
     if len(named) > MOST_CELLS:
-        said = [f"The first {MOST_CELLS:,} of {len(named):,} cells; all are in summary.csv."]
+        said = [f"The first {MOST_CELLS:,} of {len(named):,} cells; all are in {SUMMARY}."]
     said.append(USUAL_TEXT)
     return Section(
         "cells", "All cells", said, (), (), [Table(heads, rows, numeric, "", "all-cells")]

@@ -21,13 +21,12 @@ from analysis.cells.summary import (
     OWN_COLUMNS,
 )
 from analysis.errors import ResultsError
+from analysis.results.file_names import RAW, RUN, SUMMARY
 from analysis.results.run_json import read as read_run
-from analysis.results.run_json import RUN
 from analysis.rows.columns import Rows
 from analysis.rows.fields import Array
 from analysis.rows.files import read
 
-RAW, SUMMARY = "raw.jsonl", "summary.csv"
 CURVE_POINTS = 400
 PARTS = ("connect", "reset", "step", "total")
 SAME = 1e-9

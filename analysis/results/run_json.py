@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.errors import ResultsError
-
-RUN = "run.json"
+from analysis.results.file_names import RUN
 
 NUMBER = (int, float)
 DICTS = ("caps", "grid", "placement", "machine", "versions", "limits", "search")

@@ -14,6 +14,7 @@ from click.core import ParameterSource
 from pydantic import ValidationError
 
 from analysis.errors import ResultsError
+from analysis.results.file_names import RUN
 from benchmark.server.environment import MAX_WAIT_SECONDS
 from launcher.cli.console import err, out
 from launcher.cli.grid import common, load_options
@@ -23,7 +24,6 @@ from launcher.cli.scaling_tables import print_answers, print_scaling, scaling_to
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, ResultInvalid, UsageError
 from launcher.experiment.grid import default_output, Grid, MAX_BATCH, numbers
-from launcher.experiment.recorder import RUN
 from launcher.system.files import read_json
 from launcher.system.signals import Interrupted
 
@@ -259,7 +259,7 @@ def _gone_on(options: dict[str, Any]) -> dict[str, Any]:
 def _experiment_gone_on(
     options: dict[str, Any], deployment: Deployment
 ) -> tuple[dict[str, Any], Deployment]:
-    from launcher.experiment.scaling_run import FILE
+    from analysis.results.file_names import EXPERIMENT
 
     for name in ("nodes", "dir"):
         if name in deployment.model_fields_set:
@@ -269,9 +269,11 @@ def _experiment_gone_on(
     if not options["resume"]:
         return options, deployment
     folder = _resumed_folder(options)
-    before = read_json(folder / FILE)
+    before = read_json(folder / EXPERIMENT)
     if before is None:
-        raise UsageError(f"{folder} has no experiment to go on with ({FILE}); leave out --resume")
+        raise UsageError(
+            f"{folder} has no experiment to go on with ({EXPERIMENT}); leave out --resume"
+        )
     merged = _merged(folder, options, before["options"])
     merged["server_nodes"] = options["server_nodes"] or before["options"]["server_nodes"]
     return merged, _same_deployment(folder, deployment, before["deployment"])

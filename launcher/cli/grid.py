@@ -9,6 +9,7 @@ import click
 from click.core import ParameterSource
 
 from analysis.cells.validity import MAX_LAG
+from analysis.results.file_names import RUN
 from benchmark.server.environment import MAX_WAIT_SECONDS
 from launcher.cli.console import err, out
 from launcher.cli.options import (
@@ -31,7 +32,6 @@ from launcher.experiment.grid import (
     numbers,
     SHAPES,
 )
-from launcher.experiment.recorder import RUN
 from launcher.experiment.resume import resumed, story
 
 F = TypeVar("F", bound=Callable[..., Any])

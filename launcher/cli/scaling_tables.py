@@ -19,7 +19,7 @@ def scaling_told(folder: Path) -> dict[str, Any]:
     """What the report's tables say."""
     import pandas as pd
 
-    from analysis.report.report import CEILINGS, SCALING
+    from analysis.results.file_names import CEILINGS, SCALING
     from analysis.scaling.ceilings import read
     from analysis.scaling.efficiency import caveats
     from launcher.experiment.ceiling import table_lines

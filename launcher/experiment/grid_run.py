@@ -9,11 +9,12 @@ from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from analysis.results.file_names import RAW, RUN
 from launcher.errors import LoadFailed, UsageError
 from launcher.experiment.cell_runner import Bench, Watcher
 from launcher.experiment.grid import Grid
 from launcher.experiment.load_placement import load_place, LoadPlace
-from launcher.experiment.recorder import RAW, Recording, RUN
+from launcher.experiment.recorder import Recording
 from launcher.experiment.resume import before
 from launcher.experiment.target import (
     caps,

@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from analysis.results.file_names import LOGS, RAW, RUN, SAMPLES, SUMMARY
 from analysis.rows.parser import table
 from analysis.rows.schema import unfinished
 from launcher.errors import RecordingFailed, UsageError
@@ -19,8 +20,6 @@ from launcher.experiment.grid import Cell
 from launcher.experiment.resume import Before, lock
 from launcher.system.files import write_atomically
 
-RAW, SUMMARY, RUN, LOGS = "raw.jsonl", "summary.csv", "run.json", "logs"
-SAMPLES = "samples.jsonl"
 SYNC_SECONDS = 0.5
 FAILED_SHOWN = 20
 

@@ -11,6 +11,7 @@ from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
+from analysis.results.file_names import EXPERIMENT
 from launcher.checks import preflight
 from launcher.deployment.spec import Deployment
 from launcher.errors import PreflightFailed, RecordingFailed, UsageError
@@ -24,7 +25,6 @@ from launcher.slurm.allocation import allocation, to_come
 from launcher.system.files import check_writable, read_json, write_atomically
 from launcher.system.signals import Interrupted, raised, Signals
 
-FILE = "experiment.json"
 LOCK = "experiment.lock"
 NAME = "experiment"
 SAME = ("max_concurrent_envs", "workers_per_node")
@@ -90,7 +90,7 @@ def held(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            known = read_json(folder / FILE) or {}
+            known = read_json(folder / EXPERIMENT) or {}
             where = f" in process {known['pid']} on {known['host']}" if "host" in known else ""
             raise UsageError(f"the experiment in {folder} goes on{where}; let it end") from None
         except OSError:
@@ -103,7 +103,7 @@ class Journal:
 
     def __init__(self, folder: Path, wanted: Mapping[str, Any], *, resume: bool) -> None:
         """Raises `UsageError` when the folder holds another experiment, or this one goes on."""
-        self.folder, self._file = folder, folder / FILE
+        self.folder, self._file = folder, folder / EXPERIMENT
         check_writable(folder)
         before = read_json(self._file)
         if before is None and self._file.exists():

@@ -1,5 +1,5 @@
 """Samples of every node while an experiment runs."""
 
-from launcher.sampling.sampler import Sampler, SAMPLES
+from launcher.sampling.sampler import Sampler
 
-__all__ = ["SAMPLES", "Sampler"]
+__all__ = ["Sampler"]

@@ -18,7 +18,6 @@ from launcher.sampling.remote import Remote
 from launcher.sampling.replaced import replaced
 from launcher.sampling.sources import Watched
 
-SAMPLES = "samples.jsonl"
 FIRST_SECONDS = 5.0
 LAST_SECONDS = 1.5
 LEAVE_SECONDS = 1.0
