@@ -1,58 +1,80 @@
-"""The rules by which a cell is judged: each looks for one kind of bound. Pure."""
+"""The rules by which a cell is judged: each looks for one kind of limit. Pure."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
+from analysis.cells.codes import Bound
 from analysis.cells.samples import Sampled, SATURATED, Usage
 from analysis.cells.validity import lag_limit, LOST
-
-ADMISSION = "admission cap"
-BREAKER = "Envoy breaker"
-ENVOY_CPU = "Envoy CPU"
-DESCRIPTORS = "descriptors"
-PORTS = "ports"
-SERVER_CPU = "server CPU"
-SKEW = "accept skew"
-LOAD = "load generator"
+from analysis.rows.error_types import ErrorType
 
 OVERFLOWS = ("upstream_cx_overflow", "upstream_rq_pending_overflow", "upstream_rq_active_overflow",
              "upstream_rq_retry_overflow", "downstream_cx_overflow",
              "downstream_global_cx_overflow")  # fmt: skip
-LOAD_LOST = (*LOST, "LOAD_ERROR")
-NAMED = ("CAPACITY_REACHED", "NO_DESCRIPTORS", "NO_PORTS", *LOAD_LOST)
-"""Errors that say what they are from."""
+LOAD_LOST = (*LOST, ErrorType.LOAD_ERROR)
 
-NO_ADDRESS = ("cannot assign requested address", "address not available", "eaddrnotavail")
-MOST = 0.5
+# Errors that name their cause.
+SELF_EXPLAINING = (
+    ErrorType.CAPACITY_REACHED,
+    ErrorType.NO_DESCRIPTORS,
+    ErrorType.NO_PORTS,
+    *LOAD_LOST,
+)
+
+MAJORITY = 0.5
 FULL = 0.98
-MOST_PORTS = 0.95
+PORTS_FULL = 0.95
+
+
+class Cause(Enum):
+    """A cause that Envoy names only in the body of its answer, with the words that it uses
+    (`Utility::resetReasonToString` of Envoy, and strerror of EADDRNOTAVAIL)."""
+
+    OVERFLOW = ("overflow",)
+    NO_ADDRESS = ("cannot assign requested address", "address not available", "eaddrnotavail")
+
+
+def causes(messages: Sequence[str]) -> frozenset[Cause]:
+    """The causes named in the error messages of rows."""
+    text = "\n".join(messages).lower()
+    return frozenset(cause for cause in Cause if any(word in text for word in cause.value))
 
 
 @dataclass(frozen=True)
 class Candidate:
-    by: str
+    """A possible limit. `explains` is the share of failed sessions that it accounts for by count,
+    `busy` whether it was CPU-bound for most of the cell."""
+
+    by: Bound
     evidence: str
     explains: float = 0.0
-    """Share of the failed sessions that it accounts for by count."""
     busy: bool = False
-    """It was CPU-bound for most of the cell."""
 
     @property
     def rank(self) -> tuple[int, float]:
-        """The lower, the more direct; from 3 on it is no more than worth a look."""
-        if self.explains >= MOST:
+        """Sorts the most direct candidate first."""
+        if self.explains >= MAJORITY:
             return 0, -self.explains
         if self.busy:
             return 1, 0.0
         return (2, -self.explains) if self.explains else (3, 0.0)
+
+    @property
+    def limits(self) -> bool:
+        """Whether it did limit the cell; otherwise it is only worth inspecting."""
+        return self.busy or self.explains > 0
+
+    def as_dict(self) -> dict[str, str]:
+        return {"by": self.by, "evidence": self.evidence}
 
 
 @dataclass(frozen=True)
 class Cell:
     line: Mapping[str, Any]
     errors: Mapping[str, int]
-    messages: str
+    causes: frozenset[Cause]
     sampled: Sampled
     facts: Mapping[str, Any]
     caps: Mapping[str, Any]
@@ -66,50 +88,51 @@ class Cell:
         return sum(self.errors.values())
 
     @property
-    def unnamed(self) -> int:
-        """Sessions whose error may be from anything."""
-        return self.failed - sum(self.errors.get(name, 0) for name in NAMED)
+    def unexplained(self) -> int:
+        """The number of sessions whose error does not name its cause."""
+        return self.failed - sum(self.errors.get(name, 0) for name in SELF_EXPLAINING)
 
     def share(self, sessions: int) -> float:
+        """Of the failed sessions."""
         return min(1.0, sessions / self.failed) if self.failed else 0.0
 
     @property
-    def by_envoy(self) -> bool:
-        """Whether its sessions went through Envoy; not known of an Envoy that gave no samples."""
+    def through_envoy(self) -> bool:
+        """Whether its sessions went through Envoy; False when Envoy was not sampled."""
         return self.sampled.rise("envoy", "downstream_cx_total") >= self.batch / 2
 
     @property
     def places(self) -> tuple[int, int]:
-        """Most that were in use, and how many there were, of the servers that had sessions."""
+        """The most places in use, and the number of places, of the servers that had sessions."""
         used = self.sampled.peaks("places", "used")
         limits = self.sampled.peaks("places", "limit")
         served = [each for each in used if self.served(each[0], each[2])]
         return sum(used[each] for each in served), sum(limits[each] for each in served)
 
     def served(self, node: str, name: str) -> bool:
-        """Whether a server had sessions: clients may connect to one of several directly."""
+        """Whether a server had sessions; clients may connect to one of several directly."""
         peaks = self.sampled.peaks("places", "used")
         return not any(peaks.values()) or peaks.get((node, "places", name), 1) > 0
 
 
 def _places(cell: Cell) -> list[Candidate]:
-    """A cap that all places have reached, or workers that are full beside others that are not."""
-    rows = cell.errors.get("CAPACITY_REACHED", 0)
+    """All places are taken, or a worker is full while its siblings are not."""
+    rows = cell.errors.get(ErrorType.CAPACITY_REACHED, 0)
     refused = cell.sampled.rise("places", "refused")
     used, limit = cell.places
     if not rows and not refused and not (limit and used >= limit):
         return []
-    told = [f"{rows:,} of {cell.batch:,} sessions were told CAPACITY_REACHED"] * bool(rows)
-    told += [f"servers refused {refused:,} times"] * bool(refused)
-    told += [f"at most {used:,} of {limit:,} places were in use"] * bool(limit)
-    skew = None if cell.by_envoy or not (rows or refused) else _full_beside_others(cell)
-    by = SKEW if skew else ADMISSION
-    return [Candidate(by, "; ".join([*told, *([skew] if skew else [])]), cell.share(rows))]
+    evidence = [f"{rows:,} of {cell.batch:,} sessions ended with CAPACITY_REACHED"] * bool(rows)
+    evidence += [f"servers refused {refused:,} times"] * bool(refused)
+    evidence += [f"at most {used:,} of {limit:,} places were in use"] * bool(limit)
+    skew = _skew(cell) if (rows or refused) and not cell.through_envoy else []
+    by = Bound.SKEW if skew else Bound.ADMISSION
+    return [Candidate(by, "; ".join(evidence + skew), cell.share(rows))]
 
 
-def _full_beside_others(cell: Cell) -> str | None:
-    """Of clients that connect to servers directly: the kernel deals out connections, and a worker
-    that is full cannot pass one on."""
+def _skew(cell: Cell) -> list[str]:
+    """Evidence of uneven accepts. Without Envoy the kernel distributes connections, and a full worker
+    cannot hand one over."""
     for (node, _, name), series in cell.sampled.of("places").items():
         for sample in series:
             each = sample["limit"] / max(sample["count"], 1)
@@ -119,81 +142,85 @@ def _full_beside_others(cell: Cell) -> str | None:
                 and sample["used"] <= 0.9 * sample["limit"]
             ):
                 mean = sample["used"] / sample["count"]
-                return (
-                    f"a worker of {name} on {node} held {sample['most']:,} sessions, all it may, when "
-                    f"its {sample['count']} workers held {mean:,.0f} on average"
-                )
+                return [
+                    f"a worker of {name} on {node} was full with {sample['most']:,} sessions while its "
+                    f"{sample['count']} workers held {mean:,.0f} on average"
+                ]
     capacity = cell.caps.get("capacity")
     if capacity and cell.batch <= capacity and (cell.caps.get("workers_per_node") or 0) > 1:
-        return f"there were {capacity:,} places for {cell.batch:,} sessions"
-    return None
+        return [f"there were {capacity:,} places for {cell.batch:,} sessions"]
+    return []
 
 
 def _breaker(cell: Cell) -> list[Candidate]:
     counts = {name: cell.sampled.rise("envoy", name) for name in OVERFLOWS}
     grown = [f"{name} grew by {count:,}" for name, count in counts.items() if count]
-    said = "overflow" in cell.messages and cell.errors.get("HTTP_503", 0)
-    if not grown and not said:
+    answered = cell.errors.get("HTTP_503", 0) if Cause.OVERFLOW in cell.causes else 0
+    if not grown and not answered:
         return []
-    told = [f"Envoy answered {said:,} sessions with 503 (overflow)"] if said else []
-    explained = min(cell.unnamed, max(sum(counts.values()), said or 0))
-    return [Candidate(BREAKER, "; ".join([*told, *grown]), cell.share(explained))]
+    evidence = [f"Envoy answered {answered:,} sessions with 503 (overflow)"] * bool(
+        answered
+    ) + grown
+    explained = min(cell.unexplained, max(sum(counts.values()), answered))
+    return [Candidate(Bound.BREAKER, "; ".join(evidence), cell.share(explained))]
 
 
 def _descriptors(cell: Cell) -> list[Candidate]:
-    rows = cell.errors.get("NO_DESCRIPTORS", 0)
+    rows = cell.errors.get(ErrorType.NO_DESCRIPTORS, 0)
     full = [usage for usage in cell.sampled.usages("") if usage.fullness >= FULL]
-    told = [f"{rows:,} sessions found no descriptor in their load worker"] * bool(rows)
-    told += [
+    evidence = [f"{rows:,} sessions failed because their load worker had no descriptor"] * bool(
+        rows
+    )
+    evidence += [
         f"{each.name} on {each.node} had {each.fds:,} of {each.fd_limit:,} descriptors open"
         for each in full
     ]
-    if not told:
+    if not evidence:
         return []
-    served = any(not usage.name.startswith("load-") for usage in full)
-    explained = rows + (cell.unnamed if served else 0)
-    return [Candidate(DESCRIPTORS, "; ".join(told), cell.share(explained))]
+    serving = any(not usage.name.startswith("load-") for usage in full)
+    explained = rows + (cell.unexplained if serving else 0)
+    return [Candidate(Bound.DESCRIPTORS, "; ".join(evidence), cell.share(explained))]
 
 
 def _ports(cell: Cell) -> list[Candidate]:
-    rows = cell.errors.get("NO_PORTS", 0)
-    told = [f"{rows:,} sessions found no port in their load worker"] * bool(rows)
-    refusals = cell.sampled.rise("envoy", "upstream_cx_connect_fail")
-    said = any(text in cell.messages for text in NO_ADDRESS)
-    spent = _ports_spent(cell) if refusals else []
-    short = _nodes_short_of_ports(cell) if refusals and not spent else []
-    if said or spent or short:
-        told.append(f"Envoy failed to connect {refusals:,} times")
-        told += ["an error says that no address was to be had"] * said + spent + short
-    if not told:
+    rows = cell.errors.get(ErrorType.NO_PORTS, 0)
+    evidence = [f"{rows:,} sessions failed because their load worker had no port"] * bool(rows)
+    failures = cell.sampled.rise("envoy", "upstream_cx_connect_fail")
+    named = Cause.NO_ADDRESS in cell.causes
+    spent = _ports_spent(cell) if failures else []
+    short = _nodes_short_of_ports(cell) if failures and not spent else []
+    if named or spent or short:
+        evidence.append(f"Envoy failed to connect {failures:,} times")
+        evidence += ["an error names an unavailable local address"] * named + spent + short
+    if not evidence:
         return []
-    explained = rows + (cell.unnamed if said or spent else 0)
-    return [Candidate(PORTS, "; ".join(told), cell.share(explained))]
+    explained = rows + (cell.unexplained if named or spent else 0)
+    return [Candidate(Bound.PORTS, "; ".join(evidence), cell.share(explained))]
 
 
 def _ports_spent(cell: Cell) -> list[str]:
-    """A port of Envoy's node serves one connection to each worker."""
+    """Each ephemeral port of Envoy's node carries one connection to each worker."""
     active = max(cell.sampled.peaks("envoy", "upstream_cx_active").values(), default=0)
     workers = max(cell.sampled.peaks("envoy", "membership_total").values(), default=0)
     ports = min((series[-1]["ports"] for series in _envoys_machines(cell).values()), default=0)
-    if not ports * workers or active < MOST_PORTS * ports * workers:
+    if not ports * workers or active < PORTS_FULL * ports * workers:
         return []
     return [f"it had {active:,} connections to {workers:,} workers, with {ports:,} ports for each"]
 
 
 def _nodes_short_of_ports(cell: Cell) -> list[str]:
-    """Of Envoy's nodes. No proof: a port serves as many connections as there are servers' ports."""
-    found = []
+    """No proof: a port carries one connection to each port of a server."""
+    evidence = []
     for node, series in _envoys_machines(cell).items():
-        most = max(sample["tcp_inuse"] + sample["tcp_tw"] for sample in series)
+        sockets = max(sample["tcp_inuse"] + sample["tcp_tw"] for sample in series)
         ports = series[-1]["ports"]
-        if 0 < MOST_PORTS * ports <= most:
-            found.append(f"{node} had {most:,} TCP sockets with {ports:,} ports")
-    return found
+        if 0 < PORTS_FULL * ports <= sockets:
+            evidence.append(f"{node} had {sockets:,} TCP sockets with {ports:,} ports")
+    return evidence
 
 
 def _envoys_machines(cell: Cell) -> dict[str, Sequence[Mapping[str, Any]]]:
-    """On one machine, that machine."""
+    """The samples of the nodes that run Envoy. A machine that stands for all nodes is the only one."""
     envoys, machines = cell.sampled.of("envoy"), cell.sampled.of("node")
     nodes = {node for node, _, _ in (envoys if len(machines) > 1 else machines)}
     return {node: series for (node, _, _), series in machines.items() if node in nodes}
@@ -204,7 +231,7 @@ def _load(cell: Cell) -> list[Candidate]:
     workers = cell.facts.get("workers") or {}
     lag = max((worker.get("lag_max") or 0.0 for worker in workers.values()), default=0.0)
     late = lag > lag_limit(cell.facts)
-    busy = [usage for usage in cell.sampled.usages("load-") if usage.saturated >= MOST]
+    busy = [usage for usage in cell.sampled.usages("load-") if usage.saturated >= MAJORITY]
     strain = [_busy_thread(cell, max(busy, key=lambda usage: usage.busiest))] if busy else []
     strain = strain or [
         f"{name} ran or waited for a CPU {share:.0%} of the time"
@@ -212,43 +239,50 @@ def _load(cell: Cell) -> list[Candidate]:
         if share >= SATURATED
     ]
     strain += [f"a load worker ran {lag:.1f} s late"] * late
-    told = [f"the load lost {lost:,} of {cell.batch:,} sessions"] * bool(lost) + strain
-    return [Candidate(LOAD, "; ".join(told), cell.share(lost), bool(strain))] if told else []
+    evidence = [f"the load generator lost {lost:,} of {cell.batch:,} sessions"] * bool(
+        lost
+    ) + strain
+    if not evidence:
+        return []
+    return [Candidate(Bound.LOAD, "; ".join(evidence), cell.share(lost), bool(strain))]
 
 
 def _own_share(worker: tuple[str, Mapping[str, Any]]) -> tuple[str, float]:
-    """As a load worker says it of itself."""
-    name, told = worker
-    used = (told.get("cpu_seconds") or 0.0) + (told.get("wait_seconds") or 0.0)
-    return name, used / told["wall_seconds"] if told.get("wall_seconds") else 0.0
+    """A load worker's name, and the share of time for which it reports to have needed a CPU."""
+    name, facts = worker
+    used = (facts.get("cpu_seconds") or 0.0) + (facts.get("wait_seconds") or 0.0)
+    return name, used / facts["wall_seconds"] if facts.get("wall_seconds") else 0.0
 
 
 def _server_cpu(cell: Cell) -> list[Candidate]:
     servers = [each for each in cell.sampled.usages("server-") if cell.served(each.node, each.name)]
-    busy = [usage for usage in servers if usage.saturated >= MOST]
+    busy = [usage for usage in servers if usage.saturated >= MAJORITY]
     if not busy:
         return []
     busiest = max(busy, key=lambda usage: usage.busiest)
-    most = len(busy) >= MOST * len(servers)
-    told = f"{len(busy)} of {len(servers)} servers were CPU-bound: {_busy_thread(cell, busiest)}"
+    most = len(busy) >= MAJORITY * len(servers)
+    evidence = (
+        f"{len(busy)} of {len(servers)} servers were CPU-bound: {_busy_thread(cell, busiest)}"
+    )
     workers = _workers(cell, busiest)
     alone = workers > 1 and busiest.runnable is not None and busiest.runnable < 0.6 * workers
     if alone:
-        told += f", while its {workers} workers together kept {busiest.runnable:.1f} CPUs busy"
-    return [Candidate(SKEW if alone and not cell.by_envoy else SERVER_CPU, told, busy=most)]
+        evidence += f", while its {workers} workers together kept {busiest.runnable:.1f} CPUs busy"
+    by = Bound.SKEW if alone and not cell.through_envoy else Bound.SERVER_CPU
+    return [Candidate(by, evidence, busy=most)]
 
 
 def _workers(cell: Cell, usage: Usage) -> int:
-    """Of a server; 0 when that is not known."""
+    """The number of a server's workers; 0 when unknown."""
     series = cell.sampled.of("places").get((usage.node, "places", usage.name))
     return int(series[-1]["count"]) if series else 0
 
 
 def _envoy_cpu(cell: Cell) -> list[Candidate]:
     return [
-        Candidate(ENVOY_CPU, f"Envoy was CPU-bound: {_busy_thread(cell, usage)}", busy=True)
+        Candidate(Bound.ENVOY_CPU, f"Envoy was CPU-bound: {_busy_thread(cell, usage)}", busy=True)
         for usage in cell.sampled.usages("envoy")
-        if usage.saturated >= MOST
+        if usage.saturated >= MAJORITY
     ]
 
 
@@ -261,9 +295,10 @@ def _busy_thread(cell: Cell, usage: Usage) -> str:
 
 
 Rule = Callable[[Cell], list[Candidate]]
+
+# The first of two candidates with the same rank counts. A load generator at its limit comes before the
+# servers, which may have had more to give; servers come before Envoy, which waits for them.
 RULES: tuple[Rule, ...] = (
     *(_breaker, _descriptors, _ports, _places),
     *(_load, _server_cpu, _envoy_cpu),
 )
-"""Of two that rank alike, the first counts. A load that is at its limit comes before what it loads,
-which may have had more to give; servers come before Envoy, which waits for them."""

@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import validity
+from analysis.cells.codes import Counts
 from analysis.cells.spans import peak_open, Spans, spans, wall_time
+from analysis.rows.error_types import ErrorType
 from analysis.rows.fields import Array, ATTEMPT_KEY
 
 COLUMNS = [
@@ -85,7 +87,8 @@ PERCENTILES = {
     "total": (50, 90, 95, 99),
 }
 
-LOST = validity.LOST
+# Columns whose values are codes in a line (`Findings`, `Counts`) and texts in a table.
+TEXTS = ("errors", "reasons", "warnings")
 
 Line = dict[str, Any]
 Facts = Mapping[str, Any]
@@ -111,9 +114,14 @@ def facts_of(facts: Sequence[Facts]) -> Callable[[pd.DataFrame], Facts | None]:
 
 
 def as_frame(lines: Iterable[Line]) -> pd.DataFrame:
-    """The lines that count, as a table."""
-    table = pd.DataFrame(last(lines), columns=COLUMNS + OWN_COLUMNS)
+    """The last attempt of each cell as a table, with codes as texts."""
+    table = pd.DataFrame(map(as_text, last(lines)), columns=COLUMNS + OWN_COLUMNS)
     return table.astype(dict.fromkeys(WHOLE, "Int64"))
+
+
+def as_text(line: Line) -> Line:
+    """The line with its codes as texts."""
+    return line | {name: str(line[name]) for name in TEXTS if name in line}
 
 
 def as_csv(lines: Iterable[Line]) -> str:
@@ -150,23 +158,24 @@ def cell(rows: pd.DataFrame, facts: Facts | None = None) -> Line:
         known = facts.get(name)
         line[name] = _whole(_most(rows[name].to_numpy()) if known is None else known)
     early = -float(np.fmin.reduce(times.late, initial=0.0))
-    seen = validity.Seen(line, len(rows), errors, facts, early, len(counts(rows["host_url"])))
-    reasons, bound = validity.reasons(seen), facts.get("bound") or {}
+    hosts = len(counts(rows["host_url"]))
+    observed = validity.Observed(line, len(rows), errors, facts, early, hosts)
+    reasons, bound = validity.reasons(observed), facts.get("bound") or {}
     return line | {
         "valid": not reasons,
-        "reasons": "; ".join(reasons),
-        "warnings": "; ".join(validity.warnings(seen)),
+        "reasons": reasons,
+        "warnings": validity.warnings(observed),
         "bound": bound.get("by", ""),
         "bound_evidence": bound.get("evidence", ""),
     }
 
 
-def counts(texts: "pd.Series[Any]") -> dict[str, int]:
+def counts(texts: "pd.Series[Any]") -> Counts:
     """How often each text is there, the most frequent first."""
     codes = texts.cat.codes.to_numpy()
     found = np.bincount(codes[codes >= 0], minlength=len(texts.cat.categories)).tolist()
     pairs = [(str(name), n) for name, n in zip(texts.cat.categories, found, strict=True) if n]
-    return dict(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
+    return Counts(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
 def _identity(rows: pd.DataFrame, times: Spans) -> Line:
@@ -207,10 +216,10 @@ def _rates(rows: pd.DataFrame, good: Array, times: Spans) -> Line:
 
 def _errors(errors: Mapping[str, int]) -> Line:
     return {
-        "capacity_errors": errors.get("CAPACITY_REACHED", 0),
-        "timeouts": errors.get("TIMEOUT", 0),
-        "lost": sum(errors.get(kind, 0) for kind in LOST),
-        "errors": " ".join(f"{kind}:{n}" for kind, n in errors.items()),
+        "capacity_errors": errors.get(ErrorType.CAPACITY_REACHED, 0),
+        "timeouts": errors.get(ErrorType.TIMEOUT, 0),
+        "lost": sum(errors.get(kind, 0) for kind in validity.LOST),
+        "errors": errors,
     }
 
 

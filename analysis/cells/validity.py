@@ -1,32 +1,41 @@
-"""Whether a cell says something about what it meant to measure."""
+"""Whether a cell measured what it was meant to measure: why it is invalid, and what to know about it."""
 
 import math
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.cells.codes import BySource, Caution, Counts, Finding, Findings, Reason
+from analysis.rows.error_types import ErrorType
+
+# Seconds. When a load worker ran later than this, its cell measured the load more than the servers.
 MAX_LAG = 1.0
-"""Seconds that a load worker may run late; beyond, its cell tells more about it than about servers."""
 
+# A lag above both these seconds and this share of the median session is worth a warning.
 SMALL_LAG, LAG_SHARE = 0.1, 0.1
-"""Seconds, and a share of the median session; a load that ran later than both is worth a warning."""
 
+# Seconds. Timestamps of nodes whose clocks differ by more cannot be ordered.
 MAX_CLOCK_OFFSET = 0.05
-"""Seconds; moments of nodes whose clocks differ by more cannot be put in one order."""
 
-LOST = ("LOAD_WORKER_LOST", "ROW_MISSING", "NOT_STARTED", "INTERRUPTED")
-"""Sessions of which the load itself lost track."""
+# Errors of sessions whose result the load generator lost.
+LOST = (ErrorType.LOAD_WORKER_LOST, ErrorType.ROW_MISSING, ErrorType.NOT_STARTED,
+        ErrorType.INTERRUPTED)  # fmt: skip
 
-OF_LOAD = ("NO_DESCRIPTORS", "NO_PORTS", "LOAD_ERROR")
-"""Sessions that the load could not even try."""
+# Errors of sessions that the load generator could not attempt.
+NOT_ATTEMPTED = (ErrorType.NO_DESCRIPTORS, ErrorType.NO_PORTS, ErrorType.LOAD_ERROR)
+
+
+# The values that a finding's text names; None when there is nothing to report.
+Values = Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A cell: its line so far, how many rows, how often which error, what run.json says of it, by how
-    many seconds at most a session began before it was meant to, and how many hosts sessions reached,
-    whether these succeeded or not."""
+class Observed:
+    """What is known about a cell when it is judged.
+
+    `line` is its summary so far, `facts` its entry in run.json, `early` the most seconds by which a
+    session started before it was due, `hosts` how many hosts its sessions reached, failed or not.
+    """
 
     line: Mapping[str, Any]
     rows: int
@@ -39,165 +48,136 @@ class Seen:
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
         return self.facts.get("workers") or {}
 
+    @property
+    def batch(self) -> int:
+        return int(self.line["batch_size"])
+
+
+Judge = Callable[[Observed], Values]
+
 
 def lag_limit(facts: Mapping[str, Any]) -> float:
-    """Seconds that a load worker may run late in the cell; asked for, it may be 0."""
-    asked = _number(facts.get("max_lag"))
-    return MAX_LAG if asked is None else asked
+    """Seconds that a load worker may run late. A requested limit of 0 counts."""
+    requested = _number(facts.get("max_lag"))
+    return MAX_LAG if requested is None else requested
 
 
-def reasons(seen: Seen) -> list[str]:
-    """Why the cell is invalid; empty for a valid one."""
-    return [reason for judge in REASONS if (reason := judge(seen))]
+def reasons(cell: Observed) -> Findings:
+    """Why the cell is invalid; empty when it is valid."""
+    return _findings(REASONS, cell)
 
 
-def warnings(seen: Seen) -> list[str]:
-    """What to know about the cell, valid or not."""
-    return [warning for judge in WARNINGS if (warning := judge(seen))]
+def warnings(cell: Observed) -> Findings:
+    return _findings(CAUTIONS, cell)
 
 
-def sessions_lost(seen: Seen) -> str | None:
-    lost = seen.line["lost"]
-    return f"{lost} sessions lost by the load" if lost else None
+def _findings(judges: Mapping[Any, Judge], cell: Observed) -> Findings:
+    judged = ((code, judge(cell)) for code, judge in judges.items())
+    return Findings(Finding(code, values) for code, values in judged if values is not None)
 
 
-def rows_missing(seen: Seen) -> str | None:
-    batch = seen.line["batch_size"]
-    return f"{seen.rows} of {batch} rows" if seen.rows != batch else None
+def _sessions_lost(cell: Observed) -> Values:
+    lost = cell.line["lost"]
+    return {"lost": lost, "batch": cell.batch} if lost else None
 
 
-def hosts_missed(seen: Seen) -> str | None:
-    """A server that fails every session it gets was reached: that is a result."""
-    expected = seen.line["expected_hosts"]
-    if _number(expected) is None or seen.hosts >= expected:
+def _rows_missing(cell: Observed) -> Values:
+    return {"rows": cell.rows, "batch": cell.batch} if cell.rows != cell.batch else None
+
+
+def _hosts_missed(cell: Observed) -> Values:
+    """A server that fails all its sessions was reached: that is a result."""
+    expected = cell.line["expected_hosts"]
+    if _number(expected) is None or cell.hosts >= expected:
         return None
-    if not seen.hosts and (seen.line["successful"] or not seen.line["lost"]):
-        return None  # no row can tell, or all were refused, which is a result
-    return f"traffic reached {seen.hosts} of {int(expected)} hosts"
+    if not cell.hosts and (cell.line["successful"] or not cell.line["lost"]):
+        return None  # no row names a host, or servers refused all sessions, which is a result
+    return {"reached": cell.hosts, "expected": int(expected)}
 
 
-def fewer_offered(seen: Seen) -> str | None:
-    own = sum(seen.errors.get(kind, 0) for kind in OF_LOAD)
-    if not own:
+def _not_attempted(cell: Observed) -> Values:
+    counts = {str(error): n for error in NOT_ATTEMPTED if (n := cell.errors.get(error, 0))}
+    if not counts:
         return None
-    batch = seen.line["batch_size"]
-    return f"{own} of {batch} sessions were never offered ({_counts(seen.errors, OF_LOAD)})"
+    return {"count": sum(counts.values()), "batch": cell.batch, "errors": Counts(counts)}
 
 
-def ran_late(seen: Seen) -> str | None:
-    limit = lag_limit(seen.facts)
-    late = {name: lag for name, of in seen.workers.items() if (lag := _lag(of)) > limit}
-    if late:
-        each = ", ".join(f"{name} by {lag:.2f} s" for name, lag in sorted(late.items()))
-        return f"the load ran late: {each} (limit {limit:g} s)"
-    lag = _number(seen.line["load_lag"]) or 0.0
-    return f"the load ran late by {lag:.2f} s (limit {limit:g} s)" if lag > limit else None
+def _load_late(cell: Observed) -> Values:
+    limit = lag_limit(cell.facts)
+    lags = {name: _number(worker.get("lag_max")) for name, worker in cell.workers.items()}
+    late = {name: lag for name, lag in lags.items() if lag is not None and lag > limit}
+    lag = _number(cell.line["load_lag"])
+    if not late and lag is not None and lag > limit:
+        late = {"one session": lag}  # the facts of another tool's cell name no load workers
+    return {"lags": BySource(late), "limit": limit} if late else None
 
 
-def worker_lost(seen: Seen) -> str | None:
-    lost = seen.facts.get("lost_workers")
-    return f"load worker lost: {', '.join(lost)}" if lost else None
+def _load_worker_lost(cell: Observed) -> Values:
+    lost = cell.facts.get("lost_workers")
+    return {"workers": lost} if lost else None
 
 
-def replaced(seen: Seen) -> str | None:
-    gone = seen.facts.get("replaced")
-    return f"replaced in the middle: {', '.join(gone)}" if gone else None
+def _deployment_changed(cell: Observed) -> Values:
+    replaced = cell.facts.get("replaced")
+    return {"changes": replaced} if replaced else None
 
 
-def shares_node(seen: Seen) -> str | None:
-    shares = seen.facts.get("shares_node")
-    return "the load shared a node with what it measured" if shares else None
+def _node_shared(cell: Observed) -> Values:
+    return {} if cell.facts.get("shares_node") else None
 
 
-def counts_differ(seen: Seen) -> str | None:
-    clients, servers = seen.line["open_clients"], seen.line["open_servers"]
+def _counts_differ(cell: Observed) -> Values:
+    clients, servers = cell.line["open_clients"], cell.line["open_servers"]
     if _number(clients) is None or _number(servers) is None or clients == servers:
         return None
-    return f"clients counted {clients} open sessions, servers {servers}"
+    return {"clients": clients, "servers": servers}
 
 
-def clocks_differ(seen: Seen) -> str | None:
-    offsets = {name: _number(of.get("clock_offset")) or 0.0 for name, of in seen.workers.items()}
-    off = {name: by for name, by in offsets.items() if abs(by) > MAX_CLOCK_OFFSET}
-    if not off:
+def _clocks_differ(cell: Observed) -> Values:
+    offsets = {name: _number(worker.get("clock_offset")) for name, worker in cell.workers.items()}
+    off = {n: by for n, by in offsets.items() if by is not None and abs(by) > MAX_CLOCK_OFFSET}
+    return {"offsets": BySource(off, "+.3f")} if off else None
+
+
+def _started_early(cell: Observed) -> Values:
+    return {"early": cell.early} if cell.early > MAX_CLOCK_OFFSET else None
+
+
+def _all_failed(cell: Observed) -> Values:
+    return None if cell.line["successful"] else {}
+
+
+def _lag_in_latencies(cell: Observed) -> Values:
+    lag, p50 = _number(cell.line["load_lag"]), _number(cell.line["total_p50"])
+    if lag is None or p50 is None or _load_late(cell) or lag <= max(SMALL_LAG, LAG_SHARE * p50):
         return None
-    each = ", ".join(f"{name} by {by:+.3f} s" for name, by in sorted(off.items()))
-    return f"clocks differ from the load master's: {each}"
+    return {"lag": lag}
 
 
-def began_early(seen: Seen) -> str | None:
-    if seen.early <= MAX_CLOCK_OFFSET:
-        return None
-    return f"sessions began up to {seen.early:.3f} s before they were meant to: clocks differ"
+def _hosts_unknown(cell: Observed) -> Values:
+    return {} if cell.line["successful"] and not cell.hosts else None
 
 
-def all_failed(seen: Seen) -> str | None:
-    return None if seen.line["successful"] else "no session succeeded"
-
-
-def lag_counts(seen: Seen) -> str | None:
-    lag, p50 = _number(seen.line["load_lag"]), _number(seen.line["total_p50"])
-    if lag is None or p50 is None or ran_late(seen) or lag <= max(SMALL_LAG, LAG_SHARE * p50):
-        return None
-    return f"the load ran up to {lag:.2f} s late: latencies are in part its own"
-
-
-def hosts_untold(seen: Seen) -> str | None:
-    untold = seen.line["successful"] and not seen.hosts
-    return "hosts cannot be told: no row names one" if untold else None
-
-
-Judge = Callable[[Seen], str | None]
-
-REASONS: tuple[Judge, ...] = (
-    sessions_lost,
-    rows_missing,
-    hosts_missed,
-    fewer_offered,
-    ran_late,
-    worker_lost,
-    replaced,
-    shares_node,
-)
-
-PASSING: tuple[Judge, ...] = (sessions_lost, rows_missing, ran_late, worker_lost, replaced)
-"""Reasons that may be gone when the cell is run again."""
-
-TEXTS: Mapping[Judge, str] = {
-    sessions_lost: r"\d+ sessions lost by the load$",
-    rows_missing: r"\d+ of \d+ rows$",
-    hosts_missed: r"traffic reached \d+ of \d+ hosts$",
-    fewer_offered: r"\d+ of \d+ sessions were never offered ",
-    ran_late: r"the load ran late(:| by) ",
-    worker_lost: r"load worker lost: ",
-    replaced: r"replaced in the middle: ",
-    shares_node: r"the load shared a node with what it measured$",
+REASONS: Mapping[Reason, Judge] = {
+    Reason.SESSIONS_LOST: _sessions_lost,
+    Reason.ROWS_MISSING: _rows_missing,
+    Reason.HOSTS_MISSED: _hosts_missed,
+    Reason.NOT_ATTEMPTED: _not_attempted,
+    Reason.LOAD_LATE: _load_late,
+    Reason.LOAD_WORKER_LOST: _load_worker_lost,
+    Reason.DEPLOYMENT_CHANGED: _deployment_changed,
+    Reason.NODE_SHARED: _node_shared,
 }
-"""How the text of each reason begins, or what it is."""
 
-
-def worth_again(reasons: str) -> bool:
-    """Whether a cell with these reasons, as its line has them, may be valid when it is run again."""
-    return any(re.match(TEXTS[judge], one) for judge in PASSING for one in reasons.split("; "))
-
-
-WARNINGS: tuple[Judge, ...] = (
-    counts_differ,
-    clocks_differ,
-    began_early,
-    all_failed,
-    lag_counts,
-    hosts_untold,
-)
-
-
-def _lag(worker: Mapping[str, Any]) -> float:
-    return _number(worker.get("lag_max")) or 0.0
+CAUTIONS: Mapping[Caution, Judge] = {
+    Caution.COUNTS_DIFFER: _counts_differ,
+    Caution.CLOCKS_DIFFER: _clocks_differ,
+    Caution.STARTED_EARLY: _started_early,
+    Caution.ALL_FAILED: _all_failed,
+    Caution.LAG_IN_LATENCIES: _lag_in_latencies,
+    Caution.HOSTS_UNKNOWN: _hosts_unknown,
+}
 
 
 def _number(value: Any) -> float | None:
     return None if value is None or math.isnan(value) else float(value)
-
-
-def _counts(errors: Mapping[str, int], kinds: tuple[str, ...]) -> str:
-    return " ".join(f"{kind}:{errors[kind]}" for kind in kinds if errors.get(kind))

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import inf, sqrt
 
-from analysis.cells.bound_rules import LOAD
+from analysis.cells.codes import Bound
 from analysis.report.series import curve_key, Line, unevenness
 from analysis.results.folder import Results
 from analysis.scaling.brackets import parse
@@ -70,7 +70,7 @@ def _at_least(line: Line) -> str:
     """The number, and why it is no more than that."""
     number, first, hidden = (line[name] for name in ("ceiling", "first_failing", "first_invalid"))
     if line["reached"]:
-        return f"{count(number)} sessions; the {LOAD} was the bound, so the servers may hold more"
+        return f"{count(number)} sessions; the {Bound.LOAD} was the bound, so the servers may hold more"
     if not known(hidden):
         return f"{count(number)} sessions; no larger batch failed, so the ceiling itself was not reached"
     if known(first) and first > number:

@@ -33,6 +33,10 @@ SAME = 1e-9
 """Relative difference below which two numbers are the same: other versions round differently."""
 
 
+# Columns of summary.csv whose wording differs between versions; `valid` says the same without words.
+WORDED = ("reasons", "warnings")
+
+
 @dataclass
 class CellDetails:
     """What one cell's rows say besides its line. `curve` is (seconds since begin, sessions open)."""
@@ -161,7 +165,7 @@ def _differences(folder: Path, ours: pd.DataFrame, foreign: bool) -> list[str]:
 def _difference(ours: pd.DataFrame, theirs: pd.DataFrame, foreign: bool) -> str | None:
     if len(ours) != len(theirs):
         return f"{len(theirs)} cells where the rows have {len(ours)}"
-    names = [name for name in COLUMNS + OWN_COLUMNS if name in theirs]
+    names = [name for name in COLUMNS + OWN_COLUMNS if name in theirs and name not in WORDED]
     for (_, our), (_, their) in zip(ours.iterrows(), theirs.iterrows(), strict=True):
         for name in names:
             if not _same(our[name], their[name], foreign):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells.bound_rules import LOAD
+from analysis.cells.codes import Bound
 from analysis.results.folder import Results
 from analysis.scaling.brackets import Bracket, interval, means
 from analysis.scaling.criterion import Criterion
@@ -89,7 +89,7 @@ def read(file: Path) -> pd.DataFrame:
 
 def censored(line: Mapping[str, Any]) -> bool:
     """Whether all that is known of the servers' ceiling is that it is no less."""
-    return not line["reached"] or line.get("bound") == LOAD
+    return not line["reached"] or line.get("bound") == Bound.LOAD
 
 
 def whole(value: Any) -> int | None:
@@ -217,7 +217,10 @@ def _bound(lines: pd.DataFrame) -> dict[str, str]:
     smallest = lines[lines["batch_size"] == lines["batch_size"].min()]
     named = smallest[smallest["bound"].astype(bool)]
     if named.empty:
-        return {"bound": "unknown", "bound_evidence": "nothing that was sampled was at its limit"}
+        return {
+            "bound": Bound.UNKNOWN.value,
+            "bound_evidence": "nothing that was sampled was at its limit",
+        }
     bound = str(named["bound"].mode().iloc[0])
     evidence = named.loc[named["bound"] == bound, "bound_evidence"].iloc[0]
     return {"bound": bound, "bound_evidence": str(evidence)}

@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells.bound_rules import LOAD, SKEW
+from analysis.cells.codes import Bound
 from analysis.errors import ResultsError
 from analysis.scaling.brackets import interval, means, parse
 from analysis.scaling.ceilings import censored, GROUP, whole
@@ -48,7 +48,7 @@ SUPERLINEAR = (
     "baseline's ceiling is its server's and not the load's, and that every server answered"
 )
 SKEWED = (
-    f"the baseline's bound is {SKEW}, which is a cause of more than 100 %: one node without Envoy "
+    f"the baseline's bound is {Bound.SKEW}, which is a cause of more than 100 %: one node without Envoy "
     "refuses while a sibling is free; --baseline envoy avoids it"
 )
 UNBANDED = ("at least ", "at most ", "cannot be told")
@@ -141,7 +141,7 @@ def _lower_bound(line: Line) -> str:
     number = count(line["ceiling"])
     of = f"the ceiling of {plural(int(line['servers']), 'server')}"
     if line["reached"]:
-        return f"{of} is the {LOAD}'s, so that the servers' is at least {number}"
+        return f"{of} is the {Bound.LOAD}'s, so that the servers' is at least {number}"
     hidden = whole(line["first_invalid"])
     why = "no larger batch failed" if hidden is None else f"{count(hidden)} is INVALID"
     return f"{of} is only known to be at least {number}: {why}"
@@ -203,7 +203,7 @@ def _interpretation(
     if censored(line) or censored(base):
         return _bounded(line, base, efficiency)
     found = interpretation(efficiency, *ends, sampled=sampled)
-    skewed = base["bound"] == SKEW and _band(ends[1]) == len(BANDS) - 1
+    skewed = base["bound"] == Bound.SKEW and _band(ends[1]) == len(BANDS) - 1
     return f"{found}; {SKEWED}" if skewed else found
 
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
+from analysis.cells.codes import Counts, Findings
 from launcher.cli.console import err, out
 from launcher.experiment.cell_runner import Watcher
 from launcher.experiment.grid import Cell
@@ -110,6 +111,8 @@ def print_summary(lines: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A value of a table as JSON has it: numbers as numbers, what is missing as null."""
+    """A value of a table as JSON has it: codes as texts, what is missing as null."""
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, (Counts, Findings)):
+        return str(value)
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TYPE_CHECKING
 
+from analysis.cells.codes import Bound
 from analysis.results.folder import load
 from analysis.scaling.ceilings import ceilings, censored
 from analysis.scaling.criterion import Criterion
@@ -41,7 +42,7 @@ class Most:
     """The largest batch that can be tried, what keeps it there, by name, and in words."""
 
     batch: int
-    by: str
+    by: Bound
     story: str
 
 
@@ -72,11 +73,11 @@ def most(wanted: Wanted, place: LoadPlace) -> Most:
         holds = int(state["envoy_sessions"])
         if state["connection"]["ENVOY_NODE"]:
             bounds.append(
-                Most(holds, "descriptors", f"Envoy can hold {holds} sessions (ulimit -n)")
+                Most(holds, Bound.DESCRIPTORS, f"Envoy can hold {holds} sessions (ulimit -n)")
             )
     if wanted.max_batch is not None:
         asked = f"--max-batch {wanted.max_batch}"
-        bounds.append(Most(wanted.max_batch, "--max-batch", f"it was searched up to {asked}"))
+        bounds.append(Most(wanted.max_batch, Bound.MAX_BATCH, f"it was searched up to {asked}"))
     lowest = min(bounds, key=lambda bound: bound.batch)
     needed = max(wanted.start, grid.expected_hosts or 1)
     if lowest.batch < needed:
@@ -90,11 +91,13 @@ def opens(limits: Limits, workers: int, addresses: int) -> list[Most]:
     return [
         Most(
             held,
-            "descriptors",
+            Bound.DESCRIPTORS,
             f"{workers} load worker(s) can open {held} sessions (ulimit -n); give more --load-workers",
         ),
-        Most(ports, "ports", f"the load's {addresses} address(es) have {ports} ephemeral ports"),
-        Most(MAX_BATCH, "unknown", f"no larger batch than {MAX_BATCH:,} is tried"),
+        Most(
+            ports, Bound.PORTS, f"the load's {addresses} address(es) have {ports} ephemeral ports"
+        ),
+        Most(MAX_BATCH, Bound.UNKNOWN, f"no larger batch than {MAX_BATCH:,} is tried"),
     ]
 
 

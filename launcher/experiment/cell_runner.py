@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Any
 
 from analysis.cells.bound import bound
-from analysis.cells.validity import worth_again
+from analysis.cells.codes import Bound, Reason
 from launcher.errors import (
     DeploymentEnded,
     LoadFailed,
@@ -21,10 +21,8 @@ from launcher.experiment.load_processes import CellEnded, Held, Load, Progress
 from launcher.experiment.recorder import Recording
 from launcher.experiment.target import deployment_at, incarnations, replaced, sessions_open
 from launcher.sampling import Sampler
+from launcher.sampling.replaced import merged
 from launcher.system.signals import Interrupted
-
-HOSTS_MISSED = "traffic reached"
-"""In the reasons of a cell."""
 
 
 class Watcher:
@@ -106,7 +104,7 @@ class Bench:
             return done
         self._announce(cell)
         line = self._attempt(cell)
-        if not line["valid"] and worth_again(line["reasons"]) and self._stands:
+        if any(reason.is_transient for reason in line["reasons"].codes) and self._stands:
             self._watcher.warn(f"{cell}: INVALID: {line['reasons']}; it is run once more")
             line = self._attempt(cell)
         self._watcher.cell_ended(cell, line)
@@ -139,9 +137,8 @@ class Bench:
         self._seconds[cell] = time.monotonic() - begun
         seen = self._sampler.replaced(number)
         gone = replaced(before, incarnations(self._state))
-        told = [text for text in gone if not any(more.startswith(text) for more in seen)]
         ended = [] if self._stands else ["the deployment has ended"]
-        facts["replaced"] = [*told, *seen, *ended]
+        facts["replaced"] = [*map(str, merged(gone, seen)), *ended]
         line = self._recording.end_cell(cell, facts, self._judge_bound(number, facts))
         if line["lost"]:
             self._end_load()  # the next attempt begins with load workers that answer
@@ -166,11 +163,9 @@ class Bench:
 
         def judge(line: dict[str, Any], failed: list[dict[str, Any]]) -> dict[str, Any] | None:
             messages = [str(row["error_message"]) for row in failed]
-            errors = dict(pair.rsplit(":", 1) for pair in line["errors"].split())
-            counts = {kind: int(count) for kind, count in errors.items()}
             samples = self._sampler.of_cell(number)
-            found: dict[str, Any] = bound(line, counts, messages, samples, facts, caps)
-            idle = found["by"] == "unknown" and not line["failed"]
+            found: dict[str, Any] = bound(line, messages, samples, facts, caps)
+            idle = found["by"] is Bound.UNKNOWN and not line["failed"]
             return None if idle else found
 
         return judge
@@ -181,7 +176,7 @@ class Bench:
             raise LoadFailed(
                 f"{cell}: {why}; the cell is recorded as invalid and the grid stops here"
             )
-        if HOSTS_MISSED in line["reasons"]:
+        if Reason.HOSTS_MISSED in line["reasons"].codes:
             problem = f"{cell}: {line['reasons']}"
             if self._grid.require_hosts:
                 raise PreflightFailed(

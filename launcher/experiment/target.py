@@ -9,10 +9,13 @@ from urllib.parse import urlsplit
 
 from launcher.errors import LoadFailed, PreflightFailed
 from launcher.lifecycle import registry
+from launcher.sampling.replaced import Change, Kind
 from launcher.system import http
 from launcher.system.limits import DESCRIPTORS_PER_SESSION
 
 PROBE_SECONDS = 10.0
+
+Process = tuple[str, str]  # name and node
 
 
 def check_server(url: str) -> None:
@@ -92,22 +95,24 @@ def sessions_open(url: str, state: dict[str, Any] | None) -> int | None:
         return None
 
 
-def incarnations(state: dict[str, Any] | None) -> dict[str, tuple[Any, ...]]:
+def incarnations(state: dict[str, Any] | None) -> dict[Process, tuple[Any, ...]]:
     """What changes of each process of a deployment when it is replaced or given up, by its name and
     node; `state` is the deployment's as it once was."""
     now = registry.read_state(Path(state["folder"])) if state else {}
     return {
-        f"{process['name']} on {process['node']}": (process["restarts"], process["given_up"])
+        (process["name"], process["node"]): (process["restarts"], process["given_up"])
         for process in now.get("processes", [])
     }
 
 
-def replaced(before: dict[str, tuple[Any, ...]], after: dict[str, tuple[Any, ...]]) -> list[str]:
-    """The processes that are no longer what they were, a line each."""
+def replaced(
+    before: dict[Process, tuple[Any, ...]], after: dict[Process, tuple[Any, ...]]
+) -> list[Change]:
+    """The processes that were replaced or given up between two calls of `incarnations`."""
     return [
-        f"{name} {'was given up' if after[name][1] else 'was replaced'}"
-        for name, was in before.items()
-        if name in after and after[name] != was
+        Change(Kind.GIVEN_UP if after[process][1] else Kind.REPLACED, *process)
+        for process, was in before.items()
+        if process in after and after[process] != was
     ]
 
 

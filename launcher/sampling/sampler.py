@@ -15,7 +15,7 @@ import orjson
 
 from launcher.sampling.collector import line, Looker, PAGE_SECONDS, Sample, Source, source
 from launcher.sampling.remote import Remote
-from launcher.sampling.replaced import replaced
+from launcher.sampling.replaced import Change, replaced
 from launcher.sampling.sources import Watched
 
 FIRST_SECONDS = 5.0
@@ -125,7 +125,7 @@ class Sampler:
             return []
         return before + [sample for sample in found if sample["cell"] == number]
 
-    def replaced(self, number: int) -> list[str]:
+    def replaced(self, number: int) -> list[Change]:
         """What was replaced, or counted out by Envoy, in the middle of the cell."""
         return replaced(self.of_cell(number))
 

@@ -89,8 +89,9 @@ def test_a_cell_has_samples_of_everything(deployment: Deployment, tmp_path: Path
             assert 0 <= sample["busiest"] <= 1
             assert 0 < sample["fds"] <= sample["fd_limit"]
     assert [s for s in written(tmp_path) if s["cell"] == 7] == within
-    line = {"batch_size": 6, "failed": 0}
-    assert bound(line, {}, [], samples, {}, {})["evidence"].startswith("none failed; looked at: ")
+    line = {"batch_size": 6, "failed": 0, "errors": {}}
+    evidence = bound(line, [], samples, {}, {})["evidence"]
+    assert evidence.startswith("no session failed; inspected: ")
 
 
 def test_cells_that_follow_each_other_at_once(deployment: Deployment, tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def test_a_load_worker_without_cpu_to_spare_makes_a_cell_invalid(
     first = attempts(output)[0]
     lags = {name: worker["lag_max"] for name, worker in first["workers"].items()}
     assert lags["load-2"] > 0.3
-    assert re.search(r"INVALID: the load ran late: .*load-2 by .* \(limit 0.3 s\)", said)
+    assert re.search(r"INVALID: the load generator ran late: .*load-2 by .* \(limit 0.3 s\)", said)
     assert len(attempts(output)) == 2  # it may help to run it again
     assert first["bound"]["by"] == "load generator"
 
@@ -81,7 +81,7 @@ def test_a_server_that_is_replaced_in_the_middle_makes_a_cell_invalid(
         wait_for(lambda: places_used(struck) == 40, 30, "all sessions are open")
         os.kill(struck.pid("server-1"), signal.SIGKILL)
         said = ended(running)
-    assert "replaced in the middle: server-1 on" in said
+    assert "the deployment changed during the cell: server-1 on" in said
     first, second = attempts(output)
     assert first["replaced"]
     assert second["replaced"] == []
@@ -97,7 +97,7 @@ def test_an_envoy_that_is_replaced_in_the_middle_makes_a_cell_invalid(
         running = start_grid(struck, output, mark, "-n", "40", "--wait", "2")
         wait_for(lambda: places_used(struck) == 40, 30, "all sessions are open")
         os.kill(struck.pid("envoy"), signal.SIGKILL)
-        assert "replaced in the middle: envoy on" in ended(running)
+        assert "the deployment changed during the cell: envoy on" in ended(running)
 
 
 def test_a_server_that_drains_gets_no_sessions_and_makes_a_cell_invalid(tmp_path: Path) -> None:

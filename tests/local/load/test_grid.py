@@ -184,7 +184,7 @@ def test_load_workers_that_go_on_dying_end_the_grid(
     with (output / "summary.csv").open() as file:
         (line,) = csv.DictReader(file)
     assert line["valid"] == "False"
-    assert f"{len(lost)} sessions lost by the load" in line["reasons"]
+    assert f"the load generator lost {len(lost)} of " in line["reasons"]
     assert run_json(output)["status"] == "failed"
     wait_for(lambda: places_used(deployment) == 0, 10, "the lost sessions' places are free")
 
@@ -244,7 +244,7 @@ def test_an_interrupted_grid_keeps_its_rows_and_leaves_nothing_running(
         assert running.returncode == 128 + number
         assert run_json(output)["status"] == "interrupted"
         assert [row["error_type"] for row in rows[13:]] == ["INTERRUPTED"] * 6
-        assert "NO: 6 sessions lost by the load" in said
+        assert "NO: the load generator lost 6 of " in said
 
 
 def test_a_full_disk_ends_the_grid_with_whole_rows(

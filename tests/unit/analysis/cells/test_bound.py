@@ -52,8 +52,8 @@ def judge(
     caps: dict[str, Any] | None = None,
     batch: int = 100,
 ) -> dict[str, Any]:
-    line = {"batch_size": batch, "failed": sum((errors or {}).values())}
-    return bound(line, errors or {}, messages, samples, facts or {}, caps or {})
+    line = {"batch_size": batch, "errors": errors or {}}
+    return bound(line, messages, samples, facts or {}, caps or {})
 
 
 def by(*arguments: Any, **options: Any) -> str:
@@ -68,7 +68,7 @@ def test_the_cap_is_what_refused() -> None:
     found = judge(samples, {"CAPACITY_REACHED": 80})
     assert found["by"] == "admission cap"
     assert found["evidence"] == (
-        "80 of 100 sessions were told CAPACITY_REACHED; servers refused 80 times; at most 20 of 20 "
+        "80 of 100 sessions ended with CAPACITY_REACHED; servers refused 80 times; at most 20 of 20 "
         "places were in use"
     )
 
@@ -93,7 +93,7 @@ def test_a_full_worker_beside_empty_ones_is_skew_for_direct_clients() -> None:
     samples = [places([0, 0, 0, 0], cell=None), places([10, 2, 1, 0], refused=6)]
     found = judge(samples, {"CAPACITY_REACHED": 6}, batch=19)
     assert found["by"] == "accept skew"
-    assert "a worker of server-1 on n2 held 10 sessions" in found["evidence"]
+    assert "a worker of server-1 on n2 was full with 10 sessions" in found["evidence"]
     assert "its 4 workers held 3 on average" in found["evidence"]
 
 
@@ -157,7 +157,9 @@ def test_counters_of_an_envoy_that_began_again_count_from_nothing() -> None:
 def test_descriptors_of_the_load() -> None:
     found = judge([process("load-1", fds=1000)], {"NO_DESCRIPTORS": 12})
     assert found["by"] == "descriptors"
-    assert found["evidence"].startswith("12 sessions found no descriptor in their load worker")
+    assert found["evidence"].startswith(
+        "12 sessions failed because their load worker had no descriptor"
+    )
 
 
 @pytest.mark.parametrize("name", ["envoy", "server-1"])
@@ -285,7 +287,7 @@ def test_a_load_that_loses_sessions() -> None:
     found = judge([], {"LOAD_WORKER_LOST": 50, "TIMEOUT": 1})
     assert (found["by"], found["evidence"]) == (
         "load generator",
-        "the load lost 50 of 100 sessions",
+        "the load generator lost 50 of 100 sessions",
     )
 
 
@@ -317,13 +319,13 @@ def test_nothing_found_says_what_was_looked_at() -> None:
     found = judge(samples, {"TIMEOUT": 9, "DISCONNECTED": 2})
     assert found == {
         "by": "unknown",
-        "evidence": "9 of 100 sessions ended with TIMEOUT; looked at: the load busy 10%, servers busy "
-        "30%, Envoy busy 20%, places 9 of 20, descriptors at most 5%, 7 connections found a listening "
-        "queue full",
+        "evidence": "9 of 100 sessions ended with TIMEOUT; inspected: load workers busy 10%, servers busy "
+        "30%, Envoy busy 20%, places 9 of 20, descriptors at most 5%, 7 connections met a full listen "
+        "queue",
         "candidates": [],
     }
 
 
 def test_nothing_failed_and_nothing_sampled() -> None:
     found = judge([])
-    assert found["evidence"] == "none failed; there are no samples of it"
+    assert found["evidence"] == "no session failed; there are no samples"

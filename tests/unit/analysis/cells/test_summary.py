@@ -167,13 +167,16 @@ def test_a_whole_cell_is_valid_although_sessions_failed() -> None:
 def test_a_cell_that_the_load_lost_sessions_of_is_invalid(error_type: str) -> None:
     cell = line(row(), failed(error_type, total_latency=None))
     assert not cell["valid"]
-    assert cell["reasons"] == "1 sessions lost by the load"
+    assert cell["reasons"] == "the load generator lost 1 of 2 sessions"
 
 
 @pytest.mark.parametrize("recorded", [2, 4])
 def test_a_cell_with_rows_too_few_or_too_many_is_invalid(recorded: int) -> None:
     cell = line(*([row(batch_size=3)] * recorded))
-    assert (cell["valid"], cell["reasons"]) == (False, f"{recorded} of 3 rows")
+    assert (cell["valid"], cell["reasons"]) == (
+        False,
+        f"{recorded} rows were recorded for 3 sessions",
+    )
 
 
 def test_a_cell_that_reached_too_few_hosts_is_invalid() -> None:
@@ -191,7 +194,8 @@ def test_every_reason_is_given() -> None:
         row(batch_size=3, expected_hosts=2), failed("ROW_MISSING", batch_size=3, expected_hosts=2)
     )
     assert cell["reasons"] == (
-        "1 sessions lost by the load; 2 of 3 rows; traffic reached 1 of 2 hosts"
+        "the load generator lost 1 of 3 sessions; 2 rows were recorded for 3 sessions; traffic "
+        "reached 1 of 2 hosts"
     )
 
 

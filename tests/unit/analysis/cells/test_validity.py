@@ -1,23 +1,13 @@
 """Why a cell is invalid, and what to know of one that is not."""
 
-import re
 from typing import Any
 
 import orjson
 import pytest
 
-from analysis.cells import validity
-from analysis.cells.summary import cell
-from analysis.cells.validity import (
-    Judge,
-    lag_limit,
-    MAX_LAG,
-    PASSING,
-    REASONS,
-    Seen,
-    TEXTS,
-    worth_again,
-)
+from analysis.cells.codes import Caution, Reason
+from analysis.cells.summary import as_text, cell
+from analysis.cells.validity import lag_limit, MAX_LAG, Observed, reasons, warnings
 from analysis.rows.parser import table
 from tests.helpers.rows import failed, row
 
@@ -25,7 +15,7 @@ AT = "2026-03-01T12:00:00.{:06}+00:00"
 
 
 def judged(*rows: dict[str, Any], **facts: Any) -> dict[str, Any]:
-    return cell(table(orjson.dumps(one) for one in rows), facts)
+    return as_text(cell(table(orjson.dumps(one) for one in rows), facts))
 
 
 def two(**fields: Any) -> list[dict[str, Any]]:
@@ -33,7 +23,7 @@ def two(**fields: Any) -> list[dict[str, Any]]:
 
 
 def test_a_cell_of_which_nothing_is_said_is_judged_by_its_rows() -> None:
-    line = cell(table(orjson.dumps(one) for one in two()))
+    line = as_text(cell(table(orjson.dumps(one) for one in two())))
     assert (line["valid"], line["reasons"], line["warnings"]) == (True, "", "")
 
 
@@ -42,17 +32,20 @@ def test_a_cell_of_which_nothing_is_said_is_judged_by_its_rows() -> None:
     [
         (
             {"lost_workers": ["load-2 (pid 7) was killed"]},
-            "load worker lost: load-2 (pid 7) was killed",
+            "load workers were lost: load-2 (pid 7) was killed",
         ),
-        ({"replaced": ["server-1", "envoy"]}, "replaced in the middle: server-1, envoy"),
-        ({"shares_node": True}, "the load shared a node with what it measured"),
+        (
+            {"replaced": ["server-1", "envoy"]},
+            "the deployment changed during the cell: server-1, envoy",
+        ),
+        ({"shares_node": True}, "the load generator shared a node with the deployment"),
         (
             {"workers": {"load-1": {"lag_max": 1.5}, "load-2": {"lag_max": 0.5}}},
-            "the load ran late: load-1 by 1.50 s (limit 1 s)",
+            "the load generator ran late: load-1 by 1.50 s (limit 1 s)",
         ),
         (
             {"workers": {"load-1": {"lag_max": 0.3}}, "max_lag": 0.25},
-            "the load ran late: load-1 by 0.30 s (limit 0.25 s)",
+            "the load generator ran late: load-1 by 0.30 s (limit 0.25 s)",
         ),
     ],
 )
@@ -77,13 +70,13 @@ def test_what_is_at_its_limit_or_unknown_is_no_reason(facts: dict[str, Any]) -> 
 
 def test_rows_alone_tell_of_lag() -> None:
     line = judged(row(load_lag=0.1), row(load_lag=2.0))
-    assert line["reasons"] == "the load ran late by 2.00 s (limit 1 s)"
+    assert line["reasons"] == "the load generator ran late: one session by 2.00 s (limit 1 s)"
 
 
 @pytest.mark.parametrize("kind", ["NO_DESCRIPTORS", "NO_PORTS", "LOAD_ERROR"])
 def test_a_cell_that_the_load_could_not_start_says_nothing_of_servers(kind: str) -> None:
     line = judged(*([failed(kind)] * 2))
-    assert line["reasons"] == f"2 of 2 sessions were never offered ({kind}:2)"
+    assert line["reasons"] == (f"the load generator could not attempt 2 of 2 sessions ({kind}:2)")
 
 
 def test_all_failed_for_reasons_of_the_servers_is_a_valid_result() -> None:
@@ -93,12 +86,12 @@ def test_all_failed_for_reasons_of_the_servers_is_a_valid_result() -> None:
 
 def test_some_that_the_load_could_not_start_are_fewer_than_were_asked_for() -> None:
     line = judged(row(), failed("NO_PORTS"))
-    assert line["reasons"] == "1 of 2 sessions were never offered (NO_PORTS:1)"
+    assert line["reasons"] == ("the load generator could not attempt 1 of 2 sessions (NO_PORTS:1)")
 
 
 def test_clients_and_servers_that_count_differently() -> None:
     line = judged(*two(), open_clients=10, open_servers=9)
-    assert line["warnings"] == "clients counted 10 open sessions, servers 9"
+    assert line["warnings"] == "clients counted 10 open sessions, servers counted 9"
     assert judged(*two(), open_clients=10, open_servers=None)["warnings"] == ""
 
 
@@ -114,13 +107,13 @@ def test_sessions_that_began_before_they_were_meant_to(early: int, warned: bool)
     times = {"timestamp": AT.format(0), "intended_timestamp": AT.format(early)}
     warnings = judged(*two(**times))["warnings"]
     assert warnings == (
-        "sessions began up to 0.060 s before they were meant to: clocks differ" if warned else ""
+        "sessions started up to 0.060 s before they were due: clocks differ" if warned else ""
     )
 
 
 def test_hosts_that_cannot_be_told_are_a_warning_and_not_missed() -> None:
     line = judged(*two(host_url=None, expected_hosts=2))
-    assert (line["valid"], line["warnings"]) == (True, "hosts cannot be told: no row names one")
+    assert (line["valid"], line["warnings"]) == (True, "the hosts are unknown: no row names one")
 
 
 def test_one_host_where_two_were_expected() -> None:
@@ -143,7 +136,9 @@ def test_a_failure_tells_of_its_host_although_no_success_does() -> None:
 
 def test_where_the_load_lost_sessions_no_host_was_reached() -> None:
     line = judged(*[failed("ROW_MISSING", expected_hosts=2)] * 2)
-    assert line["reasons"] == "2 sessions lost by the load; traffic reached 0 of 2 hosts"
+    assert line["reasons"] == (
+        "the load generator lost 2 of 2 sessions; traffic reached 0 of 2 hosts"
+    )
 
 
 @pytest.mark.parametrize(
@@ -153,31 +148,120 @@ def test_a_load_may_be_asked_never_to_run_late(facts: dict[str, Any], limit: flo
     assert lag_limit(facts) == limit
 
 
-LINE = {"lost": 0, "batch_size": 2, "expected_hosts": None, "successful": 2, "load_lag": None}
-GIVEN: dict[Judge, Seen] = {
-    validity.sessions_lost: Seen(LINE | {"lost": 1}, 2, {}, {}),
-    validity.rows_missing: Seen(LINE, 1, {}, {}),
-    validity.hosts_missed: Seen(LINE | {"expected_hosts": 2}, 2, {}, {}, hosts=1),
-    validity.fewer_offered: Seen(LINE, 2, {"LOAD_ERROR": 2}, {}),
-    validity.worker_lost: Seen(LINE, 2, {}, {"lost_workers": ["load-1 was killed; 5 rows late"]}),
-    validity.replaced: Seen(LINE, 2, {}, {"replaced": ["server-1"]}),
-    validity.shares_node: Seen(LINE, 2, {}, {"shares_node": True}),
-    validity.ran_late: Seen(LINE, 2, {}, {"workers": {"load-1": {"lag_max": 2.0}}}),
+LINE = {
+    "lost": 0,
+    "batch_size": 2,
+    "expected_hosts": None,
+    "successful": 2,
+    "load_lag": None,
+    "open_clients": None,
+    "open_servers": None,
+    "total_p50": None,
 }
 
 
-@pytest.mark.parametrize("judge", REASONS)
-def test_a_cell_is_worth_another_attempt_for_reasons_that_may_pass(judge: Judge) -> None:
-    (text,) = validity.reasons(GIVEN[judge])
-    assert [other for other in REASONS if re.match(TEXTS[other], text)] == [judge]
-    assert worth_again(text) == (judge in PASSING)
-    assert worth_again(f"traffic reached 1 of 2 hosts; {text}") == (judge in PASSING)
+def observed(line: dict[str, Any], **fields: Any) -> Observed:
+    values = {"rows": 2, "errors": {}, "facts": {}, "hosts": 1} | fields
+    return Observed(LINE | line, **values)
 
 
-def test_lag_that_rows_tell_of_may_pass_too() -> None:
-    (text,) = validity.reasons(Seen(LINE | {"load_lag": 2.0}, 2, {}, {}))
-    assert worth_again(text)
-    assert not worth_again("")
+GIVEN: dict[Reason | Caution, Observed] = {
+    Reason.SESSIONS_LOST: observed({"lost": 1}),
+    Reason.ROWS_MISSING: observed({}, rows=1),
+    Reason.HOSTS_MISSED: observed({"expected_hosts": 2}),
+    Reason.NOT_ATTEMPTED: observed({}, errors={"LOAD_ERROR": 2}),
+    Reason.LOAD_LATE: observed({}, facts={"workers": {"load-1": {"lag_max": 2.0}}}),
+    Reason.LOAD_WORKER_LOST: observed({}, facts={"lost_workers": ["load-1 was killed; late"]}),
+    Reason.DEPLOYMENT_CHANGED: observed({}, facts={"replaced": ["server-1"]}),
+    Reason.NODE_SHARED: observed({}, facts={"shares_node": True}),
+    Caution.COUNTS_DIFFER: observed({"open_clients": 0, "open_servers": 1}),
+    Caution.CLOCKS_DIFFER: observed({}, facts={"workers": {"load-1": {"clock_offset": 0.051}}}),
+    Caution.STARTED_EARLY: observed({}, early=0.051),
+    Caution.ALL_FAILED: observed({"successful": 0}),
+    Caution.LAG_IN_LATENCIES: observed({"load_lag": 0.11, "total_p50": 1.0}),
+    Caution.HOSTS_UNKNOWN: observed({}, hosts=0),
+}
+
+
+def codes(cell: Observed) -> list[Reason | Caution]:
+    return [finding.code for finding in (*reasons(cell), *warnings(cell))]
+
+
+@pytest.mark.parametrize("code", [*Reason, *Caution])
+def test_a_code_is_given_alone_when_nothing_else_is_wrong(code: Reason | Caution) -> None:
+    assert codes(GIVEN[code]) == [code]
+    assert str((*reasons(GIVEN[code]), *warnings(GIVEN[code]))[0])
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        observed({}),
+        observed({"expected_hosts": 1}),
+        observed({"expected_hosts": 2}, hosts=3),
+        observed({"expected_hosts": float("nan")}),
+        observed({"open_clients": 3, "open_servers": 3}),
+        observed({"open_clients": 0}),
+        observed({"open_servers": 0}),
+        observed({}, errors={"TIMEOUT": 2}),
+        observed({}, early=0.05),
+        observed({"load_lag": 0.1, "total_p50": 0.5}),
+        observed({"load_lag": 0.25, "total_p50": 2.5}),
+        observed({"load_lag": 0.9}),
+        observed({"total_p50": 0.9}),
+        observed({}, facts={"workers": {"load-1": {"lag_max": 1.0, "clock_offset": -0.05}}}),
+        observed({}, facts={"workers": {"load-1": {}}, "max_lag": 0}),
+    ],
+)
+def test_nothing_is_reported_at_a_limit_or_without_a_value(cell: Observed) -> None:
+    assert codes(cell) == []
+
+
+def test_hosts_are_missed_when_sessions_were_lost_and_none_succeeded() -> None:
+    lost = observed({"expected_hosts": 2, "successful": 0, "lost": 2}, hosts=0)
+    assert Reason.HOSTS_MISSED in reasons(lost).codes
+    some = observed({"expected_hosts": 2, "successful": 1, "lost": 1}, hosts=0)
+    assert Reason.HOSTS_MISSED not in reasons(some).codes
+    refused = observed({"expected_hosts": 2, "successful": 0}, hosts=0)
+    assert Reason.HOSTS_MISSED not in reasons(refused).codes
+
+
+@pytest.mark.parametrize(
+    ("lag", "p50", "warned"),
+    [(0.1, 0.0, False), (0.11, 0.0, True), (0.3, 2.9, True), (0.3, 3.1, False), (0.0, 0.0, False)],
+)
+def test_lag_is_warned_about_above_a_tenth_of_the_median_session(
+    lag: float, p50: float, warned: bool
+) -> None:
+    found = warnings(observed({"load_lag": lag, "total_p50": p50})).codes
+    assert found == ({Caution.LAG_IN_LATENCIES} if warned else frozenset())
+
+
+def test_lag_above_the_limit_is_a_reason_and_not_a_warning_too() -> None:
+    cell = observed({"load_lag": 1.01, "total_p50": 1.0})
+    assert codes(cell) == [Reason.LOAD_LATE]
+    assert codes(observed({"load_lag": 1.0, "total_p50": 1.0})) == [Caution.LAG_IN_LATENCIES]
+
+
+def test_only_late_load_workers_are_named() -> None:
+    workers = {"load-2": {"lag_max": 1.2}, "load-1": {"lag_max": 3.0}, "load-3": {"lag_max": 0.9}}
+    (late,) = reasons(observed({"load_lag": 9.0}, facts={"workers": workers}))
+    assert str(late) == (
+        "the load generator ran late: load-1 by 3.00 s, load-2 by 1.20 s (limit 1 s)"
+    )
+
+
+def test_a_load_worker_without_a_lag_is_not_late_although_another_limit_is_below_one() -> None:
+    facts = {"workers": {"load-1": {"lag_max": None}, "load-2": {}}, "max_lag": 0.2}
+    assert codes(observed({}, facts=facts)) == []
+
+
+def test_sessions_that_could_not_be_attempted_are_counted_by_error() -> None:
+    errors = {"TIMEOUT": 5, "LOAD_ERROR": 2, "NO_DESCRIPTORS": 1}
+    (finding,) = reasons(observed({"batch_size": 9}, rows=9, errors=errors))
+    assert str(finding) == (
+        "the load generator could not attempt 3 of 9 sessions (NO_DESCRIPTORS:1 LOAD_ERROR:2)"
+    )
 
 
 def test_every_reason_and_every_warning_is_given() -> None:
@@ -186,9 +270,10 @@ def test_every_reason_and_every_warning_is_given() -> None:
         workers={"load-1": {"clock_offset": 1.0}},
     )  # fmt: skip
     assert line["reasons"] == (
-        "1 sessions lost by the load; 3 of 2 rows; the load shared a node with what it measured"
+        "the load generator lost 1 of 2 sessions; 3 rows were recorded for 2 sessions; "
+        "the load generator shared a node with the deployment"
     )
     assert line["warnings"] == (
-        "clients counted 1 open sessions, servers 2; "
+        "clients counted 1 open sessions, servers counted 2; "
         "clocks differ from the load master's: load-1 by +1.000 s"
     )

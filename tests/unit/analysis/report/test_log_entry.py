@@ -127,7 +127,8 @@ def test_a_failed_run_says_so(tmp_path: Path) -> None:
     text = entry(changed(folder, status="failed", error="load worker lost", planned_cells=9))
     assert "**Status:** Failed (load worker lost)\n" in text
     assert (
-        "- 2 of 3 cells are VALID, 1 INVALID.\n- INVALID: ws 32 × 1 s #1: 16 sessions lost" in text
+        "- 2 of 3 cells are VALID, 1 INVALID.\n- INVALID: ws 32 × 1 s #1: the load generator "
+        "lost 16 of 32 sessions" in text
     )
     assert "3 cells of 9 recorded" in text
 

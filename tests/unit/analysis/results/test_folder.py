@@ -189,6 +189,16 @@ def test_a_summary_that_is_not_what_the_rows_say_names_the_first_difference(tmp_
     )
 
 
+def test_a_summary_worded_by_another_version_is_no_warning(tmp_path: Path) -> None:
+    path = folder(tmp_path, *some(10), *[failed("ROW_MISSING", repetition=2)] * 2)
+    summary = load(path).summary
+    worded = summary.assign(reasons=["", "2 sessions lost by the load"], warnings=["", "none"])
+    worded.to_csv(path / "summary.csv", index=False)
+    assert load(path).warnings == []
+    worded.assign(valid=[True, True]).to_csv(path / "summary.csv", index=False)
+    assert "valid is True, the rows say False" in load(path).warnings[0]
+
+
 def test_a_summary_with_other_cells_is_a_warning(tmp_path: Path) -> None:
     path = folder(tmp_path, *some(10), *some(10, repetition=2))
     load(path).summary.head(1).to_csv(path / "summary.csv", index=False)

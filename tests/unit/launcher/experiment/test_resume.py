@@ -59,8 +59,12 @@ def test_rows_and_facts_name_the_same_attempt() -> None:
 
 
 def test_processes_that_are_no_longer_what_they_were() -> None:
-    before = {"envoy on n1": (0, False), "server-1 on n2": (0, False), "server-2 on n3": (1, False)}
-    after = {"envoy on n1": (0, False), "server-1 on n2": (1, False), "server-2 on n3": (3, True)}
-    assert replaced(before, after) == ["server-1 on n2 was replaced", "server-2 on n3 was given up"]
+    envoy, one, two = ("envoy", "n1"), ("server-1", "n2"), ("server-2", "n3")
+    before = {envoy: (0, False), one: (0, False), two: (1, False)}
+    after = {envoy: (0, False), one: (1, False), two: (3, True)}
+    assert list(map(str, replaced(before, after))) == [
+        "server-1 on n2 was replaced",
+        "server-2 on n3 was given up",
+    ]
     assert replaced(before, before) == []
     assert replaced(before, {}) == []

@@ -12,7 +12,7 @@ import pytest
 from launcher.envoy import admin
 from launcher.sampling import proc, targets
 from launcher.sampling.collector import line, LINE_BYTES
-from launcher.sampling.replaced import replaced
+from launcher.sampling.replaced import Change, Kind, merged, replaced
 from launcher.sampling.snapshot import prometheus_targets, view
 
 HERE = os.uname().nodename
@@ -187,7 +187,7 @@ def test_what_stays_the_same_is_not_replaced() -> None:
 
 def test_another_pid_is_another_process() -> None:
     samples = [process("server-1", 5), process("server-1", 9), process("server-1", 9)]
-    assert replaced(samples) == ["server-1 on n1 was replaced (pid 5, then 9)"]
+    assert list(map(str, replaced(samples))) == ["server-1 on n1 was replaced (pid 5, then 9)"]
 
 
 def test_load_workers_are_not_what_is_measured() -> None:
@@ -197,17 +197,31 @@ def test_load_workers_are_not_what_is_measured() -> None:
 def test_workers_of_a_server_are_counted() -> None:
     places = {"node": "n1", "kind": "places", "name": "server-1", "replaced": 1}
     found = replaced([places, places | {"replaced": 3}])
-    assert found == ["2 worker(s) of server-1 on n1 were replaced"]
+    assert list(map(str, found)) == ["2 worker(s) of server-1 on n1 were replaced"]
 
 
 def test_an_envoy_that_is_younger_was_restarted() -> None:
-    assert replaced([envoy(uptime=50), envoy(uptime=0)]) == ["Envoy on n1 was restarted"]
+    (change,) = replaced([envoy(uptime=50), envoy(uptime=0)])
+    assert str(change) == "Envoy on n1 was restarted"
 
 
 def test_workers_that_envoy_counts_out() -> None:
     counted = envoy(membership_healthy=8, membership_total=8)
     samples = [counted, counted | {"membership_healthy": 6}, counted]
-    assert replaced(samples) == ["Envoy counted 2 of 8 workers out"]
+    assert list(map(str, replaced(samples))) == ["Envoy counted 2 of 8 workers out"]
+
+
+def test_a_replaced_process_that_samples_name_is_listed_once() -> None:
+    recorded = [
+        Change(Kind.REPLACED, "server-1", "n1"),
+        Change(Kind.REPLACED, "server-10", "n1"),
+        Change(Kind.REPLACED, "server-1", "n2"),
+        Change(Kind.GIVEN_UP, "server-1", "n1"),
+    ]
+    sampled = [Change(Kind.PID_CHANGED, "server-1", "n1", {"before": 5, "after": 9})]
+    assert merged(recorded, sampled) == [*recorded[1:], *sampled]
+    workers = [Change(Kind.WORKERS_REPLACED, "server-1", "n1", {"count": 2})]
+    assert merged(recorded[:1], workers) == [*recorded[:1], *workers]
 
 
 def test_a_view_has_every_process_in_its_order() -> None:
