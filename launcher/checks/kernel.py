@@ -1,39 +1,47 @@
-"""What the kernel of each node allows. Pure."""
+"""Checks of the kernel limits of each node. Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from launcher.checks.findings import everywhere, Finding, listed, lowest, ok, Verdict, Views
+from launcher.runtimes.findings import (
+    Check,
+    everywhere,
+    Finding,
+    listed,
+    ok,
+    Verdict,
+    Views,
+    warn,
+)
 from launcher.system.limits import SPARE_DESCRIPTORS
 from launcher.system.machine import Machine
 
 LOW_DESCRIPTORS, LOW_PROCESSES, LOW_BACKLOG, LOW_PORTS = 4096, 1024, 1024, 10_000
-LOW_MEMORY, NO_MEMORY = 1 << 30, 1 << 28
+LOW_MEMORY, MIN_MEMORY = 1 << 30, 1 << 28
 
 
-def machines(views: Views) -> dict[str, Machine]:
+def machines_of(views: Views) -> dict[str, Machine]:
     return {node: Machine.from_dict(view["machine"]) for node, view in views.items()}
 
 
-def descriptors(seen: Mapping[str, Machine]) -> Finding:
-    """The hard limit: our processes raise their soft one to it."""
-    return lowest(
-        "descriptors",
-        {node: machine.descriptors for node, machine in seen.items()},
+def descriptors(machines: Mapping[str, Machine]) -> Finding:
+    # Processes of the launcher raise their soft limit to the hard limit.
+    return _lowest(
+        Check.DESCRIPTORS,
+        {node: machine.descriptors for node, machine in machines.items()},
         SPARE_DESCRIPTORS + 1,
         LOW_DESCRIPTORS,
         lambda value: f"{value:,}",
-        "have the hard limit (ulimit -Hn) raised there; on a Slurm node it is that of slurmd "
-        "(LimitNOFILE)",
+        "raise the hard limit (ulimit -Hn) there; a Slurm step inherits it from slurmd (LimitNOFILE)",
     )
 
 
-def processes(seen: Mapping[str, Machine], needed: int) -> Finding:
-    """`needed` is the most that a node will run of ours, threads included."""
-    limited = {n: m.processes for n, m in seen.items() if m.processes is not None}
+def processes(machines: Mapping[str, Machine], needed: int) -> Finding:
+    """`needed` is the most processes and threads that the deployment runs on one node."""
+    limited = {n: m.processes for n, m in machines.items() if m.processes is not None}
     if not limited:
-        return ok("processes", "no limit")
-    return lowest(
-        "processes",
+        return ok(Check.PROCESSES, "no limit")
+    return _lowest(
+        Check.PROCESSES,
         limited,
         needed,
         max(needed, LOW_PROCESSES),
@@ -43,11 +51,12 @@ def processes(seen: Mapping[str, Machine], needed: int) -> Finding:
     )
 
 
-def ports(seen: Mapping[str, Machine], listening: Mapping[str, Sequence[int]]) -> Finding:
-    """`listening` is what the deployment listens on: a connection may have taken it before."""
-    inside = {
+def ports(machines: Mapping[str, Machine], listening: Mapping[str, Sequence[int]]) -> Finding:
+    """`listening` has the ports that the deployment listens on at each node. An outgoing connection
+    may occupy one of them first if it is an ephemeral port."""
+    clashes = {
         node: clash
-        for node, machine in seen.items()
+        for node, machine in machines.items()
         if (
             clash := [
                 port
@@ -56,61 +65,83 @@ def ports(seen: Mapping[str, Machine], listening: Mapping[str, Sequence[int]]) -
             ]
         )
     }
-    if inside:
-        node, clash = next(iter(inside.items()))
-        low, high = seen[node].first_port, seen[node].last_port
-        return Finding(
-            "ephemeral ports",
-            Verdict.WARN,
-            tuple(inside),
-            f"the deployment listens within {low}-{high} on {listed(inside)}: any connection may hold "
-            f"port {clash[0]} when it starts",
+    if clashes:
+        node, clash = next(iter(clashes.items()))
+        low, high = machines[node].first_port, machines[node].last_port
+        return warn(
+            Check.EPHEMERAL_PORTS,
+            clashes,
+            f"the deployment listens within {low}-{high} on {listed(clashes)}: an outgoing connection "
+            f"may hold port {clash[0]} when the deployment starts",
             f"choose ports below {low} (--server-port, --envoy-port, --admin-port)",
         )
-    return lowest(
-        "ephemeral ports",
-        {node: machine.ports for node, machine in seen.items()},
+    return _lowest(
+        Check.EPHEMERAL_PORTS,
+        {node: machine.ports for node, machine in machines.items()},
         1,
         LOW_PORTS,
         lambda value: f"{value:,}",
-        "widen net.ipv4.ip_local_port_range there, as 10240 60999",
+        "widen net.ipv4.ip_local_port_range there, for example to 10240 60999",
     )
 
 
-def backlog(seen: Mapping[str, Machine], at_once: Mapping[str, int]) -> Finding:
-    """`at_once` is how many connections come to one listening socket of a node in a burst. The kernel
-    lets so many wait to be accepted, and drops what comes beyond."""
-    low = {node: at_once[node] for node, m in seen.items() if at_once.get(node, 0) > m.backlog}
-    least = min(seen.values(), key=lambda machine: machine.backlog)
+def backlog(machines: Mapping[str, Machine], burst: Mapping[str, int]) -> Finding:
+    """`burst` is how many connections reach one listening socket of each node at once. The kernel
+    queues as many as the backlog allows and drops the rest (listen(2))."""
+    low = {n: burst[n] for n, machine in machines.items() if burst.get(n, 0) > machine.backlog}
+    least = min(machines.values(), key=lambda machine: machine.backlog)
     values = f"net.core.somaxconn {least.somaxconn:,}, tcp_max_syn_backlog {least.syn_backlog:,}"
     if not low:
-        return ok("backlog", f"{values} {everywhere(seen)}")
-    wanted = max(low.values())
-    return Finding(
-        "backlog",
-        Verdict.WARN,
-        tuple(low),
-        f"{values} on {listed(low)}: of {wanted:,} connections that come to one socket at once, some "
-        "are tried again after 1 s or more, which shows in latencies",
-        f"have net.core.somaxconn (and, without tcp_syncookies, tcp_max_syn_backlog) set to "
-        f"{wanted:,} or more there",
+        return ok(Check.BACKLOG, f"{values} {everywhere(machines)}")
+    needed = max(low.values())
+    return warn(
+        Check.BACKLOG,
+        low,
+        f"{values} on {listed(low)}: of {needed:,} connections that reach one socket at once, some "
+        "are retried after 1 s or more, which shows in latencies",
+        f"set net.core.somaxconn (and, without tcp_syncookies, tcp_max_syn_backlog) to {needed:,} or "
+        "more there",
     )
 
 
-def memory(seen: Mapping[str, Machine]) -> Finding:
-    finding = lowest(
-        "memory",
-        # what is available differs all the time: only what is little matters
-        {node: min(machine.room, LOW_MEMORY) for node, machine in seen.items()},
-        NO_MEMORY,
+def memory(machines: Mapping[str, Machine]) -> Finding:
+    finding = _lowest(
+        Check.MEMORY,
+        # Available memory differs between healthy nodes; only a low value is worth a warning.
+        {node: min(machine.room, LOW_MEMORY) for node, machine in machines.items()},
+        MIN_MEMORY,
         LOW_MEMORY,
         lambda value: f"{value / 2**30:.1f} GiB",
-        "end what uses it there, ask for more with --mem, or leave the node out with --exclude",
+        "stop the processes that use it, request more with --mem, or leave the node out with --exclude",
     )
     if finding.verdict is not Verdict.OK:
         return finding
-    node, tightest = min(seen.items(), key=lambda item: item[1].room)
+    node, tightest = min(machines.items(), key=lambda item: item[1].room)
     limited = "; limited by a control group" if tightest.room == tightest.memory_limit else ""
-    where = f" (least on {node}{limited})" if len(seen) > 1 or limited else ""
+    where = f" (least on {node}{limited})" if len(machines) > 1 or limited else ""
     extent = f"{tightest.room / 2**30:.1f} of {tightest.memory / 2**30:.1f} GiB"
-    return ok("memory", f"at least {extent} to be had {everywhere(seen)}{where}")
+    return ok(Check.MEMORY, f"at least {extent} available {everywhere(machines)}{where}")
+
+
+def _lowest(
+    check: Check,
+    values: Mapping[str, int],
+    fail_below: int,
+    warn_below: int,
+    text: Callable[[int], str],
+    advice: str,
+) -> Finding:
+    """FAIL for nodes below `fail_below`; WARN for nodes below `warn_below`, or below the value that
+    most nodes have."""
+    counts = list(values.values())
+    usual = max(set(counts), key=lambda value: (counts.count(value), value))
+    least = min(counts)
+    failing = tuple(node for node, value in values.items() if value < fail_below)
+    low = tuple(node for node, value in values.items() if value < max(warn_below, usual))
+    if not low:
+        return ok(check, f"{text(least)} {everywhere(values)}")
+    verdict, nodes = (Verdict.FAIL, failing) if failing else (Verdict.WARN, low)
+    highest = max(values[node] for node in nodes)
+    extent = text(least) if highest == least else f"{text(least)} and more"
+    others = f"; {text(usual)} elsewhere" if usual > highest else ""
+    return Finding(check, verdict, nodes, f"{extent} on {listed(nodes)}{others}", advice)

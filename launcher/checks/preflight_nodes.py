@@ -1,23 +1,23 @@
-"""Of the checks before an experiment, those of the nodes of a deployment on Slurm: clocks, images or
-limits that would make it invalid."""
+"""Checks of the nodes of a Slurm deployment before an experiment: clocks, images and limits."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from launcher.checks import kernel, network, software
-from launcher.checks.findings import Finding, Verdict, Views
-from launcher.checks.preflight import Check
+from launcher.checks import kernel, network
 from launcher.checks.survey import agents, clock_skews
 from launcher.deployment.programs import programs
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError
 from launcher.planning.capacity import load_bounds
+from launcher.runtimes.findings import Check, fail, Finding, ok, Verdict, Views
+from launcher.runtimes.node_checks import image
 from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import Allocation
 
 
-def on_nodes(state: Mapping[str, Any]) -> Iterator[Check]:
-    """What one Slurm step sees of a deployment's nodes, by the deployment's state."""
+def node_checks(state: Mapping[str, Any]) -> Iterator[Finding]:
+    """The findings of one Slurm step on the nodes of a deployment, given its state; none without
+    Slurm."""
     if state.get("job") is None:
         return
     connection, clients = state["connection"], state["client_nodes"]
@@ -35,33 +35,34 @@ def on_nodes(state: Mapping[str, Any]) -> Iterator[Check]:
             views = runtime.look({"machine": True, "files": files})
             skews = clock_skews(runtime.look)
     except LauncherError as failure:
-        yield Check("nodes", False, str(failure).partition("\n")[0], "look at them: sinfo --Node")
+        detail = str(failure).partition("\n")[0]
+        yield fail(Check.NODES, (), detail, "check the state of the nodes: sinfo --Node")
         return
-    yield as_check(network.clocks(skews))
+    yield network.clocks(skews)
     if files:
         yield images(views)
     if clients:
         yield from load(views, clients, state["capacity"])
 
 
-def as_check(finding: Finding) -> Check:
-    passed = finding.verdict is not Verdict.FAIL
-    return Check(finding.check, passed, finding.detail, finding.advice)
+def images(views: Views) -> Finding:
+    """The first image that fails, or one finding for all of them."""
+    paths = list(next(iter(views.values()))["files"])
+    findings = [
+        image(path, {node: view["files"][path] for node, view in views.items()}) for path in paths
+    ]
+    same = ok(Check.IMAGE, f"the same {len(paths)} on {len(views)} node(s)")
+    return next((finding for finding in findings if not finding.passed), same)
 
 
-def images(views: Views) -> Check:
-    """The first that is wrong, or all of them."""
-    found = [as_check(finding) for finding in software.images(views)]
-    wrong = [check for check in found if not check.ok]
-    same = f"the same {len(found)} on {len(views)} node(s)"
-    return wrong[0] if wrong else Check("image", True, same)
-
-
-def load(views: Views, clients: Mapping[str, int], capacity: int) -> Iterator[Check]:
-    """`clients` has the load workers of each client node."""
-    machines = kernel.machines({node: views[node] for node in clients})
-    yield as_check(kernel.descriptors(machines))
+def load(views: Views, clients: Mapping[str, int], capacity: int) -> Iterator[Finding]:
+    """Whether the client nodes can fill the deployment; `clients` has the load workers of each."""
+    machines = kernel.machines_of({node: views[node] for node in clients})
+    yield kernel.descriptors(machines)
     first = min(load_bounds(clients, machines, capacity), key=lambda bound: bound.sessions)
+    verdict = Verdict.WARN if first.sessions > 0 else Verdict.FAIL
     detail = f"the {first.limit} allow {first.sessions:,} sessions; there are {capacity:,} places"
-    enough = first.sessions >= capacity
-    yield Check("load", first.sessions > 0, detail, "" if enough else first.change)
+    if first.sessions >= capacity:
+        yield ok(Check.LOAD, detail)
+    else:
+        yield Finding(Check.LOAD, verdict, (), detail, first.change)

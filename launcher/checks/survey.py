@@ -1,4 +1,4 @@
-"""Looks at the nodes that a deployment would get: from nodes to plain values."""
+"""Probes the nodes that a deployment would get."""
 
 import contextlib
 import os
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from launcher.checks.findings import Views
 from launcher.checks.network import Skew
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place, Placement, Process
 from launcher.deployment.programs import programs
 from launcher.deployment.spec import Deployment
 from launcher.planning.sizing import sized
+from launcher.runtimes.findings import Views
 from launcher.runtimes.local import local_nodes
 from launcher.runtimes.node_checks import same_together
-from launcher.runtimes.probe import look
+from launcher.runtimes.probe import probe
 from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.slurm.salloc import momentary
@@ -26,12 +26,12 @@ from launcher.system.files import check_writable
 from launcher.system.limits import limits
 from launcher.system.ports import first_taken
 
-CLOCK_LOOKS = 3
+CLOCK_PROBES = 3
 
 
 @dataclass(frozen=True)
-class Visit:
-    """What was seen of the machines that a placement is on; `skews` is empty for this one alone."""
+class Survey:
+    """What the machines of a placement answered; `skews` is empty for this machine alone."""
 
     placement: Placement
     nodes: Sequence[Node]
@@ -39,54 +39,64 @@ class Visit:
     skews: Mapping[str, Skew]
     job: str | None = None
 
+    @property
+    def files(self) -> Sequence[Path]:
+        """The images that were probed."""
+        return [Path(file) for file in next(iter(self.views.values()))["files"]]
 
-def visit(deployment: Deployment, report: Callable[[str], None]) -> Visit:
-    """Raises `UsageError`, and `SlurmFailed` or `StartFailed` for nodes that cannot be had."""
+
+def survey(deployment: Deployment, report: Callable[[str], None]) -> Survey:
+    """Raises `UsageError`, and `SlurmFailed` or `StartFailed` when the nodes cannot be had."""
     if deployment.local:
-        return _visit_here(deployment)
+        return _survey_here(deployment)
     allocated = allocation()
     if allocated is not None:
-        return _visit_nodes(deployment, allocated)
+        return _survey_nodes(deployment, allocated)
     with momentary(deployment, report) as allocated:
-        return _visit_nodes(deployment, allocated, own_job=True)
+        return _survey_nodes(deployment, allocated, own_job=True)
 
 
-def _visit_here(deployment: Deployment) -> Visit:
+def _survey_here(deployment: Deployment) -> Survey:
     nodes = local_nodes(deployment)
     placement = _placement(deployment, nodes)
     here = os.uname().nodename
-    wanted = _wanted(placement)
-    view = look(wanted, here) | {"shared": True, "names": {}}
-    view |= look(_trial(wanted), here) | {"taken": _first_taken(placement.processes)}
-    return Visit(placement, nodes, {here: view}, {})
+    request = _request(placement)
+    view = probe(request, here) | {"shared": True, "names": {}}
+    view |= probe(_apptainer_trial(request), here) | {"taken": _first_taken(placement.processes)}
+    return Survey(placement, nodes, {here: view}, {})
 
 
 def _first_taken(processes: Sequence[Process]) -> str | None:
-    found = (first_taken(process.node, process.ports) for process in processes)
-    return next((taken for taken in found if taken), None)
+    results = (first_taken(process.node, process.ports) for process in processes)
+    return next((taken for taken in results if taken), None)
 
 
-def _visit_nodes(deployment: Deployment, allocated: Allocation, *, own_job: bool = False) -> Visit:
+def _survey_nodes(
+    deployment: Deployment, allocated: Allocation, *, own_job: bool = False
+) -> Survey:
     names = _chosen(allocated, deployment)
     nodes = describe(allocated, names)
     servers = len(names) - deployment.client_nodes
     placement = _placement(deployment.model_copy(update={"nodes": servers}), nodes)
-    wanted = _wanted(placement)
+    request = _request(placement)
     silence = deployment.silence_timeout
     runtime = SlurmRuntime(allocated, names, "openenv-doctor", silence, own_job=own_job)
     with agents(runtime):
-        with token(deployment.folder) as held:
-            views = runtime.look(wanted | held | {"ports": same_together(listening(placement))})
-        # one by one: a node that says nothing for long counts as lost
-        views = merged(views, runtime.look({"names": names}))
-        views = merged(views, runtime.look(_trial(wanted)))
+        ports = same_together(listening_ports(placement))
+        with _token(deployment.folder) as token:
+            views = runtime.look(request | token | {"ports": ports})
+        # One request at a time: a node that is silent for too long counts as lost.
+        for each in ({"names": names}, _apptainer_trial(request)):
+            answers = runtime.look(each)
+            views = {node: {**view, **answers[node]} for node, view in views.items()}
         skews = clock_skews(runtime.look)
-    return Visit(placement, nodes, in_order(views, names), skews, allocated.job_id)
+    in_order = {name: views[name] for name in names}
+    return Survey(placement, nodes, in_order, skews, allocated.job_id)
 
 
 @contextlib.contextmanager
 def agents(runtime: SlurmRuntime) -> Iterator[None]:
-    """Has agents on the runtime's nodes."""
+    """Runs agents on the runtime's nodes."""
     try:
         runtime.prepare((), (), None)
         yield
@@ -95,67 +105,58 @@ def agents(runtime: SlurmRuntime) -> Iterator[None]:
 
 
 def clock_skews(
-    look: Callable[[Mapping[str, Any]], Views], now: Callable[[], float] = time.time
+    probe: Callable[[Mapping[str, Any]], Views], now: Callable[[], float] = time.time
 ) -> dict[str, Skew]:
-    """Each answer bounds a node's clock by when it was asked for and when it had come."""
-    found: dict[str, Skew] = {}
-    for _ in range(CLOCK_LOOKS):
-        asked = now()
-        views = look({})
+    """Each answer bounds a node's clock by the times of the request and of the answer."""
+    skews: dict[str, Skew] = {}
+    for _ in range(CLOCK_PROBES):
+        requested = now()
+        views = probe({})
         answered = now()
         for node, view in views.items():
-            skew = Skew(view["time"] - answered, view["time"] - asked)
-            found[node] = found[node].narrowed(skew) if node in found else skew
-    return found
+            skew = Skew(view["time"] - answered, view["time"] - requested)
+            skews[node] = skews[node].narrowed(skew) if node in skews else skew
+    return skews
 
 
-def listening(placement: Placement) -> dict[str, list[int]]:
+def listening_ports(placement: Placement) -> dict[str, list[int]]:
     ports: dict[str, list[int]] = {}
     for process in placement.processes:
         ports.setdefault(process.node, []).extend(process.ports)
     return ports
 
 
-def merged(one: Views, other: Views) -> dict[str, dict[str, Any]]:
-    return {node: {**one[node], **other[node]} for node in one}
-
-
-def in_order(views: Views, names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    return {name: views[name] for name in names}
-
-
 def _chosen(allocated: Allocation, deployment: Deployment) -> Sequence[str]:
-    """As `up` chooses; a single node can be looked at too."""
+    """The nodes that `up` would choose; unlike `up`, a single node of an allocation will do."""
     alone = len(allocated.nodes) == 1 and not deployment.client_nodes
-    asked = "nodes" in deployment.model_fields_set
-    return allocated.nodes if alone and not asked else chosen(allocated, deployment)
+    requested = "nodes" in deployment.model_fields_set
+    return allocated.nodes if alone and not requested else chosen(allocated, deployment)
 
 
 def _placement(deployment: Deployment, nodes: Sequence[Node]) -> Placement:
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
-    chosen = sized(deployment, nodes, limits())
-    return place(chosen, nodes, rundir, programs(deployment))
+    return place(sized(deployment, nodes, limits()), nodes, rundir, programs(deployment))
 
 
-def _wanted(placement: Placement) -> dict[str, Any]:
+def _request(placement: Placement) -> dict[str, Any]:
     tools = programs(placement.deployment)
     files = [str(file) for file in tools.files]
-    own = [tools.envoy] if placement.envoy_node and not files else []
-    return {"machine": True, "files": files, "programs": own}
+    envoy = [tools.envoy] if placement.envoy_node and not files else []
+    return {"machine": True, "files": files, "programs": envoy}
 
 
-def _trial(wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """Of Apptainer, with the image of the servers."""
-    return {"apptainer": wanted["files"][0]} if wanted["files"] else {}
+def _apptainer_trial(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Tries Apptainer with the image of the servers."""
+    return {"apptainer": request["files"][0]} if request["files"] else {}
 
 
 @contextlib.contextmanager
-def token(folder: Path) -> Iterator[dict[str, Any]]:
-    """A file by which agents tell whether they see the folder, or the nearest above it."""
+def _token(folder: Path) -> Iterator[dict[str, Any]]:
+    """A file in the folder, or its nearest existing parent, that nodes sharing the folder can read."""
     folder = folder.absolute()
-    there = next(above for above in (folder, *folder.parents) if above.is_dir())
-    check_writable(there)
-    with tempfile.NamedTemporaryFile("w", dir=there, prefix=".openenv-doctor-") as file:
+    existing = next(above for above in (folder, *folder.parents) if above.is_dir())
+    check_writable(existing)
+    with tempfile.NamedTemporaryFile("w", dir=existing, prefix=".openenv-doctor-") as file:
         text = f"{os.uname().nodename} {time.time_ns()}"
         file.write(text)
         file.flush()

@@ -13,7 +13,7 @@ from launcher.system.signals import raised
 
 if TYPE_CHECKING:
     from launcher.checks.doctor import Diagnosis
-    from launcher.checks.findings import Finding
+    from launcher.runtimes.findings import Finding
 
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
@@ -46,7 +46,7 @@ def _print(diagnosis: "Diagnosis", sessions: int | None) -> None:
         short = sessions is not None and bound.sessions < sessions
         table.add_row(bound.limit, f"{bound.sessions:,}", bound.why, style=STYLES["FAIL"] * short)
     out.print(table)
-    for finding in diagnosis.room:
+    for finding in diagnosis.fit:
         print_finding(finding)
 
 
@@ -61,7 +61,7 @@ def print_finding(finding: "Finding") -> None:
 
 def _cast(diagnosis: "Diagnosis") -> str:
     """Which node would do what."""
-    placement = diagnosis.visit.placement
+    placement = diagnosis.survey.placement
     roles = [f"Envoy {placement.envoy_node}"] if placement.envoy_node else []
     roles.append(f"servers {' '.join(server.name for server in placement.servers)}")
     if placement.client_nodes:
@@ -72,10 +72,10 @@ def _cast(diagnosis: "Diagnosis") -> str:
 def _plain(diagnosis: "Diagnosis", sessions: int | None) -> dict[str, Any]:
     return {
         "ok": diagnosis.ok,
-        "nodes": [node.name for node in diagnosis.visit.nodes],
-        "job": diagnosis.visit.job,
+        "nodes": [node.name for node in diagnosis.survey.nodes],
+        "job": diagnosis.survey.job,
         "sessions": sessions,
-        "checks": [vars(finding) for finding in (*diagnosis.findings, *diagnosis.room)],
+        "checks": [vars(finding) for finding in (*diagnosis.findings, *diagnosis.fit)],
         "limits": [
             vars(bound) | {"enough": sessions is None or bound.sessions >= sessions}
             for bound in diagnosis.bounds

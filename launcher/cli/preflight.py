@@ -4,15 +4,19 @@ import json
 import sys
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import click
 
-from launcher.cli.console import err, out
+from launcher.cli.console import err
+from launcher.cli.doctor import print_finding
 from launcher.cli.options import find_load_workers, find_url, load_workers_option, one, url_option
 from launcher.experiment.load_placement import load_place
 from launcher.experiment.target import check_server
 from launcher.lifecycle import registry
+
+if TYPE_CHECKING:
+    from launcher.runtimes.findings import Finding
 
 
 @click.command()
@@ -21,24 +25,27 @@ from launcher.lifecycle import registry
 def preflight(name: str | None, as_json: bool) -> None:
     """Check a deployment before an experiment: servers, Envoy, backends, distribution."""
     from launcher.checks import preflight as checking
-    from launcher.checks.preflight_nodes import on_nodes
+    from launcher.checks.preflight_nodes import node_checks
 
     state = _state(name)
-    checks = []
+    findings = []
     admin_urls = registry.admin_urls(state)
-    serving = checking.checks(state["connection"], state["deployment"]["server_port"], admin_urls)
-    for check in chain(serving, on_nodes(state)):
-        checks.append(check)
+    serving = checking.serving_checks(
+        state["connection"], state["deployment"]["server_port"], admin_urls
+    )
+    for finding in chain(serving, node_checks(state)):
+        findings.append(finding)
         if not as_json:
-            verdict = "[green]\\[OK]  [/]" if check.ok else "[red]\\[FAIL][/]"
-            out.print(verdict, f"{check.name}:", end=" ")
-            out.print(check.detail, markup=False)
-            if check.advice:
-                out.print(f"       {check.advice}", markup=False)
+            print_finding(finding)
     if as_json:
-        print(json.dumps([vars(check) for check in checks], indent=2))
-    if not all(check.ok for check in checks):
+        print(json.dumps([_plain(finding) for finding in findings], indent=2))
+    if not all(finding.passed for finding in findings):
         sys.exit(1)
+
+
+def _plain(finding: "Finding") -> dict[str, Any]:
+    head = {"name": finding.check, "ok": finding.passed}
+    return head | {"detail": finding.detail, "advice": finding.advice}
 
 
 def _state(name: str | None) -> dict[str, Any]:

@@ -220,10 +220,11 @@ def _run(
 
 
 def _check_hosts(phase: Phase, connection: Mapping[str, str], admin_urls: Sequence[str]) -> None:
-    for check in preflight.checks(connection, phase.deployment.server_port, admin_urls):
-        if not check.ok:
+    port = phase.deployment.server_port
+    for finding in preflight.serving_checks(connection, port, admin_urls):
+        if not finding.passed:
             raise PreflightFailed(
-                f"{phase.servers} server(s): {check.name}: {check.detail}; {check.advice}"
+                f"{phase.servers} server(s): {finding.check}: {finding.detail}; {finding.advice}"
             )
 
 

@@ -131,9 +131,9 @@ class Agent:
         for process in order.get("start", {}).get(self._node, []):
             self._start(process)
         if "look" in order:
-            from launcher.runtimes.probe import look
+            from launcher.runtimes.probe import probe
 
-            self._tell(seen=look(order["look"], self._node))
+            self._tell(seen=probe(order["look"], self._node))
         if "signal" in order:
             for child in self._children.values():
                 if child.name == order["name"]:

@@ -10,8 +10,8 @@ from typing import Any, IO
 
 from launcher.deployment.placement import Node, Process
 from launcher.deployment.spec import Deployment
-from launcher.errors import PortTaken
 from launcher.runtimes.base import Handle
+from launcher.runtimes.node_checks import ports, refuse_failures
 from launcher.system.limits import Limits, limits
 from launcher.system.ports import first_taken
 from launcher.system.process import ending, free_port, spawn, tail
@@ -86,12 +86,8 @@ class LocalRuntime:
         self, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
     ) -> None:
         for process in processes:
-            taken = first_taken(process.node, process.ports)
-            if taken is not None:
-                raise PortTaken(
-                    f"{process.name}: {taken}; end it, or choose other ports or another "
-                    "--local-address"
-                )
+            view = {"taken": first_taken(process.node, process.ports)}
+            refuse_failures([ports({process.node: view}, [process])])
 
     def start(self, process: Process, *, pipes: bool = False) -> Handle:
         options: dict[str, Any] = {}

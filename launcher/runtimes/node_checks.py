@@ -1,12 +1,18 @@
-"""Whether nodes can be used: as Slurm counts them, and as their agents see them. Pure."""
+"""Whether nodes can run a deployment: as Slurm reports them, and as `probe` finds them. Pure.
 
-from collections.abc import Mapping, Sequence
+`up` refuses to start on the first failure; `doctor` and `preflight` print every finding, together with
+those of launcher/checks.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from launcher.deployment.placement import Process
 from launcher.errors import PortTaken, UsageError
+from launcher.images.apptainer import PROGRAM as APPTAINER
+from launcher.runtimes.findings import Check, everywhere, fail, Finding, listed, ok, Verdict, Views
 
+# Of the states that sinfo(1) prints, those whose nodes run Slurm steps.
 UP = {
     *("idle", "mixed", "allocated", "completing", "draining", "drained", "reserved", "planned"),
     "maint",
@@ -14,58 +20,113 @@ UP = {
 
 
 def is_up(state: str) -> bool:
-    """Of a node's state as sinfo prints it; `*` means that it does not answer."""
+    """Whether a node in this state, as sinfo(1) prints it, runs Slurm steps; `*` marks a node that
+    does not respond."""
     return not state.endswith("*") and state.lower().rstrip("~#!%$@^-+") in UP
 
 
-def judge(
-    seen: Mapping[str, Mapping[str, Any]],
-    processes: Sequence[Process],
-    files: Sequence[Path],
-    folder: Path | None,
-) -> None:
-    """Raises what keeps the processes from running on the nodes that were looked at."""
-    blind = [node for node, sees in sorted(seen.items()) if not sees.get("shared", True)]
-    if blind:
-        raise UsageError(
-            f"{folder} is not shared: {', '.join(blind)} do not see what is written there; choose a "
-            "folder on a shared file system (--dir, or run from there)"
-        )
-    for node, sees in sorted(seen.items()):
-        if sees.get("missing"):
-            raise UsageError(
-                f"{', '.join(sees['missing'])} is not on PATH on {node}; load its module, leave the "
-                "node out with --exclude, or use --runtime venv"
-            )
-        if sees["taken"]:
-            names = ", ".join(p.name for p in processes if p.node == node)
-            raise PortTaken(
-                f"{names} on {node}: {sees['taken']}; choose other ports (--server-port, --envoy-port, "
-                "--admin-port) or leave the node out"
-            )
+def start_checks(
+    views: Views, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
+) -> Iterator[Finding]:
+    """What must hold before the processes can start."""
+    if folder is not None:
+        yield shared_folder(views, folder)
+    yield from programs(views)
+    yield ports(views, processes)
     for file in files:
-        _judge_image(file, {node: sees["files"][str(file)] for node, sees in sorted(seen.items())})
+        yield image(str(file), {node: view["files"][str(file)] for node, view in views.items()})
 
 
-def _judge_image(file: Path, views: Mapping[str, Mapping[str, str]]) -> None:
-    for node, view in views.items():
-        if "problem" in view:
-            raise UsageError(
-                f"image {file} on {node}: {view['problem']}; build it with `launcher build "
-                f"{file.stem}`, in a folder that all nodes share, or use --runtime venv"
-            )
-    digests = {view["digest"]: node for node, view in views.items()}
-    if len(digests) > 1:
-        (one, here), (other, there) = list(digests.items())[:2]
-        raise UsageError(
-            f"image {file} differs: {one[:12]} on {here}, {other[:12]} on {there}; copy the same one "
-            "to every node, or keep it in a shared folder"
+def refuse_failures(findings: Iterable[Finding]) -> None:
+    """Raises `PortTaken` or `UsageError` for the first failure."""
+    for finding in findings:
+        if finding.verdict is Verdict.FAIL:
+            error = PortTaken if finding.check is Check.PORTS else UsageError
+            raise error(f"{finding.detail}; {finding.advice}")
+
+
+def shared_folder(views: Views, path: Path) -> Finding:
+    blind = [node for node, view in views.items() if not view["shared"]]
+    if not blind:
+        return ok(Check.FOLDER, f"{path} can be written and read {everywhere(views)}")
+    return fail(
+        Check.FOLDER,
+        blind,
+        f"{path} is not shared: a file written here does not appear on {listed(blind)}",
+        "choose a folder on a shared file system (--dir, or run from there)",
+    )
+
+
+def programs(views: Views) -> Iterator[Finding]:
+    """One failure for each program that a node does not have."""
+    for name in dict.fromkeys(name for view in views.values() for name in view.get("missing", ())):
+        nodes = [node for node, view in views.items() if name in view.get("missing", ())]
+        if name == APPTAINER:
+            yield no_apptainer(nodes)
+            continue
+        yield fail(
+            Check.PROGRAMS,
+            nodes,
+            f"{name} cannot be run on {listed(nodes)}",
+            "keep the environment in a folder that all nodes share, or use --runtime apptainer",
         )
+
+
+def no_apptainer(nodes: Sequence[str]) -> Finding:
+    return fail(
+        Check.APPTAINER,
+        nodes,
+        f"{APPTAINER} is not on PATH on {listed(nodes)}",
+        "load its module, leave the node out with --exclude, or use --runtime venv",
+    )
+
+
+def ports(views: Views, processes: Sequence[Process] = ()) -> Finding:
+    taken = {node: view["taken"] for node, view in views.items() if view["taken"]}
+    if not taken:
+        return ok(Check.PORTS, "all ports of the deployment are free")
+    owners = {node: [p.name for p in processes if p.node == node] for node in taken}
+    return fail(
+        Check.PORTS,
+        taken,
+        "; ".join(
+            f"{', '.join(names)} on {node}: {taken[node]}" if names else f"{node}: {taken[node]}"
+            for node, names in owners.items()
+        ),
+        "choose other ports (--server-port, --envoy-port, --admin-port), stop the process that holds "
+        "them, or use another node (--exclude, --local-address)",
+    )
+
+
+def image(path: str, views: Mapping[str, Mapping[str, str]]) -> Finding:
+    """`views` has the "digest" of the image on each node, or the "problem" with it."""
+    problems = {node: view["problem"] for node, view in views.items() if "problem" in view}
+    if problems:
+        return fail(
+            Check.IMAGE,
+            problems,
+            f"{path} on {listed(problems)}: {'; '.join(dict.fromkeys(problems.values()))}",
+            f"build it with `launcher build {Path(path).stem}` in a folder that all nodes share "
+            "(--images), or use --runtime venv",
+        )
+    digests = [view["digest"] for view in views.values()]
+    usual = max(dict.fromkeys(digests), key=digests.count)
+    others = [node for node, view in views.items() if view["digest"] != usual]
+    if others:
+        return fail(
+            Check.IMAGE,
+            others,
+            f"{path} differs: {views[others[0]]['digest'][:12]} on {listed(others)}, {usual[:12]} "
+            "elsewhere",
+            "copy the same image to every node, or keep it in a folder that all nodes share",
+        )
+    return ok(Check.IMAGE, f"{path} ({usual[:12]}) {everywhere(views)}")
 
 
 def same_together(ports: Mapping[str, Sequence[int]]) -> list[tuple[list[str], list[int]]]:
-    """Nodes with the same ports need them said once."""
-    found: dict[tuple[int, ...], list[str]] = {}
-    for node, wanted in ports.items():
-        found.setdefault(tuple(dict.fromkeys(wanted)), []).append(node)  # Envoys share the URL's
-    return [(nodes, list(wanted)) for wanted, nodes in found.items()]
+    """Groups nodes with the same ports, so that a request to all of them stays small."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for node, requested in ports.items():
+        # Several Envoy processes share the port that sessions connect to.
+        groups.setdefault(tuple(dict.fromkeys(requested)), []).append(node)
+    return [(nodes, list(requested)) for requested, nodes in groups.items()]

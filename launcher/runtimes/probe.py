@@ -1,4 +1,4 @@
-"""What an agent sees on its node: whether a deployment can start there. Plain values in and out."""
+"""Probes this node: whether a deployment can start here. JSON values in and out."""
 
 import os
 import shutil
@@ -10,59 +10,58 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+# Timeouts in seconds; their sum stays below the time after which a silent node counts as lost.
 NAMES_SECONDS = 4.0
 QUICK_SECONDS, RUN_SECONDS = 1.5, 5.0
 FUSE = Path("/dev/fuse")
 
 
-def look(wanted: Mapping[str, Any], node: str) -> dict[str, Any]:
-    """`wanted` may ask for
+def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
+    """Answers the keys of the request, and always "time" (seconds since the epoch):
 
-    ports     [[[node, ...], [port, ...]], ...]: the first that is taken, and by whom
-    token     [path, text]: whether the file is there with this text, so the folder is shared
-    files     [path, ...]: the digest of each image
-    programs  [name, ...]: those that are not to be found
-    limits    true: descriptors and ephemeral ports
-    free_port true: one that nobody uses now
-    machine   true: what it allows
-    names     [name, ...]: the address that each is resolved to, or what is wrong with it
-    apptainer an image or null: its version, and whether it can run the image
-
-    It takes less than the time after which a node counts as lost.
+    ports     [[[node, ...], [port, ...]], ...] -> "taken": the first port in use and by whom, or None
+    token     [path, text] -> "shared": whether the file holds this text, so that the folder is shared
+    files     [path, ...] -> {path: {"digest"} or {"problem"}} for each image
+    programs  [name, ...] -> "missing": those that are not on PATH
+    limits    true -> `launcher.system.limits.Limits`
+    free_port true -> a port that is free now
+    machine   true -> `launcher.system.machine.Machine`
+    names     [name, ...] -> {name: {"address"} or {"problem"}}
+    apptainer image or null -> its "version", and whether it "ran" the image; see `apptainer`
     """
-    seen: dict[str, Any] = {"time": time.time()}
-    if "ports" in wanted:
+    view: dict[str, Any] = {"time": time.time()}
+    if "ports" in request:
         from launcher.system.ports import first_taken
 
-        seen["taken"] = first_taken("0.0.0.0", _ports(wanted["ports"], node))
-    if "free_port" in wanted:
+        view["taken"] = first_taken("0.0.0.0", _ports(request["ports"], node))
+    if "free_port" in request:
         from launcher.system.process import free_port
 
-        seen["free_port"] = free_port("0.0.0.0")
-    if "limits" in wanted:
+        view["free_port"] = free_port("0.0.0.0")
+    if "limits" in request:
         from launcher.system.limits import limits
 
-        seen["limits"] = limits().as_dict()
-    if "token" in wanted:
-        path, text = wanted["token"]
-        seen["shared"] = _holds(Path(path), text)
-    if "files" in wanted:
-        seen["files"] = {path: digest_of(Path(path)) for path in wanted["files"]}
-    if "programs" in wanted:
-        seen["missing"] = [name for name in wanted["programs"] if not shutil.which(name)]
-    if "machine" in wanted:
+        view["limits"] = limits().as_dict()
+    if "token" in request:
+        path, text = request["token"]
+        view["shared"] = _holds(Path(path), text)
+    if "files" in request:
+        view["files"] = {path: digest_of(Path(path)) for path in request["files"]}
+    if "programs" in request:
+        view["missing"] = [name for name in request["programs"] if not shutil.which(name)]
+    if "machine" in request:
         from launcher.system.machine import machine
 
-        seen["machine"] = machine().as_dict()
-    if "names" in wanted:
-        seen["names"] = addresses(wanted["names"])
-    if "apptainer" in wanted:
-        seen["apptainer"] = apptainer(wanted["apptainer"])
-    return seen
+        view["machine"] = machine().as_dict()
+    if "names" in request:
+        view["names"] = addresses(request["names"])
+    if "apptainer" in request:
+        view["apptainer"] = apptainer(request["apptainer"])
+    return view
 
 
-def _ports(wanted: Sequence[tuple[Sequence[str], Sequence[int]]], node: str) -> list[int]:
-    return [port for nodes, ports in wanted if node in nodes for port in ports]
+def _ports(request: Sequence[tuple[Sequence[str], Sequence[int]]], node: str) -> list[int]:
+    return [port for nodes, ports in request if node in nodes for port in ports]
 
 
 def _holds(path: Path, text: str) -> bool:
@@ -88,38 +87,38 @@ def digest_of(path: Path) -> dict[str, str]:
 
 
 def addresses(names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """{name: {"address": ...} or {"problem": ...}}. A resolver may take its time: not all of ours."""
-    found: dict[str, dict[str, str]] = {}
+    # A resolver may block for long: it runs in a thread of its own, with a deadline.
+    answers: dict[str, dict[str, str]] = {}
 
     def resolve() -> None:
         for name in names:
             try:
-                known = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
-                found[name] = {"address": str(known[0][4][0])}
+                found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+                answers[name] = {"address": str(found[0][4][0])}
             except OSError as failure:
-                found[name] = {"problem": failure.strerror or str(failure)}
+                answers[name] = {"problem": failure.strerror or str(failure)}
 
     resolver = threading.Thread(target=resolve, daemon=True)
     resolver.start()
     resolver.join(NAMES_SECONDS)
     slow = {"problem": f"no answer within {NAMES_SECONDS:.0f} s"}
-    return {name: found.get(name, slow) for name in names}
+    return {name: answers.get(name, slow) for name in names}
 
 
 def apptainer(image: str | None) -> dict[str, Any]:
-    """`version` is None where there is no Apptainer; `ran` is None where there is no image to try,
-    and else "" or what went wrong."""
+    """ "version" is None without Apptainer; "ran" is None without an image to try, "" when the image
+    ran, and otherwise the error message. "fuse" and "namespaces" are booleans."""
     program = shutil.which("apptainer")
     if program is None:
         return {"version": None}
     version, problem = _output((program, "version"))
-    seen = {"version": version or "unknown", "ran": problem or None, "fuse": _usable(FUSE)}
-    seen["namespaces"] = not _output(("unshare", "--user", "--map-root-user", "true"))[1]
+    view = {"version": version or "unknown", "ran": problem or None, "fuse": _usable(FUSE)}
+    view["namespaces"] = not _output(("unshare", "--user", "--map-root-user", "true"))[1]
     if not problem and image is not None and os.access(image, os.R_OK):
         from launcher.images import exec_argv
 
-        seen["ran"] = _output(exec_argv(Path(image), ("true",)), RUN_SECONDS)[1]
-    return seen
+        view["ran"] = _output(exec_argv(Path(image), ("true",)), RUN_SECONDS)[1]
+    return view
 
 
 def _usable(device: Path) -> bool:
@@ -127,7 +126,7 @@ def _usable(device: Path) -> bool:
 
 
 def _output(argv: Sequence[str], seconds: float = QUICK_SECONDS) -> tuple[str, str]:
-    """What a command prints, and what is wrong with it: "" for nothing."""
+    """The standard output of a command, and why it failed: "" when it did not."""
     try:
         done = subprocess.run(
             argv,
@@ -144,5 +143,5 @@ def _output(argv: Sequence[str], seconds: float = QUICK_SECONDS) -> tuple[str, s
         return "", f"cannot run {argv[0]}: {failure.strerror}"
     if not done.returncode:
         return done.stdout.strip(), ""
-    said = done.stderr.strip().splitlines()
-    return "", said[-1] if said else f"exited with {done.returncode}"
+    message = done.stderr.strip().splitlines()
+    return "", message[-1] if message else f"exited with {done.returncode}"

@@ -15,7 +15,7 @@ from launcher.deployment.placement import Process
 from launcher.errors import DeploymentEnded, NodeLost, StartFailed
 from launcher.runtimes.base import Handle
 from launcher.runtimes.handles import CLOSE_SECONDS, LOST, RemoteProcess, SrunProcess
-from launcher.runtimes.node_checks import is_up, judge, same_together
+from launcher.runtimes.node_checks import is_up, refuse_failures, same_together, start_checks
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.srun import srun, Step, step_argv
@@ -84,7 +84,7 @@ class SlurmRuntime:
             wanted |= {"programs": ["apptainer"]}
         with _token(folder, f"{self._name} {time.time_ns()}") as token:
             seen = self.look(wanted | token)
-        judge(seen, processes, files, folder)
+        refuse_failures(start_checks(dict(sorted(seen.items())), processes, files, folder))
         views = next(iter(seen.values()))["files"]
         self._images = {file: view["digest"] for file, view in views.items()}
 

@@ -70,7 +70,7 @@ def test_what_a_person_reads(cluster: Cluster) -> None:
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0] == "Envoy node1; servers node2 node3; clients node4"
-    assert "[OK]   names: every node finds every other" in lines
+    assert "[OK]   names: every node resolves every other node" in lines
     assert "[FAIL] sessions: the places of the servers allow 200 of 15,000" in lines
     assert any("--max-concurrent-envs 7500" in line for line in lines)
     assert "\x1b[" not in done.stdout
@@ -161,7 +161,10 @@ def test_a_name_that_one_node_takes_for_itself(cluster: Cluster) -> None:
     wrong = f"sed 's/^.* node3$/127.0.1.1 node3/' {kept} > {hosts}"
     none = f"sed /node3/d {kept} > {hosts}"
     with broken(cluster, "node2", f"cp {hosts} {kept}", f"cat {kept} > {hosts}; rm {kept}"):
-        for spoil, says in ((wrong, "node2 takes node3 for"), (none, "node2 does not know node3")):
+        for spoil, says in (
+            (wrong, "node2 resolves node3 to"),
+            (none, "node2 cannot resolve node3"),
+        ):
             cluster.run("sh", "-ec", spoil, node="node2", user="root")
             code, report = doctor(cluster, *VENV)
             assert (code, bad(report)) == (1, {"names": ["node2"]})

@@ -1,4 +1,4 @@
-"""What the doctor says of what it has seen, and which limit binds first."""
+"""The findings of the doctor and of preflight, and which limit binds first."""
 
 import os
 from collections.abc import Mapping
@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from launcher.checks import kernel, network, software
-from launcher.checks import preflight_nodes as preflight
-from launcher.checks.doctor import at_once, diagnose, Diagnosis, room, stage
-from launcher.checks.findings import Finding, listed, Verdict
+from launcher.checks import kernel, network, preflight_nodes, software
+from launcher.checks.doctor import burst_per_socket, diagnose, Diagnosis, fit, stage
 from launcher.checks.network import Skew
-from launcher.checks.survey import clock_skews, Visit
+from launcher.checks.survey import clock_skews, Survey
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place
 from launcher.deployment.programs import Installed
 from launcher.deployment.spec import Deployment
 from launcher.planning.capacity import Bound, bounds, ENVOY, LOAD, load_bounds, SERVER
+from launcher.runtimes import node_checks
+from launcher.runtimes.findings import Check, fail, Finding, listed, Verdict, warn
 from launcher.runtimes.probe import addresses
 from launcher.slurm.salloc import salloc_argv
 from launcher.system.limits import envoy_sessions
@@ -39,8 +39,8 @@ def views(values: Mapping[str, Any], **others: Mapping[str, Any]) -> dict[str, M
     return {node: {**values, **others.get(node, {})} for node in NODES}
 
 
-def seen(machine: Machine = GOOD, **fields: Any) -> Visit:
-    """A visit of n1 to n4 where all is well; the last of them is a client."""
+def surveyed(machine: Machine = GOOD, **fields: Any) -> Survey:
+    """A survey of n1 to n4 without a problem; the last of them is a client."""
     deployment = Deployment(client_nodes=1, **fields)
     there = [Node(name, f"10.0.0.{number}", 2) for number, name in enumerate(NODES, 1)]
     placement = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
@@ -55,7 +55,7 @@ def seen(machine: Machine = GOOD, **fields: Any) -> Visit:
             "apptainer": WELL,
         }
     )
-    return Visit(placement, there, found, dict.fromkeys(NODES, Skew(-0.01, 0.01)), "7")
+    return Survey(placement, there, found, dict.fromkeys(NODES, Skew(-0.01, 0.01)), "7")
 
 
 def assert_finding(
@@ -69,17 +69,17 @@ def assert_finding(
 
 
 def test_where_all_is_well_every_check_says_so() -> None:
-    diagnosis = diagnose(seen(), GOOD, 300)
+    diagnosis = diagnose(surveyed(), GOOD, 300)
     assert diagnosis.ok
     assert {finding.verdict for finding in diagnosis.findings} == {Verdict.OK}
     assert [finding.check for finding in diagnosis.findings] == [
         *("descriptors", "processes", "ephemeral ports", "backlog", "memory", "python"),
-        *("apptainer", "image", "folder", "ports", "names", "clocks", "proxy"),
+        *("apptainer", "folder", "ports", "image", "names", "clocks", "proxy"),
     ]
 
 
 def test_without_images_nothing_is_said_of_apptainer() -> None:
-    checks = {finding.check for finding in diagnose(seen(runtime="venv"), GOOD, 1).findings}
+    checks = {finding.check for finding in diagnose(surveyed(runtime="venv"), GOOD, 1).findings}
     assert not checks & {"apptainer", "image"}
 
 
@@ -132,8 +132,8 @@ class TestKernel:
         assert_finding(found, Verdict.WARN, ("n3",), "tcp_max_syn_backlog 2,048")
 
     def test_a_burst_is_dealt_out_to_listening_sockets(self) -> None:
-        visited = seen(workers_per_node=4, envoy_threads=2)
-        assert at_once(visited, 8000) == {"n1": 4000, "n2": 1000, "n3": 1000}
+        survey = surveyed(workers_per_node=4, envoy_threads=2)
+        assert burst_per_socket(survey, 8000) == {"n1": 4000, "n2": 1000, "n3": 1000}
 
     def test_memory(self) -> None:
         full = replace(GOOD, memory_available=GIB // 8)
@@ -154,12 +154,14 @@ class TestSoftware:
         assert_finding(found, Verdict.FAIL, ("n2",), "Python 3.9.2, launcher 0.1.0 on n2")
 
     def test_programs_that_are_missing(self) -> None:
-        found = list(software.programs(views({"missing": []}, n3={"missing": ["/venv/envoy"]})))
+        found = list(node_checks.programs(views({"missing": []}, n3={"missing": ["/venv/envoy"]})))
         assert_finding(found[0], Verdict.FAIL, ("n3",), "/venv/envoy cannot be run on n3")
         assert len(found) == 1
 
     def test_a_folder_of_its_own(self) -> None:
-        found = software.folder(views({"shared": True}, n4={"shared": False}), Path("/tmp/x"))
+        found = node_checks.shared_folder(
+            views({"shared": True}, n4={"shared": False}), Path("/tmp/x")
+        )
         assert_finding(found, Verdict.FAIL, ("n4",), "/tmp/x is not shared", "--dir")
 
     def test_no_apptainer(self) -> None:
@@ -171,7 +173,9 @@ class TestSoftware:
     def test_apptainer_that_runs_nothing(self) -> None:
         sees = WELL | {"ran": "FATAL: no user namespaces", "namespaces": False}
         found = software.apptainer(views({"apptainer": WELL}, n2={"apptainer": sees}))
-        assert_finding(found, Verdict.FAIL, ("n2",), "FATAL: no user namespaces; users may make no")
+        assert_finding(
+            found, Verdict.FAIL, ("n2",), "FATAL: no user namespaces; users may not create"
+        )
         assert "user.max_user_namespaces" in found.advice
 
     def test_apptainer_that_is_setuid_needs_no_user_namespaces(self) -> None:
@@ -183,13 +187,13 @@ class TestSoftware:
         found = software.apptainer(
             views({"apptainer": WELL | {"ran": None}}, n3={"apptainer": sees})
         )
-        assert_finding(found, Verdict.WARN, ("n3",), "no user namespaces on n3")
+        assert_finding(found, Verdict.WARN, ("n3",), "user namespaces on n3")
 
     def test_no_fuse(self) -> None:
         found = software.apptainer(
             views({"apptainer": WELL}, n3={"apptainer": WELL | {"fuse": False}})
         )
-        assert_finding(found, Verdict.WARN, ("n3",), "/dev/fuse cannot be used on n3")
+        assert_finding(found, Verdict.WARN, ("n3",), "/dev/fuse is not accessible on n3")
 
     def test_versions_that_differ(self) -> None:
         old = WELL | {"version": "1.1.9"}
@@ -197,29 +201,31 @@ class TestSoftware:
         assert_finding(found, Verdict.WARN, NODES, "1.1.9 on n3; 1.4.5 on n1, n2, n4")
 
     def test_an_image_that_is_missing(self) -> None:
-        found = software.image("/i/server.sif", IMAGE | {"n2": {"problem": "is not there"}})
+        found = node_checks.image("/i/server.sif", IMAGE | {"n2": {"problem": "is not there"}})
         assert_finding(found, Verdict.FAIL, ("n2",), "/i/server.sif on n2: is not there", "build")
 
     def test_an_image_that_differs(self) -> None:
-        found = software.image("/i/server.sif", IMAGE | {"n2": {"digest": "b" * 64}})
-        assert_finding(found, Verdict.FAIL, ("n2",), "on n2 is not the one that other nodes have")
+        found = node_checks.image("/i/server.sif", IMAGE | {"n2": {"digest": "b" * 64}})
+        assert_finding(
+            found, Verdict.FAIL, ("n2",), "differs: bbbbbbbbbbbb on n2, aaaaaaaaaaaa elsewhere"
+        )
 
 
 class TestNetwork:
     def test_a_port_that_is_taken(self) -> None:
         held = "port 8000 on 0.0.0.0: Address already in use by pid 12 (python)"
-        found = network.taken(views({"taken": None}, n3={"taken": held}))
+        found = node_checks.ports(views({"taken": None}, n3={"taken": held}))
         assert_finding(found, Verdict.FAIL, ("n3",), f"n3: {held}", "--server-port")
 
     def test_a_name_that_one_node_does_not_know(self) -> None:
         lost = {"names": KNOWN | {"n3": {"problem": "Name or service not known"}}}
         found = network.names(views({"names": KNOWN}, n2=lost))
-        assert_finding(found, Verdict.FAIL, ("n2",), "n2 does not know n3: Name or service", "DNS")
+        assert_finding(found, Verdict.FAIL, ("n2",), "n2 cannot resolve n3: Name or service", "DNS")
 
     def test_a_name_that_leads_back(self) -> None:
         lost = {"names": KNOWN | {"n3": {"address": "127.0.1.1"}}}
         found = network.names(views({"names": KNOWN}, n2=lost))
-        assert_finding(found, Verdict.FAIL, ("n2",), "n2 takes n3 for itself (127.0.1.1)")
+        assert_finding(found, Verdict.FAIL, ("n2",), "n2 resolves n3 to itself (127.0.1.1)")
 
     def test_a_node_may_know_itself_by_a_loopback_address(self) -> None:
         own = {"names": KNOWN | {"n2": {"address": "127.0.1.1"}}}
@@ -232,7 +238,7 @@ class TestNetwork:
 
     def test_clocks(self) -> None:
         near = dict.fromkeys(NODES, Skew(-0.02, 0.03))
-        assert_finding(network.clocks(near), Verdict.OK, (), "at most 0.03 s")
+        assert_finding(network.clocks(near), Verdict.OK, (), "within 0.03 s of this machine")
         found = network.clocks(near | {"n3": Skew(0.4, 0.5)})
         assert_finding(found, Verdict.WARN, ("n3",), "n3 is 0.4 s ahead", "NTP")
         found = network.clocks(near | {"n3": Skew(-7.0, -6.9)})
@@ -248,7 +254,7 @@ class TestNetwork:
 
     def test_a_slow_answer_proves_nothing(self) -> None:
         found = network.clocks(dict.fromkeys(NODES, Skew(-0.01, 0.01)) | {"n2": Skew(-0.5, 3.0)})
-        assert_finding(found, Verdict.OK, (), "at most 3.00 s")
+        assert_finding(found, Verdict.OK, (), "within 3.00 s")
 
     def test_skews_are_bounded_by_the_quickest_answers(self) -> None:
         clock = iter([100.0, 101.0, 102.0, 102.1, 103.0, 104.0])
@@ -285,7 +291,7 @@ class TestBounds:
     """n1 has Envoy, n2 and n3 a server with two workers each, n4 two load workers."""
 
     def ranked(self, sessions: int | None = None, **fields: Any) -> dict[str, Bound]:
-        found = bounds(stage(seen(**fields), GOOD), sessions)
+        found = bounds(stage(surveyed(**fields), GOOD), sessions)
         assert [bound.sessions for bound in found] == sorted(bound.sessions for bound in found)
         return {bound.limit: bound for bound in found}
 
@@ -315,14 +321,14 @@ class TestBounds:
         assert more["places of the servers"].sessions == 30_000
         raised = replace(GOOD, descriptors=60_200)
         machines = dict.fromkeys(NODES, raised)
-        enough = bounds(replace(stage(seen(), GOOD), machines=machines), 30_000)
+        enough = bounds(replace(stage(surveyed(), GOOD), machines=machines), 30_000)
         assert {b.limit: b.sessions for b in enough}["descriptors of Envoy"] == 30_000
         assert self.ranked(60_000)["descriptors of the load workers"].change.endswith(" 4")
 
     def test_the_lowest_node_counts_for_all(self) -> None:
         low = replace(GOOD, descriptors=1_100)
         machines = dict.fromkeys(NODES, GOOD) | {"n3": low}
-        found = bounds(replace(stage(seen(), GOOD), machines=machines), None)
+        found = bounds(replace(stage(surveyed(), GOOD), machines=machines), None)
         held = next(bound for bound in found if bound.limit == "descriptors of the servers")
         assert held.sessions == 4 * 1_000
         assert "on n3" in held.why
@@ -335,9 +341,9 @@ class TestBounds:
         deployment = Deployment(local=True, nodes=3)
         there = [Node(f"127.0.0.{n}", f"127.0.0.{n}", 1) for n in (2, 3, 4)]
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
-        visited = Visit(placed, there, {"here": {"machine": GOOD.as_dict()}}, {})
-        found = {bound.limit: bound for bound in bounds(stage(visited, GOOD), None)}
-        load = stage(visited, GOOD).load[os.uname().nodename]
+        survey = Survey(placed, there, {"here": {"machine": GOOD.as_dict()}}, {})
+        found = {bound.limit: bound for bound in bounds(stage(survey, GOOD), None)}
+        load = stage(survey, GOOD).load[os.uname().nodename]
         processes = 2 * SERVER.process + ENVOY.process + load * LOAD.process
         each = SERVER.session + ENVOY.session + LOAD.session
         assert found["memory of this machine"].sessions == (GOOD.room - processes) // each
@@ -347,47 +353,49 @@ class TestBounds:
         deployment = Deployment(nodes=1)
         there = [Node("n1", "10.0.0.1", 4)]
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
-        visited = Visit(placed, there, {"n1": {"machine": GOOD.as_dict()}}, {})
-        assert not [b for b in bounds(stage(visited, GOOD), None) if "Envoy" in b.limit]
+        survey = Survey(placed, there, {"n1": {"machine": GOOD.as_dict()}}, {})
+        assert not [b for b in bounds(stage(survey, GOOD), None) if "Envoy" in b.limit]
 
     def test_sessions_that_fit(self) -> None:
-        found = list(room([Bound("places", 400, "", "more nodes"), Bound("x", 500, "", "")], 400))
+        found = list(fit([Bound("places", 400, "", "more nodes"), Bound("x", 500, "", "")], 400))
         assert [finding.verdict for finding in found] == [Verdict.OK]
         assert found[0].detail == "400 fit; the places bind first, at 400"
 
     def test_sessions_that_do_not_fit_name_every_limit_in_the_way(self) -> None:
         tight = [Bound("a", 10, "", "do a"), Bound("b", 20, "", "do b"), Bound("c", 30, "", "do c")]
-        found = list(room(tight, 25))
+        found = list(fit(tight, 25))
         assert [(f.verdict, f.advice) for f in found] == [
             (Verdict.FAIL, "do a"),
             (Verdict.FAIL, "do b"),
         ]
-        assert not Diagnosis(seen(), (), tuple(tight), tuple(found)).ok
+        assert not Diagnosis(surveyed(), (), tuple(tight), tuple(found)).ok
 
 
 class TestPreflight:
-    def test_only_what_makes_an_experiment_invalid_fails(self) -> None:
-        assert preflight.as_check(Finding("clocks", Verdict.WARN, ("n1",), "d", "a")).ok
-        assert not preflight.as_check(Finding("clocks", Verdict.FAIL, ("n1",), "d", "a")).ok
+    def test_a_warning_passes_and_a_failure_does_not(self) -> None:
+        assert warn(Check.CLOCKS, ["n1"], "detail", "advice").passed
+        assert not fail(Check.CLOCKS, ["n1"], "detail", "advice").passed
 
-    def test_images_are_one_check(self) -> None:
+    def test_images_are_one_finding(self) -> None:
         same = {"/a": {"digest": "1"}, "/b": {"digest": "2"}}
-        assert preflight.images(views({"files": same})).detail == "the same 2 on 4 node(s)"
+        assert preflight_nodes.images(views({"files": same})).detail == "the same 2 on 4 node(s)"
         other = {"files": same | {"/b": {"digest": "3"}}}
-        check = preflight.images(views({"files": same}, n2=other))
-        assert (check.ok, check.detail.startswith("/b on n2")) == (False, True)
+        finding = preflight_nodes.images(views({"files": same}, n2=other))
+        assert_finding(finding, Verdict.FAIL, ("n2",), "/b differs: 3 on n2, 2 elsewhere", "copy")
 
-    def test_load_that_cannot_fill_the_places_is_said(self) -> None:
+    @pytest.mark.parametrize(("places", "verdict"), [(56_464, Verdict.OK), (56_465, Verdict.WARN)])
+    def test_load_warns_when_it_cannot_fill_the_places(self, places: int, verdict: Verdict) -> None:
         found = views({"machine": GOOD.as_dict()})
-        _, check = preflight.load(found, {"n3": 2, "n4": 2}, 70_000)
-        assert check.ok
-        assert "allow 56,464 sessions; there are 70,000 places" in check.detail
-        assert "--client-nodes 3" in check.advice
+        _, finding = preflight_nodes.load(found, {"n3": 2, "n4": 2}, places)
+        detail = f"allow 56,464 sessions; there are {places:,} places"
+        advice = "" if verdict is Verdict.OK else "--client-nodes 3"
+        assert_finding(finding, verdict, (), detail, advice)
 
-    def test_a_client_node_that_can_open_nothing(self) -> None:
+    def test_load_fails_when_a_client_node_can_open_nothing(self) -> None:
         none = {"machine": replace(GOOD, descriptors=80).as_dict()}
-        limit, load = preflight.load(views({"machine": GOOD.as_dict()}, n4=none), {"n4": 2}, 10)
-        assert (limit.ok, load.ok) == (False, False)
+        found = views({"machine": GOOD.as_dict()}, n4=none)
+        limit, load = preflight_nodes.load(found, {"n4": 2}, 10)
+        assert (limit.passed, load.passed) == (False, False)
 
 
 def test_a_machine_is_plain_values() -> None:

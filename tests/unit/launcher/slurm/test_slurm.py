@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 
 from launcher.deployment.paths import RunDir
-from launcher.deployment.placement import Process, Role
 from launcher.deployment.spec import Deployment
-from launcher.errors import PortTaken, UsageError
+from launcher.errors import UsageError
 from launcher.lifecycle.batch_client import sbatch_argv, submission
 from launcher.planning.plan import plan
-from launcher.runtimes.node_checks import is_up, judge
-from launcher.runtimes.probe import digest_of
 from launcher.slurm import commands
 from launcher.slurm.allocation import (
     Allocation,
@@ -162,17 +159,6 @@ def test_states_of_a_job(state: str, active: bool, ended: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "up"),
-    [
-        *(("idle", True), ("mixed", True), ("mixed*", False), ("down", False), ("down*", False)),
-        *(("draining", True), ("allocated", True), ("idle~", True), ("failing", False)),
-    ],
-)
-def test_states_of_a_node(state: str, up: bool) -> None:
-    assert is_up(state) == up
-
-
-@pytest.mark.parametrize(
     ("text", "nodes"),
     [
         ("node3", ["node3"]),
@@ -246,40 +232,6 @@ def test_a_plan_without_an_allocation_has_names_in_the_place_of_nodes(tmp_path: 
 )
 def test_what_slurm_says_last(output: str, says: str) -> None:
     assert _last(output).startswith(says)
-
-
-# -- what an agent saw on each node
-
-SERVER = Process("server-1", Role.SERVER, "n2", (), {}, (8000,), Path("/x.log"))
-FINE: dict[str, Any] = {"taken": None, "shared": True, "files": {"/i/server.sif": {"digest": "d1"}}}
-FILE = Path("/i/server.sif")
-
-
-def test_nodes_that_are_fit_raise_nothing() -> None:
-    judge({"n1": FINE, "n2": FINE}, [SERVER], [FILE], Path("/srv"))
-
-
-@pytest.mark.parametrize(
-    ("saw", "error", "message"),
-    [
-        ({"shared": False}, UsageError, "/srv is not shared: n2 do"),
-        ({"missing": ["apptainer"]}, UsageError, "apptainer is not on PATH on n2"),
-        ({"taken": "port 8000 is held"}, PortTaken, "server-1 on n2: port 8000 is held"),
-        ({"files": {str(FILE): {"problem": "is not there"}}}, UsageError, "on n2: is not there"),
-        ({"files": {str(FILE): {"digest": "d2"}}}, UsageError, "differs: d1 on n1, d2 on n2"),
-    ],
-)
-def test_a_node_that_is_not_fit_is_named(
-    saw: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    with pytest.raises(error, match=message):
-        judge({"n1": FINE, "n2": FINE | saw}, [SERVER], [FILE], Path("/srv"))
-
-
-def test_a_file_that_is_no_image_is_a_problem_of_its_node(tmp_path: Path) -> None:
-    (tmp_path / "x.sif").write_text("no image")
-    assert digest_of(tmp_path / "x.sif") == {"problem": "is not an Apptainer image (SIF)"}
-    assert digest_of(tmp_path / "y.sif") == {"problem": "is not there"}
 
 
 @pytest.mark.parametrize(
