@@ -14,7 +14,7 @@ from click.core import ParameterSource
 from pydantic import ValidationError
 
 from analysis.errors import ResultsError
-from analysis.results.file_names import RUN
+from analysis.results.file_names import EXPERIMENT, RUN
 from benchmark.server.environment import MAX_WAIT_SECONDS
 from launcher.cli.console import err, out
 from launcher.cli.grid import common, load_options
@@ -24,13 +24,15 @@ from launcher.cli.scaling_tables import print_answers, print_scaling, scaling_to
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, ResultInvalid, UsageError
 from launcher.experiment.grid import default_output, Grid, MAX_BATCH, numbers
-from launcher.system.files import read_json
+from launcher.experiment.resume import merge, read_recorded, read_run
+from launcher.experiment.target import resolve
 from launcher.system.signals import Interrupted
 
 if TYPE_CHECKING:
     from analysis.scaling.criterion import Criterion
-    from launcher.experiment.ceiling import Wanted
-    from launcher.experiment.scaling_run import Journal, Phase
+    from launcher.experiment.ceiling import CeilingSearch
+    from launcher.experiment.journal import Journal, Phase
+    from launcher.experiment.target import Target
 
 F = TypeVar("F", bound=Callable[..., Any])
 Line = Mapping[str, Any]
@@ -38,11 +40,13 @@ Line = Mapping[str, Any]
 OF_THE_PHASE = {"url": "http://of-its-deployment", "expected_hosts": None, "require_hosts": False}
 """What an experiment knows by itself, and is not asked."""
 
-MAY_DIFFER = {
-    *("url", "output_dir", "load_workers", "source_addresses", "require_valid", "resume"),
-    *("as_json", "server_nodes"),
-}
-"""Between one sitting and the next; `server_nodes` may become more."""
+# Options that are chosen anew each time a search is resumed.
+PER_START = (
+    *("output_dir", "load_workers", "source_addresses", "require_valid", "resume", "as_json"),
+)
+
+# Options that stay as recorded unless they are given again; `server_nodes` can be extended.
+CHANGEABLE = ("url", "server_nodes")
 
 KEPT = ("local", "runtime", "app", "image", "max_concurrent_envs", "workers_per_node")
 """Of the deployments of an experiment, what does not change while it goes on."""
@@ -113,8 +117,9 @@ def ceiling(**options: Any) -> None:
     """Find the largest batch that meets the criterion: batches grow until one fails, then the gap is
     halved, which leaves a bracket of a batch that passed and one that failed; each repetition after the
     first confirms or moves the bracket."""
-    options = _gone_on(options)
-    answers = _find(_wanted(options), options)
+    options = _resumed(options)
+    wanted = _wanted(options)
+    answers = _find(wanted, options, resolve(wanted.grid.url))
     if options["as_json"]:
         _print_json(answers)
     else:
@@ -142,8 +147,9 @@ def experiment(deployment: Deployment, **options: Any) -> None:
     """
     from launcher.experiment import scaling_run as experiments
     from launcher.experiment.ceiling import sentence
+    from launcher.experiment.journal import experiment_lock, Journal
 
-    options, deployment = _experiment_gone_on(options, deployment)
+    options, deployment = _resumed_experiment(options, deployment)
     phases = _phases(options, deployment)
     wanted = _wanted(options | OF_THE_PHASE)
     experiments.check(phases)
@@ -156,19 +162,19 @@ def experiment(deployment: Deployment, **options: Any) -> None:
         "deployment": json.loads(deployment.as_given()),
     }
 
-    def measure(phase: "Phase", connection: Mapping[str, str]) -> list[dict[str, Any]]:
-        answers = _find(_for_phase(wanted, phase, connection), options)
+    def measure(phase: "Phase", target: "Target") -> list[dict[str, Any]]:
+        answers = _find(_for_phase(wanted, phase, target), options, target)
         for line in answers:
             _say(f"{phase.servers} server(s): {sentence(line)}")
         return answers
 
-    with experiments.held(folder):
-        journal = experiments.Journal(folder, asked, resume=options["resume"])
+    with experiment_lock(folder):
+        journal = Journal(folder, asked, resume=options["resume"])
         try:
             experiments.run(phases, journal, _say, measure)
         except Interrupted:
             again = f"--resume --output-dir {shlex.quote(str(folder))}"
-            _say(f"go on with: launcher experiment {again}")
+            _say(f"to continue, run: launcher experiment {again}")
             raise
         except LauncherError:
             with suppress(LauncherError):
@@ -177,9 +183,9 @@ def experiment(deployment: Deployment, **options: Any) -> None:
         _report(journal, wanted.criterion, as_json=options["as_json"])
 
 
-def _wanted(options: Mapping[str, Any]) -> "Wanted":
+def _wanted(options: Mapping[str, Any]) -> "CeilingSearch":
     """Raises `UsageError`."""
-    from launcher.experiment.ceiling import Wanted
+    from launcher.experiment.ceiling import CeilingSearch
 
     if options["shape"] == "open":
         raise UsageError(
@@ -196,13 +202,13 @@ def _wanted(options: Mapping[str, Any]) -> "Wanted":
         reps=one(options["reps"], "--reps", int, 1, 1e6),
         **common(dict(options)),
     )
-    if grid.timeout <= grid.longest:
+    if grid.timeout <= grid.min_session_seconds:
         raise UsageError(
-            f"--timeout {grid.timeout:g} s ends sessions before their wait of {grid.longest:g} s is "
-            "over; raise --timeout"
+            f"--timeout {grid.timeout:g} s ends sessions before their wait of "
+            f"{grid.min_session_seconds:g} s is over; raise --timeout"
         )
     precision = one(options["precision"], "--precision", float, 0, 1)
-    return Wanted(grid, _criterion(options, grid.waits, grid.steps), start, most, precision)
+    return CeilingSearch(grid, _criterion(options, grid.waits, grid.steps), start, most, precision)
 
 
 def _waits(options: Mapping[str, Any]) -> tuple[float, ...]:
@@ -239,75 +245,53 @@ def _given() -> set[str]:
     return {name for name in context.params if source(name) is ParameterSource.COMMANDLINE}
 
 
-def _gone_on(options: dict[str, Any]) -> dict[str, Any]:
-    """With --resume, what is not asked for is what it was begun with."""
+def _resumed(options: dict[str, Any]) -> dict[str, Any]:
+    """With --resume, options that are not given are those recorded."""
     if options["output_dir"] is None and not options["resume"]:
         return options | {"output_dir": default_output()}
     if not options["resume"]:
         return options
     folder = _resumed_folder(options)
-    run = read_json(folder / RUN)
-    if run is None or "search" not in run:
-        raise UsageError(
-            f"{folder} has no search for a ceiling to go on with ({RUN} is missing, or a grid's); "
-            "leave out --resume"
-        )
-    merged = _merged(folder, options, run["search"])
-    return merged | {"url": options["url"] or run["grid"]["url"]}
+    run = read_run(folder)
+    if "search" not in run:
+        raise UsageError(f"{folder} holds a grid, not a search for a ceiling; omit --resume")
+    return _merged(folder, options, run["search"] | {"url": run["grid"]["url"]})
 
 
-def _experiment_gone_on(
+def _resumed_experiment(
     options: dict[str, Any], deployment: Deployment
 ) -> tuple[dict[str, Any], Deployment]:
-    from analysis.results.file_names import EXPERIMENT
-
     for name in ("nodes", "dir"):
         if name in deployment.model_fields_set:
             raise UsageError(f"--{name} is for `up`: an experiment chooses it by --server-nodes")
     if options["output_dir"] is None and not options["resume"]:
-        raise UsageError("--output-dir: where is the experiment to be recorded?")
+        raise UsageError("an experiment requires --output-dir")
     if not options["resume"]:
         return options, deployment
     folder = _resumed_folder(options)
-    before = read_json(folder / EXPERIMENT)
-    if before is None:
-        raise UsageError(
-            f"{folder} has no experiment to go on with ({EXPERIMENT}); leave out --resume"
-        )
-    merged = _merged(folder, options, before["options"])
-    merged["server_nodes"] = options["server_nodes"] or before["options"]["server_nodes"]
-    return merged, _same_deployment(folder, deployment, before["deployment"])
+    recorded = read_recorded(folder, EXPERIMENT, "options", "deployment")
+    merged = _merged(folder, options, recorded["options"])
+    return merged, _same_deployment(folder, deployment, recorded["deployment"])
 
 
 def _resumed_folder(options: Mapping[str, Any]) -> Path:
     if options["output_dir"] is None:
-        raise UsageError("--resume needs --output-dir: what is to go on?")
+        raise UsageError("--resume requires --output-dir")
     return Path(options["output_dir"])
 
 
-def _merged(folder: Path, options: Mapping[str, Any], before: Line) -> dict[str, Any]:
-    """Raises `UsageError` where they were asked for and differ."""
-    given = (_given() & options.keys()) - MAY_DIFFER
-    for name in sorted(given):
-        if str(options[name]) != str(before.get(name)):
-            raise UsageError(
-                f"{folder} was begun with --{name.replace('_', '-')} {before.get(name)}, not "
-                f"{options[name]}; leave it out to go on, or choose a new --output-dir"
-            )
-    kept = {name: value for name, value in before.items() if name not in MAY_DIFFER}
-    return {**options, **kept}
+def _merged(folder: Path, options: Mapping[str, Any], recorded: Line) -> dict[str, Any]:
+    given = _given() & options.keys()
+    return merge(folder, options, given, recorded, per_start=PER_START, changeable=CHANGEABLE)
 
 
-def _same_deployment(folder: Path, now: Deployment, before: Line) -> Deployment:
+def _same_deployment(folder: Path, now: Deployment, recorded: Line) -> Deployment:
     given = json.loads(now.as_given())
-    for name in KEPT:
-        if name in given and given[name] != before.get(name):
-            raise UsageError(
-                f"{folder} was begun with {name} {before.get(name, 'left open')}, not {given[name]}; "
-                "ceilings of both cannot be compared: choose a new --output-dir"
-            )
+    unset = dict.fromkeys(KEPT)
+    changeable = set(given) - set(KEPT)
+    merged = merge(folder, given, set(given), {**unset, **recorded}, changeable=changeable)
     try:
-        return Deployment(**{**before, **given})
+        return Deployment(**{name: merged[name] for name in {**recorded, **given}})
     except ValidationError as failure:
         raise UsageError(f"{folder}: {failure.errors()[0]['msg']}") from None
 
@@ -332,10 +316,10 @@ def _phases(options: Mapping[str, Any], deployment: Deployment) -> list["Phase"]
     return phases(deployment, servers, options["baseline"], options["output_dir"])
 
 
-def _for_phase(wanted: "Wanted", phase: "Phase", connection: Mapping[str, str]) -> "Wanted":
+def _for_phase(wanted: "CeilingSearch", phase: "Phase", target: "Target") -> "CeilingSearch":
     grid = replace(
         wanted.grid,
-        url=connection["OPENENV_URL"],
+        url=target.url,
         output=phase.folder,
         expected_hosts=phase.servers,
         require_hosts=True,
@@ -344,26 +328,28 @@ def _for_phase(wanted: "Wanted", phase: "Phase", connection: Mapping[str, str]) 
     return replace(wanted, grid=grid)
 
 
-def _find(wanted: "Wanted", options: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _find(
+    wanted: "CeilingSearch", options: Mapping[str, Any], target: "Target"
+) -> list[dict[str, Any]]:
     from launcher.experiment import grid_run as grids
-    from launcher.experiment.ceiling import begin, find, largest, most
+    from launcher.experiment.ceiling import batch_limit, find_ceilings, largest_batch
 
-    sessions = largest(wanted)
-    wanted = replace(wanted, grid=grids.equipped(wanted.grid, sessions))
-    place = grids.check(wanted.grid, sessions)
-    limit = most(wanted, place)
-    recording = begin(wanted, place, _plain_options(options))
+    sessions = largest_batch(wanted, target)
+    wanted = replace(wanted, grid=grids.with_source_addresses(wanted.grid, sessions))
+    placement = grids.check(wanted.grid, target, sessions)
+    limit = batch_limit(wanted, placement)
+    recording = grids.open_recording(wanted.grid, placement, {"search": _plain_options(options)})
     _say(
         f"searching the ceiling of {wanted.grid.url}, {wanted.criterion.text}, batches from "
-        f"{wanted.start} to {limit.batch}; {place.story}"
+        f"{wanted.start} to {limit.batch}; {placement}"
     )
-    watcher = Display()
+    display = Display()
     try:
-        return find(wanted, place, limit, recording, watcher)
+        return find_ceilings(wanted, placement, limit, recording, display)
     except ResultsError as failure:
         raise ResultInvalid(str(failure)) from None
     finally:
-        watcher.bar.stop()
+        display.bar.stop()
 
 
 def _report(journal: "Journal", criterion: "Criterion", *, as_json: bool) -> None:

@@ -9,7 +9,6 @@ import click
 from click.core import ParameterSource
 
 from analysis.cells.validity import MAX_LAG
-from analysis.results.file_names import RUN
 from benchmark.server.environment import MAX_WAIT_SECONDS
 from launcher.cli.console import err, out
 from launcher.cli.options import (
@@ -32,7 +31,8 @@ from launcher.experiment.grid import (
     numbers,
     SHAPES,
 )
-from launcher.experiment.resume import resumed, story
+from launcher.experiment.resume import read_run, resume_grid
+from launcher.experiment.target import resolve
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -151,15 +151,15 @@ def load_options(command: F) -> F:
 def grid(**options: Any) -> None:
     """Run a batch × wait grid against a URL and record every session."""
     wanted = _read(options)
-    wanted = grids.equipped(wanted, wanted.most_open)
-    place = grids.check(wanted)
-    recording = grids.record(wanted, place)
-    err.print(f"{len(wanted.cells)} cell(s) against {wanted.url}; {place.story}", markup=False)
-    watcher = Display()
+    wanted = grids.with_source_addresses(wanted, wanted.max_open_sessions)
+    placement = grids.check(wanted, resolve(wanted.url))
+    recording = grids.open_recording(wanted, placement)
+    err.print(f"{len(wanted.cells)} cell(s) against {wanted.url}; {placement}", markup=False)
+    display = Display()
     try:
-        grids.run(wanted, place, recording, watcher)
+        grids.run(wanted, placement, recording, display)
     finally:
-        watcher.bar.stop()
+        display.bar.stop()
         print_summary(recording.in_order, as_json=options["as_json"])
     if not options["as_json"]:
         out.print(f"results: {recording.folder}", markup=False)
@@ -185,7 +185,7 @@ def _read(options: dict[str, Any]) -> Grid:
         seed=one(options["seed"], "--seed", int, 0, 2**63),
         **common(options),
     )
-    return grid if earlier is None else resumed(grid, given, earlier)
+    return grid if earlier is None else resume_grid(grid, given, earlier)
 
 
 def common(options: dict[str, Any]) -> dict[str, Any]:
@@ -226,8 +226,8 @@ def _given() -> set[str]:
 
 def _earlier(options: dict[str, Any]) -> dict[str, Any]:
     if options["output_dir"] is None:
-        raise UsageError("--resume needs --output-dir: which experiment is to go on?")
-    return dict(story(options["output_dir"], RUN)["grid"])
+        raise UsageError("--resume requires --output-dir")
+    return dict(read_run(options["output_dir"])["grid"])
 
 
 def _modes(options: dict[str, Any]) -> tuple[str, ...]:

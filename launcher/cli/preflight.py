@@ -11,8 +11,8 @@ import click
 from launcher.cli.console import err
 from launcher.cli.doctor import print_finding
 from launcher.cli.options import find_load_workers, find_url, load_workers_option, one, url_option
-from launcher.experiment.load_placement import load_place
-from launcher.experiment.target import check_server
+from launcher.experiment.load_placement import place_load
+from launcher.experiment.target import resolve
 from launcher.lifecycle import registry
 
 if TYPE_CHECKING:
@@ -70,11 +70,11 @@ def ui(url: str | None, load_workers: str | None, web_host: str | None, web_port
     """Serve Locust's web page with load workers against a deployment, until Ctrl-C."""
     from launcher.experiment import locust_ui as page
 
-    address = find_url(url)
-    check_server(address)
+    target = resolve(find_url(url))
+    target.check_server()
     wanted = page.WebUI(
-        address,
-        load_place(address, find_load_workers(load_workers)),
+        target.url,
+        place_load(target, find_load_workers(load_workers)),
         web_host,
         one(web_port, "--web-port", int, 1, 65_535),
         Path().absolute(),
@@ -82,7 +82,7 @@ def ui(url: str | None, load_workers: str | None, web_host: str | None, web_port
 
     def ready() -> None:
         print(wanted.address, flush=True)
-        err.print(wanted.place.story, markup=False)
+        err.print(str(wanted.placement), markup=False)
         err.print(f"from your own machine: {wanted.tunnel}", markup=False)
         err.print("wait, steps and timeout of the users: under 'Custom parameters' on the page")
 

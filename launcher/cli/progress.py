@@ -11,12 +11,12 @@ from rich.table import Table
 
 from analysis.cells.codes import Counts, Findings
 from launcher.cli.console import err, out
-from launcher.experiment.cell_runner import Watcher
+from launcher.experiment.cell_runner import ProgressListener
 from launcher.experiment.grid import Cell
 from launcher.experiment.load_processes import Progress
 
 
-class Display(Watcher):
+class Display(ProgressListener):
     """A bar for the cell under way; a line for each that has ended when there is no terminal."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Cells against one URL, into one result folder."""
+"""Runs cells against one URL, into one result folder."""
 
 import time
 from collections.abc import Mapping
@@ -16,58 +16,58 @@ from launcher.errors import (
 )
 from launcher.experiment.eta import seconds_left
 from launcher.experiment.grid import Cell, Grid
-from launcher.experiment.load_placement import LoadPlace
-from launcher.experiment.load_processes import CellEnded, Held, Load, Progress
+from launcher.experiment.load_placement import LoadPlacement
+from launcher.experiment.load_processes import AllSessionsOpen, CellEnded, LoadProcesses, Progress
 from launcher.experiment.recorder import Recording
-from launcher.experiment.target import deployment_at, incarnations, replaced, sessions_open
+from launcher.experiment.run_status import RunStatus
+from launcher.experiment.target import replaced
 from launcher.sampling import Sampler
 from launcher.sampling.replaced import merged
 from launcher.system.signals import Interrupted
 
 
-class Watcher:
-    """Told how an experiment goes; the command line draws it."""
+class ProgressListener:
+    """Receives the events of an experiment; the command line shows them."""
 
     def cell_started(self, cell: Cell, number: int, of: int, left: float | None) -> None:
-        """`of` is 0 where nobody knows how many there will be; `left` is how many seconds all that is
-        to come may take, None is not known."""
+        """`of` is 0 when the number of cells is unknown; `left` is the estimated number of seconds
+        until all cells have ended, None when unknown."""
 
     def progress(self, progress: Progress) -> None: ...
 
     def pause(self) -> None:
-        """Ends its threads, if it has any, until the next call: processes are to be started."""
+        """Stops the listener's threads until the next call, because processes will be started."""
 
     def cell_ended(self, cell: Cell, line: dict[str, Any]) -> None: ...
 
     def warn(self, text: str) -> None: ...
 
 
-class Bench:
-    """Runs cells from `with` to its end. Every wait can be ended by a signal, as `Interrupted`;
-    whatever was recorded until then stays, and sessions that were open are rows too.
+class CellRunner:
+    """Runs cells within its `with` block. A signal ends every wait as `Interrupted`; the rows
+    recorded until then stay, and sessions that were still open get a row too.
 
-    `planned` are the cells that are to come, where they are known.
+    `planned` has the cells that will be run, where they are known.
     """
 
     def __init__(
         self,
         grid: Grid,
-        place: LoadPlace,
+        placement: LoadPlacement,
         recording: Recording,
-        watcher: Watcher,
+        listener: ProgressListener,
         planned: list[Cell] | None = None,
     ) -> None:
-        self._grid, self._place, self._recording = grid, place, recording
-        self._watcher = watcher
+        self._grid, self._placement, self._recording = grid, placement, recording
+        self._target = placement.target
+        self._listener = listener
         self._planned = planned or []
-        self._most = max(cell.most_open(grid.timeout) for cell in [*grid.cells, *self._planned])
         self._seconds: dict[Cell, float] = {}
-        self._load: Load | None = None
-        self._state = deployment_at(grid.url)
+        self._load: LoadProcesses | None = None
         self._sampler = self._new_sampler()
         self._sampling = ExitStack()
 
-    def __enter__(self) -> "Bench":
+    def __enter__(self) -> "CellRunner":
         return self
 
     def __exit__(
@@ -76,25 +76,21 @@ class Bench:
         failure: BaseException | None,
         _: TracebackType | None,
     ) -> None:
-        status = "complete" if failure is None else "failed"
-        if isinstance(failure, (Interrupted, KeyboardInterrupt)):
-            status = "interrupted"
-        with ExitStack() as ending:  # whatever befalls one, the others follow
-            ending.callback(
-                self._recording.close, status, None if failure is None else str(failure)
-            )
-            ending.callback(self._end_load)
+        error = None if failure is None else str(failure)
+        with ExitStack() as closing:  # runs every callback even when one of them raises
+            closing.callback(self._recording.close, RunStatus.after(failure), error)
+            closing.callback(self._stop_load)
 
     @property
     def completed(self) -> list[dict[str, Any]]:
-        """Lines of the cells that are done."""
+        """The summary lines of the cells that are done."""
         return self._recording.in_order
 
     def run(self, cell: Cell) -> dict[str, Any]:
-        """The summary of the cell's last attempt. A cell that is done is not run again; one that is
-        invalid is, once, when that can help.
+        """Returns the summary line of the cell's last attempt. A cell that is done is not run again;
+        an invalid one is repeated once when that can help.
 
-        Raises `LoadFailed` after a second attempt that lost sessions of the load, `PreflightFailed`
+        Raises `LoadFailed` after an attempt that lost sessions of the load, `PreflightFailed`
         after a cell that reached too few hosts when they are required, `RecordingFailed` when the
         disk is full, and `Interrupted`.
         """
@@ -104,10 +100,11 @@ class Bench:
             return done
         self._announce(cell)
         line = self._attempt(cell)
-        if any(reason.is_transient for reason in line["reasons"].codes) and self._stands:
-            self._watcher.warn(f"{cell}: INVALID: {line['reasons']}; it is run once more")
+        transient = any(reason.is_transient for reason in line["reasons"].codes)
+        if transient and self._target.is_running():
+            self._listener.warn(f"{cell}: INVALID: {line['reasons']}; repeating it once")
             line = self._attempt(cell)
-        self._watcher.cell_ended(cell, line)
+        self._listener.cell_ended(cell, line)
         self._judge(cell, line)
         return line
 
@@ -115,48 +112,48 @@ class Bench:
         done = len(self._recording.lines)
         todo = [other for other in self._planned if other not in self._recording.lines]
         left = seconds_left(todo, self._seconds)
-        self._watcher.cell_started(cell, done + 1, len(self._planned), left)
+        self._listener.cell_started(cell, done + 1, len(self._planned), left)
 
     def _attempt(self, cell: Cell) -> dict[str, Any]:
-        load = self._load or self._begin_load(cell)
-        constant = self._recording.begin_cell(cell, constants(self._grid, cell, self._run_id))
-        before, begun = incarnations(self._state), time.monotonic()
-        number = self._sampler.cell = self._recording.begun
+        load = self._load or self._start_load(cell)
+        constant = self._recording.start_cell(cell, constants(self._grid, cell, self._run_id))
+        before, started = self._target.incarnations(), time.monotonic()
+        number = self._sampler.cell = self._recording.started
         facts: dict[str, Any] = {"interrupted": False, "shares_node": self._shares_node}
         facts["max_lag"] = self._grid.max_lag
         try:
             facts |= self._collect(load, order(self._grid, cell, constant))
         except (Interrupted, LoadFailed, DeploymentEnded) as failure:
-            self._recording.write_off(
-                "INTERRUPTED", f"the experiment ended before the session: {failure}"
+            self._recording.write_interrupted_rows(
+                f"the experiment ended before the session: {failure}"
             )
             self._recording.end_cell(cell, facts | {"interrupted": True})
             raise
         finally:
             self._sampler.cell = None
-        self._seconds[cell] = time.monotonic() - begun
+        self._seconds[cell] = time.monotonic() - started
         seen = self._sampler.replaced(number)
-        gone = replaced(before, incarnations(self._state))
-        ended = [] if self._stands else ["the deployment has ended"]
+        gone = replaced(before, self._target.incarnations())
+        ended = [] if self._target.is_running() else ["the deployment has ended"]
         facts["replaced"] = [*map(str, merged(gone, seen)), *ended]
         line = self._recording.end_cell(cell, facts, self._judge_bound(number, facts))
         if line["lost"]:
-            self._end_load()  # the next attempt begins with load workers that answer
+            self._stop_load()  # the next attempt starts new load workers
         return line
 
-    def _collect(self, load: Load, wanted: dict[str, Any]) -> dict[str, Any]:
-        """What the load says of the cell when it has ended."""
-        for answer in load.run(wanted):
+    def _collect(self, load: LoadProcesses, order: dict[str, Any]) -> dict[str, Any]:
+        """Records the rows of a cell; returns the facts that the load reports at its end."""
+        for answer in load.run(order):
             if isinstance(answer, bytes):
                 self._recording.take(answer)
             elif isinstance(answer, Progress):
                 self._recording.flush()
-                self._watcher.progress(answer)
-            elif isinstance(answer, Held):
-                load.release(sessions_open(self._grid.url, self._state))
+                self._listener.progress(answer)
+            elif isinstance(answer, AllSessionsOpen):
+                load.release(self._target.sessions_open())
             elif isinstance(answer, CellEnded):
                 return answer.facts
-        raise AssertionError("the load ended without a word")
+        raise AssertionError("the load ended without a result")
 
     def _judge_bound(self, number: int, facts: dict[str, Any]) -> Any:
         caps = self._recording.run["caps"]
@@ -183,7 +180,7 @@ class Bench:
                     f"{problem}; the result is invalid: check with `launcher preflight` that the URL "
                     "is Envoy's and that every server is healthy"
                 )
-            self._watcher.warn(f"{problem}; the result is invalid")
+            self._listener.warn(f"{problem}; the result is invalid")
 
     def require_valid(self) -> None:
         """Raises `ResultInvalid`."""
@@ -196,20 +193,23 @@ class Bench:
                 f"{first['repetition']}: {first['reasons']}"
             )
 
-    def _begin_load(self, cell: Cell) -> Load:
-        most = max(self._most, cell.most_open(self._grid.timeout))
-        self._watcher.pause()
-        load = Load(self._place, self._recording.logs, most, len(self._grid.sources))
+    def _start_load(self, cell: Cell) -> LoadProcesses:
+        cells = [*self._grid.cells, *self._planned, cell]
+        sessions = max(each.max_open_sessions(self._grid.timeout) for each in cells)
+        self._listener.pause()
+        load = LoadProcesses(
+            self._placement, self._recording.logs, sessions, len(self._grid.sources)
+        )
         self._load = load.__enter__()
         self._recording.note_load(load.pids)
-        self._sampler = self._new_sampler()  # its threads begin after all processes
+        self._sampler = self._new_sampler()  # its threads start after all processes
         self._sampling.enter_context(self._sampler)
         return load
 
-    def _end_load(self) -> None:
+    def _stop_load(self) -> None:
         self._sampling.close()
         for warning in self._sampler.warnings:
-            self._watcher.warn(warning)
+            self._listener.warn(warning)
         self._sampler.warnings.clear()
         if self._load is not None:
             load, self._load = self._load, None
@@ -217,15 +217,7 @@ class Bench:
 
     def _new_sampler(self) -> Sampler:
         recording = self._recording
-        return Sampler(recording.samples, self._state, recording.run_file, self._grid.url)
-
-    @property
-    def _stands(self) -> bool:
-        """Whether the deployment is still there to serve, where it was ever known."""
-        if self._state is None:
-            return True
-        now = deployment_at(self._grid.url)
-        return now is not None and now["status"] == "ready"
+        return Sampler(recording.samples, self._target.state, recording.run_file, self._grid.url)
 
     @property
     def _run_id(self) -> str:
@@ -233,11 +225,11 @@ class Bench:
 
     @property
     def _shares_node(self) -> bool:
-        return self._place.spoils and not self._grid.share_node
+        return self._placement.sharing_is_avoidable and not self._grid.share_node
 
 
 def constants(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:
-    """What is the same in every row of a cell."""
+    """The values that all rows of a cell have in common."""
     return {
         "run_id": run_id,
         "mode": cell.mode,
@@ -255,7 +247,7 @@ def constants(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:
 
 
 def order(grid: Grid, cell: Cell, constant: dict[str, Any]) -> dict[str, Any]:
-    """A cell as the load master takes it."""
+    """A cell as the load master receives it."""
     return {
         "mode": cell.mode,
         "url": grid.url,

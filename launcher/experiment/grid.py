@@ -1,4 +1,4 @@
-"""A grid and its cells: what an experiment is to do. Pure."""
+"""What an experiment runs: a grid of cells."""
 
 import itertools
 import os
@@ -22,7 +22,7 @@ ARRIVALS = ("constant", "poisson")
 
 @dataclass(frozen=True)
 class Cell:
-    """`wait` in seconds, `arrival_rate` in sessions a second."""
+    """`wait` is in seconds, `arrival_rate` in sessions per second."""
 
     mode: str
     batch: int
@@ -32,9 +32,8 @@ class Cell:
     steps: int = 1
     arrival_rate: float | None = None
 
-    def most_open(self, timeout: float) -> int:
-        """How many of its sessions may be open at one moment: of those that arrive one by one, as many
-        as arrive until the first has failed (`timeout`, seconds)."""
+    def max_open_sessions(self, timeout: float) -> int:
+        """How many sessions can be open at once when each may last `timeout` seconds."""
         if self.arrival_rate is None:
             return self.batch
         return min(self.batch, ceil(self.arrival_rate * timeout))
@@ -44,19 +43,17 @@ class Cell:
         return f"{self.mode} {self.batch} × {self.wait:g} s #{self.repetition}"
 
     def __str__(self) -> str:
-        rate = f" at {self.arrival_rate:g} a second" if self.arrival_rate else ""
-        how = "" if self.shape == "burst" else f", {self.shape}{rate}"
-        how += "" if self.steps == 1 else f", {self.steps} steps"
+        rate = f" at {self.arrival_rate:g} per second" if self.arrival_rate else ""
+        details = "" if self.shape == "burst" else f", {self.shape}{rate}"
+        details += "" if self.steps == 1 else f", {self.steps} steps"
         return (
             f"{self.mode} batch {self.batch} × wait {self.wait:g} s, repetition "
-            f"{self.repetition}{how}"
+            f"{self.repetition}{details}"
         )
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What an experiment is to do."""
-
     url: str
     batches: tuple[int, ...]
     waits: tuple[float, ...]
@@ -88,21 +85,20 @@ class Grid:
         return [self.cell(mode, batch, wait, rep) for mode, wait, batch, rep in combinations]
 
     def cell(self, mode: str, batch: int, wait: float, repetition: int) -> Cell:
-        how = (self.shape, self.steps, self.arrival_rate)
-        return Cell(mode, batch, wait, repetition, *how)
+        return Cell(mode, batch, wait, repetition, self.shape, self.steps, self.arrival_rate)
 
     @property
-    def most_open(self) -> int:
-        return max(cell.most_open(self.timeout) for cell in self.cells)
+    def max_open_sessions(self) -> int:
+        return max(cell.max_open_sessions(self.timeout) for cell in self.cells)
 
     @property
-    def longest(self) -> float:
-        """Seconds that a session cannot do without."""
+    def min_session_seconds(self) -> float:
+        """How long the longest session waits in its steps alone."""
         return max(self.waits) * self.steps
 
 
 def parse_url(url: str) -> str:
-    """The URL as the load uses it: http, without a trailing slash. Raises `UsageError`."""
+    """The URL with scheme http and a port, without a trailing slash. Raises `UsageError`."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -118,8 +114,8 @@ def parse_url(url: str) -> str:
 def numbers(
     text: str, option: str, kind: Callable[[str], Any], low: float, high: float
 ) -> tuple[Any, ...]:
-    """A comma-separated grid. Raises `UsageError` for an empty one and for anything outside
-    [low, high]."""
+    """Parses comma-separated numbers. Raises `UsageError` for an empty list and for numbers
+    outside [low, high]."""
     words = [word.strip() for word in text.split(",") if word.strip()]
     if not words:
         raise UsageError(f"{option} is empty: give one number or more, separated by commas")
@@ -144,5 +140,5 @@ def default_hardware() -> str:
 
 
 def default_output() -> Path:
-    moment = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
-    return Path("experiments") / "results" / f"{moment}-{uuid.uuid4().hex[:4]}"
+    timestamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
+    return Path("experiments") / "results" / f"{timestamp}-{uuid.uuid4().hex[:4]}"

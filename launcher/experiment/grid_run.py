@@ -9,21 +9,13 @@ from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from analysis.results.file_names import RAW, RUN
 from launcher.errors import LoadFailed, UsageError
-from launcher.experiment.cell_runner import Bench, Watcher
+from launcher.experiment.cell_runner import CellRunner, ProgressListener
 from launcher.experiment.grid import Grid
-from launcher.experiment.load_placement import load_place, LoadPlace
+from launcher.experiment.load_placement import LoadPlacement, place_load
 from launcher.experiment.recorder import Recording
-from launcher.experiment.resume import before
-from launcher.experiment.target import (
-    caps,
-    check_envoy,
-    check_server,
-    deployment_at,
-    is_loopback,
-    servers_known,
-)
+from launcher.experiment.resume import reopen
+from launcher.experiment.target import is_loopback, Target
 from launcher.planning.sizing import source_addresses
 from launcher.system.limits import limits
 
@@ -42,99 +34,107 @@ PACKAGES = (
     "websockets",
 )
 
+# The caps of a deployment that must be the same for all cells of a run.
 CAPS = ("max_concurrent_envs", "workers_per_node", "servers", "capacity")
-"""Of a deployment, what must be the same for all cells of a run."""
 
 
-def equipped(grid: Grid, sessions: int) -> Grid:
-    """With addresses to connect from, where nobody chose some and this machine's usual one has too
-    few ports for so many sessions at once; only a loopback URL can be reached from any that we
-    choose."""
+def with_source_addresses(grid: Grid, sessions: int) -> Grid:
+    """The grid with more source addresses when the usual one has too few ports for `sessions`.
+
+    Only a loopback URL can be reached from addresses that the launcher chooses.
+    """
     addresses = source_addresses(sessions, limits())
     if grid.sources or not addresses or not is_loopback(grid.url):
         return grid
     return replace(grid, sources=addresses)
 
 
-def check(grid: Grid, sessions: int | None = None) -> LoadPlace:
-    """Where the load will run, which may be asked for up to `sessions` at once. Raises `UsageError`,
-    `LoadFailed` or `PreflightFailed` for what cannot succeed, before anything is started."""
-    if grid.timeout <= grid.longest:
+def check(grid: Grid, target: Target, sessions: int | None = None) -> LoadPlacement:
+    """Places load workers for up to `sessions` at once.
+
+    Raises `UsageError`, `LoadFailed` or `PreflightFailed` when the grid cannot succeed, before
+    anything is started.
+    """
+    if grid.timeout <= grid.min_session_seconds:
         steps = "" if grid.steps == 1 else f"{grid.steps} steps with a "
         raise UsageError(
             f"--timeout {grid.timeout:g} s ends sessions before their {steps}wait of "
             f"{max(grid.waits):g} s is over; raise --timeout"
         )
     _check_shape(grid)
-    place = load_place(grid.url, grid.load_workers, sessions or grid.most_open)
-    if place.here:
-        _check_here(grid, place)
+    placement = place_load(target, grid.load_workers, sessions or grid.max_open_sessions)
+    if placement.is_local:
+        _check_local_limits(grid, placement)
     elif grid.sources:
         raise UsageError(
             "--source-addresses are this machine's, but the load runs on the deployment's client "
             "nodes: each has addresses of its own"
         )
-    check_server(grid.url)
-    check_envoy(grid.url, grid.most_open)
-    servers = servers_known(grid.url)
+    target.check_server()
+    target.check_envoy(grid.max_open_sessions)
+    servers = target.servers
     if grid.expected_hosts and servers is not None and grid.expected_hosts > servers:
         raise UsageError(
             f"--expected-hosts {grid.expected_hosts}, but the deployment at {grid.url} has {servers} "
             "server(s)"
         )
-    return place
+    return placement
 
 
 def _check_shape(grid: Grid) -> None:
     if grid.shape == "open" and grid.arrival_rate is None:
-        raise UsageError("--shape open needs --arrival-rate R: how many sessions arrive a second?")
+        raise UsageError("--shape open requires --arrival-rate R, in sessions per second")
     if grid.shape != "open" and grid.arrival_rate is not None:
         raise UsageError(f"--arrival-rate is for --shape open, not {grid.shape}")
     if grid.shape == "hold" and "http" in grid.modes:
-        raise UsageError("--shape hold needs sessions; over HTTP none is open between requests")
+        raise UsageError("--shape hold requires sessions; over HTTP none is open between requests")
 
 
-def _check_here(grid: Grid, place: LoadPlace) -> None:
-    obstacle = limits().obstacle(grid.most_open, len(place.nodes), len(grid.sources))
+def _check_local_limits(grid: Grid, placement: LoadPlacement) -> None:
+    obstacle = limits().obstacle(grid.max_open_sessions, len(placement.nodes), len(grid.sources))
     if obstacle:
         raise LoadFailed(obstacle)
     for address in grid.sources:
         _check_source(address)
 
 
-def record(grid: Grid, place: LoadPlace, more: Mapping[str, Any] | None = None) -> Recording:
-    """The result folder of the grid, ready to be written; with `resume`, the one that it was begun in.
-    `more` goes into run.json. Raises `UsageError`."""
-    earlier = before(grid.output, RAW, RUN) if grid.resume else None
-    run = describe(grid, place, earlier.run["run_id"] if earlier else uuid.uuid4().hex[:12])
+def open_recording(
+    grid: Grid, placement: LoadPlacement, extra: Mapping[str, Any] | None = None
+) -> Recording:
+    """The result folder of the grid; with `grid.resume`, the folder that it was started in.
+    `extra` goes into run.json. Raises `UsageError`."""
+    earlier = reopen(grid.output) if grid.resume else None
+    run = describe(grid, placement, earlier.run["run_id"] if earlier else uuid.uuid4().hex[:12])
     if earlier is not None:
         _check_caps(grid, run["caps"], earlier.run["caps"])
-    return Recording(grid.output, run | dict(more or {}), earlier)
+    return Recording(grid.output, run | dict(extra or {}), earlier)
 
 
-def _check_caps(grid: Grid, now: dict[str, Any], then: dict[str, Any]) -> None:
+def _check_caps(grid: Grid, now: dict[str, Any], recorded: dict[str, Any]) -> None:
     for name in CAPS:
-        if now.get(name) != then.get(name):
+        if now.get(name) != recorded.get(name):
             raise UsageError(
-                f"{grid.output} was begun with {name} {then.get(name)}, but {grid.url} has "
-                f"{now.get(name)}: the two cannot be compared; deploy as before, or choose a new "
-                "--output-dir"
+                f"{grid.output} was started with {name} {recorded.get(name)}, but {grid.url} has "
+                f"{now.get(name)}: the results are not comparable; deploy as before, or choose a "
+                "new --output-dir"
             )
 
 
-def run(grid: Grid, place: LoadPlace, recording: Recording, watcher: Watcher) -> None:
-    """Runs all cells that are not done into `recording` and closes it. Raises what `Bench.run` raises,
-    and `ResultInvalid`."""
-    with Bench(grid, place, recording, watcher, grid.cells) as bench:
+def run(
+    grid: Grid, placement: LoadPlacement, recording: Recording, listener: ProgressListener
+) -> None:
+    """Runs the cells that `recording` does not hold yet, and closes it. Raises what
+    `CellRunner.run` raises, and `ResultInvalid`."""
+    with CellRunner(grid, placement, recording, listener, grid.cells) as runner:
         for cell in grid.cells:
-            bench.run(cell)
+            runner.run(cell)
         if grid.require_valid:
-            bench.require_valid()
+            runner.require_valid()
 
 
-def describe(grid: Grid, place: LoadPlace, run_id: str) -> dict[str, Any]:
-    """run.json before the first cell: what is run, on what, within which limits."""
-    deployment = deployment_at(grid.url)
+def describe(grid: Grid, placement: LoadPlacement, run_id: str) -> dict[str, Any]:
+    """The content of run.json before the first cell."""
+    deployment = placement.target.state
     return {
         "run_id": run_id,
         "arguments": list(grid.arguments),
@@ -151,15 +151,15 @@ def describe(grid: Grid, place: LoadPlace, run_id: str) -> dict[str, Any]:
         },
         "limits": limits().as_dict(),
         "planned_cells": len(grid.cells),
-        "caps": caps(grid.url, deployment),
+        "caps": placement.target.caps(),
         "placement": {
             "deployment": deployment["name"] if deployment else None,
             "command": deployment["command"] if deployment else None,
             "processes": deployment["processes"] if deployment else [],
             "images": deployment["slurm"].get("images", {}) if deployment else {},
             "load": {},
-            "load_nodes": list(place.nodes),
-            "load_shares_node": place.shares_node,
+            "load_nodes": list(placement.nodes),
+            "load_shares_node": placement.shares_node,
         },
     }
 
@@ -176,10 +176,10 @@ def _check_source(address: str) -> None:
 
 
 def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    versions = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""A result folder while an experiment writes it: raw.jsonl, summary.csv, run.json."""
+"""Writes a result folder: raw.jsonl, summary.csv, run.json."""
 
 import json
 import os
@@ -13,47 +13,51 @@ from typing import Any
 import orjson
 
 from analysis.results.file_names import LOGS, RAW, RUN, SAMPLES, SUMMARY
+from analysis.rows.error_types import ErrorType
 from analysis.rows.parser import table
 from analysis.rows.schema import unfinished
 from launcher.errors import RecordingFailed, UsageError
 from launcher.experiment.grid import Cell
-from launcher.experiment.resume import Before, lock
+from launcher.experiment.resume import lock_results, RecordedRun
+from launcher.experiment.run_status import RunStatus
 from launcher.system.files import write_atomically
 
 SYNC_SECONDS = 0.5
-FAILED_SHOWN = 20
+MAX_FAILED_ROWS = 20
 
 Judge = Callable[[dict[str, Any], list[dict[str, Any]]], dict[str, Any] | None]
 
 
 class Recording:
-    """Rows go to disk as they come; every line in raw.jsonl is whole, whatever happens."""
+    """Writes rows as they arrive; raw.jsonl never holds part of a row, even when the disk is full."""
 
-    def __init__(self, folder: Path, run: dict[str, Any], before: Before | None = None) -> None:
-        """`before` is what the folder holds of the same run. Raises `UsageError` when it holds
-        results without that, or cannot be written."""
+    def __init__(
+        self, folder: Path, run: dict[str, Any], recorded: RecordedRun | None = None
+    ) -> None:
+        """`recorded` is the run to resume. Raises `UsageError` when a new run finds results in the
+        folder, or when the folder is not writable."""
         self.folder = folder
         self.logs = folder / LOGS
         self.samples = folder / SAMPLES
-        self.run = _begun(run, before)
-        self.lines: dict[Cell, dict[str, Any]] = before.lines if before else {}
-        self.attempts: dict[Cell, int] = before.attempts if before else {}
-        self.rows = before.rows if before else 0
+        self.run = _started(run, recorded)
+        self.lines: dict[Cell, dict[str, Any]] = recorded.lines if recorded else {}
+        self.attempts: dict[Cell, int] = recorded.attempts if recorded else {}
+        self.rows = recorded.rows if recorded else 0
         self._cell: dict[int, bytes] = {}
         self._constant: dict[str, Any] = {}
         self._waiting: list[bytes] = []
-        self._whole = before.whole if before else 0
+        self._size = recorded.size if recorded else 0
         self._synced = time.monotonic()
         try:
-            if before is None:
+            if recorded is None:
                 _check_new(folder)
             self.logs.mkdir(parents=True, exist_ok=True)
-            self._raw = before.file if before else (folder / RAW).open("ab", buffering=0)
-            if before is None:
-                lock(self._raw, folder)
-            os.ftruncate(self._raw.fileno(), self._whole)
+            self._raw = recorded.file if recorded else (folder / RAW).open("ab", buffering=0)
+            if recorded is None:
+                lock_results(self._raw, folder)
+            os.ftruncate(self._raw.fileno(), self._size)
             self._save_run()
-            if before is not None:
+            if recorded is not None:
                 self._write_summary()
         except OSError as failure:
             raise UsageError(f"cannot write to {folder}: {failure.strerror}") from None
@@ -64,23 +68,23 @@ class Recording:
 
     @property
     def sitting(self) -> dict[str, Any]:
-        """The part of run.json for this time that the experiment was begun or gone on with."""
+        """The part of run.json about this start of the experiment."""
         return dict(self.run["sittings"][-1])
 
     def note_load(self, pids: dict[str, int | None]) -> None:
         self._save_run(placement=self.run["placement"] | {"load": pids})
 
-    def begin_cell(self, cell: Cell, constant: dict[str, Any]) -> dict[str, Any]:
-        """What all rows of the attempt have in common: `constant`, and which attempt it is."""
+    def start_cell(self, cell: Cell, constant: dict[str, Any]) -> dict[str, Any]:
+        """Returns what all rows of the attempt have in common: `constant` and the attempt's number."""
         self._cell.clear()
         self.attempts[cell] = self.attempts.get(cell, 0) + 1
         self._constant = constant | {"attempt": self.attempts[cell]}
-        self._save_run(begun=self.begun + 1)
+        self._save_run(begun=self.started + 1)
         return self._constant
 
     @property
-    def begun(self) -> int:
-        """How many attempts were begun, in all sittings; the number of the last one."""
+    def started(self) -> int:
+        """How many attempts were started, by this launcher and earlier ones: the last one's number."""
         return int(self.run["begun"])
 
     def take(self, line: bytes) -> None:
@@ -89,15 +93,15 @@ class Recording:
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.flush()
 
-    def write_off(self, error_type: str, message: str) -> None:
-        """A row for every session of the cell that has none."""
+    def write_interrupted_rows(self, message: str) -> None:
+        """Writes a failed row for every session of the cell without a row."""
         for request_id in range(self._constant["batch_size"]):
             if request_id not in self._cell:
-                constant = self._constant
-                self.take(unfinished(constant, request_id, None, error_type, message))
+                error_type = ErrorType.INTERRUPTED
+                self.take(unfinished(self._constant, request_id, None, error_type, message))
 
     def flush(self) -> None:
-        """Raises `RecordingFailed` when the disk takes no more; what it took stays whole."""
+        """Raises `RecordingFailed` when the disk is full; whole rows stay."""
         if not self._waiting:
             return
         text = b"".join(line + b"\n" for line in self._waiting)
@@ -110,9 +114,9 @@ class Recording:
             self._keep_whole_lines(text[:written])
             raise RecordingFailed(
                 f"cannot write {self.folder / RAW}: {failure.strerror}; the {self.rows} rows in it "
-                "are whole; free some space, then go on with --resume"
+                "are whole; free some space, then continue with --resume"
             ) from None
-        self._whole += len(text)
+        self._size += len(text)
         self.rows += len(self._waiting)
         self._waiting.clear()
         self._synced = time.monotonic()
@@ -120,8 +124,8 @@ class Recording:
     def end_cell(
         self, cell: Cell, facts: dict[str, Any], judge: Judge = lambda *_: None
     ) -> dict[str, Any]:
-        """Writes the cell's summary; returns its line. `facts` are for run.json; `judge` says what
-        bound the cell, from its line and some rows that failed."""
+        """Writes the cell's summary and returns its line. `facts` go into run.json; `judge` finds
+        what bound the cell from its line and some failed rows."""
         from analysis.cells import summary
 
         self.flush()
@@ -130,14 +134,14 @@ class Recording:
         line = summary.cell(rows, facts)
         facts["bound"] = judge(line, self._some_failed())
         self.lines[cell] = summary.cell(rows, facts) if facts["bound"] else line
-        # Facts first: a cell without them is run again.
+        # Facts first: a cell without facts is repeated.
         self._save_run(cells=[*self.run["cells"], facts])
         self._write_summary()
         return self.lines[cell]
 
     def _some_failed(self) -> list[dict[str, Any]]:
         failed = (line for line in self._cell.values() if b'"success":false' in line)
-        return [orjson.loads(line) for line in islice(failed, FAILED_SHOWN)]
+        return [orjson.loads(line) for line in islice(failed, MAX_FAILED_ROWS)]
 
     def _write_summary(self) -> None:
         from analysis.cells.summary import as_csv
@@ -151,69 +155,80 @@ class Recording:
 
     @property
     def in_order(self) -> list[dict[str, Any]]:
-        """The lines of the cells in the order in which those first began."""
+        """The lines of the cells in the order of their first attempts."""
         return [self.lines[cell] for cell in self.attempts if cell in self.lines]
 
-    def close(self, status: str, error: str | None = None) -> None:
+    def close(self, status: RunStatus, error: str | None = None) -> None:
         try:
             self.flush()
         finally:
             self._raw.close()
-            ended = {"status": status, "error": error, "ended": _now()}
+            ended = {"status": status, "error": error, "ended": now()}
             sitting = self.sitting | ended | {"cells_done": len(self.lines)}
             sittings = [*self.run["sittings"][:-1], sitting]
             self._save_run(**ended, rows=self.rows, sittings=sittings)
 
     def _keep_whole_lines(self, written: bytes) -> None:
         end = written.rfind(b"\n") + 1
-        os.ftruncate(self._raw.fileno(), self._whole + end)
-        self._whole += end
+        os.ftruncate(self._raw.fileno(), self._size + end)
+        self._size += end
         self.rows += written[:end].count(b"\n")
         self._waiting.clear()
 
     def _save_run(self, **changes: Any) -> None:
         self.run |= changes
-        try:
-            write_atomically(self.folder / RUN, json.dumps(self.run, indent=1, default=str))
-        except OSError as failure:
-            raise RecordingFailed(
-                f"cannot write {self.folder / RUN}: {failure.strerror}; {RAW} is whole"
-            ) from None
+        save_json(self.run_file, self.run)
+
+
+def save_json(file: Path, content: dict[str, Any]) -> None:
+    """Raises `RecordingFailed`."""
+    try:
+        write_atomically(file, json.dumps(content, indent=1, default=str))
+    except OSError as failure:
+        raise RecordingFailed(
+            f"cannot write {file}: {failure.strerror}; the rows recorded so far are whole"
+        ) from None
 
 
 def _check_new(folder: Path) -> None:
     for name in (RAW, SUMMARY, RUN, LOGS, SAMPLES):
         if (folder / name).exists():
             raise UsageError(
-                f"{folder} already holds results ({name}); choose a new --output-dir, or go on with "
-                "them with --resume"
+                f"{folder} already holds results ({name}); choose a new --output-dir, or continue "
+                "with --resume"
             )
 
 
-def _begun(run: dict[str, Any], before: Before | None) -> dict[str, Any]:
-    """run.json as another sitting begins."""
-    sitting = {"started": _now(), "status": "running", "error": None, "url": run["grid"]["url"]}
+def _started(run: dict[str, Any], recorded: RecordedRun | None) -> dict[str, Any]:
+    """run.json with one more sitting: a sitting is one start of the launcher on this run."""
+    sitting = {
+        "started": now(),
+        "status": RunStatus.RUNNING,
+        "error": None,
+        "url": run["grid"]["url"],
+    }
     sitting |= {name: run[name] for name in ("versions", "arguments", "machine", "limits")}
     sitting |= {"placement": run["placement"]}
-    if before is None:
+    if recorded is None:
         return run | {
-            "status": "running",
-            "started": _now(),
+            "status": RunStatus.RUNNING,
+            "started": now(),
             "sittings": [sitting],
             "cells": [],
             "begun": 0,
         }
-    old = before.run
+    old = recorded.run
     kept = ("run_id", "started", "cells", "begun", "arguments")
-    sittings = [*map(_over, old.get("sittings", [])), sitting]
-    again = {"status": "running", "error": None, "ended": None, "sittings": sittings}
+    sittings = [*map(_ended, old.get("sittings", [])), sitting]
+    again = {"status": RunStatus.RUNNING, "error": None, "ended": None, "sittings": sittings}
     return old | run | {key: old[key] for key in kept} | again
 
 
-def _over(sitting: dict[str, Any]) -> dict[str, Any]:
-    """One that could not say how it ended was killed."""
-    return sitting | {"status": "killed"} if sitting["status"] == "running" else sitting
+def _ended(sitting: dict[str, Any]) -> dict[str, Any]:
+    """An earlier sitting; one that recorded no end was killed."""
+    killed = sitting["status"] == RunStatus.RUNNING
+    return sitting | {"status": RunStatus.KILLED} if killed else sitting
 
 
-def _now() -> str:
+def now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")

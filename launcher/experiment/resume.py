@@ -1,143 +1,203 @@
-"""A result folder of an experiment that was interrupted: what is done, and what it was asked."""
+"""Resumes a recorded experiment: its settings, its finished cells and its rows."""
 
 import fcntl
 import itertools
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
+from analysis.results.file_names import RAW, RUN
 from analysis.rows.parser import table
 from launcher.errors import UsageError
 from launcher.experiment.grid import Cell, Grid
 from launcher.system.files import read_json
 
-OF_A_SITTING = ("output", "load_workers", "sources", "resume", "arguments")
-"""Of a grid, what is asked each time."""
+# Settings of a grid that are chosen anew each time it is resumed.
+PER_START = ("output", "load_workers", "sources", "resume", "arguments")
 
-MAY_DIFFER = ("url", "require_hosts", "require_valid", *OF_A_SITTING)
-"""What may be asked otherwise when an experiment goes on."""
+# Settings of a grid that stay as recorded unless they are given again.
+CHANGEABLE = ("url", "require_hosts", "require_valid")
 
 Attempt = tuple[Cell, int]
 
 
 @dataclass
-class Before:
-    """`lines` are the summaries of cells that are done, in their order; `attempts` has the last
-    attempt of every cell that was begun."""
+class RecordedRun:
+    """`lines` has the summary lines of finished cells, in order; `attempts` the number of the last
+    attempt of every started cell; `size` the bytes of whole rows."""
 
     run: dict[str, Any]
     lines: dict[Cell, dict[str, Any]]
     attempts: dict[Cell, int]
-    whole: int
+    size: int
     rows: int
+    # The file of rows, locked until it is closed.
     file: BinaryIO
-    """Of the rows; locked until it is closed."""
 
 
-def story(folder: Path, run: str) -> dict[str, Any]:
-    """What `run` in the folder says. Raises `UsageError`."""
-    told = read_json(folder / run)
-    if told is None:
+def read_recorded(folder: Path, file: str, *keys: str) -> dict[str, Any]:
+    """The content of run.json or experiment.json. Raises `UsageError` when it is missing or lacks
+    one of `keys`."""
+    content = read_json(folder / file)
+    if content is None:
         raise UsageError(
-            f"{folder} has no experiment to go on with ({run} is missing or not whole); leave out "
-            "--resume"
+            f"{folder} has no experiment to resume ({file} is missing or incomplete); omit --resume"
         )
-    grid, cells = told.get("grid"), told.get("cells")
-    whole = isinstance(grid, dict) and isinstance(cells, list) and {"run_id", "begun"} <= set(told)
-    if not whole or not {"url", "batches", "waits"} <= set(grid or ()):
-        raise UsageError(f"{folder / run} is of another version: it cannot be gone on with")
-    return told
+    if not set(keys) <= set(content):
+        raise _incompatible(folder / file)
+    return content
 
 
-def before(folder: Path, raw: str, run: str) -> Before:
-    """Locks and reads `raw` (rows), and reads `run` of the folder. Raises `UsageError`."""
-    story(folder, run)
+def read_run(folder: Path) -> dict[str, Any]:
+    """The content of run.json. Raises `UsageError`."""
+    run = read_recorded(folder, RUN, "run_id", "begun", "grid", "cells")
+    grid = run["grid"]
+    if not isinstance(run["cells"], list) or not isinstance(grid, dict):
+        raise _incompatible(folder / RUN)
+    if not {"url", "batches", "waits"} <= set(grid):
+        raise _incompatible(folder / RUN)
+    return run
+
+
+def _incompatible(file: Path) -> UsageError:
+    return UsageError(f"{file} was written by an incompatible version and cannot be resumed")
+
+
+def merge(
+    folder: Path,
+    requested: Mapping[str, Any],
+    given: Collection[str],
+    recorded: Mapping[str, Any],
+    *,
+    per_start: Collection[str] = (),
+    changeable: Collection[str] = (),
+) -> dict[str, Any]:
+    """The requested settings, replaced by those recorded.
+
+    Settings in `per_start`, and those in `changeable` that are in `given`, stay as requested. Raises
+    `UsageError` when any other setting in `given` differs from the record.
+    """
+    given = set(given)
+    for name in sorted(given - {*per_start, *changeable}):
+        if name in recorded and _values(requested[name]) != _values(recorded[name]):
+            raise UsageError(
+                f"{folder} was started with {name} {_text(recorded[name])}, not "
+                f"{_text(requested[name])}; omit it to resume, or choose a new --output-dir"
+            )
+    current = {*per_start, *(given & set(changeable))}
+    return {**requested, **{name: recorded[name] for name in recorded if name not in current}}
+
+
+def resume_grid(grid: Grid, given: Collection[str], recorded: Mapping[str, Any]) -> Grid:
+    """The grid of run.json, with the settings that were `given` now. Raises `UsageError`."""
+    known = {field.name: getattr(grid, field.name) for field in fields(Grid)}
+    earlier = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in recorded.items()
+        if name in known
+    }
+    return Grid(
+        **merge(grid.output, known, given, earlier, per_start=PER_START, changeable=CHANGEABLE)
+    )
+
+
+def _text(value: Any) -> str:
+    """A setting as it is written on the command line."""
+    if isinstance(value, (tuple, list)):
+        return ",".join(map(_text, value))
+    is_whole = isinstance(value, float) and value.is_integer()
+    return f"{value:.0f}" if is_whole else str(value)
+
+
+def _values(setting: Any) -> list[float | str]:
+    """The setting for a comparison, whether it was recorded as text or as a value."""
+    return [_number(part) for part in _text(setting).split(",")]
+
+
+def _number(text: str) -> float | str:
     try:
-        file = (folder / raw).open("a+b", buffering=0)
+        return float(text)
+    except ValueError:
+        return text
+
+
+def reopen(folder: Path) -> RecordedRun:
+    """Locks and reads a result folder. Raises `UsageError`."""
+    read_run(folder)
+    try:
+        file = (folder / RAW).open("a+b", buffering=0)
     except OSError as failure:
-        raise UsageError(f"cannot write {folder / raw}: {failure.strerror}") from None
-    lock(file, folder)
-    told = story(folder, run)  # nobody writes it any more
-    found = Before(told, {}, {}, 0, 0, file)
+        raise UsageError(f"cannot write {folder / RAW}: {failure.strerror}") from None
+    lock_results(file, folder)
+    recorded = RecordedRun(read_run(folder), {}, {}, 0, 0, file)  # read again under the lock
     try:
-        finished = {attempt_of(facts): facts for facts in told["cells"] if not facts["interrupted"]}
-        with (folder / raw).open("rb") as lines:
-            _read(found, _whole_lines(lines, found), finished)
+        finished = {
+            attempt_of(facts): facts for facts in recorded.run["cells"] if not facts["interrupted"]
+        }
+        with (folder / RAW).open("rb") as lines:
+            _read_rows(recorded, _whole_lines(lines, recorded), finished)
     except (OSError, ValueError, KeyError, TypeError) as failure:
         raise UsageError(
-            f"{folder} cannot be gone on with: line {found.rows} of {raw}, or {run}: "
+            f"{folder} cannot be resumed: line {recorded.rows} of {RAW}, or {RUN}: "
             f"{type(failure).__name__}: {failure}"
         ) from None
-    return found
+    return recorded
 
 
-def lock(file: BinaryIO, folder: Path) -> None:
-    """Until the file is closed, by whatever. Raises `UsageError`."""
+def lock_results(file: BinaryIO, folder: Path) -> None:
+    lock(file, f"another launcher is writing results into {folder}; wait until it has ended")
+
+
+def lock(file: BinaryIO, refusal: str) -> None:
+    """Locks the file until it is closed. Raises `UsageError` when another launcher has locked it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UsageError(f"another launcher is writing results into {folder}; let it end") from None
+        raise UsageError(refusal) from None
     except OSError:
         return  # a file system without locks
 
 
-def _whole_lines(file: Any, found: Before) -> Iterator[bytes]:
-    """Counts them; what was written half is no row."""
+def _whole_lines(file: Any, recorded: RecordedRun) -> Iterator[bytes]:
+    """Yields and counts complete lines; a launcher that was killed can leave half a line."""
     for line in file:
         if line.endswith(b"\n"):
-            found.whole += len(line)
-            found.rows += 1
+            recorded.size += len(line)
+            recorded.rows += 1
             yield line[:-1]
 
 
-def _read(found: Before, lines: Iterator[bytes], finished: dict[Attempt, dict[str, Any]]) -> None:
+def _read_rows(
+    recorded: RecordedRun, lines: Iterator[bytes], finished: dict[Attempt, dict[str, Any]]
+) -> None:
     from analysis.cells.summary import cell
 
     for key, group in itertools.groupby(lines, lambda line: attempt_of(orjson.loads(line))):
         which, attempt = key
-        found.attempts[which] = attempt
-        found.lines.pop(which, None)
+        recorded.attempts[which] = attempt
+        recorded.lines.pop(which, None)
         rows = list(group)
         if key not in finished:
             continue
         line = cell(table(rows), finished[key])
-        if not line["lost"]:  # an experiment that lost sessions of its own ends there
-            found.lines[which] = line
+        if not line["lost"]:  # a cell that lost sessions of the load is repeated
+            recorded.lines[which] = line
 
 
 def attempt_of(values: dict[str, Any]) -> Attempt:
-    """Which attempt at which cell a row, or an entry of run.json, is of."""
-    batch = values["batch"] if "batch" in values else values["batch_size"]
-    wait = values["wait"] if "wait" in values else values["wait_requested"]
-    how = (values["shape"], values["steps"], values["arrival_rate"])
-    return Cell(values["mode"], batch, wait, values["repetition"], *how), values["attempt"]
-
-
-def resumed(grid: Grid, given: Collection[str], was: dict[str, Any]) -> Grid:
-    """The grid as it was begun, `was` in run.json; `given` names the fields of `grid` that were asked
-    for now. Raises `UsageError` where the two differ."""
-    known = {field.name for field in fields(Grid)}
-    begun = {name: _value(value) for name, value in was.items() if name in known}
-    for name in sorted(set(given) - set(MAY_DIFFER)):
-        if name in begun and getattr(grid, name) != begun[name]:
-            raise UsageError(
-                f"{grid.output} was begun with {name} {_told(begun[name])}, not "
-                f"{_told(getattr(grid, name))}; leave it out to go on, or choose a new --output-dir"
-            )
-    said = {*OF_A_SITTING, *(set(given) & set(MAY_DIFFER))}
-    return replace(grid, **{name: value for name, value in begun.items() if name not in said})
-
-
-def _value(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-def _told(value: Any) -> str:
+    """The cell and attempt of a row, or of an entry of run.json."""
     return (
-        ",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in value)
-        if isinstance(value, tuple)
-        else str(value)
+        Cell(
+            values["mode"],
+            values["batch"] if "batch" in values else values["batch_size"],
+            values["wait"] if "wait" in values else values["wait_requested"],
+            values["repetition"],
+            values["shape"],
+            values["steps"],
+            values["arrival_rate"],
+        ),
+        values["attempt"],
     )

@@ -1,222 +1,90 @@
-"""The runbook's experiment: a deployment for each number of servers, and its ceiling."""
+"""The runbook's experiment: for each number of servers, a deployment and its ceiling."""
 
-import fcntl
-import json
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import datetime, UTC
 from pathlib import Path
 from typing import Any
 
-from analysis.results.file_names import EXPERIMENT
 from launcher.checks import preflight
 from launcher.deployment.spec import Deployment
-from launcher.errors import PreflightFailed, RecordingFailed, UsageError
-from launcher.experiment.target import caps, deployment_at
+from launcher.errors import PreflightFailed
+from launcher.experiment.journal import check_same_caps, Journal, Phase, SAME_CAPS
+from launcher.experiment.target import resolve, Target
 from launcher.lifecycle import batch_client as job
 from launcher.lifecycle import registry
 from launcher.lifecycle.holder import detach
 from launcher.lifecycle.stop import stop
 from launcher.planning.plan import plan
 from launcher.slurm.allocation import allocation, to_come
-from launcher.system.files import check_writable, read_json, write_atomically
 from launcher.system.signals import Interrupted, raised, Signals
 
-LOCK = "experiment.lock"
 NAME = "experiment"
-SAME = ("max_concurrent_envs", "workers_per_node")
-"""Caps that must be the same in all phases: ceilings of different caps are not compared."""
 
 Report = Callable[[str], None]
-Answers = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Phase:
-    servers: int
-    deployment: Deployment
-    folder: Path
-    """Of its results."""
+Measure = Callable[[Phase, Target], Sequence[Mapping[str, Any]]]
 
 
 def phases(
     deployment: Deployment, servers: Sequence[int], baseline: str, folder: Path
 ) -> list[Phase]:
-    """In ascending order. One server stands without Envoy when the baseline is `direct`."""
-    found = []
+    """In ascending order. With the baseline `direct`, one server runs without Envoy."""
+    ascending = []
     for count in sorted(servers):
         results = folder.absolute() / f"nodes-{count}"
         nodes = 1 if count == 1 and baseline == "direct" else count + 1
         values = {"nodes": nodes, "dir": results / "deployment"}
         if "name" not in deployment.model_fields_set:
             values["name"] = NAME
-        found.append(Phase(count, deployment.model_copy(update=values), results))
-    return found
+        ascending.append(Phase(count, deployment.model_copy(update=values), results))
+    return ascending
 
 
-def check(wanted: Sequence[Phase]) -> None:
-    """Raises `UsageError` for what cannot be brought up, or not be compared, before anything is."""
+def check(phases: Sequence[Phase]) -> None:
+    """Raises `UsageError` when a phase cannot be deployed or compared, before anything starts."""
     first: dict[str, Any] = {}
-    for phase in wanted:
+    for phase in phases:
         deployment = phase.deployment
-        allocated = to_come(deployment) if _by_job(deployment) else None
+        allocated = to_come(deployment) if _needs_job(deployment) else None
         placement = plan(deployment.absolute(), allocated).placement
         planned = (deployment.max_concurrent_envs, placement.workers_per_node)
-        compare(first, dict(zip(SAME, planned, strict=True)), phase.servers)
+        check_same_caps(first, dict(zip(SAME_CAPS, planned, strict=True)), phase.servers)
 
 
-def compare(first: dict[str, Any], found: Mapping[str, Any], servers: int) -> None:
-    """Raises `UsageError` when the caps are not those of the `first` phase, which it keeps."""
-    if not first:
-        first |= {"servers": servers} | {name: found[name] for name in SAME}
-    for name in SAME:
-        if found[name] != first[name]:
-            flag = name.replace("_", "-")
-            raise UsageError(
-                f"{name} is {first[name]} with {first['servers']} server(s) and {found[name]} with "
-                f"{servers}: their ceilings cannot be compared; give --{flag} N"
-            )
-
-
-@contextmanager
-def held(folder: Path) -> Iterator[None]:
-    """Against other launchers, also on other nodes, until the block ends or the launcher does. Raises
-    `UsageError`."""
-    check_writable(folder)
-    with (folder / LOCK).open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            known = read_json(folder / EXPERIMENT) or {}
-            where = f" in process {known['pid']} on {known['host']}" if "host" in known else ""
-            raise UsageError(f"the experiment in {folder} goes on{where}; let it end") from None
-        except OSError:
-            pass  # a file system without locks
-        yield
-
-
-class Journal:
-    """experiment.json."""
-
-    def __init__(self, folder: Path, wanted: Mapping[str, Any], *, resume: bool) -> None:
-        """Raises `UsageError` when the folder holds another experiment, or this one goes on."""
-        self.folder, self._file = folder, folder / EXPERIMENT
-        check_writable(folder)
-        before = read_json(self._file)
-        if before is None and self._file.exists():
-            raise UsageError(f"{self._file} cannot be read; choose a new --output-dir")
-        if before is not None:
-            _check_before(folder, before, resume=resume)
-        began = {"started": _now(), "phases": {}} if before is None else before
-        self.content: dict[str, Any] = {**began, **wanted, **registry.identity()}
-        self.save(status="running", error=None, ended=None)
-
-    def save(self, **changes: Any) -> None:
-        self.content |= changes
-        try:
-            write_atomically(self._file, json.dumps(self.content, indent=1, default=str))
-        except OSError as failure:
-            raise RecordingFailed(f"cannot write {self._file}: {failure.strerror}") from None
-
-    def phase(self, phase: Phase, **changes: Any) -> None:
-        known = self.content["phases"].setdefault(str(phase.servers), {"servers": phase.servers})
-        known |= {"folder": phase.folder.name, "nodes": phase.deployment.nodes, **changes}
-        self.save()
-
-    def complete(self, phase: Phase) -> bool:
-        known = self.content["phases"].get(str(phase.servers), {})
-        return bool(known.get("status") == "complete")
-
-    @property
-    def folders(self) -> list[Path]:
-        """Of the results of the phases that were begun."""
-        return [self.folder / known["folder"] for known in self.content["phases"].values()]
-
-    @property
-    def caveats(self) -> list[str]:
-        """What a reader of the ceilings should know of the phases."""
-        told = []
-        for servers, known in self.content["phases"].items():
-            if known["status"] != "complete":
-                told.append(
-                    f"{servers} server(s): {known['status']}, so that the ceiling is not known yet"
-                )
-            if known["nodes"] == 1 and len(self.content["phases"]) > 1:
-                told.append(
-                    "1 server was measured without Envoy; --baseline envoy puts one before it"
-                )
-        return told
-
-    @property
-    def caps(self) -> dict[str, Any]:
-        """Of the first phase that is complete; empty without one."""
-        for known in self.content["phases"].values():
-            if known.get("status") == "complete":
-                return {"servers": known["servers"]} | {name: known["caps"][name] for name in SAME}
-        return {}
-
-
-def _check_before(folder: Path, before: Mapping[str, Any], *, resume: bool) -> None:
-    if not resume:
-        raise UsageError(
-            f"{folder} already holds an experiment ({before.get('status')}); go on with it with "
-            "--resume, or choose a new --output-dir"
-        )
-    if before.get("status") == "running" and registry.holder_alive(dict(before)):
-        raise UsageError(f"the experiment in {folder} goes on in process {before['pid']}")
-
-
-def run(
-    wanted: Sequence[Phase],
-    journal: Journal,
-    say: Report,
-    measure: Callable[[Phase, Mapping[str, str]], Answers],
-) -> None:
-    """Runs the phases that are not complete, each beside a deployment of its own, which is taken
-    down whatever happens. A phase that fails is the last.
+def run(phases: Sequence[Phase], journal: Journal, report: Report, measure: Measure) -> None:
+    """Runs the phases that are not complete, each with a deployment of its own, which is always
+    taken down. Ends with the first phase that fails.
 
     Raises what ended it, and `Interrupted`."""
     try:
         with raised():
-            for phase in wanted:
-                if journal.complete(phase):
-                    say(f"{phase.servers} server(s): complete already")
+            for phase in phases:
+                if journal.is_complete(phase):
+                    report(f"{phase.servers} server(s): already complete")
                 else:
-                    _run(phase, journal, say, measure)
+                    _run(phase, journal, report, measure)
     except BaseException as failure:
-        journal.save(status=_how(failure), error=str(failure), ended=_now())
+        journal.save_end(failure)
         raise
-    journal.save(status="complete", ended=_now())
+    journal.save_end()
 
 
-def _how(failure: BaseException) -> str:
-    return "interrupted" if isinstance(failure, Interrupted) else "failed"
-
-
-def _run(
-    phase: Phase,
-    journal: Journal,
-    say: Report,
-    measure: Callable[[Phase, Mapping[str, str]], Answers],
-) -> None:
-    say(f"{phase.servers} server(s) on {phase.deployment.nodes} node(s)")
-    journal.phase(phase, status="running", started=_now(), ended=None, error=None)
+def _run(phase: Phase, journal: Journal, report: Report, measure: Measure) -> None:
+    report(f"{phase.servers} server(s) on {phase.deployment.nodes} node(s)")
+    journal.start_phase(phase)
     try:
-        with standing(phase.deployment, say) as connection:
-            url = connection["OPENENV_URL"]
-            state = deployment_at(url)
-            behind = caps(url, state)
-            journal.phase(phase, url=url, caps=behind)
-            compare(journal.caps, behind, phase.servers)
-            _check_hosts(phase, connection, registry.admin_urls(state or {}))
-            answers = measure(phase, connection)
+        with deployed(phase.deployment, report) as connection:
+            target = resolve(connection["OPENENV_URL"])
+            caps = target.caps()
+            journal.save_phase(phase, url=target.url, caps=caps)
+            check_same_caps(journal.caps, caps, phase.servers)
+            _check_hosts(phase, connection, registry.admin_urls(target.state or {}))
+            ceilings = measure(phase, target)
     except BaseException as failure:
-        journal.phase(phase, status=_how(failure), error=str(failure), ended=_now())
+        journal.end_phase(phase, failure)
         raise
-    journal.phase(phase, status="complete", ended=_now(), ceilings=list(answers))
+    journal.end_phase(phase, ceilings=list(ceilings))
 
 
 def _check_hosts(phase: Phase, connection: Mapping[str, str], admin_urls: Sequence[str]) -> None:
@@ -229,55 +97,52 @@ def _check_hosts(phase: Phase, connection: Mapping[str, str], admin_urls: Sequen
 
 
 @contextmanager
-def standing(deployment: Deployment, say: Report) -> Iterator[dict[str, str]]:
-    """A deployment from up to down, with its connection. One that an experiment which was killed has
-    left in the same folder is ended first."""
-    take_down(deployment, say)
+def deployed(deployment: Deployment, report: Report) -> Iterator[dict[str, str]]:
+    """Runs the deployment within the block; yields its connection. A deployment that a killed
+    experiment left in the same folder is stopped first."""
+    take_down(deployment, report)
     try:
-        yield bring_up(deployment, say)
+        yield bring_up(deployment, report)
     finally:
-        with undisturbed():
-            take_down(deployment, say)
+        with signals_deferred():
+            take_down(deployment, report)
 
 
-def _by_job(deployment: Deployment) -> bool:
+def _needs_job(deployment: Deployment) -> bool:
     return not deployment.local and allocation() is None
 
 
-def bring_up(deployment: Deployment, say: Report) -> dict[str, str]:
-    """Here, in the allocation, or by a Slurm job of its own; the connection once it is ready."""
-    if not _by_job(deployment):
-        return dict(detach(deployment, say)["connection"])
+def bring_up(deployment: Deployment, report: Report) -> dict[str, str]:
+    """Starts the deployment here, in the allocation, or in a Slurm job of its own. Returns its
+    connection once it is ready."""
+    if not _needs_job(deployment):
+        return dict(detach(deployment, report)["connection"])
     connection: dict[str, str] = {}
-    code = job.run(deployment, say, connection.update, detach=True)
+    code = job.run(deployment, report, connection.update, detach=True)
     if code:
         raise Interrupted(code - 128)
     return connection
 
 
-def take_down(deployment: Deployment, say: Report) -> None:
-    """Ends the deployment of this name in this folder, if there is one; another's it leaves alone."""
-    found = registry.known(deployment.name)
-    if found is not None and found.rundir.folder == deployment.folder.absolute():
-        say(stop(found))
+def take_down(deployment: Deployment, report: Report) -> None:
+    """Stops the deployment with this name if it is in this folder."""
+    known = registry.known(deployment.name)
+    if known is not None and known.rundir.folder == deployment.folder.absolute():
+        report(stop(known))
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
-    """Signals that stop a launcher strike after the block, not within."""
+def signals_deferred() -> Iterator[None]:
+    """Delivers signals that stop a launcher after the block instead of within it."""
     caught: list[int] = []
-    before = {
+    handlers = {
         number: signal.signal(number, lambda number, _: caught.append(number))
         for number in Signals.NUMBERS
     }
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
     if caught:
         os.kill(os.getpid(), caught[0])
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

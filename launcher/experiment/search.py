@@ -1,4 +1,4 @@
-"""The search for a ceiling: which batch to try next, and what its repetitions have come to. Pure."""
+"""The search for a ceiling: which batch to try next, and the bracket of each repetition. Pure."""
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
@@ -7,110 +7,111 @@ from functools import partial
 
 @dataclass(frozen=True)
 class Outcome:
-    """Of one batch. With a `trouble` it cannot be told whether the batch is too much."""
+    """The outcome of one batch. With a `problem` it is inconclusive."""
 
     passed: bool
-    trouble: str | None = None
+    problem: str | None = None
 
 
 @dataclass(frozen=True)
 class Range:
-    """Where to search: from `start` up to `most`, to within `precision` of the ceiling. Batches
-    below `least` cannot be judged."""
+    """The batches to search, from `start`. Batches below `min_batch` cannot be judged."""
 
     start: int
-    most: int
+    max_batch: int
     precision: float = 0.05
-    least: int = 1
+    min_batch: int = 1
 
-    def near(self, batch: int) -> int:
-        """How far the batch that fails may be above one that passes."""
+    def tolerance(self, batch: int) -> int:
+        """How far a failing batch may be above a passing one when the search ends."""
         return max(1, int(self.precision * batch))
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one repetition has come to: the largest batch that passed (0: none did) and the smallest
-    that failed (None: none did). `trouble` is what ended it before they were near each other."""
+class Bracket:
+    """The result of one repetition: the largest batch that passed (0 when none did) and the smallest
+    that failed (None when none did). A `problem` ended the search early."""
 
     ceiling: int
     failing: int | None = None
-    trouble: str | None = None
+    problem: str | None = None
 
 
 def search(
     within: Range, repetitions: int, ask: Callable[[int, int], Outcome]
-) -> tuple[Found, ...]:
-    """A search for each repetition; those after the first begin where the one before ended.
-    `ask(repetition, batch)` runs a batch, or knows what became of it."""
-    found: list[Found] = []
+) -> tuple[Bracket, ...]:
+    """Searches once per repetition; each after the first starts from the bracket before it.
+    `ask(repetition, batch)` returns the outcome of a batch, running it if necessary."""
+    brackets: list[Bracket] = []
     for number in range(1, repetitions + 1):
-        steps = repetition(within, found[-1] if found else None)
-        found.append(_drive(steps, partial(ask, number)))
-    return tuple(found)
+        steps = repetition(within, brackets[-1] if brackets else None)
+        brackets.append(_drive(steps, partial(ask, number)))
+    return tuple(brackets)
 
 
-def repetition(within: Range, before: Found | None = None) -> Generator[int, Outcome, Found]:
-    """Yields a batch, is sent its outcome, until it knows."""
-    low, high = within.least - 1, None
-    trouble = None
-    while trouble is None and (batch := following(within, low, high, before)) is not None:
+def repetition(within: Range, previous: Bracket | None = None) -> Generator[int, Outcome, Bracket]:
+    """Yields each batch to try and receives its outcome; returns the bracket."""
+    low, high = within.min_batch - 1, None
+    problem = None
+    while problem is None and (batch := next_batch(within, low, high, previous)) is not None:
         outcome = yield batch
-        trouble = outcome.trouble
-        if trouble is None and outcome.passed:
+        problem = outcome.problem
+        if problem is None and outcome.passed:
             low = batch
-        elif trouble is None:
+        elif problem is None:
             high = batch
-    return Found(low if low >= within.least else 0, high, trouble)
+    return Bracket(low if low >= within.min_batch else 0, high, problem)
 
 
-def following(within: Range, low: int, high: int | None, before: Found | None) -> int | None:
-    """The batch to try when `low` passed (or nothing did: below `least`) and `high` failed; None when
-    that is near enough. `before` is what another repetition found, to begin at."""
+def next_batch(within: Range, low: int, high: int | None, previous: Bracket | None) -> int | None:
+    """The batch to try after `low` passed (below `min_batch`: none did) and `high` failed; None when
+    they are close enough. `previous` is the bracket of another repetition to start from."""
     if high is None:
-        return min(within.most, _above(within, low, before)) if low < within.most else None
-    if high - low <= within.near(low):
+        return (
+            min(within.max_batch, _above(within, low, previous)) if low < within.max_batch else None
+        )
+    if high - low <= within.tolerance(low):
         return None
-    if before is not None and low < within.least and high <= before.ceiling:
-        return max(within.least, _below(within, high, before))
+    if previous is not None and low < within.min_batch and high <= previous.ceiling:
+        return max(within.min_batch, _below(within, high, previous))
     return (low + high) // 2
 
 
-def _above(within: Range, low: int, before: Found | None) -> int:
-    """Up to the batches known from before, then away from them in strides that double."""
-    if before is not None and low < before.ceiling:
-        return before.ceiling
-    if before is None or before.failing is None:
+def _above(within: Range, low: int, previous: Bracket | None) -> int:
+    """Tries the previous bracket first, then moves away from it in strides that double."""
+    if previous is not None and low < previous.ceiling:
+        return previous.ceiling
+    if previous is None or previous.failing is None:
         return max(within.start, 2 * low)
-    if low < before.failing:
-        return before.failing
-    return 2 * low - before.ceiling
+    if low < previous.failing:
+        return previous.failing
+    return 2 * low - previous.ceiling
 
 
-def _below(within: Range, high: int, before: Found) -> int:
-    failing = before.failing or before.ceiling + within.near(before.ceiling)
+def _below(within: Range, high: int, previous: Bracket) -> int:
+    failing = previous.failing or previous.ceiling + within.tolerance(previous.ceiling)
     return 2 * high - failing
 
 
-def _drive(steps: Generator[int, Outcome, Found], ask: Callable[[int], Outcome]) -> Found:
+def _drive(steps: Generator[int, Outcome, Bracket], ask: Callable[[int], Outcome]) -> Bracket:
     try:
         batch = next(steps)
         while True:
             batch = steps.send(ask(batch))
-    except StopIteration as ended:
-        found: Found = ended.value
-        return found
+    except StopIteration as end:
+        bracket: Bracket = end.value
+        return bracket
 
 
 def contradiction(outcomes: Sequence[tuple[int, int, bool]]) -> str | None:
-    """What is not monotone in outcomes, each (batch, repetition, passed); None when all is."""
-    passed = max((each for each in outcomes if each[2]), default=None)
-    failed = min((each for each in outcomes if not each[2]), default=None)
+    """How (batch, repetition, passed) contradict each other; None when each smaller batch passed."""
+    passed = max((outcome for outcome in outcomes if outcome[2]), default=None)
+    failed = min((outcome for outcome in outcomes if not outcome[2]), default=None)
     if passed is None or failed is None or passed[0] < failed[0]:
         return None
     if passed[0] == failed[0]:
-        return f"batch {passed[0]} met it in repetition {passed[1]} and failed in {failed[1]}"
+        return f"batch {passed[0]} passed in repetition {passed[1]} and failed in {failed[1]}"
     return (
-        f"batch {failed[0]} failed in repetition {failed[1]}, though {passed[0]} met it in "
+        f"batch {failed[0]} failed in repetition {failed[1]}, though {passed[0]} passed in "
         f"repetition {passed[1]}"
     )

@@ -1,8 +1,9 @@
-"""What is behind a URL: an OpenEnv server or none, a deployment of this user, what it admits."""
+"""The server or deployment that answers at a URL, looked up once for each command."""
 
 import ipaddress
 import os
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,38 +16,180 @@ from launcher.system.limits import DESCRIPTORS_PER_SESSION
 
 PROBE_SECONDS = 10.0
 
-Process = tuple[str, str]  # name and node
+
+@dataclass(frozen=True)
+class Incarnation:
+    """Changes when a process of a deployment is replaced or given up."""
+
+    restarts: int
+    given_up: bool
 
 
-def check_server(url: str) -> None:
-    """Raises `PreflightFailed` when no OpenEnv server answers at the URL."""
+# By the name and node of the process.
+Incarnations = dict[tuple[str, str], Incarnation]
+
+
+@dataclass(frozen=True)
+class Target:
+    """`state` is the state of this user's deployment behind the URL when the target was resolved;
+    None when there is no such deployment."""
+
+    url: str
+    state: dict[str, Any] | None = None
+
+    @property
+    def servers(self) -> int | None:
+        """None when the deployment is unknown."""
+        if self.state is None:
+            return None
+        return len(self.state["servers"]) if self._is_whole_deployment(self.state) else 1
+
+    @property
+    def envoy_sessions(self) -> int | None:
+        """How many sessions Envoy can hold; None when the deployment is unknown or has no Envoy, or
+        when the URL bypasses Envoy."""
+        if self.state is None or not self.state["connection"]["ENVOY_NODE"]:
+            return None
+        if not self._is_whole_deployment(self.state):
+            return None
+        return int(self.state["envoy_sessions"])
+
+    @property
+    def shares_node(self) -> bool:
+        """Whether this machine runs processes of the target, as far as its state and URL show."""
+        nodes = {process["node"] for process in self.state["processes"]} if self.state else set()
+        if {socket.gethostname(), os.environ.get("SLURMD_NODENAME")} & nodes:
+            return True
+        try:
+            with socket.socket() as probe:
+                probe.bind((_address(self.url), 0))
+        except OSError:
+            return False
+        return True
+
+    def check_server(self) -> None:
+        """Raises `PreflightFailed` when no OpenEnv server answers at the URL."""
+        try:
+            content = http.get_json(f"{self.url}/schema", PROBE_SECONDS)
+        except http.Unreachable as failure:
+            if failure.status == 503:
+                raise PreflightFailed(
+                    f"{self.url} answers 503: no healthy server behind it"
+                ) from None
+            if failure.status is not None:
+                raise self._no_openenv(f"/schema returned {failure}") from None
+            raise PreflightFailed(
+                f"{self.url} does not answer: {failure}; is the deployment up? (launcher status)"
+            ) from None
+        except ValueError:
+            raise self._no_openenv("/schema is not JSON") from None
+        if not isinstance(content, dict) or "action" not in content:
+            raise self._no_openenv("/schema has no action")
+
+    def check_envoy(self, batch: int) -> None:
+        """Raises `LoadFailed` when Envoy cannot hold `batch` sessions."""
+        limit = self.envoy_sessions
+        if self.state is not None and limit is not None and batch > limit:
+            raise LoadFailed(
+                f"batch {batch} is more than Envoy of deployment {self.state['name']!r} can hold: "
+                f"its {len(self.state['envoys'])} process(es) hold {limit} sessions at "
+                f"{DESCRIPTORS_PER_SESSION} descriptors each; run `launcher up --sessions {batch}`, "
+                "raise ulimit -n first, or load a server directly"
+            )
+
+    def caps(self) -> dict[str, Any]:
+        """What limits the sessions of the target, for run.json; None where unknown."""
+        if self.state is None:
+            try:
+                ready = http.get_json(f"{self.url}/ready", PROBE_SECONDS)
+                return {
+                    "capacity": ready["max_sessions"],
+                    "workers_per_node": len(ready["workers"]),
+                }
+            except (http.Unreachable, ValueError, KeyError, TypeError):
+                return {"capacity": None}
+        servers = self.servers or 1
+        return {
+            "max_concurrent_envs": self.state["deployment"]["max_concurrent_envs"],
+            "workers_per_node": int(self.state["connection"]["WORKERS_PER_NODE"]),
+            "servers": servers,
+            "capacity": self.state["capacity"] * servers // len(self.state["servers"]),
+            "envoy_sessions": self.state["envoy_sessions"],
+        }
+
+    # What changes while cells run
+
+    def is_running(self) -> bool:
+        """Whether the deployment still serves; True for a server outside any known deployment."""
+        if self.state is None:
+            return True
+        found = registry.known(self.state["name"])
+        return (
+            found is not None
+            and self.url in _urls(found.state)
+            and found.state["status"] == "ready"
+            and found.alive
+        )
+
+    def sessions_open(self) -> int | None:
+        """How many sessions the servers hold; None when a server does not answer."""
+        try:
+            if self.state is None:
+                return int(http.get_json(f"{self.url}/ready", PROBE_SECONDS)["used"])
+            counts = registry.places(self.state)
+            if self._is_whole_deployment(self.state):
+                names = [p["name"] for p in self.state["processes"] if p["role"] == "server"]
+            else:
+                names = [f"server-{_server_urls(self.state).index(self.url) + 1}"]
+            return sum(int(counts[name]["used"]) for name in names)
+        except (http.Unreachable, ValueError, KeyError, TypeError):
+            return None
+
+    def incarnations(self) -> Incarnations:
+        """The present incarnation of each process of the deployment, by its name and node."""
+        state = registry.read_state(Path(self.state["folder"])) if self.state else {}
+        return {
+            (process["name"], process["node"]): Incarnation(
+                process["restarts"], process["given_up"]
+            )
+            for process in state.get("processes", [])
+        }
+
+    def _is_whole_deployment(self, state: dict[str, Any]) -> bool:
+        """Whether the URL is the deployment's own, not the URL of one of its servers."""
+        return bool(self.url == state["url"])
+
+    def _no_openenv(self, reason: str) -> PreflightFailed:
+        return PreflightFailed(f"{self.url} answers but is not an OpenEnv server: {reason}")
+
+
+def resolve(url: str) -> Target:
+    for deployment in registry.all_known():
+        if url in _urls(deployment.state) and deployment.alive:
+            return Target(url, deployment.state)
+    return Target(url)
+
+
+def replaced(before: Incarnations, after: Incarnations) -> list[Change]:
+    """The processes that were replaced or given up between two calls of `incarnations`."""
+    return [
+        Change(Kind.GIVEN_UP if after[process].given_up else Kind.REPLACED, *process)
+        for process, incarnation in before.items()
+        if process in after and after[process] != incarnation
+    ]
+
+
+def is_loopback(url: str) -> bool:
+    """Whether only this machine can reach the URL."""
     try:
-        content = http.get_json(f"{url}/schema", PROBE_SECONDS)
-    except http.Unreachable as failure:
-        if failure.status == 503:
-            raise PreflightFailed(f"{url} answers 503: no healthy server behind it") from None
-        if failure.status is not None:
-            raise PreflightFailed(_no_openenv(url, f"/schema gives {failure}")) from None
-        raise PreflightFailed(
-            f"{url} does not answer: {failure}; is the deployment up? (launcher status)"
-        ) from None
-    except ValueError:
-        raise PreflightFailed(_no_openenv(url, "/schema is not JSON")) from None
-    if not isinstance(content, dict) or "action" not in content:
-        raise PreflightFailed(_no_openenv(url, "/schema has no action"))
+        return ipaddress.ip_address(_address(url)).is_loopback
+    except (OSError, ValueError):
+        return False
 
 
-def _no_openenv(url: str, why: str) -> str:
-    return f"{url} answers but is no OpenEnv server: {why}"
-
-
-def deployment_at(url: str) -> dict[str, Any] | None:
-    """The state of this user's deployment behind the URL, which may be one of its servers'; None
-    when nobody knows it."""
-    for known in registry.all_known():
-        if known.alive and url in (known.state.get("url"), *_server_urls(known.state)):
-            return known.state
-    return None
+def _urls(state: dict[str, Any]) -> list[str]:
+    """The URLs that reach a deployment or one of its servers; none without a state."""
+    return [state["url"], *_server_urls(state)] if state else []
 
 
 def _server_urls(state: dict[str, Any]) -> list[str]:
@@ -54,99 +197,6 @@ def _server_urls(state: dict[str, Any]) -> list[str]:
     return [f"http://{server['address']}:{port}" for server in state["servers"]]
 
 
-def servers_known(url: str) -> int | None:
-    """How many servers are behind the URL; None when nobody knows."""
-    state = deployment_at(url)
-    if state is None:
-        return None
-    return len(state["servers"]) if url == state["url"] else 1
-
-
-def caps(url: str, state: dict[str, Any] | None) -> dict[str, Any]:
-    """What admits sessions behind the URL; None is not known."""
-    if state is not None:
-        behind = servers_known(url) or 1
-        return {
-            "max_concurrent_envs": state["deployment"]["max_concurrent_envs"],
-            "workers_per_node": int(state["connection"]["WORKERS_PER_NODE"]),
-            "servers": behind,
-            "capacity": state["capacity"] * behind // len(state["servers"]),
-            "envoy_sessions": state["envoy_sessions"],
-        }
-    try:
-        answer = http.get_json(f"{url}/ready", PROBE_SECONDS)
-        return {"capacity": answer["max_sessions"], "workers_per_node": len(answer["workers"])}
-    except (http.Unreachable, ValueError, KeyError, TypeError):
-        return {"capacity": None}
-
-
-def sessions_open(url: str, state: dict[str, Any] | None) -> int | None:
-    """Sessions that the servers behind the URL hold; None when that cannot be told."""
-    try:
-        if state is None:
-            return int(http.get_json(f"{url}/ready", PROBE_SECONDS)["used"])
-        counts = registry.places(state)
-        if url == state["url"]:
-            names = [p["name"] for p in state["processes"] if p["role"] == "server"]
-        else:
-            names = [f"server-{_server_urls(state).index(url) + 1}"]
-        return sum(int(counts[name]["used"]) for name in names)
-    except (http.Unreachable, ValueError, KeyError, TypeError):
-        return None
-
-
-def incarnations(state: dict[str, Any] | None) -> dict[Process, tuple[Any, ...]]:
-    """What changes of each process of a deployment when it is replaced or given up, by its name and
-    node; `state` is the deployment's as it once was."""
-    now = registry.read_state(Path(state["folder"])) if state else {}
-    return {
-        (process["name"], process["node"]): (process["restarts"], process["given_up"])
-        for process in now.get("processes", [])
-    }
-
-
-def replaced(
-    before: dict[Process, tuple[Any, ...]], after: dict[Process, tuple[Any, ...]]
-) -> list[Change]:
-    """The processes that were replaced or given up between two calls of `incarnations`."""
-    return [
-        Change(Kind.GIVEN_UP if after[process][1] else Kind.REPLACED, *process)
-        for process, was in before.items()
-        if process in after and after[process] != was
-    ]
-
-
-def check_envoy(url: str, batch: int) -> None:
-    state = deployment_at(url)
-    limit = state["envoy_sessions"] if state and url == state["url"] else None
-    if limit is not None and batch > limit:
-        raise LoadFailed(
-            f"batch {batch} is more than Envoy of deployment {state['name']!r} can hold: it may hold "  # type: ignore[index]
-            f"{limit} sessions at {DESCRIPTORS_PER_SESSION} descriptors each in "
-            f"{len(state['envoys'])} process(es); give `launcher up` --sessions {batch}, "  # type: ignore[index]
-            "raise ulimit -n before it, or load a server directly"
-        )
-
-
-def is_loopback(url: str) -> bool:
-    """Whether the URL is meant for this machine alone."""
-    try:
-        address = socket.getaddrinfo(urlsplit(url).hostname, None)[0][4][0]
-        return ipaddress.ip_address(address).is_loopback
-    except (OSError, ValueError):
-        return False
-
-
-def shares_node(url: str, state: dict[str, Any] | None) -> bool:
-    """Whether the load runs on a machine that it measures, as far as can be told from the URL and,
-    where it is known, the deployment."""
-    nodes = {process["node"] for process in state["processes"]} if state else set()
-    if {socket.gethostname(), os.environ.get("SLURMD_NODENAME")} & nodes:
-        return True
-    try:
-        address = socket.getaddrinfo(urlsplit(url).hostname, None)[0][4][0]
-        with socket.socket() as probe:
-            probe.bind((address, 0))
-    except OSError:
-        return False
-    return True
+def _address(url: str) -> str:
+    """The address of the URL's host. Raises OSError when it cannot be resolved."""
+    return str(socket.getaddrinfo(urlsplit(url).hostname, None)[0][4][0])

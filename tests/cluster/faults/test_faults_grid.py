@@ -130,7 +130,7 @@ class TestKilled:
         code, said = run.ends(120)
         assert code == 0
         assert says.format(pid=pid) in said
-        assert "it is run once more" in said
+        assert "repeating it once" in said
         assert run.kinds == {None: SESSIONS * 5 // 2, "LOAD_WORKER_LOST": SESSIONS // 2}
         assert [(cell["attempt"], cell["valid"]) for cell in run.cells()] == [
             ("1", "True"),

@@ -96,7 +96,7 @@ def test_an_experiment_that_is_interrupted_takes_its_job_with_it_and_goes_on(ali
     alice.nothing_left()
     done = alice.launch("experiment", "--resume", "--output-dir", "exp")
     assert done.returncode == 0, done.stderr
-    assert "1 server(s): complete already" in done.stderr
+    assert "1 server(s): already complete" in done.stderr
     assert_twice(alice)
     alice.nothing_left()
 
@@ -128,6 +128,6 @@ def test_a_load_that_shares_a_node_with_what_it_measures_finds_no_ceiling(alice:
     done = alice.run("sbatch", "--wait", "--nodes=3", "--output=job.log", "job.sh")
     log = alice.run("cat", "job.log").stdout
     assert done.returncode == 1, log
-    assert "cannot be told: batch 8 is INVALID: " in log
+    assert "unknown: batch 8 is INVALID: " in log
     assert statuses(alice) == {"2": "failed"}
     alice.nothing_left()

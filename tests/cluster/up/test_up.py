@@ -110,7 +110,7 @@ def test_inside_a_batch_script_the_load_shares_a_node_and_says_so(alice: Alice) 
     done = alice.run("sbatch", *options, "job.sh")
     log = alice.run("cat", "job.log").stdout
     assert done.returncode == 0, log
-    assert "2 load worker(s) on node1, which it shares with what is measured" in log
+    assert "2 load worker(s) on node1, which also runs what is measured" in log
     assert run_json(alice, "out")["placement"]["load_shares_node"] is True
     alice.nothing_left()
 

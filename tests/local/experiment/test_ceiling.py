@@ -138,7 +138,7 @@ def test_a_search_that_was_interrupted_goes_on(
     assert {row["run_id"] for row in recorded} == {found["run_id"]}
     assert_one_line(
         small.run("ceiling", "--resume", *where, "--success", "0.9"),
-        "was begun with --success 1, not 0.9",
+        "was started with success 1, not 0.9",
         code=2,
     )
     repeated = small.run("ceiling", "--resume", *where)
@@ -151,7 +151,7 @@ def test_a_folder_of_a_grid_is_no_search(small: Deployment, tmp_path: Path) -> N
     assert small.run("grid", *where, "-n", "2", "--wait", "0").returncode == 0
     assert_one_line(small.run("ceiling", *where, *QUICK), "already holds results", code=2)
     done = small.run("ceiling", *where, "--resume")
-    assert_one_line(done, "has no search for a ceiling to go on with", code=2)
+    assert_one_line(done, "holds a grid, not a search for a ceiling", code=2)
 
 
 def test_what_cannot_be_searched_is_one_line(small: Deployment, tmp_path: Path) -> None:

@@ -133,13 +133,13 @@ def test_an_experiment_that_was_interrupted_goes_on_where_it_was(
         running.send_signal(signal.SIGTERM)
         said = running.communicate(timeout=60)[1]
     assert running.returncode == 128 + signal.SIGTERM, said
-    assert "go on with: launcher experiment --resume" in said
+    assert "to continue, run: launcher experiment --resume" in said
     assert statuses(tmp_path) == {"1": "complete", "2": "interrupted"}
     wait_for(lambda: not processes_of(environment[MARK]), 15, "nothing is left")
     first = rows(tmp_path / "nodes-1")
     done = launch("experiment", "--resume", "--output-dir", str(tmp_path), env=environment)
     assert done.returncode == 0, done.stderr
-    assert "1 server(s): complete already" in done.stderr
+    assert "1 server(s): already complete" in done.stderr
     assert statuses(tmp_path) == {"1": "complete", "2": "complete"}
     assert rows(tmp_path / "nodes-1") == first
     assert len(set(batches(tmp_path / "nodes-2"))) == len(batches(tmp_path / "nodes-2"))
@@ -147,10 +147,10 @@ def test_an_experiment_that_was_interrupted_goes_on_where_it_was(
     differs = ("--resume", "--output-dir", str(tmp_path), "--success", "0.5")
     done = launch("experiment", *differs, env=environment)
     assert done.returncode == 2
-    assert "was begun with --success 1, not 0.5" in done.stderr
+    assert "was started with success 1, not 0.5" in done.stderr
     done = launch("experiment", *differs[:3], "--max-concurrent-envs", "7", env=environment)
     assert done.returncode == 2
-    assert "was begun with max_concurrent_envs 6, not 7" in done.stderr
+    assert "was started with max_concurrent_envs 6, not 7" in done.stderr
     done = launch(*asked, env=environment)
     assert done.returncode == 2
     assert "already holds an experiment (complete)" in done.stderr

@@ -114,7 +114,7 @@ def test_a_full_disk_can_be_gone_on_from(
     )
     _, said = running.communicate(timeout=60)
     assert running.returncode == 1
-    assert "free some space, then go on with --resume" in said
+    assert "free some space, then continue with --resume" in said
     whole = rows_of(output)
     assert grid(deployment, output, "--resume").returncode == 0
     rows = rows_of(output)
@@ -147,11 +147,11 @@ def test_two_launchers_do_not_write_into_one_folder(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--reps", "3"], "was begun with reps 1, not 3"),
-        (["-n", "4"], "was begun with batches 3, not 4"),
-        (["--wait-grid", "0,1"], "was begun with waits 0, not 0,1"),
-        (["--timeout", "50"], "was begun with timeout 120"),
-        (["--shape", "hold"], "was begun with shape burst, not hold"),
+        (["--reps", "3"], "was started with reps 1, not 3"),
+        (["-n", "4"], "was started with batches 3, not 4"),
+        (["--wait-grid", "0,1"], "was started with waits 0, not 0,1"),
+        (["--timeout", "50"], "was started with timeout 120"),
+        (["--shape", "hold"], "was started with shape burst, not hold"),
     ],
 )
 def test_what_was_asked_otherwise_is_refused(
@@ -170,15 +170,15 @@ def test_other_caps_are_refused(deployment: Deployment, tmp_path: Path) -> None:
     options = ["--nodes", "3", "--max-concurrent-envs", "50", "--drain", "0"]
     with deployed(tmp_path, "other", *options) as other:
         done = grid(other, output, "--resume")
-    assert_one_line(done, "was begun with max_concurrent_envs 8192, but", code=2)
+    assert_one_line(done, "was started with max_concurrent_envs 8192, but", code=2)
     assert "has 50" in done.stderr
 
 
 def test_there_must_be_something_to_go_on_with(deployment: Deployment, tmp_path: Path) -> None:
     done = grid(deployment, tmp_path / "none", "--resume")
-    assert_one_line(done, "has no experiment to go on with (run.json is missing", code=2)
+    assert_one_line(done, "has no experiment to resume (run.json is missing", code=2)
     alone = deployment.run("grid", "--resume")
-    assert_one_line(alone, "--resume needs --output-dir", code=2)
+    assert_one_line(alone, "--resume requires --output-dir", code=2)
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
@@ -205,6 +205,6 @@ def test_a_run_json_of_another_make_is_refused(
     run = run_json(output) | change
     text = json.dumps({key: value for key, value in run.items() if value is not None})
     (output / "run.json").write_text(text)
-    assert_one_line(grid(deployment, output, "--resume"), "be gone on with", code=2)
+    assert_one_line(grid(deployment, output, "--resume"), "be resumed", code=2)
     assert (output / "raw.jsonl").read_bytes() == before
     assert (output / "run.json").read_text() == text

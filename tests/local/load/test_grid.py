@@ -140,7 +140,7 @@ def test_a_cell_that_lost_its_load_worker_is_invalid_and_run_again(
     _, said = running.communicate(timeout=60)
     assert running.returncode == 0
     assert f"load worker load-2 (pid {pid}) was ended by SIGKILL" in said
-    assert "it is run once more" in said
+    assert "repeating it once" in said
     first = [row for row in rows_of(output) if (row["batch_size"], row["attempt"]) == (40, 1)]
     again = [row for row in rows_of(output) if (row["batch_size"], row["attempt"]) == (40, 2)]
     assert len(again) == 40
@@ -389,7 +389,7 @@ class _Page(BaseHTTPRequestHandler):
     [
         (200, b"<html>It works!</html>", "/schema is not JSON"),
         (200, b'{"hello": 1}', "/schema has no action"),
-        (404, b"", "/schema gives HTTP 404"),
+        (404, b"", "/schema returned HTTP 404"),
         (503, b"no healthy upstream", "no healthy server behind it"),
     ],
 )
@@ -470,7 +470,7 @@ def test_a_batch_beyond_envoys_descriptors(tmp_path: Path) -> None:
         check=False,
     )
     assert_one_line(
-        done, "more than Envoy of deployment 'narrow' can hold: it may hold 400 sessions"
+        done, "more than Envoy of deployment 'narrow' can hold: its 1 process(es) hold 400 sessions"
     )
 
 

@@ -84,9 +84,9 @@ def test_what_a_cell_was_asked_is_in_its_rows_and_its_facts(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--shape", "open"], "--shape open needs --arrival-rate"),
+        (["--shape", "open"], "--shape open requires --arrival-rate"),
         (["--arrival-rate", "5"], "--arrival-rate is for --shape open, not burst"),
-        (["--shape", "hold", "--mode", "http"], "--shape hold needs sessions"),
+        (["--shape", "hold", "--mode", "http"], "--shape hold requires sessions"),
         (["--shape", "wave"], "--shape 'wave' is none of burst, hold, open"),
         (
             ["--shape", "open", "--arrival-rate", "1", "--arrivals", "rare"],

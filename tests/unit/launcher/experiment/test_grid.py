@@ -10,6 +10,7 @@ from launcher.errors import UsageError
 from launcher.experiment.cell_runner import constants, order
 from launcher.experiment.grid import Cell, Grid, numbers, parse_url
 from launcher.experiment.grid_run import check
+from launcher.experiment.target import Target
 from launcher.system.limits import Limits
 
 
@@ -158,7 +159,7 @@ def test_an_order_repeats_in_every_row_what_identifies_its_cell() -> None:
 @pytest.mark.parametrize("timeout", [5.0, 4.0])
 def test_a_timeout_within_the_wait_is_refused_before_anything_is_asked(timeout: float) -> None:
     with pytest.raises(UsageError, match="raise --timeout"):
-        check(grid(waits=(1.0, 5.0), timeout=timeout))
+        check(grid(waits=(1.0, 5.0), timeout=timeout), Target("http://n1:8000"))
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import pytest
 
 from launcher.errors import UsageError
 from launcher.experiment.grid import Cell, Grid
-from launcher.experiment.resume import attempt_of, resumed
-from launcher.experiment.target import replaced
+from launcher.experiment.resume import attempt_of, resume_grid
+from launcher.experiment.target import Incarnation, replaced
 
 
 def grid(**fields: Any) -> Grid:
@@ -29,24 +29,24 @@ WAS = {
 
 
 def test_what_is_not_said_again_is_as_it_was() -> None:
-    again = resumed(grid(load_workers=2), {"resume", "output", "load_workers"}, WAS)
+    again = resume_grid(grid(load_workers=2), {"resume", "output", "load_workers"}, WAS)
     assert (again.batches, again.reps, again.timeout) == ((2, 4), 3, 30.0)
     assert (again.url, again.output, again.load_workers) == ("http://n9:8000", Path("out"), 2)
 
 
 def test_a_new_deployment_may_have_another_url() -> None:
-    assert resumed(grid(), {"url"}, WAS).url == "http://n1:8000"
+    assert resume_grid(grid(), {"url"}, WAS).url == "http://n1:8000"
 
 
 def test_the_same_said_again_is_fine() -> None:
-    assert resumed(grid(batches=(2, 4), reps=3), {"batches", "reps"}, WAS).reps == 3
+    assert resume_grid(grid(batches=(2, 4), reps=3), {"batches", "reps"}, WAS).reps == 3
 
 
 def test_another_grid_is_refused() -> None:
     with pytest.raises(UsageError) as refused:
-        resumed(grid(batches=(2, 8)), {"batches"}, WAS)
+        resume_grid(grid(batches=(2, 8)), {"batches"}, WAS)
     assert str(refused.value) == (
-        "out was begun with batches 2,4, not 2,8; leave it out to go on, or choose a new --output-dir"
+        "out was started with batches 2,4, not 2,8; omit it to resume, or choose a new --output-dir"
     )
 
 
@@ -58,10 +58,11 @@ def test_rows_and_facts_name_the_same_attempt() -> None:
     assert attempt_of(row) == attempt_of(facts) == (Cell("ws", 8, 0.5, 2, "open", 1, 5.0), 3)
 
 
-def test_processes_that_are_no_longer_what_they_were() -> None:
+def test_replaced_names_processes_whose_incarnation_changed() -> None:
     envoy, one, two = ("envoy", "n1"), ("server-1", "n2"), ("server-2", "n3")
-    before = {envoy: (0, False), one: (0, False), two: (1, False)}
-    after = {envoy: (0, False), one: (1, False), two: (3, True)}
+    first, second = Incarnation(0, given_up=False), Incarnation(1, given_up=False)
+    before = {envoy: first, one: first, two: second}
+    after = {envoy: first, one: second, two: Incarnation(3, given_up=True)}
     assert list(map(str, replaced(before, after))) == [
         "server-1 on n2 was replaced",
         "server-2 on n3 was given up",

@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +18,34 @@ from launcher.cli.main import main
 from launcher.cli.scaling_tables import print_scaling, scaling_told
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, LoadFailed, UsageError
-from launcher.experiment import recorder as recording
+from launcher.experiment import recorder
+from launcher.experiment import resume as resume_module
 from launcher.experiment import scaling_run as experiment
 from launcher.experiment.ceiling import (
     answer,
-    begin,
-    limit,
-    Most,
+    BatchLimit,
+    CeilingSearch,
+    limit_reached,
+    load_limits,
     notes,
-    opens,
-    seek,
+    search_each_wait,
+    SearchResult,
     sentence,
-    Sought,
-    Wanted,
 )
 from launcher.experiment.grid import Cell, Grid
-from launcher.experiment.load_placement import LoadPlace
-from launcher.experiment.scaling_run import compare, held, Journal, Phase, phases, undisturbed
-from launcher.experiment.search import Found
+from launcher.experiment.grid_run import open_recording
+from launcher.experiment.journal import check_same_caps, experiment_lock, Journal, Phase
+from launcher.experiment.load_placement import LoadPlacement
+from launcher.experiment.run_status import RunStatus
+from launcher.experiment.scaling_run import Measure, phases, signals_deferred
+from launcher.experiment.search import Bracket
+from launcher.experiment.target import Target
 from launcher.system.limits import Limits
 from launcher.system.signals import Interrupted, raised
 from tests.helpers.report_folders import beyond, Made
 
-MOST = Most(1000, "descriptors", "2 load worker(s) can open 1000 sessions")
+LIMIT = BatchLimit(1000, "descriptors", "2 load worker(s) can open 1000 sessions")
 CAPS = {"max_concurrent_envs": 10, "workers_per_node": 1}
-Measure = Callable[[Phase, Mapping[str, str]], list[dict[str, Any]]]
 
 
 # What a command line is refused for
@@ -78,7 +81,7 @@ def refusal(*arguments: str) -> str:
         (["--shape", "round"], "--shape 'round' is none of burst, hold, open"),
         (["--timeout", "2", "--wait", "1", "--steps", "2"], "--timeout 2 s ends sessions before"),
         (["--steps", "0"], "--steps: 0 is not from 1 to "),
-        (["--resume"], "--resume needs --output-dir"),
+        (["--resume"], "--resume requires --output-dir"),
     ],
 )
 @pytest.mark.parametrize("command", ["ceiling", "experiment"])
@@ -114,7 +117,9 @@ def test_bad_options_of_an_experiment(arguments: list[str], said: str, tmp_path:
 
 
 def test_an_experiment_needs_a_folder() -> None:
-    assert refusal("experiment", "--local", "--server-nodes", "1").startswith("--output-dir: where")
+    assert refusal("experiment", "--local", "--server-nodes", "1").startswith(
+        "an experiment requires --output-dir"
+    )
 
 
 def test_servers_that_would_differ_in_their_workers_are_refused_before_anything_starts(
@@ -153,9 +158,9 @@ def line(batch: int, repetition: int, cap: int, **values: Any) -> dict[str, Any]
     } | values
 
 
-def wanted(**values: Any) -> Wanted:
+def wanted(**values: Any) -> CeilingSearch:
     grid = Grid("http://n", (32,), (1.0,), Path("x"), **({"reps": 2} | values))
-    return Wanted(grid, Criterion(1.0), 32, None, 0.0)
+    return CeilingSearch(grid, Criterion(1.0), 32, None, 0.0)
 
 
 def test_a_search_runs_cells_of_the_grid_it_is_given() -> None:
@@ -166,14 +171,14 @@ def test_a_search_runs_cells_of_the_grid_it_is_given() -> None:
         return line(cell.batch, cell.repetition, 50 if cell.wait == 1.0 else 100)
 
     grid = wanted().grid
-    asked = Wanted(
+    asked = CeilingSearch(
         Grid(grid.url, (32,), (1.0, 5.0), grid.output, reps=2, shape="hold", steps=3),
         Criterion(1.0),
         precision=0.0,
     )
-    first, second = seek(asked, MOST, run)
-    assert first.found == (Found(50, 51), Found(50, 51))
-    assert second.found == (Found(100, 101), Found(100, 101))
+    first, second = search_each_wait(asked, LIMIT, run)
+    assert first.brackets == (Bracket(50, 51), Bracket(50, 51))
+    assert second.brackets == (Bracket(100, 101), Bracket(100, 101))
     assert ran[0] == Cell("ws", 32, 1.0, 1, "hold", 3)
     assert {(cell.shape, cell.steps) for cell in ran} == {("hold", 3)}
     assert len(first.lines) + len(second.lines) == len(ran)
@@ -184,11 +189,11 @@ def test_a_search_is_told_of_cells_that_are_invalid() -> None:
         late = {"valid": False, "reasons": "load-1 was late"} if cell.batch == 512 else {}
         return line(cell.batch, cell.repetition, 10**6, **late)
 
-    [sought] = seek(wanted(), MOST, run)
+    [sought] = search_each_wait(wanted(), LIMIT, run)
     why = "batch 512 is INVALID: load-1 was late"
-    assert sought.found == (Found(256, None, why),) * 2
-    assert limit(sought) is None
-    assert notes(sought, Criterion(1.0)) == [f"cannot be told beyond 256: {why}"]
+    assert sought.brackets == (Bracket(256, None, why),) * 2
+    assert limit_reached(sought) is None
+    assert notes(sought, Criterion(1.0)) == [f"unknown above 256: {why}"]
 
 
 def test_batches_smaller_than_the_hosts_that_they_must_reach_are_not_tried() -> None:
@@ -198,30 +203,32 @@ def test_batches_smaller_than_the_hosts_that_they_must_reach_are_not_tried() -> 
         tried.append(cell.batch)
         return line(cell.batch, cell.repetition, 0)
 
-    [sought] = seek(wanted(expected_hosts=4, require_hosts=True), MOST, run)
-    assert sought.found[0] == Found(0, 4)
+    [sought] = search_each_wait(wanted(expected_hosts=4, require_hosts=True), LIMIT, run)
+    assert sought.brackets[0] == Bracket(0, 4)
     assert min(tried) == 4
 
 
 def test_what_no_batch_goes_beyond_is_the_bound() -> None:
-    [sought] = seek(wanted(), MOST, lambda cell: line(cell.batch, cell.repetition, 10**6))
+    [sought] = search_each_wait(
+        wanted(), LIMIT, lambda cell: line(cell.batch, cell.repetition, 10**6)
+    )
     told = answer(sought, {"ceiling": 1000, "bound": "", "bound_evidence": ""}, Criterion(1.0))
-    assert (told["bound"], told["bound_evidence"]) == (MOST.by, MOST.story)
-    assert told["limit"] == MOST.story
+    assert (told["bound"], told["bound_evidence"]) == (LIMIT.bound, LIMIT.evidence)
+    assert told["limit"] == LIMIT.evidence
     assert told["next_failing"] is None
 
 
 def test_outcomes_that_do_not_fit_together_are_told() -> None:
     lines = (line(64, 1, 10), line(32, 1, 100), line(80, 2, 100))
-    sought = Sought(1.0, (Found(32, 64), Found(80, 81)), lines, MOST)
+    sought = SearchResult(1.0, (Bracket(32, 64), Bracket(80, 81)), lines, LIMIT)
     [note] = notes(sought, Criterion(1.0))
-    assert note == "batch 64 failed in repetition 1, though 80 met it in repetition 2"
+    assert note == "batch 64 failed in repetition 1, though 80 passed in repetition 2"
     assert answer(sought, {"ceiling": 32}, Criterion(1.0))["next_failing"] == 64
 
 
 @pytest.mark.parametrize(
     ("ceiling", "reached", "said"),
-    [(992, True, "992"), (1000, False, "at least 1000"), (None, False, "cannot be told")],
+    [(992, True, "992"), (1000, False, "at least 1000"), (None, False, "unknown")],
 )
 def test_the_answer_has_the_words_of_the_runbook(
     ceiling: int | None, reached: bool, said: str
@@ -232,9 +239,14 @@ def test_the_answer_has_the_words_of_the_runbook(
 
 
 def test_the_limits_of_the_load_bound_the_search_by_name() -> None:
-    held, ports, _ = opens(Limits(descriptors=1100, ports=5000), workers=2, addresses=1)
-    assert (held.batch, held.by, ports.batch, ports.by) == (2000, "descriptors", 5000, "ports")
-    assert "2 load worker(s) can open 2000 sessions" in held.story
+    held, ports, _ = load_limits(Limits(descriptors=1100, ports=5000), workers=2, addresses=1)
+    assert (held.batch, held.bound, ports.batch, ports.bound) == (
+        2000,
+        "descriptors",
+        5000,
+        "ports",
+    )
+    assert "2 load worker(s) can open 2000 sessions" in held.evidence
 
 
 # Phases
@@ -261,10 +273,10 @@ def test_the_baseline_can_have_an_envoy_too(tmp_path: Path) -> None:
 
 def test_caps_that_differ_are_not_compared() -> None:
     first: dict[str, Any] = {}
-    compare(first, CAPS, 1)
-    compare(first, CAPS, 2)
+    check_same_caps(first, CAPS, 1)
+    check_same_caps(first, CAPS, 2)
     with pytest.raises(UsageError, match=r"max_concurrent_envs is 10 with 1 server.* and 9 with 4"):
-        compare(first, CAPS | {"max_concurrent_envs": 9}, 4)
+        check_same_caps(first, CAPS | {"max_concurrent_envs": 9}, 4)
 
 
 class Stage:
@@ -276,8 +288,7 @@ class Stage:
         self.caps: dict[str, Any] = CAPS
         monkeypatch.setattr(experiment, "bring_up", self.bring_up)
         monkeypatch.setattr(experiment, "take_down", self.take_down)
-        monkeypatch.setattr(experiment, "deployment_at", lambda _: None)
-        monkeypatch.setattr(experiment, "caps", lambda *_: self.caps)
+        monkeypatch.setattr(Target, "caps", lambda _: self.caps)
         monkeypatch.setattr(experiment.preflight, "checks", lambda *_: [])
 
     def bring_up(self, deployment: Deployment, _: Any) -> dict[str, str]:
@@ -300,18 +311,18 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def measuring(stage: Stage) -> Measure:
-    def measure(phase: Phase, connection: Mapping[str, str]) -> list[dict[str, Any]]:
-        stage.happened.append(f"measure {connection['OPENENV_URL']}")
+    def measure(phase: Phase, target: Target) -> list[dict[str, Any]]:
+        stage.happened.append(f"measure {target.url}")
         return [{"ceiling": 10 * phase.servers}]
 
     return measure
 
 
 def failing(stage: Stage, at: int, failure: BaseException) -> Measure:
-    def measure(phase: Phase, connection: Mapping[str, str]) -> list[dict[str, Any]]:
+    def measure(phase: Phase, target: Target) -> list[dict[str, Any]]:
         if phase.servers == at:
             raise failure
-        return measuring(stage)(phase, connection)
+        return measuring(stage)(phase, target)
 
     return measure
 
@@ -388,20 +399,24 @@ def test_a_folder_that_holds_an_experiment_is_refused(stage: Stage, tmp_path: Pa
 
 def test_an_experiment_that_goes_on_elsewhere_is_refused(tmp_path: Path) -> None:
     Journal(tmp_path, {}, resume=False)
-    with pytest.raises(UsageError, match=f"goes on in process {os.getpid()}"):
+    with pytest.raises(UsageError, match=f"is running in process {os.getpid()}"):
         Journal(tmp_path, {}, resume=True)
 
 
 def test_two_launchers_do_not_hold_one_experiment(tmp_path: Path) -> None:
     folder = tmp_path / "new"
-    with held(folder):
-        with pytest.raises(UsageError, match=r"^the experiment in .*new goes on; let it end$"):
-            held(folder).__enter__()
+    with experiment_lock(folder):
+        with pytest.raises(
+            UsageError, match=r"^the experiment in .*new is running; wait until it has ended$"
+        ):
+            experiment_lock(folder).__enter__()
         told = json.dumps({"pid": 7, "host": "login-2"})
         (folder / "experiment.json").write_text(told)
-        with pytest.raises(UsageError, match=r"goes on in process 7 on login-2; let it end$"):
-            held(folder).__enter__()
-    with held(folder):
+        with pytest.raises(
+            UsageError, match=r"is running in process 7 on login-2; wait until it has ended$"
+        ):
+            experiment_lock(folder).__enter__()
+    with experiment_lock(folder):
         pass
 
 
@@ -417,11 +432,14 @@ def test_an_experiment_that_another_node_holds_is_left_alone(stage: Stage, tmp_p
     (tmp_path / "experiment.json").write_text(json.dumps(story | {"options": {}}))
     before = (tmp_path / "experiment.json").read_bytes()
     stage.happened.clear()
-    with held(tmp_path):
+    with experiment_lock(tmp_path):
         said = refusal(
             "experiment", "--resume", "--server-nodes", "1", "--output-dir", str(tmp_path)
         )
-    assert said == f"the experiment in {tmp_path} goes on in process 7 on login-2; let it end"
+    assert (
+        said
+        == f"the experiment in {tmp_path} is running in process 7 on login-2; wait until it has ended"
+    )
     assert stage.happened == []
     assert (tmp_path / "experiment.json").read_bytes() == before
 
@@ -432,25 +450,25 @@ def test_a_file_system_without_locks_is_tolerated(
     def no_locks(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(experiment.fcntl, "flock", no_locks)
-    with held(tmp_path), held(tmp_path):
+    monkeypatch.setattr(resume_module.fcntl, "flock", no_locks)
+    with experiment_lock(tmp_path), experiment_lock(tmp_path):
         pass
 
 
 def test_a_search_is_in_what_is_written_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place = LoadPlace(("127.0.0.1",), shares_node=True)
+    placement = LoadPlacement(Target("http://127.0.0.1:9"), ("127.0.0.1",))
     grid = Grid("http://127.0.0.1:9", (32,), (1.0,), tmp_path / "new")
     written = []
-    real = recording.write_atomically
+    real = recorder.write_atomically
 
     def write(file: Path, text: str) -> None:
         written.append(json.loads(text) if file.name == "run.json" else None)
         real(file, text)
 
-    monkeypatch.setattr(recording, "write_atomically", write)
-    begin(Wanted(grid, Criterion()), place, {"reps": "3"}).close("failed")
+    monkeypatch.setattr(recorder, "write_atomically", write)
+    open_recording(grid, placement, {"search": {"reps": "3"}}).close(RunStatus.FAILED)
     assert written[0]["search"] == {"reps": "3"}
 
 
@@ -479,7 +497,7 @@ def test_a_phase_without_a_repetition_that_counts_is_told_of(
 def test_signals_wait_for_the_end_of_what_must_not_be_disturbed() -> None:
     done = []
     with raised(), pytest.raises(Interrupted, match="SIGTERM"):
-        with undisturbed():
+        with signals_deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("all of it")
         done.append("too much")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from launcher.experiment.search import contradiction, Found, Outcome, Range, repetition, search
+from launcher.experiment.search import Bracket, contradiction, Outcome, Range, repetition, search
 
 PASS, FAIL = Outcome(True), Outcome(False)
 
@@ -31,19 +31,19 @@ def capped(cap: int) -> System:
     return System(lambda batch: Outcome(batch <= cap))
 
 
-def bounds(start: int = 32, most: int = 100_000, **more: float) -> Range:
-    return Range(start, most, **more)  # type: ignore[arg-type]
+def bounds(start: int = 32, max_batch: int = 100_000, **more: float) -> Range:
+    return Range(start, max_batch, **more)  # type: ignore[arg-type]
 
 
 def test_batches_grow_until_one_fails_then_the_gap_is_halved() -> None:
     system = capped(1000)
-    assert search(bounds(), 1, system) == (Found(992, 1024),)
+    assert search(bounds(), 1, system) == (Bracket(992, 1024),)
     assert system.batches(1) == [32, 64, 128, 256, 512, 1024, 768, 896, 960, 992]
 
 
 def test_with_precision_0_the_ceiling_is_exact() -> None:
     system = capped(1000)
-    assert search(bounds(precision=0), 1, system) == (Found(1000, 1001),)
+    assert search(bounds(precision=0), 1, system) == (Bracket(1000, 1001),)
     assert len(system.asked) == 6 + 9
 
 
@@ -51,7 +51,7 @@ def test_with_precision_0_the_ceiling_is_exact() -> None:
 @pytest.mark.parametrize("start", [1, 7, 32, 4096])
 def test_every_ceiling_is_found_from_every_start(cap: int, start: int) -> None:
     found = search(bounds(start, precision=0), 3, capped(cap))
-    assert found == (Found(cap, cap + 1),) * 3
+    assert found == (Bracket(cap, cap + 1),) * 3
 
 
 @pytest.mark.parametrize("precision", [0, 0.01, 0.05, 0.5, 1])
@@ -71,25 +71,25 @@ def test_later_repetitions_confirm_the_bracket_with_two_batches() -> None:
 
 def test_a_repetition_that_does_better_walks_up_in_strides_that_double() -> None:
     system = capped(1600)
-    found = repetition_after(Found(992, 1024), system)
+    found = repetition_after(Bracket(992, 1024), system)
     assert system.batches(1)[:7] == [992, 1024, 1056, 1120, 1248, 1504, 2016]
     assert found.ceiling <= 1600 < (found.failing or 0)
 
 
 def test_a_repetition_that_does_worse_walks_down_in_strides_that_double() -> None:
     system = capped(700)
-    found = repetition_after(Found(992, 1024), system)
+    found = repetition_after(Bracket(992, 1024), system)
     assert system.batches(1)[:5] == [992, 960, 896, 768, 512]
     assert found.ceiling <= 700 < (found.failing or 0)
 
 
 def test_a_chance_failure_at_the_start_does_not_hold_later_repetitions_down() -> None:
     system = capped(50_000)
-    assert repetition_after(Found(28, 29), system).ceiling > 47_000
+    assert repetition_after(Bracket(28, 29), system).ceiling > 47_000
     assert len(system.asked) < 30
 
 
-def repetition_after(before: Found, system: System) -> Found:
+def repetition_after(before: Bracket, system: System) -> Bracket:
     steps = repetition(bounds(), before)
     batch = next(steps)
     while True:
@@ -101,15 +101,15 @@ def repetition_after(before: Found, system: System) -> Found:
 
 def test_a_system_that_always_passes_is_searched_up_to_the_limit() -> None:
     system = System(lambda _: PASS)
-    assert search(bounds(most=1000), 2, system) == (Found(1000), Found(1000))
+    assert search(bounds(max_batch=1000), 2, system) == (Bracket(1000), Bracket(1000))
     assert system.batches(1) == [32, 64, 128, 256, 512, 1000]
     assert system.batches(2) == [1000]
 
 
 def test_a_repetition_can_fail_at_the_limit_that_another_passed() -> None:
     system = capped(900)
-    steps = bounds(most=1000)
-    batches = repetition(steps, Found(1000))
+    steps = bounds(max_batch=1000)
+    batches = repetition(steps, Bracket(1000))
     batch = next(batches)
     with pytest.raises(StopIteration) as ended:
         while True:
@@ -120,27 +120,27 @@ def test_a_repetition_can_fail_at_the_limit_that_another_passed() -> None:
 
 def test_a_limit_below_the_start_is_the_start() -> None:
     system = System(lambda _: PASS)
-    assert search(bounds(32, most=10), 1, system) == (Found(10),)
+    assert search(bounds(32, max_batch=10), 1, system) == (Bracket(10),)
     assert system.asked == [(1, 10)]
 
 
 def test_a_system_that_always_fails_has_the_ceiling_0() -> None:
     system = System(lambda _: FAIL)
-    assert search(bounds(), 2, system) == (Found(0, 1), Found(0, 1))
+    assert search(bounds(), 2, system) == (Bracket(0, 1), Bracket(0, 1))
     assert system.batches(1) == [32, 16, 8, 4, 2, 1]
     assert system.batches(2) == [1]
 
 
 def test_a_repetition_that_works_after_one_that_did_not() -> None:
     system = capped(100)
-    found = repetition_after(Found(0, 1), system)
+    found = repetition_after(Bracket(0, 1), system)
     assert found.ceiling in range(96, 101)
     assert system.batches(1)[:8] == [1, 2, 4, 8, 16, 32, 64, 128]
 
 
 def test_nothing_below_the_least_batch_is_tried() -> None:
     system = System(lambda _: FAIL)
-    assert search(bounds(least=4), 2, system) == (Found(0, 4), Found(0, 4))
+    assert search(bounds(min_batch=4), 2, system) == (Bracket(0, 4), Bracket(0, 4))
     assert min(batch for _, batch in system.asked) == 4
 
 
@@ -148,19 +148,19 @@ def test_a_batch_that_cannot_be_judged_ends_its_repetition_with_the_reason() -> 
     system = System(
         lambda batch: Outcome(batch < 512, "the load was late" * (batch == 512) or None)
     )
-    assert search(bounds(), 2, system) == (Found(256, None, "the load was late"),) * 2
+    assert search(bounds(), 2, system) == (Bracket(256, None, "the load was late"),) * 2
     assert system.batches(1) == [32, 64, 128, 256, 512]
     assert system.batches(2) == [256, 512]
 
 
 def test_trouble_between_two_batches_that_are_known() -> None:
     system = System(lambda batch: Outcome(batch <= 500, "late" if 300 < batch < 500 else None))
-    assert search(bounds(), 1, system) == (Found(256, 512, "late"),)
+    assert search(bounds(), 1, system) == (Bracket(256, 512, "late"),)
 
 
 def test_trouble_with_the_first_batch_leaves_nothing_known() -> None:
     system = System(lambda _: Outcome(False, "late"))
-    assert search(bounds(), 2, system) == (Found(0, None, "late"),) * 2
+    assert search(bounds(), 2, system) == (Bracket(0, None, "late"),) * 2
     assert system.asked == [(1, 32), (2, 32)]
 
 
@@ -209,8 +209,8 @@ def test_outcomes_that_contradict_each_other_are_told() -> None:
     assert contradiction(plain) is None
     assert contradiction([]) is None
     assert contradiction([(32, 1, False)]) is None
-    told = "batch 64 failed in repetition 1, though 70 met it in repetition 2"
+    told = "batch 64 failed in repetition 1, though 70 passed in repetition 2"
     for order in itertools.permutations([*plain, (70, 2, True)]):
         assert contradiction(order) == told
-    same = "batch 64 met it in repetition 2 and failed in 1"
+    same = "batch 64 passed in repetition 2 and failed in 1"
     assert contradiction([*plain, (64, 2, True)]) == same

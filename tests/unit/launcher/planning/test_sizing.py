@@ -13,7 +13,7 @@ from launcher.deployment.programs import Installed
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 from launcher.experiment.grid import Grid
-from launcher.experiment.grid_run import equipped
+from launcher.experiment.grid_run import with_source_addresses
 from launcher.planning import sizing
 from launcher.planning.capacity import check, refuse
 from launcher.planning.needs import Assumed, Needs, needs
@@ -153,9 +153,9 @@ class TestLoad:
     def test_a_grid_gets_addresses_for_a_loopback_url_alone(self) -> None:
         ports = limits().ports
         here = Grid("http://127.0.0.1:8000", (ports,), (1.0,), Path("out"))
-        assert len(equipped(here, ports).sources) == 3
-        assert equipped(here, 10) is here
+        assert len(with_source_addresses(here, ports).sources) == 3
+        assert with_source_addresses(here, 10) is here
         own = replace(here, sources=("127.0.0.9",))
-        assert equipped(own, ports) is own
+        assert with_source_addresses(own, ports) is own
         away = replace(here, url=f"http://{os.uname().nodename}.invalid:8000")
-        assert equipped(away, ports) is away
+        assert with_source_addresses(away, ports) is away
