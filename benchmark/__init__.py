@@ -1,1 +1,1 @@
-"""The benchmark environment and the server that serves it."""
+"""The benchmark environment and its server."""

@@ -1,1 +1,1 @@
-"""An OpenEnv environment server: one WebSocket session, one environment."""
+"""An OpenEnv environment server with one environment for each WebSocket session."""

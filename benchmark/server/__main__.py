@@ -1,4 +1,4 @@
-"""`python -m benchmark.server`: one server on this node."""
+"""`python -m benchmark.server` runs one environment server on this node."""
 
 import argparse
 import sys
@@ -23,25 +23,31 @@ def main() -> int:
         return _fail(str(failure))
     parser = argparse.ArgumentParser(
         prog="python -m benchmark.server",
-        description="Serve OpenEnv environments from this node. Defaults come from WORKERS, PORT, "
-        "MAX_CONCURRENT_ENVS and NODE_NAME.",
+        description="Serve OpenEnv environments from this node. The environment variables WORKERS, "
+        "PORT, MAX_CONCURRENT_ENVS and NODE_NAME configure the server.",
     )
-    parser.add_argument("--app", default=DEFAULT_APP, help="ASGI app, as module:attribute")
-    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
-    parser.add_argument("--control-port", type=int, help="default: PORT + 1")
+    parser.add_argument("--app", default=DEFAULT_APP, help="the ASGI app, as module:attribute")
+    parser.add_argument("--host", default="0.0.0.0", help="the address to listen on")
     parser.add_argument(
-        "--worker-port", type=int, help="worker i has this port + i; default: PORT + 2"
+        "--control-port",
+        type=int,
+        help="for health and metrics (default: PORT + 1)",
+    )
+    parser.add_argument(
+        "--worker-port", type=int, help="worker i listens on this port + i (default: PORT + 2)"
     )
     parser.add_argument(
         "--drain",
         type=float,
         default=DRAIN_SECONDS,
-        help="seconds for open sessions to end at SIGTERM",
+        help="how many seconds to wait for open sessions after SIGTERM",
     )
     options = parser.parse_args()
-    usual = ports_from(settings.port)
+    defaults = ports_from(settings.port)
     ports = Ports(
-        usual.shared, options.control_port or usual.control, options.worker_port or usual.first_own
+        defaults.shared,
+        options.control_port or defaults.control,
+        options.worker_port or defaults.first_own,
     )
     try:
         Server(settings, options.host, ports, options.app).run(options.drain)

@@ -1,21 +1,36 @@
-"""Admission: one place a WebSocket session, taken before the upgrade and given back at its end.
+"""Admission control: every WebSocket session takes a place before the upgrade and releases it at its end.
 
-A worker listens on two ports. On its own port only the balancer calls: when no place is free it is
-refused with 503 before the upgrade, and the balancer tries another worker. On the port that all
-workers share, clients call directly: they are told CAPACITY_REACHED as OpenEnv tells it, in a
-frame after the upgrade.
+A worker listens on two ports. On its own port, which only the load balancer uses, a full worker
+rejects the upgrade with 503, and the balancer tries another worker. On the port that all workers
+share, for direct clients, it accepts the upgrade and sends OpenEnv's CAPACITY_REACHED error.
 """
+
+from enum import Enum
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmark.server import protocol
 from benchmark.server.places import Places
+from benchmark.server.protocol import ErrorCode
 
-REFUSAL_HEADER = b"x-openenv-error"
+ERROR_HEADER = b"x-openenv-error"
+
+
+class Refusal(Enum):
+    """Why a session was refused; the value is the message for the client."""
+
+    FULL = "Server at capacity: {used}/{limit} sessions active. Cannot accept new connections."
+    DRAINING = "Server is draining and accepts no new sessions."
+
+    def frame(self, places: Places) -> bytes:
+        used, limit = places.used, places.limit
+        message = self.value.format(used=used, limit=limit)
+        code = ErrorCode.CAPACITY_REACHED
+        return protocol.error(code, message, active_sessions=used, max_sessions=limit)
 
 
 class Admission:
-    """ASGI middleware; works for any app that speaks WebSocket."""
+    """ASGI middleware for any app that serves WebSocket sessions."""
 
     def __init__(self, app: ASGIApp, places: Places) -> None:
         self.app = app
@@ -29,31 +44,26 @@ class Admission:
                 await self.app(scope, receive, send)
             finally:
                 self.places.release()
-        elif self.places.draining or _came_by_balancer(scope, self.places):
-            await _refuse_before_upgrade(self._frame(), receive, send)
         else:
-            await _refuse_in_frame(self._frame(), receive, send)
+            await self._refuse(scope, receive, send)
 
-    def _frame(self) -> bytes:
-        active, limit = self.places.used, self.places.limit
-        if self.places.draining:
-            message = "Server is draining and takes no new sessions"
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refusal = Refusal.DRAINING if self.places.draining else Refusal.FULL
+        frame = refusal.frame(self.places)
+        await receive()
+        if refusal is Refusal.DRAINING or self._from_balancer(scope):
+            await _reject_upgrade(frame, send)
         else:
-            message = f"Server at capacity: {active}/{limit} sessions active. Cannot accept new connections."
-        return protocol.error(
-            "CAPACITY_REACHED", message, active_sessions=active, max_sessions=limit
-        )
+            await _send_error(frame, send)
+
+    def _from_balancer(self, scope: Scope) -> bool:
+        server = scope.get("server")
+        return server is not None and server[1] == self.places.own_port
 
 
-def _came_by_balancer(scope: Scope, places: Places) -> bool:
-    server = scope.get("server")
-    return server is not None and server[1] == places.own_port
-
-
-async def _refuse_before_upgrade(frame: bytes, receive: Receive, send: Send) -> None:
-    await receive()
+async def _reject_upgrade(frame: bytes, send: Send) -> None:
     headers = [
-        (REFUSAL_HEADER, b"CAPACITY_REACHED"),
+        (ERROR_HEADER, ErrorCode.CAPACITY_REACHED.encode()),
         (b"content-type", b"application/json"),
         (b"content-length", str(len(frame)).encode()),
     ]
@@ -61,11 +71,10 @@ async def _refuse_before_upgrade(frame: bytes, receive: Receive, send: Send) -> 
     await send({"type": "websocket.http.response.body", "body": frame})
 
 
-async def _refuse_in_frame(frame: bytes, receive: Receive, send: Send) -> None:
-    await receive()
+async def _send_error(frame: bytes, send: Send) -> None:
     try:
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "text": frame.decode()})
         await send({"type": "websocket.close", "code": 1000})
     except OSError:
-        return  # the client has gone: nobody is left to be told
+        return  # the client has disconnected

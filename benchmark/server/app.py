@@ -1,7 +1,7 @@
-"""The FastAPI app: OpenEnv's protocol over WebSocket (`/ws`) and HTTP.
+"""The FastAPI app of the benchmark environment: OpenEnv's protocol over WebSocket (`/ws`) and HTTP.
 
-Configured by environment variables: `MAX_CONCURRENT_ENVS` (sessions a worker process),
-`PORT` and `NODE_NAME` (what `host_url` says).
+Environment variables: `MAX_CONCURRENT_ENVS` limits the sessions of a worker process; `PORT` and
+`NODE_NAME` form `host_url`.
 """
 
 from typing import Annotated, Any
@@ -43,8 +43,7 @@ async def session(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Environments(FastAPI):
-    """Sessions go past the middleware and the routes of the pages: they need none of it, and it cost
-    as much as the rest of a session."""
+    # Sessions bypass middleware and routing, which cost as much CPU as the rest of a session.
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and scope["path"] == SESSIONS:
@@ -73,7 +72,7 @@ async def health() -> Response:
 
 @app.get("/ready")
 async def ready() -> Response:
-    """Free and used places of this server, worker by worker; 503 while it drains."""
+    """The free and used places of every worker; 503 while the server drains or starts."""
     overview = places.overview()
     response = _json(overview)
     response.status_code = 200 if overview["ready"] else 503
@@ -85,7 +84,7 @@ async def metadata() -> Response:
     return _json(
         {
             "name": "WaitEnvironment",
-            "description": "Waits as long as a step asks and says where it ran.",
+            "description": "Waits as long as each step requests and reports where it ran.",
             "readme_content": None,
             "version": "1.0.0",
             "author": None,

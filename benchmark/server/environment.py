@@ -1,4 +1,4 @@
-"""What reset and step do. Nothing here knows of HTTP, WebSocket or JSON."""
+"""The benchmark environment, independent of HTTP, WebSocket and JSON."""
 
 import asyncio
 import os
@@ -7,38 +7,38 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# One day; a longer wait is rejected as a mistake.
 MAX_WAIT_SECONDS = 86_400.0
-"""A step may wait for a day; anything longer is taken for a mistake."""
 
 
 class WaitAction(BaseModel):
-    """One step: wait, then answer."""
+    """A step that waits before it returns."""
 
     model_config = ConfigDict(extra="forbid")
 
-    metadata: dict[str, Any] = Field(default_factory=dict, description="Not read.")
+    metadata: dict[str, Any] = Field(default_factory=dict, description="Ignored.")
     wait_seconds: float = Field(
         default=0.0,
         ge=0.0,
         le=MAX_WAIT_SECONDS,
         allow_inf_nan=False,
-        description="Seconds to wait before the step answers.",
+        description="Seconds to wait before the step returns.",
     )
 
 
 class WaitObservation(BaseModel):
-    """What a reset or a step answers, as `/schema` publishes it."""
+    """The result of a reset or a step."""
 
     model_config = ConfigDict(extra="forbid")
 
     done: bool = False
     reward: bool | int | float | None = None
     metadata: dict[str, Any] = Field(default_factory=dict)
-    waited_seconds: float = Field(description="Seconds that this step was asked to wait.")
-    pid: int = Field(description="Process that holds the session.")
-    session_hash: str = Field(description="12 hexadecimal digits, one value a session.")
+    waited_seconds: float = Field(description="The wait that the step requested, in seconds.")
+    pid: int = Field(description="The process that holds the session.")
+    session_hash: str = Field(description="12 hexadecimal digits, unique for each session.")
     host_url: str = Field(description="<node>:<port> of the server that holds the session.")
-    step_count: int = Field(description="Steps since the last reset.")
+    step_count: int = Field(description="The number of steps since the last reset.")
 
 
 class State(BaseModel):
@@ -49,7 +49,7 @@ class State(BaseModel):
 
 
 class WaitEnvironment:
-    """Waits as long as it is told to and says where it ran."""
+    """Waits as long as each step requests and reports where it ran."""
 
     def __init__(self, host_url: str) -> None:
         self.host_url = host_url
@@ -59,7 +59,7 @@ class WaitEnvironment:
         self.step_count = 0
 
     def reset(self, seed: Any = None, episode_id: Any = None, **_: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Begins an episode; `seed` is taken as every environment takes it, and not used."""
+        """Starts an episode; `seed` is accepted for compatibility and ignored."""
         if episode_id is not None and not isinstance(episode_id, str):
             raise ValueError(f"episode_id must be a string, not {type(episode_id).__name__}")
         self._episode_id = episode_id or None
@@ -69,16 +69,16 @@ class WaitEnvironment:
     async def step(self, wait_seconds: float) -> dict[str, Any]:
         if wait_seconds > 0:
             await asyncio.sleep(wait_seconds)
-        return self.stepped(wait_seconds)
+        return self.finish_step(wait_seconds)
 
-    def stepped(self, wait_seconds: float) -> dict[str, Any]:
-        """What a step answers that has waited so long."""
+    def finish_step(self, wait_seconds: float) -> dict[str, Any]:
+        """Counts a step that has waited and returns its observation."""
         self.step_count += 1
         return self._observation(wait_seconds)
 
     @property
     def episode_id(self) -> str:
-        """Made up when it is first asked for, where reset was given none."""
+        """Generated on first use unless the reset named one."""
         if self._episode_id is None:
             self._episode_id = str(uuid.uuid4())
         return self._episode_id

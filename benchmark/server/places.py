@@ -1,5 +1,8 @@
-"""Places: how many sessions a worker may hold, and the board on which all workers of a server
-write what they hold, so that any of them, and the server's control port, can tell the sum."""
+"""Places limit the sessions of a worker.
+
+Every worker writes its counts to the board, memory that the server and its workers share, so that
+any worker and the control port can report the whole server.
+"""
 
 import mmap
 import os
@@ -13,7 +16,8 @@ _HEADER = 64
 
 
 class Slot(NamedTuple):
-    """What one worker last wrote: a monotonic time in seconds, then counts."""
+    """A worker's latest counts. `alive_at` is in seconds of the monotonic clock; `pid` is 0 until the
+    worker is ready."""
 
     alive_at: float
     pid: int
@@ -27,7 +31,7 @@ class Slot(NamedTuple):
 
 
 class Board:
-    """Shared memory between a server and its workers: one slot a worker, one flag for draining."""
+    """Memory that a server shares with its workers: one slot per worker and a draining flag."""
 
     def __init__(self, fd: int, workers: int) -> None:
         self.fd = fd
@@ -62,7 +66,7 @@ class Board:
 
 
 class Places:
-    """The places of one worker process."""
+    """The places of one worker."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -102,7 +106,7 @@ class Places:
         return Slot(time.monotonic(), self._pid, self.used, self.limit, self.refused)
 
     def overview(self) -> dict[str, object]:
-        """Free and used places of the whole server; of this process alone when it has no board."""
+        """The places of the whole server, or of this process when it has no board."""
         self.beat()
         slots = [self._slot] if self._board is None else list(self._board)
         return overview(slots, self.draining)

@@ -1,10 +1,11 @@
-"""OpenEnv messages: text frames in, replies out. Pure functions over bytes and dicts.
+"""OpenEnv's messages: parses requests and encodes replies.
 
-Source: `openenv.core.env_server` 0.10. Every reply here is compared with that server's in
-tests/local/serving/test_conformance.py.
+The reference is `openenv.core.env_server` 0.10; tests/local/serving/test_conformance.py compares
+every reply with that of the reference server.
 """
 
 import json
+from enum import StrEnum
 from typing import Any, Literal
 
 import orjson
@@ -12,6 +13,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import to_json
 
 from benchmark.server.environment import MAX_WAIT_SECONDS, WaitAction
+
+
+class ErrorCode(StrEnum):
+    """The codes of OpenEnv's error replies."""
+
+    CAPACITY_REACHED = "CAPACITY_REACHED"
+    EXECUTION_ERROR = "EXECUTION_ERROR"
+    INVALID_JSON = "INVALID_JSON"
+    SESSION_ERROR = "SESSION_ERROR"
+    UNKNOWN_TYPE = "UNKNOWN_TYPE"
+    VALIDATION_ERROR = "VALIDATION_ERROR"
 
 
 class _Message(BaseModel):
@@ -44,10 +56,12 @@ MESSAGES: dict[str, type[_Message]] = {
 }
 
 
-class Refused(Exception):
-    """A message that gets an error reply; `fatal` ends the session after it."""
+class ProtocolFailure(Exception):
+    """Leads to an error reply; when `fatal`, the session is closed after it."""
 
-    def __init__(self, code: str, message: str, *, fatal: bool = False, **details: Any) -> None:
+    def __init__(
+        self, code: ErrorCode, message: str, *, fatal: bool = False, **details: Any
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.fatal = fatal
@@ -58,29 +72,31 @@ class Refused(Exception):
 
 
 def parse(text: str) -> tuple[str, Any]:
-    """The message's type and what it carries: reset arguments, seconds to wait, or None.
+    """The message's type and its payload: reset arguments, seconds to wait, or None.
 
-    Raises `Refused` with the code that OpenEnv gives the same frame.
+    Raises `ProtocolFailure` with the code of the reference server for the same frame.
     """
     message = _decode(text)
     if not isinstance(message, dict):
-        raise Refused(
-            "SESSION_ERROR",
+        raise ProtocolFailure(
+            ErrorCode.SESSION_ERROR,
             f"a message must be a JSON object, not {type(message).__name__}",
             fatal=True,
         )
     kind = message.get("type", "")
     model = MESSAGES.get(kind) if isinstance(kind, str) else None
     if model is None:
-        raise Refused("UNKNOWN_TYPE", f"Unknown message type: {kind}")
-    if (plain := _plain(kind, message)) is not None:
-        return kind, plain
+        raise ProtocolFailure(ErrorCode.UNKNOWN_TYPE, f"Unknown message type: {kind}")
+    if (payload := _fast_payload(kind, message)) is not None:
+        return kind, payload
     try:
         checked = model.model_validate(message)
         if isinstance(checked, StepMessage):
             return kind, WaitAction.model_validate(checked.data).wait_seconds
     except ValidationError as failure:
-        raise Refused("VALIDATION_ERROR", "Invalid message", errors=problems(failure)) from None
+        raise ProtocolFailure(
+            ErrorCode.VALIDATION_ERROR, "Invalid message", errors=problems(failure)
+        ) from None
     return kind, getattr(checked, "data", None)
 
 
@@ -96,7 +112,7 @@ def state(fields: dict[str, Any]) -> bytes:
     return _encode({"type": "state", "data": fields})
 
 
-def error(code: str, message: str, **details: Any) -> bytes:
+def error(code: ErrorCode, message: str, **details: Any) -> bytes:
     return _encode({"type": "error", "data": {"message": message, "code": code, **details}})
 
 
@@ -104,10 +120,10 @@ def problems(failure: ValidationError) -> list[dict[str, Any]]:
     return [dict(problem) for problem in failure.errors()]
 
 
-def _plain(kind: str, message: dict[str, Any]) -> Any:
-    """What a message carries that needs no model to be understood; None sends it to the model."""
+def _fast_payload(kind: str, message: dict[str, Any]) -> Any:
+    """The payload of a common message, parsed without pydantic; None for any other."""
     if kind == "step":
-        return _plain_wait(message.get("data")) if len(message) == 2 else None
+        return _fast_wait(message.get("data")) if len(message) == 2 else None
     if kind == "reset":
         return (
             {} if len(message) == 1 or (len(message) == 2 and message.get("data") == {}) else None
@@ -115,7 +131,7 @@ def _plain(kind: str, message: dict[str, Any]) -> Any:
     return {} if len(message) == 1 else None
 
 
-def _plain_wait(data: Any) -> float | None:
+def _fast_wait(data: Any) -> float | None:
     if type(data) is dict and len(data) == 1:
         wait = data.get("wait_seconds")
         if type(wait) is float and 0.0 <= wait <= MAX_WAIT_SECONDS:
@@ -128,22 +144,24 @@ def _decode(text: str) -> Any:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
         pass
-    # OpenEnv reads frames with the standard library, which takes NaN, Infinity and lone
-    # surrogates too: whatever it can read is answered the way OpenEnv answers it.
+    # The reference server uses the standard library, which also accepts NaN, Infinity and lone
+    # surrogates; such messages must get the same replies here.
     try:
         return json.loads(text)
     except RecursionError as failure:
-        raise Refused("SESSION_ERROR", str(failure), fatal=True) from None
+        raise ProtocolFailure(ErrorCode.SESSION_ERROR, str(failure), fatal=True) from None
     except ValueError as failure:
-        raise Refused("INVALID_JSON", f"Invalid JSON: {failure}") from None
+        raise ProtocolFailure(ErrorCode.INVALID_JSON, f"Invalid JSON: {failure}") from None
 
 
 def _encode(reply: dict[str, Any]) -> bytes:
     try:
         return orjson.dumps(reply)
     except orjson.JSONEncodeError:
-        # What a client sent and gets back in an error: integers beyond 64 bits, objects.
+        # The client's own data in an error reply: integers beyond 64 bits, arbitrary objects.
         try:
             return to_json(reply, fallback=str)
-        except ValueError as failure:  # a lone surrogate, which no reply can carry
-            return error("EXECUTION_ERROR", str(failure).encode("ascii", "replace").decode())
+        except ValueError as failure:  # a lone surrogate, which UTF-8 cannot encode
+            return error(
+                ErrorCode.EXECUTION_ERROR, str(failure).encode("ascii", "replace").decode()
+            )

@@ -1,4 +1,4 @@
-"""What a server reads from its environment: the runbook's variables, checked."""
+"""The settings that a server reads from environment variables."""
 
 import os
 import socket
@@ -11,7 +11,7 @@ DEFAULT_MAX_CONCURRENT_ENVS = 100
 
 
 class SettingError(ValueError):
-    """A variable that cannot be used; the message names it."""
+    """An environment variable has an invalid value; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Settings:
 
 @dataclass(frozen=True)
 class Ports:
-    """Where a server listens: clients on `shared`, health checks on `control`, the balancer on
-    one port a worker, from `first_own` on."""
+    """`shared` is for direct clients, `control` for health checks, and worker `i` listens on
+    `first_own + i` for the load balancer."""
 
     shared: int
     control: int
@@ -47,7 +47,7 @@ def ports_from(shared: int) -> Ports:
 
 
 def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Raises `SettingError` when a variable is not a number in its range."""
+    """Raises `SettingError` when a variable is not a whole number in its range."""
     return Settings(
         workers=_number(environment, ("WORKERS", "SLURM_CPUS_PER_TASK"), 1, high=4096),
         port=_number(environment, ("PORT",), DEFAULT_PORT, high=60_000),

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
-from benchmark.server.workers.restarts import Deaths, REPLACEMENTS, WITHIN_SECONDS
+from benchmark.server.workers.restarts import ExitHistory, MAX_RESTARTS, WINDOW_SECONDS
 from launcher.deployment.placement import Process, Role
 from launcher.errors import DeploymentFailed, NodeLost, StartFailed
 from launcher.runtimes.base import Handle, Runtime
@@ -31,12 +31,12 @@ _LIFELINE = object()
 class Child:
     process: Process
     handle: Handle
-    deaths: Deaths = field(default_factory=Deaths)
+    exits: ExitHistory = field(default_factory=ExitHistory)
     given_up: bool = False
 
     @property
     def restarts(self) -> int:
-        return len(self.deaths)
+        return len(self.exits)
 
     @property
     def name(self) -> str:
@@ -84,8 +84,10 @@ class Supervisor:
 
     def start(self, process: Process) -> None:
         """Raises `NodeLost`."""
-        deaths = self.children[process.name].deaths if process.name in self.children else Deaths()
-        child = Child(process, self._runtime.start(process), deaths)
+        exits = (
+            self.children[process.name].exits if process.name in self.children else ExitHistory()
+        )
+        child = Child(process, self._runtime.start(process), exits)
         self.children[process.name] = child
         descriptor = child.handle.fileno()
         if descriptor is not None:
@@ -196,12 +198,12 @@ class Supervisor:
 
     def _replace(self, child: Child) -> None:
         self._forget(child)
-        child.deaths.add()
+        child.exits.add()
         what = f"{child.name} {child.handle.ending()}"
-        if child.deaths.too_many:
+        if child.exits.too_many:
             self._give_up(
                 child,
-                f"{what}, {len(child.deaths)} times within {WITHIN_SECONDS / 60:.0f} minutes; the end "
+                f"{what}, {len(child.exits)} times within {WINDOW_SECONDS / 60:.0f} minutes; the end "
                 f"of {child.process.log}:\n{child.handle.tail()}",
             )
             return
@@ -210,7 +212,7 @@ class Supervisor:
         except NodeLost as failure:
             self._give_up(child, f"{what} and cannot be replaced: {failure}")
             return
-        self._report(f"{what}; replaced ({len(child.deaths)} of {REPLACEMENTS})")
+        self._report(f"{what}; replaced ({len(child.exits)} of {MAX_RESTARTS})")
         self._changed()
 
     def _give_up(self, child: Child, why: str) -> None:

@@ -1,6 +1,6 @@
 """ASGI apps for tests of the WebSocket protocol, one a path; GET /log tells what each saw.
 
-`python -m tests.helpers.transcript_app ADDRESS door|ours|sansio` runs them under one of the protocols.
+`python -m tests.helpers.transcript_app ADDRESS entry|protocol_class|sansio` runs them under one of the protocols.
 """
 
 import asyncio
@@ -218,14 +218,14 @@ APPS: dict[str, Any] = {
 
 
 def main(host: str, kind: str) -> None:
-    from benchmark.server.websocket.entry import Door
+    from benchmark.server.websocket.entry import EntryProtocol
 
     uvicorn.run(
         app,
         host=host,
         port=8000,
         loop="uvloop",
-        http=Door if kind == "door" else "httptools",
+        http=EntryProtocol if kind == "entry" else "httptools",
         ws="websockets-sansio"
         if kind == "sansio"
         else "benchmark.server.websocket.protocol_class:WebSocketProtocol",

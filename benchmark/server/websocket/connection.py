@@ -1,97 +1,93 @@
-"""One WebSocket connection, once the client has asked for it: its frames, its pace and its end. What is
-above it, `websocket.py`, opens it and speaks ASGI."""
+"""One WebSocket connection after its opening handshake: frames, flow control and closing."""
 
 import asyncio
 from asyncio import Future, TimerHandle
 from enum import IntEnum
 from typing import Any
 
+from websockets.frames import CloseCode
+
 from benchmark.server.websocket.frames import (
     BINARY,
     CLOSE,
     close_frame,
-    closing,
     CONTINUATION,
     frame,
-    INVALID_TEXT,
+    parse_close,
     PING,
     PONG,
     Reader,
     TEXT,
     Violation,
 )
-from benchmark.server.websocket.half_closed import leavers
-from benchmark.server.websocket.interface import Answering, NORMAL
+from benchmark.server.websocket.half_closed import half_close_watcher
+from benchmark.server.websocket.interface import DirectSession
 
-AHEAD, AHEAD_BYTES = 32, 65_536
-"""Messages, and bytes of them, that a client may be ahead of the app; the rest stay in its own socket."""
+# The messages, and their bytes, that are queued for a busy app; the rest stays in the socket.
+MAX_QUEUED, QUEUE_BYTES = 32, 65_536
 
-MESSAGES_A_TURN = 16
-"""Then it is the other clients' turn."""
+# After this many messages of one client, the event loop serves the other clients.
+MESSAGES_PER_TURN = 16
 
+# How long to wait for the client's close frame.
 CLOSE_SECONDS = 10.0
-"""For the other side to answer a close frame."""
 
-EOF_SECONDS, VOID_SECONDS = 0.2, 2.0
-"""After a close frame that tells of a violation: until nothing more comes from here, and until the end."""
-
-ABNORMAL, FAILED = 1006, 1011
+# After a violation: when to send EOF, and when to abort the connection.
+EOF_SECONDS, ABORT_SECONDS = 0.2, 2.0
 
 
 class Phase(IntEnum):
-    ASKED = 0  # the app has not let the client in yet
+    REQUESTED = 0  # the app has not accepted the connection yet
     OPEN = 1
-    CLOSING = 2  # our close frame is on its way
-    OVER = 3
+    CLOSING = 2  # the server has sent a close frame
+    CLOSED = 3
 
 
 class Connection(asyncio.Protocol):
     __slots__ = (
-        "_ahead",
-        "_ahead_bytes",
-        "_answering",
+        "_close_timer",
         "_closed_by_app",
-        "_closer",
-        "_deaf",
-        "_ended",
+        "_discarding",
+        "_end_reported",
         "_loop",
         "_paused",
+        "_pending_pong",
         "_phase",
-        "_pong",
+        "_queue",
+        "_queued_bytes",
         "_reader",
-        "_told",
+        "_session",
+        "_session_ended",
         "_transport",
-        "_turn_over",
-        "_watched",
+        "_watched_fd",
         "_writing_paused",
+        "_yielded",
     )
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._transport: asyncio.Transport = None  # type: ignore[assignment]
-        self._phase = Phase.ASKED
+        self._phase = Phase.REQUESTED
         self._reader: Reader | None = None
-        self._ahead: list[Any] = []
-        self._ahead_bytes = 0
-        self._answering: Answering | None = None
-        self._ended: Future[None] | None = None
-        self._paused = self._writing_paused = self._told = self._deaf = False
-        self._turn_over = self._closed_by_app = False
-        self._watched: int | None = None
-        self._pong: bytes | None = None
-        self._closer: TimerHandle | None = None
-
-    # what the loop calls
+        self._queue: list[Any] = []
+        self._queued_bytes = 0
+        self._session: DirectSession | None = None
+        self._session_ended: Future[None] | None = None
+        self._paused = self._writing_paused = self._end_reported = self._discarding = False
+        self._yielded = self._closed_by_app = False
+        self._watched_fd: int | None = None
+        self._pending_pong: bytes | None = None
+        self._close_timer: TimerHandle | None = None
 
     def eof_received(self) -> None:
-        self._gone()
+        self._client_left()
 
     def connection_lost(self, _: Exception | None) -> None:
-        self._end(ABNORMAL)
+        self._end(CloseCode.ABNORMAL_CLOSURE)
         self._unwatch()
-        if self._closer is not None:
-            self._closer.cancel()
-            self._closer = None
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+            self._close_timer = None
         self._resume_writers()
 
     def pause_writing(self) -> None:
@@ -99,75 +95,72 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._resume_writers()
-        if self._pong is not None and self._phase is Phase.OPEN:
-            self._transport.write(frame(PONG, self._pong))
-        self._pong = None
-        if self._paused and self._phase is not Phase.ASKED:
-            self._pump()
+        if self._pending_pong is not None and self._phase is Phase.OPEN:
+            self._transport.write(frame(PONG, self._pending_pong))
+        self._pending_pong = None
+        if self._paused and self._phase is not Phase.REQUESTED:
+            self._process()
 
-    def _gone(self) -> None:
-        """The client sends nothing more: it has left."""
-        self._end(ABNORMAL)
-        self._hang_up()
+    def _client_left(self) -> None:
+        self._end(CloseCode.ABNORMAL_CLOSURE)
+        self._close_transport()
 
-    def _hang_up(self) -> None:
-        """Closes; by force where the client does not take what is still on its way to it."""
-        if self._closer is None and self._transport.get_write_buffer_size():
-            self._close_within(CLOSE_SECONDS)
+    def _close_transport(self) -> None:
+        """Closes the socket, or aborts it when the client does not read the remaining data."""
+        if self._close_timer is None and self._transport.get_write_buffer_size():
+            self._abort_after(CLOSE_SECONDS)
         self._transport.close()
 
-    # messages of the client
-
-    def _pump(self) -> None:
-        """Takes in what has come, as far as the app can follow; the rest waits."""
-        if self._turn_over:
-            return  # its next turn comes by itself
-        for _ in range(MESSAGES_A_TURN):
-            if self._phase is Phase.OVER:
+    def _process(self) -> None:
+        """Handles received messages until the app is behind, then stops reading."""
+        if self._yielded:
+            return  # the next turn is already scheduled
+        for _ in range(MESSAGES_PER_TURN):
+            if self._phase is Phase.CLOSED:
                 return
-            if self._behind:
+            if self._app_behind:
                 self._pause()
                 self._watch()
                 return
             try:
-                if not self._next():
+                if not self._process_one():
                     self._unpause()
                     return
             except Violation as failure:
                 self._fail(failure)
                 return
         self._pause()
-        self._turn_over = True
+        self._yielded = True
         self._loop.call_soon(self._next_turn)
 
     def _next_turn(self) -> None:
-        self._turn_over = False
-        self._pump()
+        self._yielded = False
+        self._process()
 
-    def _next(self) -> bool:
-        """Takes in one message; False when none is there. Raises `Violation`."""
-        answering = self._answering
-        if answering is not None and self._ahead and not answering.busy:
-            self._hand(answering, self._ahead.pop(0))
+    def _process_one(self) -> bool:
+        """Whether there was a message. Raises `Violation`."""
+        session = self._session
+        if session is not None and self._queue and not session.busy:
+            self._deliver_to_session(session, self._queue.pop(0))
             return True
         assert self._reader is not None
         message = self._reader.next()
         if message is None:
             return False
-        self._take(*message)
+        self._handle(*message)
         return True
 
     @property
-    def _behind(self) -> bool:
-        answering = self._answering
-        if answering is None:
-            return self._full
-        return self._writing_paused or (self._full and answering.busy)
+    def _app_behind(self) -> bool:
+        session = self._session
+        if session is None:
+            return self._queue_full
+        return self._writing_paused or (self._queue_full and session.busy)
 
     @property
-    def _full(self) -> bool:
-        ahead = self._ahead
-        return bool(ahead) and (len(ahead) >= AHEAD or self._ahead_bytes >= AHEAD_BYTES)
+    def _queue_full(self) -> bool:
+        queue = self._queue
+        return bool(queue) and (len(queue) >= MAX_QUEUED or self._queued_bytes >= QUEUE_BYTES)
 
     def _pause(self) -> None:
         if not self._paused:
@@ -181,128 +174,125 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _watch(self) -> None:
-        """A session in a long step is not read from, but must end when its client leaves."""
-        if self._watched is None and self._answering is not None and self._answering.busy:
-            self._watched = self._transport.get_extra_info("socket").fileno()
-            leavers(self._loop).watch(self._watched, self._gone)
+        """Detects a disconnect during a long step, while the connection is not read from."""
+        if self._watched_fd is None and self._session is not None and self._session.busy:
+            self._watched_fd = self._transport.get_extra_info("socket").fileno()
+            half_close_watcher(self._loop).watch(self._watched_fd, self._client_left)
 
     def _unwatch(self) -> None:
-        if self._watched is not None:
-            leavers(self._loop).unwatch(self._watched)
-            self._watched = None
+        if self._watched_fd is not None:
+            half_close_watcher(self._loop).unwatch(self._watched_fd)
+            self._watched_fd = None
 
-    def _take(self, opcode: int, payload: bytes) -> None:
+    def _handle(self, opcode: int, payload: bytes) -> None:
         if opcode == CLOSE:
-            self._closed(*closing(payload))
+            self._handle_close(*parse_close(payload))
         elif self._phase is not Phase.OPEN or opcode in (PONG, CONTINUATION):
-            pass  # after our close frame only theirs counts
+            pass  # after sending a close frame, the server only waits for the client's
         elif opcode == TEXT:
             try:
                 self._deliver(payload.decode())
             except UnicodeDecodeError:
-                raise Violation(INVALID_TEXT, "a text message is not UTF-8") from None
+                raise Violation(CloseCode.INVALID_DATA, "text message is not UTF-8") from None
         elif opcode == BINARY:
             self._deliver(payload)
         elif opcode == PING:
-            self._answer_ping(payload)
+            self._handle_ping(payload)
 
-    def _answer_ping(self, payload: bytes) -> None:
-        """A client that does not read gets an answer to its last ping only, once it does."""
+    def _handle_ping(self, payload: bytes) -> None:
+        """Replies; while the client does not read, only its latest ping is remembered."""
         if self._writing_paused:
-            self._pong = payload
+            self._pending_pong = payload
         else:
             self._transport.write(frame(PONG, payload))
 
     def _deliver(self, message: str | bytes) -> None:
-        answering = self._answering
-        if answering is None:
-            self._tell_message(message)
-        elif self._ahead or answering.busy:
-            self._put_ahead(message, len(message))
+        session = self._session
+        if session is None:
+            self._deliver_to_app(message)
+        elif self._queue or session.busy:
+            self._enqueue(message, len(message))
         else:
-            self._hand(answering, message)
+            self._deliver_to_session(session, message)
 
-    def _put_ahead(self, message: Any, size: int) -> None:
-        self._ahead_bytes = self._ahead_bytes + size if self._ahead else size
-        self._ahead.append(message)
+    def _enqueue(self, message: Any, size: int) -> None:
+        self._queued_bytes = self._queued_bytes + size if self._queue else size
+        self._queue.append(message)
 
-    def _hand(self, answering: Answering, message: str | bytes) -> None:
+    def _deliver_to_session(self, session: DirectSession, message: str | bytes) -> None:
         try:
-            answering.receive(message)
-        except Exception as failure:  # noqa: BLE001 - the app's own; raised where its task waits
-            if self._ended is not None and not self._ended.done():
-                self._ended.set_exception(failure)
-            self.close(FAILED)
+            session.receive(message)
+        except Exception as failure:  # noqa: BLE001 - raised from `serve`, which the app awaits
+            if self._session_ended is not None and not self._session_ended.done():
+                self._session_ended.set_exception(failure)
+            self.close(CloseCode.INTERNAL_ERROR)
 
-    def _closed(self, code: int, reason: str) -> None:
+    def _handle_close(self, code: int, reason: str) -> None:
         if self._phase is Phase.OPEN:
             self._transport.write(close_frame(code))
             self._end(code, reason)
-        self._phase = Phase.OVER
-        self._hang_up()
+        self._phase = Phase.CLOSED
+        self._close_transport()
 
     def _fail(self, failure: Violation) -> None:
-        """Closes, and lets what is still on its way run into the void: a socket that is closed with
-        data unread is reset, and the client would not learn why."""
+        """Sends a close frame, then discards what the client still sends: closing a socket with
+        unread data resets the connection, and the client would never see the reason."""
         if self._phase is Phase.OPEN:
             self._transport.write(close_frame(failure.code, str(failure)))
             self._end(failure.code, str(failure))
-        self._phase, self._deaf = Phase.OVER, True
+        self._phase, self._discarding = Phase.CLOSED, True
         self._unpause()
-        self._loop.call_later(EOF_SECONDS, self._say_no_more)
-        self._close_within(VOID_SECONDS)
+        self._loop.call_later(EOF_SECONDS, self._send_eof)
+        self._abort_after(ABORT_SECONDS)
 
-    def _say_no_more(self) -> None:
+    def _send_eof(self) -> None:
         if self._transport.can_write_eof() and not self._transport.is_closing():
             self._transport.write_eof()
 
-    def _close_within(self, seconds: float) -> None:
-        if self._closer is not None:
-            self._closer.cancel()
-        self._closer = self._loop.call_later(seconds, self._transport.abort)
+    def _abort_after(self, seconds: float) -> None:
+        if self._close_timer is not None:
+            self._close_timer.cancel()
+        self._close_timer = self._loop.call_later(seconds, self._transport.abort)
 
     def _end(self, code: int, reason: str = "") -> None:
-        """Tells the app, once, that the session has ended."""
-        self._phase = Phase.OVER
-        if self._told:
+        """Reports the end of the connection to the app or the session, once."""
+        self._phase = Phase.CLOSED
+        if self._end_reported:
             return
-        self._told = True
-        if self._answering is not None:
-            self._answering.leave()
-            self._answering = None  # each holds the other: they would stay until a collection
-            assert self._ended is not None
-            if not self._ended.done():
-                self._ended.set_result(None)
+        self._end_reported = True
+        if self._session is not None:
+            self._session.disconnected()
+            self._session = None  # breaks a reference cycle, which only a collection would free
+            assert self._session_ended is not None
+            if not self._session_ended.done():
+                self._session_ended.set_result(None)
         else:
-            self._tell_end(code, reason)
+            self._report_end_to_app(code, reason)
 
-    def _tell_message(self, message: str | bytes) -> None:
-        """To an app that is not answering at once."""
+    def _deliver_to_app(self, message: str | bytes) -> None:
         raise NotImplementedError
 
-    def _tell_end(self, code: int, reason: str) -> None:
+    def _report_end_to_app(self, code: int, reason: str) -> None:
         raise NotImplementedError
 
     def _resume_writers(self) -> None:
         self._writing_paused = False
 
-    # the wire of a session that answers at once
-
     def send(self, text: bytes) -> None:
         if self._phase is Phase.OPEN:
             self._transport.write(frame(TEXT, text))
 
-    def close(self, code: int = NORMAL, reason: str = "") -> None:
-        """Sends a close frame and waits, for a while, for the other side's."""
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None:
+        """Sends a close frame and waits up to `CLOSE_SECONDS` for the client's."""
         if self._phase is Phase.OPEN:
             self._transport.write(close_frame(code, reason))
-            self._ahead.clear()
+            self._queue.clear()
             self._closed_by_app = True
             self._end(code, reason)
             self._phase = Phase.CLOSING
-            self._close_within(CLOSE_SECONDS)
+            self._abort_after(CLOSE_SECONDS)
             self._unpause()
 
     def resume(self) -> None:
-        if self._ahead or self._paused:
-            self._pump()
+        if self._queue or self._paused:
+            self._process()

@@ -1,73 +1,68 @@
-"""WebSocket frames as a server reads and writes them (RFC 6455, section 5). No input, no output:
-bytes in, messages out.
+"""WebSocket frames as a server reads and writes them (RFC 6455, section 5), without I/O.
 
-Compression and other extensions are not spoken: a frame that uses one is a violation.
+Extensions, such as compression, are not supported: a frame that uses one is a violation.
 """
 
 from websockets.exceptions import ProtocolError
-from websockets.frames import Close
+from websockets.frames import Close, CloseCode
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # a platform that websockets has no compiled part for
+except ImportError:  # websockets has no compiled extension for this platform
     from websockets.utils import apply_mask
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FINAL, MASKED = 0x80, 0x80
-LARGEST_CONTROL = 125
-MOST_FRAGMENTS = 65_536
-"""Of one message. Empty ones would never make it too big."""
-
-PROTOCOL_ERROR, INVALID_TEXT, TOO_BIG = 1002, 1007, 1009
-NO_STATUS = 1005
+MAX_CONTROL_PAYLOAD = 125
+# The limit for one message. Empty fragments would never exceed the size limit.
+MAX_FRAGMENTS = 65_536
 
 
 class Violation(Exception):
-    """What the other side must not send; `code` is the one to close with."""
+    """The client broke the protocol; `code` is the close code to send."""
 
-    def __init__(self, code: int, reason: str) -> None:
+    def __init__(self, code: CloseCode, reason: str) -> None:
         super().__init__(reason)
         self.code = code
 
 
 class Reader:
-    """The messages of one client: text and binary ones whole, and the control frames between."""
+    """Reassembles one client's messages; control frames may arrive between fragments."""
 
-    __slots__ = ("_at", "_data", "_fragments", "_kind", "_left", "_limit", "_part")
+    __slots__ = ("_data", "_fragments", "_limit", "_opcode", "_parts", "_position", "_remaining")
 
     def __init__(self, limit: int) -> None:
-        """`limit`: bytes that a message may have."""
-        self._limit = self._left = limit
+        """`limit` is the maximum size of a message in bytes."""
+        self._limit = self._remaining = limit
         self._data: bytes | bytearray = b""
-        self._at = 0
-        self._kind = CONTINUATION
+        self._position = 0
+        self._opcode = CONTINUATION
         self._fragments = 0
-        self._part: bytearray | None = None
+        self._parts: bytearray | None = None
 
     def feed(self, data: bytes) -> None:
-        if self._at == len(self._data):
+        if self._position == len(self._data):
             self._data = data
         else:
             rest = self._data
             if isinstance(rest, bytearray):
-                del rest[: self._at]
+                del rest[: self._position]
             else:
-                rest = bytearray(rest[self._at :])
+                rest = bytearray(rest[self._position :])
             rest += data
             self._data = rest
-        self._at = 0
+        self._position = 0
 
     @property
-    def waiting(self) -> int:
-        """Bytes that have come and belong to no message yet."""
-        return len(self._data) - self._at
+    def buffered(self) -> int:
+        """The number of received bytes that no returned message contains yet."""
+        return len(self._data) - self._position
 
     def next(self) -> tuple[int, bytes] | None:
-        """The opcode and the payload of the next message or control frame; None until it is there.
+        """The opcode and payload of the next message or control frame; None when incomplete.
 
-        `CONTINUATION` without a payload: a fragment has come whose message is not whole yet. So
-        whoever calls counts fragments too, of which a client can send any number.
-        Raises `Violation`.
+        `(CONTINUATION, b"")` means that a fragment arrived whose message is incomplete, so that
+        callers count fragments too: a client can send any number of them. Raises `Violation`.
         """
         frame = self._frame()
         if frame is None:
@@ -76,68 +71,68 @@ class Reader:
         opcode = head & 0x0F
         if opcode >= CLOSE:
             return opcode, payload
-        if head == FINAL | opcode and opcode != CONTINUATION and self._part is None:
+        if head == FINAL | opcode and opcode != CONTINUATION and self._parts is None:
             return opcode, payload
-        return self._joined(head, opcode, payload)
+        return self._join(head, opcode, payload)
 
     def _frame(self) -> tuple[int, bytes] | None:
-        data, at = self._data, self._at
-        there = len(data) - at
-        if there < 2:
+        data, position = self._data, self._position
+        available = len(data) - position
+        if available < 2:
             return None
-        head, second = data[at], data[at + 1]
+        head, second = data[position], data[position + 1]
         self._check(head, second)
-        size, start = second & 0x7F, at + 2
-        if size > LARGEST_CONTROL:
+        size, start = second & 0x7F, position + 2
+        if size > MAX_CONTROL_PAYLOAD:
             width = 2 if size == 126 else 8
-            if there < 2 + width:
+            if available < 2 + width:
                 return None
             size, start = int.from_bytes(data[start : start + width], "big"), start + width
-        if size > self._left and head & 0x0F < CLOSE:
-            raise Violation(TOO_BIG, f"a message of more than {self._limit} bytes")
+        if size > self._remaining and head & 0x0F < CLOSE:
+            raise Violation(CloseCode.MESSAGE_TOO_BIG, f"message exceeds {self._limit} bytes")
         body = start + 4
         end = body + size
         if len(data) < end:
             return None
-        self._at = end
+        self._position = end
         payload = apply_mask(data[body:end], data[start:body])
         if end == len(data):
-            self._data, self._at = b"", 0
+            self._data, self._position = b"", 0
         return head, payload
 
     def _check(self, head: int, second: int) -> None:
         opcode = head & 0x0F
         if head & 0x70:
-            raise Violation(PROTOCOL_ERROR, "reserved bits are set")
+            raise Violation(CloseCode.PROTOCOL_ERROR, "reserved bits are set")
         if not second & MASKED:
-            raise Violation(PROTOCOL_ERROR, "a client's frame must be masked")
+            raise Violation(CloseCode.PROTOCOL_ERROR, "client frame is not masked")
         if opcode > BINARY:
             if not CLOSE <= opcode <= PONG:
-                raise Violation(PROTOCOL_ERROR, f"opcode {opcode} is unknown")
-            if not head & FINAL or second & 0x7F > LARGEST_CONTROL:
-                raise Violation(PROTOCOL_ERROR, "a control frame is short and whole")
+                raise Violation(CloseCode.PROTOCOL_ERROR, f"unknown opcode {opcode}")
+            if not head & FINAL or second & 0x7F > MAX_CONTROL_PAYLOAD:
+                raise Violation(CloseCode.PROTOCOL_ERROR, "control frame is fragmented or too long")
 
-    def _joined(self, head: int, opcode: int, payload: bytes) -> tuple[int, bytes]:
-        if (opcode == CONTINUATION) != (self._part is not None):
-            raise Violation(PROTOCOL_ERROR, "a continuation without a beginning, or the reverse")
-        if self._part is None:
-            self._kind, self._part, self._fragments = opcode, bytearray(), 0
-        self._part += payload
-        self._left -= len(payload)
+    def _join(self, head: int, opcode: int, payload: bytes) -> tuple[int, bytes]:
+        if (opcode == CONTINUATION) != (self._parts is not None):
+            raise Violation(CloseCode.PROTOCOL_ERROR, "fragments are out of order")
+        if self._parts is None:
+            self._opcode, self._parts, self._fragments = opcode, bytearray(), 0
+        self._parts += payload
+        self._remaining -= len(payload)
         self._fragments += 1
-        if self._fragments > MOST_FRAGMENTS:
-            raise Violation(TOO_BIG, f"a message of more than {MOST_FRAGMENTS} fragments")
+        if self._fragments > MAX_FRAGMENTS:
+            raise Violation(CloseCode.MESSAGE_TOO_BIG, f"message exceeds {MAX_FRAGMENTS} fragments")
         if not head & FINAL:
             return CONTINUATION, b""
-        whole = bytes(self._part)
-        self._part, self._left = None, self._limit
-        return self._kind, whole
+        message = bytes(self._parts)
+        self._parts, self._remaining = None, self._limit
+        return self._opcode, message
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
-    """One final frame, not masked."""
+    """One final, unmasked frame."""
     size = len(payload)
-    if size <= LARGEST_CONTROL:
+    if size <= MAX_CONTROL_PAYLOAD:
         return bytes((FINAL | opcode, size)) + payload
     if size < 1 << 16:
         return bytes((FINAL | opcode, 126)) + size.to_bytes(2, "big") + payload
@@ -145,22 +140,22 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
-    """Without a payload for code 1005, which none may carry."""
-    if code == NO_STATUS:
+    """A close frame; without a payload for 1005, which must not be sent (RFC 6455, 7.4.1)."""
+    if code == CloseCode.NO_STATUS_RCVD:
         return frame(CLOSE, b"")
-    told = reason.encode()[: LARGEST_CONTROL - 2].decode(errors="ignore").encode()
-    return frame(CLOSE, code.to_bytes(2, "big") + told)
+    text = reason.encode()[: MAX_CONTROL_PAYLOAD - 2].decode(errors="ignore").encode()
+    return frame(CLOSE, code.to_bytes(2, "big") + text)
 
 
-def closing(payload: bytes) -> tuple[int, str]:
-    """The code and the reason of a close frame; 1005 when it has none. Raises `Violation`."""
+def parse_close(payload: bytes) -> tuple[int, str]:
+    """The code and reason of a close frame; the code is 1005 without one. Raises `Violation`."""
     if not payload:
-        return NO_STATUS, ""
+        return CloseCode.NO_STATUS_RCVD, ""
     try:
         close = Close.parse(payload)
         close.check()
     except UnicodeDecodeError:
-        raise Violation(INVALID_TEXT, "a close frame's reason is not UTF-8") from None
+        raise Violation(CloseCode.INVALID_DATA, "close reason is not UTF-8") from None
     except ProtocolError as failure:
-        raise Violation(PROTOCOL_ERROR, str(failure)) from None
+        raise Violation(CloseCode.PROTOCOL_ERROR, str(failure)) from None
     return int(close.code), close.reason

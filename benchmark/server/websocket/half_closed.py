@@ -1,7 +1,8 @@
-"""Clients that leave while nothing is read from them.
+"""Detects clients that disconnect while the server is not reading from them.
 
-An event loop looks only at connections that it reads from or writes to. A session whose client sends
-ahead during a long step is not read from, so that the client's end would be seen when the step ends.
+An event loop only watches connections that it reads from or writes to. When a client sends
+messages during a long step, the server stops reading from it and would otherwise notice its
+disconnect only when the step ends.
 """
 
 import asyncio
@@ -11,37 +12,36 @@ from collections.abc import Callable
 from weakref import WeakKeyDictionary
 
 
-class Leavers:
-    """Tells, once each, which of the watched sockets have ended at the other side."""
+class HalfCloseWatcher:
+    """Calls a function, once, when the peer of a watched socket closes its side."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._epoll = select.epoll()
-        self._gone: dict[int, Callable[[], None]] = {}
-        loop.add_reader(self._epoll.fileno(), self._look)
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        loop.add_reader(self._epoll.fileno(), self._poll)
 
-    def watch(self, fd: int, gone: Callable[[], None]) -> None:
-        self._gone[fd] = gone
+    def watch(self, fd: int, on_close: Callable[[], None]) -> None:
+        self._callbacks[fd] = on_close
         self._epoll.register(fd, select.EPOLLRDHUP)
 
     def unwatch(self, fd: int) -> None:
-        """Before the socket is closed: its number will be another's."""
-        if self._gone.pop(fd, None) is not None:
+        """Must be called before the socket is closed: the kernel reuses descriptors."""
+        if self._callbacks.pop(fd, None) is not None:
             with contextlib.suppress(OSError):
                 self._epoll.unregister(fd)
 
-    def _look(self) -> None:
+    def _poll(self) -> None:
         for fd, _ in self._epoll.poll(0):
-            gone = self._gone.get(fd)
+            on_close = self._callbacks.get(fd)
             self.unwatch(fd)
-            if gone is not None:
-                gone()
+            if on_close is not None:
+                on_close()
 
 
-_of: WeakKeyDictionary[asyncio.AbstractEventLoop, Leavers] = WeakKeyDictionary()
+_watchers: WeakKeyDictionary[asyncio.AbstractEventLoop, HalfCloseWatcher] = WeakKeyDictionary()
 
 
-def leavers(loop: asyncio.AbstractEventLoop) -> Leavers:
-    """The loop's own."""
-    if loop not in _of:
-        _of[loop] = Leavers(loop)
-    return _of[loop]
+def half_close_watcher(loop: asyncio.AbstractEventLoop) -> HalfCloseWatcher:
+    if loop not in _watchers:
+        _watchers[loop] = HalfCloseWatcher(loop)
+    return _watchers[loop]

@@ -1,37 +1,35 @@
-"""Between a connection and a session that answers at once, without a task of its own."""
+"""The interface between a connection and a session that runs without a task of its own."""
 
 from typing import Protocol
 
+from websockets.frames import CloseCode
+
+# The name of the ASGI scope extension whose function `serve` takes a `DirectSession`.
 EXTENSION = "openenv.serve"
-"""Of ASGI's scope: by its function `serve` an app hands its session to the connection."""
-
-NORMAL = 1000
 
 
-class Wire(Protocol):
-    """What a session is given to answer by."""
+class Channel(Protocol):
+    """What a session uses to reply."""
 
     def send(self, text: bytes) -> None: ...
 
-    def close(self, code: int = NORMAL, reason: str = "") -> None: ...
+    def close(self, code: int = CloseCode.NORMAL_CLOSURE, reason: str = "") -> None: ...
 
     def resume(self) -> None:
-        """Goes on with messages that came while the session was busy."""
+        """The session is no longer busy: deliver the messages that arrived in the meantime."""
         ...
 
 
-class Answering(Protocol):
-    """A session that is handed message after message, one at a time."""
+class DirectSession(Protocol):
+    """A session that receives its messages one at a time, by function calls."""
 
     @property
     def busy(self) -> bool:
-        """Whether the next message has to wait until it calls the wire's `resume`."""
+        """Whether the next message must wait until the session calls `Channel.resume`."""
         ...
 
-    def begin(self, wire: Wire) -> None: ...
+    def start(self, channel: Channel) -> None: ...
 
     def receive(self, message: str | bytes) -> None: ...
 
-    def leave(self) -> None:
-        """The connection has ended."""
-        ...
+    def disconnected(self) -> None: ...

@@ -1,11 +1,10 @@
 """A uvicorn WebSocket protocol class: `--ws benchmark.server.websocket.protocol_class:WebSocketProtocol`.
 
-It speaks ASGI to any app. An app that answers every message without waiting can spare itself a task's
-turns: the scope's extension "openenv.serve" has a function `serve`, which takes an `Answering` and
-returns when the connection has ended.
+It runs any ASGI app. An app whose sessions need no task of their own can use the scope extension
+"openenv.serve": its function `serve` takes a `DirectSession` and returns when the connection ends.
 
-No compression, and no pings: they would end the session of a client that thinks for minutes without
-reading; TCP keep-alive, which the client's kernel answers, finds clients that are gone.
+The protocol neither compresses messages nor sends pings. A ping timeout would end the session of a
+client that computes for minutes without reading; TCP keep-alive detects clients that disappeared.
 """
 
 import asyncio
@@ -17,23 +16,22 @@ from urllib.parse import unquote
 from uvicorn.config import Config
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.server import ServerState
+from websockets.frames import CloseCode
 
 from benchmark.server.websocket import handshake
-from benchmark.server.websocket.connection import ABNORMAL, Connection, FAILED, Phase
+from benchmark.server.websocket.connection import Connection, Phase
 from benchmark.server.websocket.frames import BINARY, close_frame, frame, Reader, TEXT
-from benchmark.server.websocket.handshake import Headers, Unacceptable
-from benchmark.server.websocket.interface import Answering, EXTENSION, NORMAL
+from benchmark.server.websocket.handshake import Headers, InvalidHandshake
+from benchmark.server.websocket.interface import DirectSession, EXTENSION
 
-EARLY_BYTES = 65_536
-"""That a client may send before the app has let it in."""
-
-RESTARTING = 1012
+# The bytes that a client may send before the app accepts the connection.
+MAX_EARLY_BYTES = 65_536
 
 logger = logging.getLogger("uvicorn.error")
 
 
 class WebSocketProtocol(Connection):
-    __slots__ = ("_app_state", "_config", "_key", "_refusal", "_state", "_waiter", "_writable")
+    __slots__ = ("_app_state", "_config", "_key", "_rejection", "_state", "_waiter", "_writable")
 
     def __init__(
         self,
@@ -45,10 +43,10 @@ class WebSocketProtocol(Connection):
         super().__init__(_loop or asyncio.get_running_loop())
         self._config, self._state, self._app_state = config, server_state, app_state
         self._key = b""
-        self._ahead = [{"type": "websocket.connect"}]
+        self._queue = [{"type": "websocket.connect"}]
         self._waiter: Future[None] | None = None
         self._writable: Future[None] | None = None
-        self._refusal: tuple[int, Headers, bytes] | None = None
+        self._rejection: tuple[int, Headers, bytes] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -56,41 +54,39 @@ class WebSocketProtocol(Connection):
 
     def data_received(self, data: bytes) -> None:
         if self._reader is None:
-            asked = handshake.parts(data)  # uvicorn's HTTP parser has judged it
-            if asked is None:
+            request = handshake.parse_get(data)  # uvicorn's HTTP parser has accepted it
+            if request is None:
                 self._reject(400, [], b"not a WebSocket handshake")
             else:
-                self._ask(*asked)
+                self._open(*request)
             return
-        if self._deaf:
+        if self._discarding:
             return
         self._reader.feed(data)
-        if self._phase is Phase.ASKED:
-            if self._reader.waiting > EARLY_BYTES:
+        if self._phase is Phase.REQUESTED:
+            if self._reader.buffered > MAX_EARLY_BYTES:
                 self._pause()
         else:
-            self._pump()
+            self._process()
 
     def connection_lost(self, failure: Exception | None) -> None:
         self._state.connections.discard(self)
         super().connection_lost(failure)
 
     def shutdown(self) -> None:
-        """uvicorn ends every connection by this."""
+        """uvicorn calls this for every connection when it stops."""
         if self._phase is Phase.OPEN:
-            self._transport.write(close_frame(RESTARTING))
-            self._end(RESTARTING)
-        elif self._phase is Phase.ASKED and self._reader is not None:
+            self._transport.write(close_frame(CloseCode.SERVICE_RESTART))
+            self._end(CloseCode.SERVICE_RESTART)
+        elif self._phase is Phase.REQUESTED and self._reader is not None:
             self._reject(500, [], b"Internal Server Error")
-        self._hang_up()
+        self._close_transport()
 
-    # the handshake
-
-    def _ask(self, target: bytes, headers: Headers) -> None:
+    def _open(self, target: bytes, headers: Headers) -> None:
         self._reader = Reader(self._config.ws_max_size)
         try:
             self._key = handshake.key(headers)
-        except Unacceptable as failure:
+        except InvalidHandshake as failure:
             self._reject(failure.status, failure.headers, str(failure).encode())
             return
         task = self._loop.create_task(self._run(self._scope(target, headers)))
@@ -128,14 +124,14 @@ class WebSocketProtocol(Connection):
             raise
         except Exception:
             logger.exception("Exception in ASGI application\n")
-            self._app_ended(FAILED)
+            self._app_ended(CloseCode.INTERNAL_ERROR)
         else:
-            if self._phase is Phase.ASKED:
+            if self._phase is Phase.REQUESTED:
                 logger.error("ASGI callable returned without completing handshake.")
-            self._app_ended(NORMAL)
+            self._app_ended(CloseCode.NORMAL_CLOSURE)
 
     def _app_ended(self, code: int) -> None:
-        if self._phase is Phase.ASKED:
+        if self._phase is Phase.REQUESTED:
             self._reject(500, [], b"Internal Server Error")
         else:
             self.close(code)
@@ -144,41 +140,45 @@ class WebSocketProtocol(Connection):
         if subprotocol:
             headers = [*headers, (b"sec-websocket-protocol", subprotocol.encode("latin-1"))]
         self._phase = Phase.OPEN
-        told = self._state.default_headers
-        self._transport.write(handshake.accepted(self._key, [*told, *headers] if told else headers))
+        default = self._state.default_headers
+        self._transport.write(
+            handshake.accept(self._key, [*default, *headers] if default else headers)
+        )
 
     def _reject(self, status: int, headers: Headers, body: bytes) -> None:
-        told = [*self._state.default_headers, *headers]
-        self._transport.write(handshake.response(status, told, body))
-        self._end(ABNORMAL)
-        self._hang_up()
+        headers = [*self._state.default_headers, *headers]
+        self._transport.write(handshake.response(status, headers, body))
+        self._end(CloseCode.ABNORMAL_CLOSURE)
+        self._close_transport()
 
-    # a session that answers at once
-
-    async def _serve(self, answering: Answering, headers: Headers | None = None) -> None:
-        if self._phase is Phase.ASKED:
+    async def _serve(self, session: DirectSession, headers: Headers | None = None) -> None:
+        if self._phase is Phase.REQUESTED:
             self._accept(None, headers or [])
-        if self._phase is Phase.OVER:
+        if self._phase is Phase.CLOSED:
             return
-        self._ahead.clear()  # that the client is there
-        self._answering = answering
-        self._ended = self._loop.create_future()
-        answering.begin(self)
-        self._pump()
-        await self._ended
-
-    # ASGI
+        self._queue.clear()  # drop "websocket.connect"
+        self._session = session
+        self._session_ended = self._loop.create_future()
+        session.start(self)
+        self._process()
+        await self._session_ended
 
     async def _receive(self) -> Any:
-        while not self._ahead:
-            if self._told:
-                return {"type": "websocket.disconnect", "code": ABNORMAL, "reason": ""}
+        while not self._queue:
+            if self._end_reported:
+                return {
+                    "type": "websocket.disconnect",
+                    "code": CloseCode.ABNORMAL_CLOSURE,
+                    "reason": "",
+                }
             if self._waiter is None:
                 self._waiter = self._loop.create_future()
-            await asyncio.shield(self._waiter)  # one that is cancelled does not hinder others
-        message = self._ahead.pop(0)
-        if self._paused and self._phase in (Phase.OPEN, Phase.CLOSING) and not self._ahead:
-            self._pump()
+            await asyncio.shield(
+                self._waiter
+            )  # several callers may wait; cancelling one must not affect the others
+        message = self._queue.pop(0)
+        if self._paused and self._phase in (Phase.OPEN, Phase.CLOSING) and not self._queue:
+            self._process()
         return message
 
     def _wake(self) -> None:
@@ -186,13 +186,13 @@ class WebSocketProtocol(Connection):
             self._waiter.set_result(None)
             self._waiter = None
 
-    def _tell_message(self, message: str | bytes) -> None:
+    def _deliver_to_app(self, message: str | bytes) -> None:
         kind = "text" if isinstance(message, str) else "bytes"
-        self._put_ahead({"type": "websocket.receive", kind: message}, len(message))
+        self._enqueue({"type": "websocket.receive", kind: message}, len(message))
         self._wake()
 
-    def _tell_end(self, code: int, reason: str) -> None:
-        self._ahead.append({"type": "websocket.disconnect", "code": code, "reason": reason})
+    def _report_end_to_app(self, code: int, reason: str) -> None:
+        self._queue.append({"type": "websocket.disconnect", "code": code, "reason": reason})
         self._wake()
 
     async def _send(self, message: Any) -> None:
@@ -201,7 +201,7 @@ class WebSocketProtocol(Connection):
         kind = message["type"]
         if self._phase is Phase.OPEN:
             self._send_open(kind, message)
-        elif self._phase is Phase.ASKED:
+        elif self._phase is Phase.REQUESTED:
             self._send_first(kind, message)
         elif self._closed_by_app:
             raise RuntimeError(
@@ -213,28 +213,31 @@ class WebSocketProtocol(Connection):
     def _send_open(self, kind: str, message: Any) -> None:
         if kind == "websocket.send":
             text, data = message.get("text"), message.get("bytes")
-            sent = frame(TEXT, text.encode()) if data is None else frame(BINARY, data)
-            self._transport.write(sent)
+            self._transport.write(
+                frame(TEXT, text.encode()) if data is None else frame(BINARY, data)
+            )
         elif kind == "websocket.close":
-            self.close(message.get("code", NORMAL), message.get("reason") or "")
+            self.close(message.get("code", CloseCode.NORMAL_CLOSURE), message.get("reason") or "")
         else:
-            raise RuntimeError(f"ASGI message {kind!r} is none of an open WebSocket")
+            raise RuntimeError(f"ASGI message {kind!r} is not valid for an open WebSocket")
 
     def _send_first(self, kind: str, message: Any) -> None:
-        if kind == "websocket.accept" and self._refusal is None:
+        if kind == "websocket.accept" and self._rejection is None:
             self._accept(message.get("subprotocol"), list(message.get("headers", [])))
-            self._pump()
-        elif kind == "websocket.close" and self._refusal is None:
+            self._process()
+        elif kind == "websocket.close" and self._rejection is None:
             self._reject(403, [], b"")
-        elif kind == "websocket.http.response.start" and self._refusal is None:
-            self._refusal = message["status"], list(message.get("headers", [])), b""
-        elif kind == "websocket.http.response.body" and self._refusal is not None:
-            status, headers, before = self._refusal
-            self._refusal = status, headers, before + message.get("body", b"")
+        elif kind == "websocket.http.response.start" and self._rejection is None:
+            self._rejection = message["status"], list(message.get("headers", [])), b""
+        elif kind == "websocket.http.response.body" and self._rejection is not None:
+            status, headers, body = self._rejection
+            self._rejection = status, headers, body + message.get("body", b"")
             if not message.get("more_body", False):
-                self._reject(*self._refusal)
+                self._reject(*self._rejection)
         else:
-            raise RuntimeError(f"ASGI message {kind!r} is none of a WebSocket that is asked for")
+            raise RuntimeError(
+                f"ASGI message {kind!r} is not valid before the WebSocket is accepted"
+            )
 
     async def _drained(self) -> None:
         if self._writable is None:

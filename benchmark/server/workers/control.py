@@ -1,8 +1,8 @@
-"""A server's control port: answers for all its workers, also while they are busy.
+"""The control port of a server, which responds for all workers even while they are busy.
 
-`GET /health` is 200 while the worker named by the Host header (`worker-3`) lives and takes
-sessions; without such a name it speaks for all. `GET /ready` tells free and used places, `GET /metrics` the
-same and more to Prometheus.
+`GET /health` returns 200 while the worker named by the Host header (`worker-3`), or every worker
+without such a name, is alive and accepts sessions. `GET /ready` returns free and used places,
+`GET /metrics` Prometheus metrics.
 """
 
 import json
@@ -13,8 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from benchmark.server.places import Board, overview
 
+# A worker whose event loop has not run for this long is hung, not busy.
 HUNG_SECONDS = 30.0
-"""A worker whose loop has not turned for this long is hung, not busy."""
 
 
 class ControlServer(ThreadingHTTPServer):
@@ -26,7 +26,7 @@ class ControlServer(ThreadingHTTPServer):
         super().__init__((host, port), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A client that goes away in the middle of an answer is nothing to report."""
+        """Ignores clients that disconnect during a response."""
         if not isinstance(sys.exc_info()[1], OSError):
             super().handle_error(request, client_address)  # type: ignore[arg-type]
 
@@ -48,17 +48,16 @@ class ControlServer(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    timeout = 10.0
-    """Seconds without a request until a connection ends; health checks come more often."""
+    timeout = 10.0  # seconds until an idle connection is closed; health checks are more frequent
     server: ControlServer
 
     def do_GET(self) -> None:
         if self.path == "/health":
             healthy = self.server.healthy(self.headers.get("Host", ""))
-            self._answer(healthy, {"status": "healthy" if healthy else "unhealthy"})
+            self._send_json(healthy, {"status": "healthy" if healthy else "unhealthy"})
         elif self.path == "/ready":
-            answer = overview(list(self.server.board), self.server.board.draining)
-            self._answer(bool(answer["ready"]), answer)
+            places = overview(list(self.server.board), self.server.board.draining)
+            self._send_json(bool(places["ready"]), places)
         elif self.path == "/metrics":
             from benchmark.server.workers.metrics import CONTENT_TYPE, metrics
 
@@ -66,8 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.send_error(404)
 
-    def _answer(self, good: bool, content: dict[str, object]) -> None:
-        self._send(200 if good else 503, "application/json", json.dumps(content).encode())
+    def _send_json(self, ok: bool, content: dict[str, object]) -> None:
+        self._send(200 if ok else 503, "application/json", json.dumps(content).encode())
 
     def _send(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)
@@ -77,4 +76,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Health checks come every second; they are not news."""
+        """Does not log requests: health checks arrive every second."""

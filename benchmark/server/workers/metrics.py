@@ -1,5 +1,4 @@
-"""What a server's control port tells Prometheus, in its text format: a series for each worker that
-lives, by its number."""
+"""Prometheus metrics of a server: a series for each running worker, labelled with its number."""
 
 import os
 import time
@@ -18,14 +17,20 @@ PAGE = os.sysconf("SC_PAGE_SIZE")
 
 PLACES = {
     "openenv_places_used": ("Sessions that the worker holds.", GaugeMetricFamily),
-    "openenv_places_limit": ("Sessions that it may hold.", GaugeMetricFamily),
-    "openenv_places_refused": ("Sessions that it refused since it began.", CounterMetricFamily),
-    "openenv_worker_alive_age_seconds": ("Since its event loop last turned.", GaugeMetricFamily),
+    "openenv_places_limit": ("Maximum number of sessions of the worker.", GaugeMetricFamily),
+    "openenv_places_refused": (
+        "Sessions that the worker has refused since its start.",
+        CounterMetricFamily,
+    ),
+    "openenv_worker_alive_age_seconds": (
+        "Seconds since the event loop of the worker last ran.",
+        GaugeMetricFamily,
+    ),
 }
 PROCESS = {
-    "openenv_worker_cpu_seconds": ("User and system time since it began.", CounterMetricFamily),
-    "openenv_worker_resident_memory_bytes": ("Memory that it has resident.", GaugeMetricFamily),
-    "openenv_worker_open_fds": ("Descriptors that it has open.", GaugeMetricFamily),
+    "openenv_worker_cpu_seconds": ("User and system CPU time of the worker.", CounterMetricFamily),
+    "openenv_worker_resident_memory_bytes": ("Resident memory of the worker.", GaugeMetricFamily),
+    "openenv_worker_open_fds": ("Open file descriptors of the worker.", GaugeMetricFamily),
 }
 
 
@@ -50,7 +55,9 @@ class _Board(Collector):
                     families[name].add_metric([str(index)], value)
         yield from families.values()
         draining = float(self._board.draining)
-        yield GaugeMetricFamily("openenv_draining", "1: it takes no new sessions.", draining)
+        yield GaugeMetricFamily(
+            "openenv_draining", "1 while the server accepts no new sessions.", draining
+        )
 
 
 def _places(slot: Slot) -> dict[str, float]:
@@ -59,11 +66,13 @@ def _places(slot: Slot) -> dict[str, float]:
 
 
 def _process(pid: int) -> dict[str, float]:
-    """Nothing of one that has just ended."""
+    """Empty when the process has just exited."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         folder = Path(f"/proc/{pid}/fd")
-        open_fds = folder.stat().st_size or len(list(folder.iterdir()))  # a size from Linux 6.2 on
+        open_fds = folder.stat().st_size or len(
+            list(folder.iterdir())
+        )  # the size is the count since Linux 6.2
     except OSError:
         return {}
     cpu = (int(fields[11]) + int(fields[12])) * TICK

@@ -1,13 +1,13 @@
-"""How often a process that dies is started again before its keeper gives up."""
+"""Limits how often a process that exits is restarted."""
 
 import time
 from collections import deque
 
-REPLACEMENTS, WITHIN_SECONDS = 3, 300.0
+MAX_RESTARTS, WINDOW_SECONDS = 3, 300.0
 
 
-class Deaths:
-    """When one process died, as far back as it counts."""
+class ExitHistory:
+    """The exits of one process within the last `WINDOW_SECONDS`."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
@@ -18,9 +18,9 @@ class Deaths:
     def add(self) -> None:
         now = time.monotonic()
         self._times.append(now)
-        while self._times[0] < now - WITHIN_SECONDS:
+        while self._times[0] < now - WINDOW_SECONDS:
             self._times.popleft()
 
     @property
     def too_many(self) -> bool:
-        return len(self._times) > REPLACEMENTS
+        return len(self._times) > MAX_RESTARTS

@@ -1,4 +1,4 @@
-"""Listening sockets, and who holds a port that is taken."""
+"""Listening sockets, and the process that occupies a port."""
 
 import ipaddress
 import socket
@@ -6,24 +6,21 @@ import socket
 import psutil
 
 WORKER_MODULE = "benchmark.server.workers.worker"
+# The same values, for the same reason, as in envoy/envoy.yaml.j2.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 2, 15
-"""As Envoy's, and for the same reason: envoy/envoy.yaml.j2."""
 
 
 class PortTaken(Exception):
-    """A port that cannot be bound; the message names the process that holds it."""
+    """A port cannot be bound; the message names the process that occupies it."""
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound, inheritable TCP socket; connections that it accepts have TCP keep-alive, unless they
-    come from this machine: nobody vanishes there without a word, and the probes of a hundred thousand
-    sessions come in such heaps that the kernel drops its own.
-
-    Raises `PortTaken`.
-    """
+    """A bound, inheritable TCP socket. Raises `PortTaken`."""
     bound = socket.socket(family(host), socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    if not on_this_machine(host):
+    # Accepted connections inherit TCP keep-alive. Loopback peers cannot disappear silently, and the
+    # probes of 100,000 loopback connections come in bursts that the kernel itself drops.
+    if not is_loopback(host):
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE)
         bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL)
@@ -39,8 +36,7 @@ def listen(host: str, port: int) -> socket.socket:
     return bound
 
 
-def on_this_machine(host: str) -> bool:
-    """Whether only this machine can reach it."""
+def is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -57,12 +53,12 @@ def blame(host: str, port: int, failure: OSError) -> str:
 
 
 def holder(host: str, port: int) -> str | None:
-    """The process that listens on the port, as "pid 123 (name)"; None when it cannot be seen."""
+    """The process that listens on the port, as "pid 123 (name)"; None when it is not visible."""
     for connection in psutil.net_connections("tcp"):
         if connection.status != psutil.CONN_LISTEN or not connection.laddr:
             continue
-        ip, taken = connection.laddr
-        if taken == port and (ip in (host, "0.0.0.0", "::") or host == "0.0.0.0"):
+        ip, occupied = connection.laddr
+        if occupied == port and (ip in (host, "0.0.0.0", "::") or host == "0.0.0.0"):
             return describe(connection.pid)
     return None
 
@@ -72,7 +68,7 @@ def describe(pid: int | None) -> str | None:
         return None
     try:
         process = psutil.Process(pid)
-        if WORKER_MODULE in process.cmdline():  # it has the socket from its server
+        if WORKER_MODULE in process.cmdline():  # it inherited the socket from its server
             process = process.parent() or process
         return f"pid {process.pid} ({process.name()})"
     except psutil.Error:

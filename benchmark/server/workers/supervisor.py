@@ -1,8 +1,7 @@
-"""One server: the listening sockets, its uvicorn workers, and the port that answers for them.
+"""One server: its listening sockets, its uvicorn workers and its control port.
 
-Each worker listens on the server's shared port, for clients that connect directly, and on a port
-of its own, which the balancer calls: so the balancer knows every worker's load, and a place is
-counted where it is.
+Each worker listens on the shared port, for direct clients, and on a port of its own, for the load
+balancer, which thus knows the load of every worker.
 """
 
 import contextlib
@@ -21,7 +20,7 @@ from benchmark.server.places import Board
 from benchmark.server.process import raise_descriptor_limit
 from benchmark.server.settings import DEFAULT_APP, Ports, Settings
 from benchmark.server.workers.control import ControlServer
-from benchmark.server.workers.restarts import Deaths, WITHIN_SECONDS
+from benchmark.server.workers.restarts import ExitHistory, WINDOW_SECONDS
 from benchmark.server.workers.sockets import blame, listen, PortTaken, WORKER_MODULE
 
 START_SECONDS = 60.0
@@ -29,14 +28,14 @@ CLOSE_SECONDS = 2.0
 
 
 class ServerFailed(Exception):
-    """The server cannot go on; the message says which worker ended and how."""
+    """The server cannot continue; the message names the worker that exited and its exit status."""
 
 
 @dataclass
 class _Worker:
     process: subprocess.Popen[bytes]
     pidfd: int
-    deaths: Deaths
+    exits: ExitHistory
 
 
 class Server:
@@ -48,18 +47,18 @@ class Server:
         self._selector = selectors.DefaultSelector()
 
     def run(self, drain_seconds: float) -> None:
-        """Serves until SIGTERM or SIGINT, then lets sessions end for up to `drain_seconds`.
+        """Serves until SIGTERM or SIGINT, then waits up to `drain_seconds` for open sessions.
 
         Raises `PortTaken` and `ServerFailed`.
         """
         raise_descriptor_limit()
-        with self._signals_caught(), self._sockets() as (shared, own):
+        with self._catch_signals(), self._listen() as (shared, own):
             control = self._control_server()
             control.start()
             try:
                 for index in range(self._settings.workers):
                     self._start(index, shared, own[index])
-                self._announce()
+                self._print_address()
                 self._watch(shared, own)
                 self._drain(drain_seconds)
             finally:
@@ -75,7 +74,7 @@ class Server:
             ) from None
 
     @contextlib.contextmanager
-    def _sockets(self) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
+    def _listen(self) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
         with contextlib.ExitStack() as stack:
             shared = stack.enter_context(listen(self._host, self._ports.shared))
             own = [
@@ -85,7 +84,7 @@ class Server:
             yield shared, own
 
     @contextlib.contextmanager
-    def _signals_caught(self) -> Iterator[None]:
+    def _catch_signals(self) -> Iterator[None]:
         reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         previous = signal.set_wakeup_fd(writing)
         self._selector.register(reading, selectors.EVENT_READ, None)
@@ -103,21 +102,21 @@ class Server:
             "--own-fd": own.fileno(),
             "--board-fd": self._board.fd,
         }
-        argv = [sys.executable, *_isolation(), "-m", WORKER_MODULE, "--app", self._app]
+        argv = [sys.executable, *_safe_path(), "-m", WORKER_MODULE, "--app", self._app]
         argv += ["--index", str(index), "--workers", str(self._settings.workers)]
         argv += ["--parent", str(os.getpid())]
         for option, fd in fds.items():
             argv += [option, str(fd)]
         process = subprocess.Popen(argv, pass_fds=tuple(fds.values()), start_new_session=True)
-        deaths = self._workers[index].deaths if index in self._workers else Deaths()
-        self._workers[index] = _Worker(process, os.pidfd_open(process.pid), deaths)
+        exits = self._workers[index].exits if index in self._workers else ExitHistory()
+        self._workers[index] = _Worker(process, os.pidfd_open(process.pid), exits)
         self._selector.register(self._workers[index].pidfd, selectors.EVENT_READ, index)
 
-    def _announce(self) -> None:
+    def _print_address(self) -> None:
         settings = self._settings
         print(
             f"Node: {settings.node_name}\n"
-            f"Serving {self._app} on http://{self._host}:{self._ports.shared}: {settings.workers} "
+            f"Serving {self._app} on http://{self._host}:{self._ports.shared} with {settings.workers} "
             f"worker(s), {settings.max_concurrent_envs} sessions each",
             flush=True,
         )
@@ -126,43 +125,42 @@ class Server:
         while not self._signals:
             for key, _ in self._selector.select():
                 if key.data is None:
-                    _empty(key.fd)
+                    _discard(key.fd)
                 else:
-                    self._replace(key.data, shared, own[key.data])
+                    self._restart(key.data, shared, own[key.data])
 
-    def _replace(self, index: int, shared: socket.socket, own: socket.socket) -> None:
+    def _restart(self, index: int, shared: socket.socket, own: socket.socket) -> None:
         worker = self._workers[index]
-        never_ready = not self._board.read(index).pid
+        was_ready = self._board.read(index).pid
         self._board.clear(index)
-        ending = self._reap(worker)
-        worker.deaths.add()
-        report = f"worker {index} (pid {worker.process.pid}) {ending}"
-        if never_ready:
+        report = f"worker {index} (pid {worker.process.pid}) {self._reap(worker)}"
+        worker.exits.add()
+        if not was_ready:
             raise ServerFailed(f"{report} before it was ready")
-        if worker.deaths.too_many:
+        if worker.exits.too_many:
             raise ServerFailed(
-                f"{report}, {len(worker.deaths)} times in {WITHIN_SECONDS:.0f} s: giving up"
+                f"{report}: {len(worker.exits)} exits in {WINDOW_SECONDS:.0f} s, not restarting it again"
             )
-        print(f"{report}; its sessions are lost; replacing it", file=sys.stderr, flush=True)
+        print(f"{report}; its sessions are lost; restarting it", file=sys.stderr, flush=True)
         self._start(index, shared, own)
 
     def _reap(self, worker: _Worker) -> str:
         self._selector.unregister(worker.pidfd)
         os.close(worker.pidfd)
         code = worker.process.wait()
-        return f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
+        return f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
 
     def _drain(self, seconds: float) -> None:
         self._board.draining = True
         self._signals.clear()
         deadline = time.monotonic() + seconds
         while any(slot.used for slot in self._board) and not self._signals:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 break
-            for key, _ in self._selector.select(min(left, 0.05)):
+            for key, _ in self._selector.select(min(remaining, 0.05)):
                 if key.data is None:
-                    _empty(key.fd)
+                    _discard(key.fd)
                 else:
                     self._reap(self._workers.pop(key.data))
                     self._board.clear(key.data)
@@ -179,11 +177,11 @@ class Server:
                 worker.process.wait()
 
 
-def _isolation() -> list[str]:
-    """`-P`: a folder named like one of our packages in the working directory is not ours."""
+def _safe_path() -> list[str]:
+    """Passes on `-P`, which keeps a folder of the working directory from shadowing a package."""
     return ["-P"] if sys.flags.safe_path else []
 
 
-def _empty(fd: int) -> None:
+def _discard(fd: int) -> None:
     with contextlib.suppress(BlockingIOError):
         os.read(fd, 4096)

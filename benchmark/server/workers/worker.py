@@ -1,10 +1,9 @@
-"""One uvicorn process of a server. Started by `benchmark.server.workers.supervisor`, which hands it the
-listening sockets and the board as open file descriptors."""
+"""One uvicorn process of a server. The supervisor passes it the listening sockets and the board as
+open file descriptors."""
 
 import argparse
 import asyncio
 import gc
-import logging
 import socket
 import sys
 from collections.abc import Sequence
@@ -18,11 +17,11 @@ from benchmark.server.admission import Admission
 from benchmark.server.places import Board, Places
 from benchmark.server.process import die_with_parent
 from benchmark.server.settings import DEFAULT_APP, settings_from_environment
-from benchmark.server.websocket.entry import Door
+from benchmark.server.websocket.entry import EntryProtocol
 from benchmark.server.websocket.protocol_class import WebSocketProtocol
 
 BACKLOG = 65_535
-BEAT_SECONDS = 0.25
+HEARTBEAT_SECONDS = 0.25
 CLOSE_SECONDS = 1
 
 
@@ -36,28 +35,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--board-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
-    logging.getLogger("uvicorn.error").addFilter(_is_news)
     die_with_parent(options.parent)
     shared, own = socket.socket(fileno=options.shared_fd), socket.socket(fileno=options.own_fd)
     app, places = load(options.app)
-    collect_seldom()
+    tune_garbage_collector()
     board = Board(options.board_fd, options.workers)
     server = uvicorn.Server(configuration(app))
-    asyncio_run = server.config.get_loop_factory()
-    with asyncio.Runner(loop_factory=asyncio_run) as runner:
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_serve(server, places, board, options.index, [shared, own]))
 
 
-def collect_seldom() -> None:
-    """What is there by now stays, and an open session is no garbage: looking through thousands of them
-    every 700 allocations took a third of the time of a burst."""
+def tune_garbage_collector() -> None:
+    """Collects rarely: with the default thresholds, scanning thousands of open sessions took a
+    third of the CPU time of a burst."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
 
 
 def load(name: str) -> tuple[object, Places]:
-    """The app to serve and the places it holds; an app that is not ours gets its admission here."""
+    """The app to serve and its places. Any app but the default one is wrapped in `Admission`."""
     if name == DEFAULT_APP:
         from benchmark.server.app import app, places
 
@@ -69,15 +66,12 @@ def load(name: str) -> tuple[object, Places]:
 
 
 def configuration(app: object) -> uvicorn.Config:
-    """uvicorn as this server runs it.
-
-    No keep-alive pings: they would end the session of a client that thinks for minutes without
-    reading. The listening sockets carry TCP keep-alive instead, which the client's kernel answers.
-    """
+    """Without WebSocket pings, whose timeout would end the session of a client that computes for
+    minutes without reading. The sockets use TCP keep-alive, which the client's kernel answers."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop",
-        http=Door,
+        http=EntryProtocol,
         ws=WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
@@ -91,30 +85,25 @@ def configuration(app: object) -> uvicorn.Config:
     )
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    """uvicorn takes a session that is refused before the upgrade for an app that forgot to answer."""
-    return record.msg != "ASGI callable returned without completing handshake."
-
-
 async def _serve(
     server: uvicorn.Server, places: Places, board: Board, index: int, sockets: list[socket.socket]
 ) -> None:
     own_port = cast(int, sockets[1].getsockname()[1])
-    heart = asyncio.create_task(_beat(server, places, board, index, own_port))
+    heartbeat = asyncio.create_task(_send_heartbeats(server, places, board, index, own_port))
     try:
         await server.serve(sockets=sockets)
     finally:
-        heart.cancel()
+        heartbeat.cancel()
 
 
-async def _beat(
+async def _send_heartbeats(
     server: uvicorn.Server, places: Places, board: Board, index: int, own_port: int
 ) -> None:
     while not server.started:
         await asyncio.sleep(0.01)
     places.publish(board, index, own_port)
     while True:
-        await asyncio.sleep(BEAT_SECONDS)
+        await asyncio.sleep(HEARTBEAT_SECONDS)
         places.beat()
 
 

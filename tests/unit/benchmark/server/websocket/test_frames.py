@@ -6,7 +6,7 @@ import tracemalloc
 from itertools import pairwise
 
 import pytest
-from websockets.frames import Close, Frame, Opcode
+from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
 
@@ -14,11 +14,10 @@ from benchmark.server.websocket.frames import (
     BINARY,
     CLOSE,
     close_frame,
-    closing,
     CONTINUATION,
     frame,
-    INVALID_TEXT,
-    MOST_FRAGMENTS,
+    MAX_FRAGMENTS,
+    parse_close,
     PING,
     PONG,
     Reader,
@@ -49,7 +48,7 @@ def ours(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | 
                 if message[0] == TEXT:
                     _check_text(message[1])
                 if message[0] == CLOSE:
-                    closing(message[1])
+                    parse_close(message[1])
                 if message[0] != CONTINUATION:
                     found.append(message)
                 if message[0] == CLOSE:
@@ -63,7 +62,7 @@ def _check_text(payload: bytes) -> None:
     try:
         payload.decode()
     except UnicodeDecodeError:
-        raise Violation(INVALID_TEXT, "not UTF-8") from None
+        raise Violation(CloseCode.INVALID_DATA, "not UTF-8") from None
 
 
 def theirs(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | None]:
@@ -82,7 +81,7 @@ def theirs(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int 
                 kind = parts[0].opcode
                 parts = []
                 if kind is Opcode.TEXT and not _is_text(whole):
-                    return found, INVALID_TEXT
+                    return found, CloseCode.INVALID_DATA
                 found.append((int(kind), whole))
             else:
                 found.append((int(event.opcode), bytes(event.data)))
@@ -257,10 +256,10 @@ def test_frames_that_we_write(opcode: int, size: int) -> None:
 def test_close_frames_that_we_write(reason: str) -> None:
     written = close_frame(4001, reason)
     assert len(written) <= 127
-    code, told = closing(written[2:])
+    code, told = parse_close(written[2:])
     assert (code, told) == (4001, reason[: len(told)])
     assert len(told.encode()) >= min(len(reason.encode()), 122)
-    assert closing(close_frame(1005)[2:]) == (1005, "")
+    assert parse_close(close_frame(1005)[2:]) == (1005, "")
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
@@ -280,7 +279,7 @@ def test_a_message_in_pieces_takes_its_size_and_no_more(size: int) -> None:
 
 
 def test_fragments_have_an_end() -> None:
-    enough = masked(TEXT, b"", fin=False) + masked(CONTINUATION, fin=False) * (MOST_FRAGMENTS - 2)
+    enough = masked(TEXT, b"", fin=False) + masked(CONTINUATION, fin=False) * (MAX_FRAGMENTS - 2)
     assert ours([enough + masked(CONTINUATION)] * 2) == ([(TEXT, b"")] * 2, None)
     assert ours([enough + masked(CONTINUATION, fin=False) * 2]) == ([], 1009)
 
@@ -292,4 +291,4 @@ def test_an_announced_size_takes_no_memory() -> None:
     assert reader.next() is None
     assert tracemalloc.get_traced_memory()[0] < 50_000
     tracemalloc.stop()
-    assert reader.waiting == 1_014
+    assert reader.buffered == 1_014

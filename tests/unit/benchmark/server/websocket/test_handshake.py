@@ -1,4 +1,4 @@
-"""What our door takes for a plain handshake, and that it ends up answering every head as uvicorn's
+"""What the entry protocol takes for a plain handshake, and that it ends up answering every head as uvicorn's
 HTTP protocol with its own WebSocket protocol does."""
 
 import asyncio
@@ -10,7 +10,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from benchmark.server.websocket import handshake
-from benchmark.server.websocket.entry import Door
+from benchmark.server.websocket.entry import EntryProtocol
 from benchmark.server.websocket.protocol_class import WebSocketProtocol
 
 KEY = "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="
@@ -199,14 +199,18 @@ async def answers(kind: str, chunks: list[bytes]) -> tuple[list[Any], bytes, boo
 
     config = uvicorn.Config(
         app,
-        ws="websockets-sansio" if kind == "theirs" else WebSocketProtocol,
+        ws="websockets-sansio" if kind == "uvicorn" else WebSocketProtocol,
         ws_per_message_deflate=False,
         ws_ping_interval=None,
         log_config=None,
     )
     config.load()
     state, transport = ServerState(), Transport()
-    kinds: dict[str, Any] = {"door": Door, "ours": HttpToolsProtocol, "theirs": HttpToolsProtocol}
+    kinds: dict[str, Any] = {
+        "entry": EntryProtocol,
+        "protocol_class": HttpToolsProtocol,
+        "uvicorn": HttpToolsProtocol,
+    }
     transport.protocol = kinds[kind](config=config, server_state=state, app_state={})
     transport.protocol.connection_made(transport)
     for chunk in chunks:
@@ -230,18 +234,18 @@ def same(name: str, answer: tuple[list[Any], bytes, bool]) -> Any:
     return asked, statuses, accepted, closed
 
 
-@pytest.mark.parametrize("kind", ["door", "ours"])
+@pytest.mark.parametrize("kind", ["entry", "protocol_class"])
 @pytest.mark.parametrize("name", [*TAKEN, *LEFT])
 def test_answered_as_uvicorn_answers(name: str, kind: str) -> None:
     data = (TAKEN | LEFT)[name]
     ours = same(name, asyncio.run(answers(kind, [data])))
-    theirs = same(name, asyncio.run(answers("theirs", [data])))
+    theirs = same(name, asyncio.run(answers("uvicorn", [data])))
     if name in STATUS:
         assert (ours[1], theirs[1]) == tuple([s] if s else [] for s in STATUS[name])
         assert ours[0] == theirs[0] == []
     elif name in NO_PATH:
         assert ours[:2] == ([], [b"400"])
-    elif (name, kind) == ("tabs around values", "door"):
+    elif (name, kind) == ("tabs around values", "entry"):
         # uvicorn keeps blanks at a value's end, and takes this for a page; they are none of it
         assert ours[1] == [b"101"]
         assert [value for _, value in ours[0][0]["headers"]][:2] == [b"x", b"websocket"]
@@ -252,15 +256,15 @@ def test_answered_as_uvicorn_answers(name: str, kind: str) -> None:
 @pytest.mark.parametrize("name", ["plain", "two keys", "no key", "page", "folded line", "POST"])
 def test_a_head_in_pieces_is_answered_as_a_whole_one(name: str) -> None:
     data = (TAKEN | LEFT)[name]
-    whole = same(name, asyncio.run(answers("door", [data])))
+    whole = same(name, asyncio.run(answers("entry", [data])))
     for cut in range(1, len(data), 7):
-        assert same(name, asyncio.run(answers("door", [data[:cut], data[cut:]]))) == whole
-    assert same(name, asyncio.run(answers("door", [bytes((b,)) for b in data]))) == whole
+        assert same(name, asyncio.run(answers("entry", [data[:cut], data[cut:]]))) == whole
+    assert same(name, asyncio.run(answers("entry", [bytes((b,)) for b in data]))) == whole
 
 
 def test_a_head_has_a_largest_size() -> None:
     async def pour(first: bytes) -> Any:
-        return await answers("door", [first, *[b"X-More: " + b"x" * 9_000 + b"\r\n"] * 40])
+        return await answers("entry", [first, *[b"X-More: " + b"x" * 9_000 + b"\r\n"] * 40])
 
     for first in (b"GET / HTTP/1.1\r\n", head("Host: x") + b"GET / HTTP/1.1\r\n"):
         _, written, closed = asyncio.run(pour(first))
