@@ -1,6 +1,7 @@
-"""ASGI apps for tests of the WebSocket protocol, one a path; GET /log tells what each saw.
+"""ASGI apps for tests of the WebSocket protocol, one for each path; GET /log returns what each saw.
 
-`python -m tests.helpers.transcript_app ADDRESS entry|protocol_class|sansio` runs them under one of the protocols.
+`python -m tests.helpers.transcript_app ADDRESS entry|protocol_class|sansio` runs them under one
+protocol.
 """
 
 import asyncio

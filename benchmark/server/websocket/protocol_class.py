@@ -173,9 +173,7 @@ class WebSocketProtocol(Connection):
                 }
             if self._waiter is None:
                 self._waiter = self._loop.create_future()
-            await asyncio.shield(
-                self._waiter
-            )  # several callers may wait; cancelling one must not affect the others
+            await asyncio.shield(self._waiter)  # cancelling one caller must not affect others
         message = self._queue.pop(0)
         if self._paused and self._phase in (Phase.OPEN, Phase.CLOSING) and not self._queue:
             self._process()

@@ -19,11 +19,11 @@ PLACES = {
     "openenv_places_used": ("Sessions that the worker holds.", GaugeMetricFamily),
     "openenv_places_limit": ("Maximum number of sessions of the worker.", GaugeMetricFamily),
     "openenv_places_refused": (
-        "Sessions that the worker has refused since its start.",
+        "Sessions that the worker has refused.",
         CounterMetricFamily,
     ),
     "openenv_worker_alive_age_seconds": (
-        "Seconds since the event loop of the worker last ran.",
+        "Seconds since the worker's event loop ran.",
         GaugeMetricFamily,
     ),
 }
@@ -70,9 +70,7 @@ def _process(pid: int) -> dict[str, float]:
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         folder = Path(f"/proc/{pid}/fd")
-        open_fds = folder.stat().st_size or len(
-            list(folder.iterdir())
-        )  # the size is the count since Linux 6.2
+        open_fds = folder.stat().st_size or len(list(folder.iterdir()))  # since Linux 6.2, the size
     except OSError:
         return {}
     cpu = (int(fields[11]) + int(fields[12])) * TICK

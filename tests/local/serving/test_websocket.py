@@ -1,5 +1,5 @@
-"""The same ASGI apps under our WebSocket protocol, behind uvicorn's HTTP protocol and behind our door,
-and under uvicorn's own: the same happens to the client and to the app."""
+"""The same ASGI apps under this WebSocket protocol, with and without the entry protocol, and under
+uvicorn's own protocol: client and app must observe the same."""
 
 import contextlib
 import itertools
@@ -24,7 +24,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from tests.helpers.local import get_json, new_address, ROOT, wait_for
 
-OURS = ("door", "ours")
+OURS = ("entry", "protocol_class")
 KINDS = (*OURS, "sansio")
 HANDSHAKE = (
     "GET {} HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

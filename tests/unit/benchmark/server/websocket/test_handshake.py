@@ -206,12 +206,8 @@ async def answers(kind: str, chunks: list[bytes]) -> tuple[list[Any], bytes, boo
     )
     config.load()
     state, transport = ServerState(), Transport()
-    kinds: dict[str, Any] = {
-        "entry": EntryProtocol,
-        "protocol_class": HttpToolsProtocol,
-        "uvicorn": HttpToolsProtocol,
-    }
-    transport.protocol = kinds[kind](config=config, server_state=state, app_state={})
+    protocol: Any = EntryProtocol if kind == "entry" else HttpToolsProtocol
+    transport.protocol = protocol(config=config, server_state=state, app_state={})
     transport.protocol.connection_made(transport)
     for chunk in chunks:
         if not transport.closed:
