@@ -12,8 +12,7 @@ from launcher.runtimes.findings import (
     Views,
     warn,
 )
-from launcher.system.limits import SPARE_DESCRIPTORS
-from launcher.system.machine import Machine
+from launcher.system.machine import Machine, SPARE_DESCRIPTORS
 
 LOW_DESCRIPTORS, LOW_PROCESSES, LOW_BACKLOG, LOW_PORTS = 4096, 1024, 1024, 10_000
 LOW_MEMORY, MIN_MEMORY = 1 << 30, 1 << 28

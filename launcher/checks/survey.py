@@ -23,7 +23,7 @@ from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.slurm.salloc import momentary
 from launcher.system.files import check_writable
-from launcher.system.limits import limits
+from launcher.system.machine import limits
 from launcher.system.ports import first_taken
 
 CLOCK_PROBES = 3

@@ -13,7 +13,7 @@ from rich.status import Status
 
 from launcher.errors import UsageError
 from launcher.images import IMAGES, images_folder
-from launcher.system.signals import raised
+from launcher.system.signals import interruptible
 
 if TYPE_CHECKING:
     from launcher.images.build import Built
@@ -65,7 +65,7 @@ def build(
     from launcher.images.build import Builder
     from launcher.images.environment import build_environment, Environment
 
-    with raised(), _Display() as display:
+    with interruptible(), _Display() as display:
         builder = Builder(folder or images_folder(), display.line, base, mirror, force, not no_test)
         if dockerfile is not None:
             if images:

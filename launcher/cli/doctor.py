@@ -9,7 +9,7 @@ from rich.table import Table
 
 from launcher.cli.console import err, out
 from launcher.deployment.spec import Deployment
-from launcher.system.signals import raised
+from launcher.system.signals import interruptible
 
 if TYPE_CHECKING:
     from launcher.checks.doctor import Diagnosis
@@ -26,7 +26,7 @@ def doctor(deployment: Deployment, as_json: bool) -> None:
     from launcher.checks.doctor import examine
 
     wanted = deployment.sessions
-    with raised():
+    with interruptible():
         diagnosis = examine(deployment, wanted, lambda event: err.print(event, markup=False))
     if as_json:
         print(json.dumps(_plain(diagnosis, wanted), indent=2))

@@ -19,7 +19,7 @@ from launcher.envoy.admin import COLUMNS
 from launcher.errors import LauncherError
 from launcher.experiment.grid import numbers
 from launcher.lifecycle import registry
-from launcher.system.signals import raised
+from launcher.system.signals import interruptible
 
 if TYPE_CHECKING:
     from launcher.lifecycle.registry import Known
@@ -56,7 +56,7 @@ def top(
     if prometheus_targets:
         print(json.dumps(targets(found.state), indent=2))
         return
-    with raised(), Sampler(None, found.state, None, found.state["url"], seconds) as sampler:
+    with interruptible(), Sampler(None, found.state, None, found.state["url"], seconds) as sampler:
         _wait_for_first(sampler, seconds)
         if once:
             _print(_seen(found, sampler), as_json)

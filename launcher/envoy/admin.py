@@ -150,7 +150,7 @@ def _read(connection: _SocketConnection) -> bytes:
     try:
         return connection.getresponse().read()
     except HTTPException as failure:
-        raise http.Unreachable(f"the answer is not HTTP ({type(failure).__name__})") from None
+        raise http.Unreachable(f"the response is not HTTP ({type(failure).__name__})") from None
 
 
 def parse_backends(page: bytes) -> list[Backend]:

@@ -17,7 +17,7 @@ from launcher.experiment.load_placement import LoadPlacement
 from launcher.experiment.recorder import Recording
 from launcher.experiment.search import Bracket, contradiction, Outcome, Range, search
 from launcher.experiment.target import Target
-from launcher.system.limits import Limits
+from launcher.system.machine import Limits
 
 if TYPE_CHECKING:
     import pandas as pd

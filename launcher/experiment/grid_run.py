@@ -17,7 +17,7 @@ from launcher.experiment.recorder import Recording
 from launcher.experiment.resume import reopen
 from launcher.experiment.target import is_loopback, Target
 from launcher.planning.sizing import source_addresses
-from launcher.system.limits import limits
+from launcher.system.machine import limits
 
 PACKAGES = (
     "openenv-slurm",

@@ -10,10 +10,9 @@ from analysis.results.file_names import EXPERIMENT
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 from launcher.experiment.recorder import now, save_json
-from launcher.experiment.resume import lock
 from launcher.experiment.run_status import RunStatus
 from launcher.lifecycle import registry
-from launcher.system.files import check_writable, read_json
+from launcher.system.files import check_writable, lock, read_json
 
 LOCK = "experiment.lock"
 

@@ -15,7 +15,7 @@ from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import address_of, Allocation
-from launcher.system.limits import limits
+from launcher.system.machine import limits
 
 LOOPBACK = "127.0.0.1"
 

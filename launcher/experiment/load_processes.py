@@ -15,6 +15,7 @@ from launcher.deployment.placement import Process
 from launcher.errors import LoadFailed
 from launcher.experiment.load_placement import LoadPlacement
 from launcher.runtimes.base import Handle
+from launcher.system.lines import LineSplitter
 from launcher.system.signals import Signals
 
 START_SECONDS = 60.0
@@ -61,7 +62,7 @@ class LoadProcesses:
         self._runtime.check = self._signals.check
         self._workers: dict[str, Handle] = {}
         self._master: Handle | None = None
-        self._buffer = b""
+        self._splitter = LineSplitter()
         self._dead: dict[str, str] = {}
 
     def __enter__(self) -> "LoadProcesses":
@@ -213,8 +214,7 @@ class LoadProcesses:
         chunk = os.read(self._output, 1 << 20)
         if not chunk:
             raise self._master_failure()
-        *lines, self._buffer = (self._buffer + chunk).split(b"\n")
-        for line in lines:
+        for line in self._splitter.feed(chunk):
             yield line[2:] if line.startswith(b"R ") else json.loads(line)
 
     def _reap(self, name: str) -> None:

@@ -1,6 +1,5 @@
 """Resumes a recorded experiment: its settings, its finished cells and its rows."""
 
-import fcntl
 import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -13,7 +12,7 @@ from analysis.results.file_names import RAW, RUN
 from analysis.rows.parser import table
 from launcher.errors import UsageError
 from launcher.experiment.grid import Cell, Grid
-from launcher.system.files import read_json
+from launcher.system.files import lock, read_json
 
 # Settings of a grid that are chosen anew each time it is resumed.
 PER_START = ("output", "load_workers", "sources", "resume", "arguments")
@@ -149,16 +148,6 @@ def reopen(folder: Path) -> RecordedRun:
 
 def lock_results(file: BinaryIO, folder: Path) -> None:
     lock(file, f"another launcher is writing results into {folder}; wait until it has ended")
-
-
-def lock(file: BinaryIO, refusal: str) -> None:
-    """Locks the file until it is closed. Raises `UsageError` when another launcher has locked it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(refusal) from None
-    except OSError:
-        return  # a file system without locks
 
 
 def _whole_lines(file: Any, recorded: RecordedRun) -> Iterator[bytes]:

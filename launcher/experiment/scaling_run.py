@@ -18,7 +18,7 @@ from launcher.lifecycle.holder import detach
 from launcher.lifecycle.stop import stop
 from launcher.planning.plan import plan
 from launcher.slurm.allocation import allocation, to_come
-from launcher.system.signals import Interrupted, raised, Signals
+from launcher.system.signals import Interrupted, interruptible, STOP_SIGNALS
 
 NAME = "experiment"
 
@@ -58,7 +58,7 @@ def run(phases: Sequence[Phase], journal: Journal, report: Report, measure: Meas
 
     Raises what ended it, and `Interrupted`."""
     try:
-        with raised():
+        with interruptible():
             for phase in phases:
                 if journal.is_complete(phase):
                     report(f"{phase.servers} server(s): already complete")
@@ -137,7 +137,7 @@ def signals_deferred() -> Iterator[None]:
     caught: list[int] = []
     handlers = {
         number: signal.signal(number, lambda number, _: caught.append(number))
-        for number in Signals.NUMBERS
+        for number in STOP_SIGNALS
     }
     try:
         yield

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from launcher.envoy.capacity import DESCRIPTORS_PER_SESSION
 from launcher.errors import LoadFailed, PreflightFailed
 from launcher.lifecycle import registry
 from launcher.sampling.replaced import Change, Kind
 from launcher.system import http
-from launcher.system.limits import DESCRIPTORS_PER_SESSION
 
 PROBE_SECONDS = 10.0
 

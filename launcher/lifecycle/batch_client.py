@@ -25,8 +25,8 @@ from launcher.lifecycle.user_command import Beside
 from launcher.lifecycle.watchers import BEAT_SECONDS
 from launcher.slurm import commands
 from launcher.system.files import check_writable, read_json, remove, write_atomically
-from launcher.system.process import tail
-from launcher.system.signals import Interrupted, raised
+from launcher.system.process import indented, tail
+from launcher.system.signals import Interrupted, interruptible
 
 POLL_SECONDS = 0.1
 QUEUE_SECONDS = 2.0
@@ -94,7 +94,7 @@ def run(
         raise UsageError(f"cannot run {command[0]!r}: no such program")
     front = JobFront(deployment, report)
     leave = False
-    with raised() as no_more:
+    with interruptible() as no_more:
         try:
             front.submit(attached=not detach)
             connection = front.wait_ready()
@@ -237,7 +237,7 @@ class JobFront:
         self._check_first_node(job)
         if not self.was_ready:
             on = f" on {job.nodes}" if job.state == "RUNNING" else ""
-            self._tell_once(f"job {job.id}: {job.story}{on}")
+            self._tell_once(f"job {job.id}: {job.description}{on}")
 
     def _check_first_node(self, job: commands.Job) -> None:
         envoy = self._envoy_node
@@ -271,7 +271,7 @@ class JobFront:
             return failed(str(text))
         if status == "stopped":
             return DeploymentEnded(f"{self.deployment.name} was stopped")
-        how = f"Slurm job {self.job_id} ended: {job.story if job else 'nobody knows why'}"
+        how = f"Slurm job {self.job_id} ended: {job.description if job else 'nobody knows why'}"
         if "host" in state:
             how += f", without a word of its launcher on {state['host']}: it was killed, or its node died"
         if job is not None and job.state == "FAILED" and not self.rundir.batch_log.exists():
@@ -279,7 +279,7 @@ class JobFront:
                 f"{how}, and has written nothing to {self.rundir.folder}: do its nodes share it? "
                 "Choose a folder on a shared file system (--dir, or run from there)"
             )
-        log = tail(self.rundir.batch_log)
+        log = indented(tail(self.rundir.batch_log))
         if f"{sys.executable}:" in log:
             how += f"; {sys.prefix} must be in a folder that its nodes share"
         return (DeploymentEnded if state.get("ready_at") else StartFailed)(

@@ -1,7 +1,6 @@
 """Holds one deployment, from what was asked to the last process stopped."""
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from launcher.deployment.paths import RunDir, to_env_file
 from launcher.deployment.placement import Placement, Process
 from launcher.deployment.spec import Deployment
 from launcher.envoy import admin
+from launcher.envoy.capacity import envoy_sessions
 from launcher.errors import DeploymentEnded, LauncherError, UsageError
 from launcher.lifecycle import registry
 from launcher.lifecycle.supervisor import Report, Supervisor
@@ -28,12 +28,13 @@ from launcher.planning.plan import plan
 from launcher.system import http
 from launcher.system.files import (
     check_writable,
+    lock,
     make_private_folder,
     read_json,
     remove,
     write_atomically,
 )
-from launcher.system.limits import envoy_sessions, limits
+from launcher.system.machine import limits
 from launcher.system.signals import Interrupted
 
 STOP_MARGIN = 2.5
@@ -218,16 +219,11 @@ class Up:
     def _only_one(self) -> Iterator[None]:
         check_writable(self.rundir.lock.parent)
         with self.rundir.lock.open("w") as held:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as failure:
-                if not isinstance(failure, BlockingIOError):
-                    yield  # a file system without locks: whether one is up is told by its entry alone
-                    return
-                raise UsageError(
-                    f"deployment {self.deployment.name!r} is already up; end it with "
-                    f"`launcher down {self.deployment.name}` or choose another --name"
-                ) from None
+            lock(
+                held,
+                f"deployment {self.deployment.name!r} is already up; end it with "
+                f"`launcher down {self.deployment.name}` or choose another --name",
+            )
             yield
 
     def _check_folder(self) -> None:

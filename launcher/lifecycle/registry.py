@@ -50,7 +50,7 @@ class Known:
             job = commands.job(self.job)
         except LauncherError as failure:
             return str(failure)
-        return None if job.state == commands.UNKNOWN else f"job {job.id}: {job.story}"
+        return None if job.state == commands.UNKNOWN else f"job {job.id}: {job.description}"
 
     @property
     def own_job(self) -> bool:

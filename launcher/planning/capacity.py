@@ -5,17 +5,15 @@ from dataclasses import dataclass
 from math import ceil
 
 from launcher.deployment.placement import Placement
-from launcher.envoy.config import max_checked, MAX_CHECKS_A_SECOND
-from launcher.errors import UsageError
-from launcher.system.limits import (
+from launcher.envoy.capacity import (
     DESCRIPTORS_PER_SESSION,
     envoy_descriptors,
     envoy_processes,
     envoy_sessions,
-    Limits,
-    SPARE_DESCRIPTORS,
 )
-from launcher.system.machine import Machine, machine
+from launcher.envoy.config import max_checked, MAX_CHECKS_A_SECOND
+from launcher.errors import UsageError
+from launcher.system.machine import Limits, Machine, machine, SPARE_DESCRIPTORS
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from launcher.deployment.placement import Placement
+from launcher.envoy.capacity import envoy_descriptors
 from launcher.planning.capacity import Bound, bounds, Cost, ENVOY, limits_of, LOAD, SERVER, Stage
 from launcher.planning.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
-from launcher.system.limits import envoy_descriptors, Limits, SPARE_DESCRIPTORS
-from launcher.system.machine import Machine
+from launcher.system.machine import Limits, Machine, SPARE_DESCRIPTORS
 
 LOAD_HERE = "here"
 

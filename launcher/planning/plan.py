@@ -17,7 +17,7 @@ from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import local_nodes, LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime, START_SECONDS
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
-from launcher.system.limits import Limits, limits
+from launcher.system.machine import Limits, limits
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import Any
 from benchmark.server.settings import DEFAULT_MAX_CONCURRENT_ENVS
 from launcher.deployment.placement import Node
 from launcher.deployment.spec import Deployment
+from launcher.envoy.capacity import envoy_processes
 from launcher.envoy.config import max_checked
-from launcher.system.limits import envoy_processes, Limits
+from launcher.system.machine import Limits
 
 PLACES_SLACK, PLACES_SPARE = 1.1, 8
 """Envoy deals sessions out evenly, but a worker that has just ended holds none for a while."""

@@ -31,7 +31,8 @@ from typing import Any
 
 from launcher.slurm.srun import OWN_JOB
 from launcher.system.files import make_private_folder, private_folder
-from launcher.system.reaper import adopt_orphans, end_all_below, guard_argv
+from launcher.system.process import tail
+from launcher.system.reaper import adopt_orphans, kill_descendants, reaper_argv
 
 BEAT_SECONDS = 1.0
 STOP_SECONDS = 4.0
@@ -43,8 +44,6 @@ is quoted once more, which can double it."""
 ASKED = signal.SIGWINCH
 """Asks for the end of the deployment. Slurm sends a signal to all processes of a step, servers and
 Envoy too, which pass this one over: they are to end in their order."""
-
-TAIL_BYTES, TAIL_LINES = 8192, 15
 
 
 class Child:
@@ -146,7 +145,7 @@ class Agent:
         try:
             with log.open("ab") as output:
                 popen = subprocess.Popen(
-                    (*guard_argv(self._lifeline), *process["argv"]),
+                    (*reaper_argv(self._lifeline), *process["argv"]),
                     env=os.environ | process["environment"],
                     stdin=subprocess.DEVNULL,
                     stdout=output,
@@ -181,11 +180,11 @@ class Agent:
                 child.popen.wait(max(0.0, deadline - time.monotonic()))
             child.kill()
             child.popen.wait()
-        end_all_below()
+        kill_descendants()
 
     def _end_orphans(self) -> None:
         """Of a guard that was killed: they may have left its process group."""
-        end_all_below({child.popen.pid for child in self._children.values()})
+        kill_descendants({child.popen.pid for child in self._children.values()})
 
     def _tell(self, **answer: Any) -> None:
         text = json.dumps({"node": self._node} | answer)
@@ -204,15 +203,6 @@ class Agent:
 def writable(log: Path) -> Path:
     """The log, or one on this node where its folder is not there."""
     return log if log.parent.is_dir() else private_folder() / log.name
-
-
-def tail(log: Path) -> list[str]:
-    try:
-        with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
-            return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
-    except OSError:
-        return []
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from launcher.deployment.placement import Process
-from launcher.system.limits import Limits
+from launcher.system.machine import Limits
 
 
 class Handle(Protocol):

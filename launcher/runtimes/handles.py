@@ -11,7 +11,7 @@ from launcher import images
 from launcher.deployment.placement import Process
 from launcher.runtimes.local import LocalProcess
 from launcher.slurm import commands
-from launcher.system.process import ending, indented, tail
+from launcher.system.process import describe_exit, indented, tail
 
 CLOSE_SECONDS = 6.0
 LOST = 255
@@ -62,10 +62,10 @@ class RemoteProcess:
         if self.lost:
             return f"is lost: {self.lost}"
         cause = images.why_not_run("\n".join(self.last_lines))
-        return ending(self.wait()) + (f" ({cause})" if cause else "")
+        return describe_exit(self.wait()) + (f" ({cause})" if cause else "")
 
     def tail(self) -> str:
-        return indented(self.last_lines) or tail(self.process.log)
+        return indented(self.last_lines or tail(self.process.log))
 
     def close(self) -> None: ...
 

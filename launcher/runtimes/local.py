@@ -12,10 +12,10 @@ from launcher.deployment.placement import Node, Process
 from launcher.deployment.spec import Deployment
 from launcher.runtimes.base import Handle
 from launcher.runtimes.node_checks import ports, refuse_failures
-from launcher.system.limits import Limits, limits
-from launcher.system.ports import first_taken
-from launcher.system.process import ending, free_port, spawn, tail
-from launcher.system.reaper import guard_argv
+from launcher.system.machine import Limits, limits
+from launcher.system.ports import first_taken, free_port
+from launcher.system.process import describe_exit, indented, spawn, tail
+from launcher.system.reaper import reaper_argv
 
 APPTAINER = "apptainer"
 
@@ -57,10 +57,10 @@ class LocalProcess:
             os.killpg(self.pid, signal.SIGKILL)
 
     def ending(self) -> str:
-        return ending(self.wait())
+        return describe_exit(self.wait())
 
     def tail(self) -> str:
-        return tail(self._log)
+        return indented(tail(self._log))
 
     def close(self) -> None:
         if self._pidfd is not None:
@@ -95,8 +95,8 @@ class LocalRuntime:
             options = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
         argv = process.argv
         if argv[0] == APPTAINER:  # a container outlives its Apptainer
-            argv = (*guard_argv(self._lifeline), *argv)
-            options |= {"pass_fds": (self._lifeline,), "end_by": signal.SIGTERM}
+            argv = (*reaper_argv(self._lifeline), *argv)
+            options |= {"pass_fds": (self._lifeline,), "death_signal": signal.SIGTERM}
         return LocalProcess(spawn(argv, process.environment, process.log, **options), process.log)
 
     def free_port(self, node: str) -> int:

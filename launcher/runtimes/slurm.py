@@ -20,7 +20,7 @@ from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.srun import srun, Step, step_argv
 from launcher.system.files import check_writable
-from launcher.system.limits import Limits
+from launcher.system.machine import Limits
 from launcher.system.signals import Interrupted
 
 START_SECONDS = 60.0
@@ -161,7 +161,7 @@ class SlurmRuntime:
             return None
         told = [line for step in self._steps for line in step.said if "CANCELLED" in line]
         why = (
-            job.story
+            job.description
             if job.ended
             else told[0].partition("***")[2].strip(" *")
             if told

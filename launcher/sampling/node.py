@@ -21,6 +21,7 @@ import orjson
 
 from benchmark.server.process import die_with_parent
 from launcher.sampling.collector import line, Looker, Sample
+from launcher.system.lines import LineSplitter
 
 SILENCE_SECONDS = 60.0
 """Orders come as often as samples are taken."""
@@ -30,7 +31,7 @@ class Node:
     def __init__(self, node: str, interval: float) -> None:
         self._node, self._interval = node, interval
         self._looker = Looker(node, interval)
-        self._input = b""
+        self._input = LineSplitter()
         self._due = time.monotonic() + interval
 
     def run(self) -> None:
@@ -41,8 +42,7 @@ class Node:
                 if not chunk:
                     return
                 heard = time.monotonic()
-                *orders, self._input = (self._input + chunk).split(b"\n")
-                for order in orders:
+                for order in self._input.feed(chunk):
                     self._carry_out(orjson.loads(order))
             if time.monotonic() >= self._due:
                 self._due = time.monotonic() + self._interval

@@ -17,6 +17,7 @@ from launcher.sampling.collector import line, Looker, PAGE_SECONDS, Sample, Sour
 from launcher.sampling.remote import Remote
 from launcher.sampling.replaced import Change, replaced
 from launcher.sampling.sources import Watched
+from launcher.system.wakeup import WakeupPipe
 
 FIRST_SECONDS = 5.0
 LAST_SECONDS = 1.5
@@ -63,7 +64,7 @@ class Sampler:
     # -- for the run
 
     def __enter__(self) -> "Sampler":
-        self._wake_reading, self._wake_writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup = WakeupPipe()
         self._running = True
         self._open_file()
         self._start_remotes()
@@ -79,13 +80,12 @@ class Sampler:
 
     def __exit__(self, *_: object) -> None:
         self._running = False
-        self._wake()
+        self._wakeup.wake()
         self._thread.join(LEAVE_SECONDS)
         for remote in self._remotes:
             remote.close(LEAVE_SECONDS)
         if not self._thread.is_alive():
-            os.close(self._wake_reading)
-            os.close(self._wake_writing)
+            self._wakeup.close()
             if self._file is not None:
                 os.close(self._file)
 
@@ -106,7 +106,7 @@ class Sampler:
                 self._orders.append({"begin": number})
             self._cell = number
         if self._running:
-            self._wake()
+            self._wakeup.wake()
 
     def of_cell(self, number: int, seconds: float = LAST_SECONDS) -> list[Sample]:
         """The samples of the cell, which is the last that began, after the last one of each source
@@ -177,14 +177,14 @@ class Sampler:
     def _listen(self, seconds: float) -> None:
         """For what nodes say, until then or until the run says something."""
         with selectors.DefaultSelector() as selector:
-            selector.register(self._wake_reading, selectors.EVENT_READ)
+            selector.register(self._wakeup, selectors.EVENT_READ)
             for remote in self._remotes:
                 if remote.open:
                     selector.register(remote.fileno(), selectors.EVENT_READ, remote)
             ready = [key for key, _ in selector.select(seconds)]
         for key in ready:
             if key.data is None:
-                os.read(self._wake_reading, 4096)
+                self._wakeup.drain()
             else:
                 self._hear(key.data)
 
@@ -296,10 +296,6 @@ class Sampler:
         with self._changed:
             self._changed.wait_for(lambda: holds() or not self._running, seconds)
             return holds()
-
-    def _wake(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.write(self._wake_writing, b"\0")
 
     def _warn(self, text: str) -> None:
         self.warnings.append(text)

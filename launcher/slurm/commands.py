@@ -1,32 +1,32 @@
-"""Slurm's programs; nothing else calls them."""
+"""Slurm's programs and their output. Only this room calls them."""
 
-import shlex
 import shutil
-import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from launcher.errors import LauncherError, UsageError
+from launcher.errors import UsageError
+from launcher.system.command import capture, CommandFailed
 
-ANSWER_SECONDS = 30.0
-SILENT = "no output"
+TIMEOUT_SECONDS = 30.0
+# Job states, as in squeue(1).
 ACTIVE = {
     *("PENDING", "CONFIGURING", "RUNNING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT"),
     *("REQUEUED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT", "RESIZING"),
 }
-ENDING = "COMPLETING"
+COMPLETING = "COMPLETING"
+# For a job that Slurm has forgotten.
 UNKNOWN = "UNKNOWN"
-"""Slurm forgets a job some minutes after its end."""
 
 
-class SlurmFailed(LauncherError):
-    """A command of Slurm's that failed; the message can be pasted into a shell."""
+class SlurmFailed(CommandFailed):
+    @property
+    def job_unknown(self) -> bool:
+        """Slurm forgets a job some minutes after it ended (MinJobAge)."""
+        return "Invalid job id" in self.output
 
 
 @dataclass(frozen=True)
 class Job:
-    """What Slurm says of a job: its state and, where there is one, the reason for it."""
-
     id: str
     state: str
     reason: str
@@ -38,41 +38,22 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        return not self.active and self.state != ENDING
+        return not self.active and self.state != COMPLETING
 
     @property
-    def story(self) -> str:
-        known = self.reason not in ("", "None", "NonZeroExitCode")
-        return f"{self.state} ({self.reason})" if known else self.state
+    def description(self) -> str:
+        informative = self.reason not in ("", "None", "NonZeroExitCode")
+        return f"{self.state} ({self.reason})" if informative else self.state
 
 
 def call(argv: Sequence[str], text: str | None = None) -> str:
-    """What the command prints. Raises `SlurmFailed`, and `UsageError` where there is no Slurm."""
+    """The output of a Slurm command. Raises `SlurmFailed`, or `UsageError` if Slurm is not installed."""
     if shutil.which(argv[0]) is None:
         raise UsageError(
-            f"no Slurm here: {argv[0]} is not on PATH; run this on a login node of the cluster, or "
-            "add --local to use this machine"
+            f"Slurm is not installed here: {argv[0]} is not on PATH; run this on a login node of the "
+            "cluster, or add --local to use this machine"
         )
-    try:
-        done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, check=False, timeout=ANSWER_SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        raise SlurmFailed(
-            f"Slurm did not answer within {ANSWER_SECONDS:.0f} s: {shlex.join(argv)}; look at it with: "
-            "scontrol ping"
-        ) from None
-    if done.returncode:
-        raise SlurmFailed(f"{_last(done.stderr) or SILENT}; the command was: {shlex.join(argv)}")
-    return done.stdout
-
-
-def _last(output: str) -> str:
-    """The last line that says something, without the program's name."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("Try ")]
-    told = [line for line in lines if "error:" in line] or lines
-    return told[-1].removeprefix("sbatch: ").removeprefix("error: ") if told else ""
+    return capture(argv, TIMEOUT_SECONDS, SlurmFailed, text)
 
 
 def hostnames(nodelist: str) -> list[str]:
@@ -80,18 +61,18 @@ def hostnames(nodelist: str) -> list[str]:
 
 
 def job(job_id: str) -> Job:
-    """Raises `SlurmFailed` when Slurm does not answer."""
+    """Raises `SlurmFailed` if Slurm does not answer."""
     try:
         text = call(("scontrol", "--oneliner", "show", "job", job_id))
     except SlurmFailed as failure:
-        if "Invalid job id" not in str(failure):
+        if not failure.job_unknown:
             raise
         return Job(job_id, UNKNOWN, "")
     return parse_job(job_id, text)
 
 
 def parse_job(job_id: str, text: str) -> Job:
-    """Of a heterogeneous job, its first component: it holds the launcher."""
+    # The first component of a heterogeneous job: the launcher runs on it.
     first = next((line for line in text.splitlines() if line.strip()), "")
     fields = dict(word.split("=", 1) for word in first.split() if "=" in word)
     return Job(
@@ -103,11 +84,11 @@ def parse_job(job_id: str, text: str) -> Job:
 
 
 def steps(job_id: str) -> dict[str, str]:
-    """The Slurm steps of a job that are running: their ids by their names."""
+    """The running Slurm steps of a job: name to id."""
     try:
         text = call(("squeue", "--steps", "--noheader", "--jobs", job_id, "--format=%i %j"))
     except SlurmFailed as failure:
-        if "Invalid job id" not in str(failure):
+        if not failure.job_unknown:
             raise
         return {}
     pairs = (line.split(maxsplit=1) for line in text.splitlines())
@@ -115,19 +96,20 @@ def steps(job_id: str) -> dict[str, str]:
 
 
 def node_states(nodes: Iterable[str]) -> dict[str, str]:
-    """As idle, mixed or down, with Slurm's flags as `sinfo` prints them."""
-    wanted = f"--nodes={','.join(nodes)}"
-    lines = call(("sinfo", "--all", "--noheader", "--Node", wanted, "--format=%N %T")).splitlines()
+    """Node to state with its flags, for example `idle`, `mixed` or `down*`, as in sinfo(1)."""
+    selection = f"--nodes={','.join(nodes)}"
+    output = call(("sinfo", "--all", "--noheader", "--Node", selection, "--format=%N %T"))
+    lines = output.splitlines()
     return {line.split()[0]: line.split()[1] for line in lines}
 
 
 def submit(argv: Sequence[str]) -> str:
-    """The id of the job. `argv` is that of sbatch with --parsable."""
+    """The id of the job. `argv` is sbatch with --parsable."""
     return call(argv).strip().splitlines()[-1].partition(";")[0]
 
 
 def signal_batch(job_id: str, signal: str) -> None:
-    """To the batch script alone."""
+    """Signals the batch script, not the Slurm steps of the job."""
     _scancel("--batch", f"--signal={signal}", job_id)
 
 
@@ -140,10 +122,9 @@ def cancel(job_or_step: str) -> None:
 
 
 def _scancel(*argv: str) -> None:
-    """Passes over what has ended meanwhile: scancel says so, or fails without a word when it ends at
-    that very moment. Whoever waits for its end sees whether it does."""
     try:
         call(("scancel", *argv))
     except SlurmFailed as failure:
-        if not any(text in str(failure) for text in ("Invalid job id", SILENT)):
+        # The job or step has ended meanwhile: scancel reports that, or exits without any output.
+        if not failure.job_unknown and (failure.output.strip() or failure.code is None):
             raise

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import select
-import shlex
 import signal
 import subprocess
 import sys
@@ -77,9 +76,7 @@ class _Moment:
             rest = self._salloc.stderr.read().decode(errors="replace")
             for said in rest.splitlines():
                 self._heed(said.strip())
-            raise SlurmFailed(
-                f"{self._complaint or 'salloc gave no nodes'}; the command was: {shlex.join(argv)}"
-            )
+            raise SlurmFailed(argv, self._complaint or "salloc allocated no nodes", rest)
         self._granted = True
         return found
 

@@ -1,8 +1,9 @@
-"""`python -m launcher.system.command_runner FD COMMAND...` runs a command that ends with the launcher.
+"""`python -m launcher.system.command_runner FD COMMAND...` runs a command that must not outlive the
+launcher.
 
-FD is the reading end of a pipe that only the launcher holds open: it closes however the launcher
-ends. The command and everything that it started is then ended, as it is by SIGTERM, and when the
-command itself has ended. The exit code is the command's.
+FD is the reading end of a pipe whose writing end only the launcher holds: it closes however the
+launcher exits. Then, at SIGTERM, and when the command itself exits, the command and its descendants
+are terminated. The exit code is the command's, as a shell reports it.
 """
 
 import contextlib
@@ -16,7 +17,10 @@ import time
 import psutil
 
 from benchmark.server.process import die_with_parent
+from launcher.system.process import shell_code
 from launcher.system.reaper import adopt_orphans
+from launcher.system.signals import STOP_SIGNALS
+from launcher.system.wakeup import WakeupPipe
 
 GRACE_SECONDS = 2.0
 
@@ -24,50 +28,43 @@ GRACE_SECONDS = 2.0
 def main() -> int:
     lifeline, command = int(sys.argv[1]), sys.argv[2:]
     adopt_orphans()
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writing)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
-    tether = os.getpid()
+    wakeup = WakeupPipe()
+    wakeup.catch(STOP_SIGNALS)
+    runner = os.getpid()
     try:
-        running = subprocess.Popen(command, preexec_fn=lambda: die_with_parent(tether))  # noqa: PLW1509
+        running = subprocess.Popen(command, preexec_fn=lambda: die_with_parent(runner))  # noqa: PLW1509
     except OSError as failure:
         print(f"error: cannot run {command[0]!r}: {failure.strerror}", file=sys.stderr)
         return 126
     pidfd = os.pidfd_open(running.pid)
-    ended = False
-    while not ended:
-        ready, _, _ = select.select([pidfd, lifeline, reading], [], [])
-        # A terminal's Ctrl-C has reached the command too: it may end in its own time.
-        only_interrupted = ready == [reading] and set(os.read(reading, 64)) == {signal.SIGINT}
-        ended = not only_interrupted
-    code = _end(running)
-    return code if code >= 0 else 128 - code
+    while True:
+        ready, _, _ = select.select([pidfd, lifeline, wakeup.fileno()], [], [])
+        # Ctrl-C in a terminal reaches the command too, which may exit in its own time.
+        if ready != [wakeup.fileno()] or set(wakeup.drain()) != {signal.SIGINT}:
+            return shell_code(_terminate(running))
 
 
-def _end(command: "subprocess.Popen[bytes]") -> int:
-    """Ends the command and all that it started; the command's exit code."""
+def _terminate(command: "subprocess.Popen[bytes]") -> int:
+    """Terminates the command and its descendants; returns the command's exit code."""
     deadline = time.monotonic() + GRACE_SECONDS
-    for process in _below():
+    for process in _descendants():
         _signal(process, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         command.wait(GRACE_SECONDS)
-    others = [process for process in _below() if process.pid != command.pid]
+    others = [process for process in _descendants() if process.pid != command.pid]
     psutil.wait_procs(others, max(0.0, deadline - time.monotonic()))
-    for process in _below():
+    for process in _descendants():
         _signal(process, signal.SIGKILL)
     return command.wait()
 
 
-def _below() -> list[psutil.Process]:
+def _descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
 
 
 def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        return
 
 
 if __name__ == "__main__":

@@ -1,17 +1,18 @@
-"""Files and folders: atomic writes, private folders."""
+"""Atomic writes, locks and private folders."""
 
+import fcntl
 import json
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, IO
 
 from launcher.errors import UsageError
 
 
 def check_writable(folder: Path) -> None:
-    """Makes the folder. Raises `UsageError` when files cannot be written in it."""
+    """Creates the folder. Raises `UsageError` if files cannot be written in it."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -23,20 +24,31 @@ def check_writable(folder: Path) -> None:
 
 
 def private_folder() -> Path:
-    """In /tmp and not in TMPDIR, which differs from node to node and from job to job."""
+    # Not in TMPDIR, which differs between nodes and between jobs.
     return Path("/tmp") / f"openenv-slurm-{os.getuid()}"
 
 
 def make_private_folder() -> None:
-    """Raises `UsageError` when somebody else has taken its name."""
+    """Raises `UsageError` if the folder belongs to another user."""
     folder = private_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.lstat().st_uid != os.getuid():
         raise UsageError(f"{folder} belongs to another user; it must be removed")
 
 
+def lock(file: IO[Any], refusal: str) -> None:
+    """Locks the file until it is closed. Raises `UsageError` with the text `refusal` if another process
+    holds the lock. Does nothing on a file system that does not support locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(refusal) from None
+    except OSError:
+        pass
+
+
 def write_atomically(path: Path, text: str) -> None:
-    """Readers see the old file or the whole new one."""
+    """Readers see either the old file or the complete new one."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         draft.write_text(text)
@@ -51,7 +63,7 @@ def remove(paths: Iterable[Path]) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """None for a file that is not there or not whole."""
+    """None if the file is missing, or is not a complete JSON object."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""GET from the deployment. Never by a proxy: what the launcher asks is on the cluster."""
+"""GET requests to the deployment. They bypass any proxy: the addresses are inside the cluster."""
 
 import http.client
 import json
@@ -11,7 +11,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Unreachable(OSError):
-    """No answer, or none that is HTTP; `status` is the code of an answer that is no success."""
+    """No response, or one that is not HTTP or not a success; `status` is its code, if it has one."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)
@@ -21,8 +21,8 @@ class Unreachable(OSError):
 def get(url: str, timeout: float) -> bytes:
     """Raises `Unreachable`."""
     try:
-        with _opener.open(url, timeout=timeout) as answer:
-            return bytes(answer.read(MAX_BYTES))
+        with _opener.open(url, timeout=timeout) as response:
+            return bytes(response.read(MAX_BYTES))
     except urllib.error.HTTPError as refused:
         with refused:
             raise Unreachable(f"HTTP {refused.code}", refused.code) from None
@@ -31,11 +31,11 @@ def get(url: str, timeout: float) -> bytes:
         text = getattr(reason, "strerror", None) or str(reason)
         raise Unreachable(text) from None
     except http.client.HTTPException as failure:
-        raise Unreachable(f"the answer is not HTTP ({type(failure).__name__})") from None
+        raise Unreachable(f"the response is not HTTP ({type(failure).__name__})") from None
     except OSError as failure:
         raise Unreachable(failure.strerror or str(failure)) from None
 
 
 def get_json(url: str, timeout: float) -> Any:
-    """Raises `Unreachable`, and ValueError for an answer that is not JSON."""
+    """Raises `Unreachable`, or ValueError for a response that is not JSON."""
     return json.loads(get(url, timeout))

@@ -1,5 +1,4 @@
-"""What this machine allows, as its kernel and its environment say. Plain values; only the standard
-library."""
+"""What the kernel and the environment of this machine allow."""
 
 import os
 import platform
@@ -14,13 +13,53 @@ from launcher import __version__
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
 SYSCTL = Path("/proc/sys/net")
 CGROUPS = Path("/sys/fs/cgroup")
+# Descriptors that a process needs for everything other than sessions.
+SPARE_DESCRIPTORS = 100
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The hard limit on descriptors per process, and the number of ephemeral ports."""
+
+    descriptors: int
+    ports: int
+
+    @property
+    def sessions_per_worker(self) -> int:
+        return self.descriptors - SPARE_DESCRIPTORS
+
+    def obstacle(self, batch: int, workers: int, sources: int) -> str | None:
+        """Why load workers cannot open `batch` sessions at once; None if they can."""
+        if self.sessions_per_worker < 1:
+            return (
+                f"the descriptor limit {self.descriptors} leaves no sessions for a load worker, which "
+                f"needs {SPARE_DESCRIPTORS} for itself; raise it (ulimit -n)"
+            )
+        if batch > workers * self.sessions_per_worker:
+            needed = -(-batch // self.sessions_per_worker)
+            return (
+                f"batch {batch} is more than {workers} load worker(s) can open: the descriptor limit "
+                f"{self.descriptors} (ulimit -n) allows {self.sessions_per_worker} sessions each; "
+                f"use --load-workers {needed}"
+            )
+        if batch > max(1, sources) * self.ports:
+            needed = -(-batch // self.ports)
+            return (
+                f"batch {batch} is more than {max(1, sources)} source address(es) can open to one "
+                f"URL: each has {self.ports} ephemeral ports; use --source-addresses with {needed} "
+                "addresses of this machine"
+            )
+        return None
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
 
 
 @dataclass(frozen=True)
 class Machine:
-    """`descriptors` and `processes` are the hard limits, None without one; memory is in bytes, and
-    `memory_limit` that of the control group, None without one. Of proxies, only the names of the
-    variables that are set: their values may hold passwords."""
+    """`descriptors` and `processes` are hard limits; `processes` and `memory_limit` (of the control
+    group) are None without a limit. Memory is in bytes. `proxies` has the names of variables only:
+    their values may contain passwords."""
 
     descriptors: int
     descriptors_soft: int
@@ -43,14 +82,21 @@ class Machine:
         return self.last_port - self.first_port + 1
 
     @property
+    def limits(self) -> Limits:
+        return Limits(self.descriptors, self.ports)
+
+    @property
     def room(self) -> int:
-        """Bytes that processes of ours may still use."""
+        """Bytes of memory that new processes may use."""
         return min(self.memory_available, self.memory_limit or self.memory_available)
 
     @property
     def backlog(self) -> int:
-        """How many connections may wait for one listening socket. Cookies do without a queue of
-        those that are not complete; the kernel uses three quarters of that queue."""
+        """How many connections may wait for one listening socket.
+
+        With SYN cookies the kernel needs no queue of half-open connections; without, it uses three
+        quarters of that queue (tcp(7), tcp_max_syn_backlog).
+        """
         half_open = self.somaxconn if self.syncookies else self.syn_backlog * 3 // 4
         return min(self.somaxconn, half_open)
 
@@ -86,15 +132,19 @@ def machine(environment: Mapping[str, str] = os.environ) -> Machine:
     )
 
 
+def limits() -> Limits:
+    return machine().limits
+
+
 def parse_meminfo(text: str) -> dict[str, int]:
-    """In bytes."""
+    """/proc/meminfo in bytes."""
     pairs = (line.split(":", 1) for line in text.splitlines() if line.endswith(" kB"))
     return {name: int(value.split()[0]) * 1024 for name, value in pairs}
 
 
 def memory_limit(memberships: str, total: int, root: Path = CGROUPS) -> int | None:
-    """The lowest limit of the control groups of a process, of either version; `memberships` is its
-    /proc/PID/cgroup. None where it is no limit for a machine with `total` bytes."""
+    """The lowest memory limit in bytes of a process's control groups, of either version; None if it
+    does not limit a machine with `total` bytes. `memberships` is the text of /proc/PID/cgroup."""
     limits = []
     for line in memberships.splitlines():
         _, controllers, path = line.split(":", 2)
@@ -107,9 +157,9 @@ def memory_limit(memberships: str, total: int, root: Path = CGROUPS) -> int | No
 
 
 def _limits(root: Path, path: str, name: str) -> list[int]:
-    """Of a control group and all that it is in. One of another namespace may not be there."""
+    """The limits of a control group and of its ancestors, as far as this namespace shows them."""
     group = root / path.strip("/")
-    found = []
+    limits = []
     for folder in (group, *group.parents):
         if not folder.is_relative_to(root):
             break
@@ -118,5 +168,5 @@ def _limits(root: Path, path: str, name: str) -> list[int]:
         except OSError:
             continue
         if text.isdecimal():
-            found.append(int(text))
-    return found
+            limits.append(int(text))
+    return limits

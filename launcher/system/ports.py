@@ -1,5 +1,3 @@
-"""Ports that somebody else holds."""
-
 import contextlib
 import socket
 from collections.abc import Iterable
@@ -8,7 +6,7 @@ from benchmark.server.workers.sockets import blame, family
 
 
 def first_taken(host: str, ports: Iterable[int]) -> str | None:
-    """What stands in the way of the first port that cannot be bound; None when all can."""
+    """Describes the first port that cannot be bound; None if all can."""
     for port in ports:
         with contextlib.closing(socket.socket(family(host))) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -17,3 +15,9 @@ def first_taken(host: str, ports: Iterable[int]) -> str | None:
             except OSError as failure:
                 return f"port {port} on {host}: {blame(host, port, failure)}"
     return None
+
+
+def free_port(host: str) -> int:
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,8 +1,5 @@
-"""Starting child processes, and describing how they ended."""
-
 import os
 import signal
-import socket
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,25 +7,22 @@ from typing import Any
 
 from benchmark.server.process import die_with_parent, raise_descriptor_limit
 
-TAIL_LINES = 15
+TAIL_BYTES, TAIL_LINES = 8192, 15
 
 
 def spawn(
     argv: Sequence[str],
     environment: Mapping[str, str],
     log: Path,
-    end_by: int = signal.SIGKILL,
+    death_signal: int = signal.SIGKILL,
     **options: Any,
 ) -> subprocess.Popen[bytes]:
-    """A child in a session of its own, with its output in `log`; it gets the signal `end_by` when
-    this process ends.
-
-    `options` are Popen's and prevail.
-    """
+    """Starts a child in its own session, with its output in `log`. The kernel sends it `death_signal`
+    when this process exits. `options` override those of Popen."""
     parent = os.getpid()
 
     def prepare() -> None:
-        die_with_parent(parent, end_by)
+        die_with_parent(parent, death_signal)
         raise_descriptor_limit()
 
     with log.open("ab") as output:
@@ -42,22 +36,23 @@ def spawn(
         return subprocess.Popen(argv, preexec_fn=prepare, **options)  # noqa: PLW1509 - no threads
 
 
-def free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+def describe_exit(code: int) -> str:
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
 
-def ending(code: int) -> str:
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+def shell_code(code: int) -> int:
+    """An exit code as a shell reports it: 128 + the number of the signal."""
+    return code if code >= 0 else 128 - code
 
 
-def tail(log: Path, lines: int = TAIL_LINES) -> str:
+def tail(log: Path) -> list[str]:
+    """The last lines of a log; none if it cannot be read."""
     try:
-        text = log.read_text(errors="replace")
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_BYTES))
+            return file.read().decode(errors="replace").splitlines()[-TAIL_LINES:]
     except OSError:
-        return ""
-    return indented(text.splitlines()[-lines:])
+        return []
 
 
 def indented(lines: Sequence[str]) -> str:

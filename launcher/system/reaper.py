@@ -1,10 +1,9 @@
-"""`python -m launcher.system.reaper FD COMMAND...`: runs a command whose whole tree must end when the
-agent does.
+"""`python -m launcher.system.reaper FD COMMAND...` runs a command and kills all its descendants when
+it or the agent exits.
 
-A container's processes outlive the Apptainer that started them, so it is not enough to end that. FD
-is the reading end of a pipe that only the agent holds open: when it closes, however the agent has
-ended, all that the command has started is killed. SIGTERM goes to the command alone. Ends as the
-command does.
+The processes of a container outlive the Apptainer that started them, so killing that is not enough.
+FD is the reading end of a pipe whose writing end only the agent holds: it closes however the agent
+exits. SIGTERM is passed on to the command alone. The exit code or the signal is the command's.
 """
 
 import contextlib
@@ -17,24 +16,24 @@ import sys
 from collections.abc import Collection
 
 from benchmark.server.process import die_with_parent, raise_descriptor_limit
+from launcher.system.wakeup import WakeupPipe
 
 PR_SET_CHILD_SUBREAPER = 36
 
 
-def guard_argv(lifeline: int) -> tuple[str, ...]:
+def reaper_argv(lifeline: int) -> tuple[str, ...]:
     return sys.executable, "-P", "-m", "launcher.system.reaper", str(lifeline)
 
 
 def main() -> None:
     lifeline, command = int(sys.argv[1]), sys.argv[2:]
     adopt_orphans()
-    reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    signal.set_wakeup_fd(writing)
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    guard = os.getpid()
+    wakeup = WakeupPipe()
+    wakeup.catch([signal.SIGTERM])
+    reaper = os.getpid()
 
     def prepare() -> None:
-        die_with_parent(guard)
+        die_with_parent(reaper)
         raise_descriptor_limit()
 
     try:
@@ -43,38 +42,38 @@ def main() -> None:
         sys.exit(f"error: cannot run {command[0]}: {failure.strerror}")
     pidfd = os.pidfd_open(running.pid)
     while True:
-        ready, _, _ = select.select([pidfd, lifeline, reading], [], [])
+        ready, _, _ = select.select([pidfd, lifeline, wakeup.fileno()], [], [])
         if pidfd in ready or lifeline in ready:
             break
-        os.read(reading, 64)
+        wakeup.drain()
         running.send_signal(signal.SIGTERM)
     code = running.poll()
-    end_all_below()
-    end_as(running.wait() if code is None else code)
+    kill_descendants()
+    exit_like(running.wait() if code is None else code)
 
 
 def adopt_orphans() -> None:
-    """Whatever this process's children start stays below it, also when its own parent has ended."""
+    """Makes this process the parent of descendants whose own parent has exited (prctl(2))."""
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
-def end_all_below(spare: Collection[int] = ()) -> None:
-    """Kills all children but some, and all that is below those."""
+def kill_descendants(spared: Collection[int] = ()) -> None:
+    """Kills all children with their descendants, except for the children `spared`."""
     import psutil
 
-    while strays := [child for child in psutil.Process().children() if child.pid not in spare]:
+    while strays := [child for child in psutil.Process().children() if child.pid not in spared]:
         for stray in strays:
             with contextlib.suppress(psutil.NoSuchProcess):
-                below = stray.children(recursive=True)
-                os.kill(stray.pid, signal.SIGKILL)  # nobody else waits for it: it is there
+                descendants = stray.children(recursive=True)
+                os.kill(stray.pid, signal.SIGKILL)  # only this process waits for it: it exists
                 os.waitpid(stray.pid, 0)
-                for process in below:
+                for process in descendants:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         process.kill()
 
 
-def end_as(code: int) -> None:
-    """With the exit code, or by the signal, that ended the command."""
+def exit_like(code: int) -> None:
+    """Exits with the code, or by the signal, by which the command exited."""
     if code < 0:
         with contextlib.suppress(OSError):
             signal.signal(-code, signal.SIG_DFL)

@@ -1,11 +1,12 @@
-"""Signals as something to wait for, not something that strikes in the middle of a write."""
-
 import contextlib
-import os
 import selectors
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator
+
+from launcher.system.wakeup import WakeupPipe
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(Exception):
@@ -17,56 +18,48 @@ class Interrupted(Exception):
 
 
 @contextlib.contextmanager
-def raised() -> Iterator[Callable[[], None]]:
-    """Within, the signals that stop a launcher are raised as `Interrupted`, until the function that
-    it gives is called: they are passed over from then on."""
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Within `with`, a signal that stops the launcher raises `Interrupted` wherever it arrives, until
+    the yielded function is called: from then on these signals are ignored."""
 
-    def strike(number: int, _: object) -> None:
+    def interrupt(number: int, _: object) -> None:
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, strike) for number in Signals.NUMBERS}
+    previous = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
 
-    def no_more() -> None:
-        for number in before:
+    def ignore() -> None:
+        for number in previous:
             signal.signal(number, signal.SIG_IGN)
 
     try:
-        yield no_more
+        yield ignore
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 class Signals:
-    """Within `with`, SIGINT, SIGTERM and SIGHUP wake `selector` (with data None) and are kept until
-    `check` raises them as `Interrupted`."""
-
-    NUMBERS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    """Within `with`, a signal that stops the launcher wakes `selector` (with data None) and is kept
+    until `check` raises it as `Interrupted`, so that it never interrupts a write."""
 
     def __init__(self, selector: selectors.BaseSelector) -> None:
         self._selector = selector
         self._caught: deque[int] = deque()
 
     def __enter__(self) -> "Signals":
-        self._reading, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._selector.register(self._reading, selectors.EVENT_READ, None)
-        self._wakeup = signal.set_wakeup_fd(self._writing)
-        self._before = {
-            number: signal.signal(number, lambda number, _: self._caught.append(number))
-            for number in self.NUMBERS
-        }
+        self._wakeup = WakeupPipe()
+        self._selector.register(self._wakeup, selectors.EVENT_READ, None)
+        self._restore = self._wakeup.catch(
+            STOP_SIGNALS, lambda number, _: self._caught.append(number)
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._selector.unregister(self._reading)
-        os.close(self._reading)
-        os.close(self._writing)
+        self._restore()
+        self._selector.unregister(self._wakeup)
+        self._wakeup.close()
 
     def check(self) -> None:
-        with contextlib.suppress(BlockingIOError):
-            os.read(self._reading, 4096)
+        self._wakeup.drain()
         if self._caught:
             raise Interrupted(self._caught.popleft())

@@ -101,7 +101,7 @@ class Made:
         if refused := self.refused(batch, wait, repetition):
             evidence = f"{refused} of {batch} sessions were refused, all places were taken"
             bound = {"by": "admission cap", "evidence": evidence}
-        lost = ["load-2 (pid 7) was ended by SIGKILL"]
+        lost = ["load-2 (pid 7) was killed by SIGKILL"]
         begin = START + timedelta(seconds=600 * repetition)
         worker = {"sessions": batch // 2, "cpu_seconds": 0.4, "wait_seconds": 0.01}
         worker |= {"wall_seconds": wait + 1, "lag_max": 0.02, "clock_offset": 0.0001}

@@ -218,7 +218,7 @@ def test_without_slurm(cluster: Cluster) -> None:
     done = cluster.run("env", path, "launcher", "doctor", check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(
-        "error: no Slurm here: salloc is not on PATH; run this on a login"
+        "error: Slurm is not installed here: salloc is not on PATH; run this on a login"
     )
     there = ("env", path, "launcher", "doctor", "--local", "--runtime", "venv")
     assert "[OK]   descriptors: " in cluster.run(*there).stdout

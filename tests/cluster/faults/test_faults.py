@@ -34,7 +34,7 @@ class TestContainers:
             kill_server(held, pattern)
             held.wait_healthy("node2", "node3")
             wait_for(lambda: len(held.pids("node2", "^/.*/squashfuse")) == 1, 10, "one is mounted")
-        assert "server-1 on node2 was ended by SIGKILL; replaced (1 of 3)" in held.events
+        assert "server-1 on node2 was killed by SIGKILL; replaced (1 of 3)" in held.events
         kill_server(held, "benchmark.server --host")
         wait_for(lambda: "1 server(s) are left" in held.events, 10, "it is given up")
         held.wait_healthy("node3")
@@ -53,7 +53,7 @@ class TestContainers:
         held.kill("node2", "benchmark.server --host")
         code, said = held.front_ends()
         assert code == 1
-        assert "error: server-1 on node2 was ended by SIGKILL, 4 times within 5 minutes" in said
+        assert "error: server-1 on node2 was killed by SIGKILL, 4 times within 5 minutes" in said
         scene.nothing_left()
         status = held.status()
         assert (status.returncode, "doomed: failed" in status.stdout) == (1, True)

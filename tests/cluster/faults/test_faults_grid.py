@@ -116,7 +116,7 @@ class TestKilled:
         [
             (
                 "locustfiles.grid.worker",
-                "load worker load-2 (pid {pid}) on node4 was ended by SIGKILL",
+                "load worker load-2 (pid {pid}) on node4 was killed by SIGKILL",
             ),
             ("launcher.runtimes.agent", "load worker load-2 (pid {pid}) on node4 is lost: node4: "),
         ],

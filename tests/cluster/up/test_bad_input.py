@@ -55,7 +55,9 @@ class TestSlurm:
     def test_none_here(self, alice: Alice) -> None:
         path = f"PATH={PROJECT}/.venv/bin"
         done = alice.run(path, "launcher", *SHORT)
-        assert_error(done, "no Slurm here: sbatch is not on PATH; run this on a login node", 2)
+        assert_error(
+            done, "Slurm is not installed here: sbatch is not on PATH; run this on a login node", 2
+        )
 
     def test_it_does_not_answer(self, cluster: Cluster, alice: Alice) -> None:
         alice.breaks(

@@ -227,4 +227,4 @@ def test_without_slurm_and_without_local_it_says_so(tmp_path: Path) -> None:
     asked = ("--server-nodes", "1", "--output-dir", str(tmp_path))
     done = launch("experiment", *asked, "--runtime", "venv", env=environment)
     assert done.returncode == 2
-    assert "error: no Slurm here" in done.stderr
+    assert "error: Slurm is not installed here" in done.stderr

@@ -14,7 +14,7 @@ from analysis.cells.summary import cell as summary_of
 from analysis.rows.parser import table
 from launcher.experiment.cell_runner import constants, order
 from launcher.experiment.grid import Grid
-from launcher.system.process import free_port
+from launcher.system.ports import free_port
 from tests.helpers.local import new_address, Server
 
 AHEAD = 90.0  # seconds

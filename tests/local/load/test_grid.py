@@ -139,7 +139,7 @@ def test_a_cell_that_lost_its_load_worker_is_invalid_and_run_again(
     os.kill(pid, signal.SIGKILL)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 0
-    assert f"load worker load-2 (pid {pid}) was ended by SIGKILL" in said
+    assert f"load worker load-2 (pid {pid}) was killed by SIGKILL" in said
     assert "repeating it once" in said
     first = [row for row in rows_of(output) if (row["batch_size"], row["attempt"]) == (40, 1)]
     again = [row for row in rows_of(output) if (row["batch_size"], row["attempt"]) == (40, 2)]
@@ -222,7 +222,7 @@ def test_the_load_master_dying_ends_the_grid(
     os.kill(pid, signal.SIGKILL)
     _, said = running.communicate(timeout=60)
     assert running.returncode == 1
-    assert "error: the load master was ended by SIGKILL" in said
+    assert "error: the load master was killed by SIGKILL" in said
     assert "Traceback" not in said
     assert [row["error_type"] for row in rows_of(output)] == ["INTERRUPTED"] * 10
 
@@ -510,7 +510,7 @@ def test_a_batch_beyond_the_descriptors(deployment: Deployment, tmp_path: Path) 
         check=False,
     )
     assert_one_line(
-        done, "each may hold 256 descriptors (ulimit -n), 156 sessions; use --load-workers 4"
+        done, "descriptor limit 256 (ulimit -n) allows 156 sessions each; use --load-workers 4"
     )
 
 

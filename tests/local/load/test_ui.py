@@ -20,7 +20,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support import expected_conditions as seen
 from selenium.webdriver.support.wait import WebDriverWait
 
-from launcher.system.process import free_port
+from launcher.system.ports import free_port
 from tests.helpers.chromium import browsing
 from tests.helpers.local import (
     Deployment,

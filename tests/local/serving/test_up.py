@@ -240,7 +240,7 @@ def test_a_server_that_dies_is_reported_and_replaced(tmp_path: Path) -> None:
         wait_for(lambda: preflight_ok(mended), 20, "both servers take traffic again")
         said = mended.run("status", "mended").stdout
         assert "server-1 on" in said
-        assert "was ended by SIGKILL; replaced (1 of 3)" in said
+        assert "was killed by SIGKILL; replaced (1 of 3)" in said
 
 
 def preflight_ok(deployment: Deployment) -> bool:
@@ -263,7 +263,7 @@ def test_a_server_that_keeps_dying_ends_the_deployment_loudly(
     assert holder.returncode == 1
     assert len(dead) == 4
     assert "error: server-1 on" in said
-    assert "was ended by SIGKILL, 4 times within 5 minutes" in said
+    assert "was killed by SIGKILL, 4 times within 5 minutes" in said
     assert gone(mark)
     assert json.loads(state.read_text())["status"] == "failed"
 

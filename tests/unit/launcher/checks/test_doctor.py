@@ -16,12 +16,12 @@ from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place
 from launcher.deployment.programs import Installed
 from launcher.deployment.spec import Deployment
+from launcher.envoy.capacity import envoy_sessions
 from launcher.planning.capacity import Bound, bounds, ENVOY, LOAD, load_bounds, SERVER
 from launcher.runtimes import node_checks
 from launcher.runtimes.findings import Check, fail, Finding, listed, Verdict, warn
 from launcher.runtimes.probe import addresses
 from launcher.slurm.salloc import salloc_argv
-from launcher.system.limits import envoy_sessions
 from launcher.system.machine import Machine, machine, memory_limit, parse_meminfo
 from tests.helpers.machines import GIB, GOOD
 

@@ -11,7 +11,7 @@ from launcher.experiment.cell_runner import constants, order
 from launcher.experiment.grid import Cell, Grid, numbers, parse_url
 from launcher.experiment.grid_run import check
 from launcher.experiment.target import Target
-from launcher.system.limits import Limits
+from launcher.system.machine import Limits
 
 
 def refusal(text: str, kind: Callable[[str], Any] = int) -> str:
@@ -176,8 +176,8 @@ def test_a_batch_that_fits_meets_no_obstacle(batch: int, workers: int, sources: 
 def test_too_few_descriptors_ask_for_load_workers(batch: int, workers: int, needed: int) -> None:
     limits = Limits(descriptors=1024, ports=28_000)
     assert limits.obstacle(batch, workers, 0) == (
-        f"batch {batch} is more than {workers} load worker(s) can open: each may hold 1024 "
-        f"descriptors (ulimit -n), 924 sessions; use --load-workers {needed}"
+        f"batch {batch} is more than {workers} load worker(s) can open: the descriptor limit "
+        f"1024 (ulimit -n) allows 924 sessions each; use --load-workers {needed}"
     )
     assert limits.obstacle(batch, needed, 0) is None
 

@@ -19,7 +19,6 @@ from launcher.cli.scaling_tables import print_scaling, scaling_told
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, LoadFailed, UsageError
 from launcher.experiment import recorder
-from launcher.experiment import resume as resume_module
 from launcher.experiment import scaling_run as experiment
 from launcher.experiment.ceiling import (
     answer,
@@ -40,8 +39,9 @@ from launcher.experiment.run_status import RunStatus
 from launcher.experiment.scaling_run import Measure, phases, signals_deferred
 from launcher.experiment.search import Bracket
 from launcher.experiment.target import Target
-from launcher.system.limits import Limits
-from launcher.system.signals import Interrupted, raised
+from launcher.system import files
+from launcher.system.machine import Limits
+from launcher.system.signals import Interrupted, interruptible
 from tests.helpers.report_folders import beyond, Made
 
 LIMIT = BatchLimit(1000, "descriptors", "2 load worker(s) can open 1000 sessions")
@@ -450,7 +450,7 @@ def test_a_file_system_without_locks_is_tolerated(
     def no_locks(*_: Any) -> None:
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr(resume_module.fcntl, "flock", no_locks)
+    monkeypatch.setattr(files.fcntl, "flock", no_locks)
     with experiment_lock(tmp_path), experiment_lock(tmp_path):
         pass
 
@@ -496,7 +496,7 @@ def test_a_phase_without_a_repetition_that_counts_is_told_of(
 
 def test_signals_wait_for_the_end_of_what_must_not_be_disturbed() -> None:
     done = []
-    with raised(), pytest.raises(Interrupted, match="SIGTERM"):
+    with interruptible(), pytest.raises(Interrupted, match="SIGTERM"):
         with signals_deferred():
             os.kill(os.getpid(), signal.SIGTERM)
             done.append("all of it")

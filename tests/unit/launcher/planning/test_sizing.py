@@ -11,13 +11,14 @@ from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place, Placement
 from launcher.deployment.programs import Installed
 from launcher.deployment.spec import Deployment
+from launcher.envoy.capacity import envoy_sessions
 from launcher.errors import UsageError
 from launcher.experiment.grid import Grid
 from launcher.experiment.grid_run import with_source_addresses
 from launcher.planning import sizing
 from launcher.planning.capacity import check, refuse
 from launcher.planning.needs import Assumed, Needs, needs
-from launcher.system.limits import envoy_sessions, Limits, limits
+from launcher.system.machine import Limits, limits
 from tests.helpers.machines import GIB, GOOD
 
 LIMITS = Limits(descriptors=20_000, ports=28_232)

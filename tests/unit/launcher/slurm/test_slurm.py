@@ -21,8 +21,9 @@ from launcher.slurm.allocation import (
     to_come,
     unread,
 )
-from launcher.slurm.commands import _last, Job, parse_job
+from launcher.slurm.commands import Job, parse_job
 from launcher.slurm.srun import _names, step_argv
+from launcher.system.command import error_line
 
 PLAIN = Allocation("7", (Component(("n1", "n2", "n3"), (4, 4, 4)),))
 HETEROGENEOUS = Allocation(
@@ -136,7 +137,7 @@ def test_a_job_is_read_from_its_first_line() -> None:
         "JobId=13 JobState=RUNNING Reason=None NodeList=n[1-2]\n"
     )
     job = parse_job("12", text)
-    assert (job.state, job.story, job.active, job.ended) == (
+    assert (job.state, job.description, job.active, job.ended) == (
         *("PENDING", "PENDING (Resources)"),
         *(True, False),
     )
@@ -155,7 +156,7 @@ def test_a_job_is_read_from_its_first_line() -> None:
 )
 def test_states_of_a_job(state: str, active: bool, ended: bool) -> None:
     job = Job("12", state, "None")
-    assert (job.active, job.ended, job.story) == (active, ended, state)
+    assert (job.active, job.ended, job.description) == (active, ended, state)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_a_plan_without_an_allocation_has_names_in_the_place_of_nodes(tmp_path: 
     ],
 )
 def test_what_slurm_says_last(output: str, says: str) -> None:
-    assert _last(output).startswith(says)
+    assert error_line("sbatch", output).startswith(says)
 
 
 @pytest.mark.parametrize(

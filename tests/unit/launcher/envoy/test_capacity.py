@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from launcher.system.limits import envoy_descriptors, envoy_processes, envoy_sessions
+from launcher.envoy.capacity import envoy_descriptors, envoy_processes, envoy_sessions
 
 
 def test_one_envoy_holds_half_its_descriptors_less_a_few() -> None:

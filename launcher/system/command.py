@@ -1,0 +1,42 @@
+import os
+import shlex
+import subprocess
+from collections.abc import Sequence
+
+from launcher.errors import LauncherError
+from launcher.system.process import describe_exit
+
+
+class CommandFailed(LauncherError):
+    """A command that failed. `code` is None if it timed out; the message can be pasted into a shell."""
+
+    def __init__(
+        self, argv: Sequence[str], reason: str, output: str = "", code: int | None = None
+    ) -> None:
+        super().__init__(f"{reason}; the command was: {shlex.join(argv)}")
+        self.argv, self.output, self.code = tuple(argv), output, code
+        self.host = os.uname().nodename
+
+
+def capture(
+    argv: Sequence[str], seconds: float, failure: type[CommandFailed], text: str | None = None
+) -> str:
+    """The standard output of a command that gets `text` as its input. Raises `failure`."""
+    try:
+        done = subprocess.run(
+            argv, input=text, capture_output=True, text=True, check=False, timeout=seconds
+        )
+    except subprocess.TimeoutExpired:
+        raise failure(argv, f"{argv[0]} did not finish within {seconds:.0f} s") from None
+    if done.returncode:
+        reason = error_line(argv[0], done.stderr) or f"{argv[0]} {describe_exit(done.returncode)}"
+        raise failure(argv, reason, done.stderr, done.returncode)
+    return done.stdout
+
+
+def error_line(program: str, output: str) -> str:
+    """The last line that reports an error, or else the last line, without the program's name."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("Try ")]
+    errors = [line for line in lines if "error:" in line] or lines
+    return errors[-1].removeprefix(f"{program}: ").removeprefix("error: ") if errors else ""
