@@ -1,12 +1,11 @@
 """Checks of the nodes of a Slurm deployment before an experiment: clocks, images and limits."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from launcher.checks import kernel, network
 from launcher.checks.survey import agents, clock_skews
 from launcher.deployment.programs import programs
-from launcher.deployment.spec import Deployment
+from launcher.deployment.state import DeploymentState
 from launcher.errors import LauncherError
 from launcher.planning.capacity import load_bounds
 from launcher.runtimes.findings import Check, fail, Finding, ok, Verdict, Views
@@ -15,16 +14,16 @@ from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import Allocation
 
 
-def node_checks(state: Mapping[str, Any]) -> Iterator[Finding]:
+def node_checks(state: DeploymentState) -> Iterator[Finding]:
     """The findings of one Slurm step on the nodes of a deployment, given its state; none without
     Slurm."""
-    if state.get("job") is None:
+    if state.job is None:
         return
-    connection, clients = state["connection"], state["client_nodes"]
+    connection, clients = state.connection, state.client_nodes
     names = [connection["ENVOY_NODE"], *connection["WORKER_NODES"].split(), *clients]
-    deployment = Deployment.model_validate(state["deployment"])
+    deployment = state.deployment
     runtime = SlurmRuntime(
-        Allocation.from_dict(state["slurm"]["allocation"]),
+        Allocation.from_dict(state.slurm["allocation"]),
         [name for name in names if name],
         "openenv-preflight",
         deployment.silence_timeout,
@@ -42,7 +41,7 @@ def node_checks(state: Mapping[str, Any]) -> Iterator[Finding]:
     if files:
         yield images(views)
     if clients:
-        yield from load(views, clients, state["capacity"])
+        yield from load(views, clients, state.capacity)
 
 
 def images(views: Views) -> Finding:

@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import Any, cast, TypeVar
@@ -39,6 +39,7 @@ from launcher.cli import (
 from launcher.cli.console import err, out
 from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment, read_deployment
+from launcher.deployment.state import DeploymentStatus, FAILED_STATES
 from launcher.errors import LauncherError
 from launcher.lifecycle import logs, registry
 from launcher.lifecycle.registry import places
@@ -166,13 +167,14 @@ def status(name: str | None, as_json: bool) -> None:
     """Show a deployment: its processes, its places, what happened to it. NAME is by default that of
     this folder's, else openenv."""
     found = registry.find(name or registry.usual_name())
-    state = found.state | {"status": found.status, "uptime": registry.uptime(found.state)}
-    state |= {"places": places(found.state) if found.alive else {}, "job_story": found.job_story}
+    counts = places(found.state) if found.alive else {}
     if as_json:
-        _print_json(state)
+        more = {"uptime": registry.uptime(found.state), "places": counts}
+        derived = {"status": found.status, **more, "job_story": found.job_story}
+        _print_json(found.state.as_dict() | derived)
     else:
-        _print_status(found.rundir.name, state)
-    if found.status in ("gone", *registry.SAD):
+        _print_status(found, counts)
+    if found.status in (DeploymentStatus.GONE, *FAILED_STATES):
         sys.exit(1)
 
 
@@ -242,26 +244,27 @@ def _print_json(content: Any) -> None:
     print(json.dumps(content, indent=2, default=str), flush=True)
 
 
-def _print_status(name: str, state: dict[str, Any]) -> None:
-    out.print(f"{name}: {state['status']}  {state.get('url', '')}", style="bold", markup=False)
+def _print_status(found: registry.Known, places: Mapping[str, Any]) -> None:
+    state = found.state
+    head = f"{found.rundir.name}: {found.status}  {state.url}"
+    out.print(head, style="bold", markup=False)
     table = Table("process", "node", "pid", "restarts", "used", "free", "ports", "log", box=None)
-    for process in state.get("processes", []):
-        counts = state["places"].get(process["name"], {})
+    for process in state.processes:
+        counts = places.get(process.name, {})
         table.add_row(
-            *(_told(process[key]) for key in ("name", "node", "pid", "restarts")),
+            process.name,
+            process.node,
+            "-" if process.pid is None else str(process.pid),
+            str(process.restarts),
             str(counts.get("used", "")),
             str(counts.get("free", "")),
-            ranges(process.get("ports", ())),
-            process["log"],
+            ranges(process.ports),
+            process.log,
         )
     out.print(table)
-    if state.get("error"):
-        out.print(state["error"], markup=False, style="red")
-    if state["job_story"]:
-        out.print(f"Slurm {state['job_story']}", markup=False)
-    for event in state.get("events", []):
-        out.print(f"{event['time']} {event['event']}", markup=False)
-
-
-def _told(value: Any) -> str:
-    return "-" if value is None else str(value)
+    if state.error:
+        out.print(state.error, markup=False, style="red")
+    if story := found.job_story:
+        out.print(f"Slurm {story}", markup=False)
+    for event in state.events:
+        out.print(f"{event.time} {event.event}", markup=False)

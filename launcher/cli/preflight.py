@@ -11,6 +11,7 @@ import click
 from launcher.cli.console import err
 from launcher.cli.doctor import print_finding
 from launcher.cli.options import find_load_workers, find_url, load_workers_option, one, url_option
+from launcher.deployment.state import DeploymentState
 from launcher.experiment.load_placement import place_load
 from launcher.experiment.target import resolve
 from launcher.lifecycle import registry
@@ -29,10 +30,8 @@ def preflight(name: str | None, as_json: bool) -> None:
 
     state = _state(name)
     findings = []
-    admin_urls = registry.admin_urls(state)
-    serving = checking.serving_checks(
-        state["connection"], state["deployment"]["server_port"], admin_urls
-    )
+    port = state.deployment.server_port
+    serving = checking.serving_checks(state.connection, port, state.admin_urls)
     for finding in chain(serving, node_checks(state)):
         findings.append(finding)
         if not as_json:
@@ -48,7 +47,7 @@ def _plain(finding: "Finding") -> dict[str, Any]:
     return head | {"detail": finding.detail, "advice": finding.advice}
 
 
-def _state(name: str | None) -> dict[str, Any]:
+def _state(name: str | None) -> DeploymentState:
     """The state of the deployment with the name; without one, of the deployment of this folder."""
     if name is None and registry.connection(Path()) is not None:
         return registry.read_state(Path())

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.cli.console import err, out
+from launcher.deployment.state import DeploymentState, DeploymentStatus, LIVE_STATES
 from launcher.envoy.admin import COLUMNS
 from launcher.errors import LauncherError
 from launcher.experiment.grid import numbers
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from launcher.sampling import Sampler
 
 FIRST_SECONDS = 10.0
-LIVE = ("starting", "ready", "stopping")
 BUSY, FULL = 0.9, 0.9
 
 
@@ -56,7 +56,7 @@ def top(
     if prometheus_targets:
         print(json.dumps(targets(found.state), indent=2))
         return
-    with interruptible(), Sampler(None, found.state, None, found.state["url"], seconds) as sampler:
+    with interruptible(), Sampler(None, found.state, None, found.state.url, seconds) as sampler:
         _wait_for_first(sampler, seconds)
         if once:
             _print(_seen(found, sampler), as_json)
@@ -68,9 +68,10 @@ def top(
                 for seen in _moments(found, sampler, seconds):
                     live.update(_tables(seen), refresh=True)
     if not once:
-        status = registry.read_state(found.rundir.folder).get("status")
-        err.print(f"{found.rundir.name} is {'gone' if status in LIVE else status}", markup=False)
-        sys.exit(0 if status == "stopped" else 1)
+        status = registry.read_state(found.rundir.folder).status
+        shown = DeploymentStatus.GONE if status in LIVE_STATES else status
+        err.print(f"{found.rundir.name} is {shown}", markup=False)
+        sys.exit(0 if status is DeploymentStatus.STOPPED else 1)
 
 
 def _wait_for_first(sampler: "Sampler", interval: float) -> None:
@@ -90,7 +91,7 @@ def _wait_for_first(sampler: "Sampler", interval: float) -> None:
 
 def _moments(found: "Known", sampler: "Sampler", interval: float) -> Iterator[dict[str, Any]]:
     """Until the deployment ends."""
-    while registry.read_state(found.rundir.folder).get("status") in LIVE:
+    while registry.read_state(found.rundir.folder).status in LIVE_STATES:
         if not (sampler.latest() if found.job else found.alive):
             return
         yield _seen(found, sampler)
@@ -100,8 +101,8 @@ def _moments(found: "Known", sampler: "Sampler", interval: float) -> Iterator[di
 def _seen(found: "Known", sampler: "Sampler") -> dict[str, Any]:
     from launcher.sampling.snapshot import view
 
-    state = registry.read_state(found.rundir.folder) or found.state
-    head = {key: state[key] for key in ("name", "status", "url")}
+    state = DeploymentState.load(found.rundir.state) or found.state
+    head = {"name": state.name, "status": state.status, "url": state.url}
     moment = datetime.now(UTC).isoformat(timespec="milliseconds")
     seen = view(sampler.latest().values(), state)
     return {"time": moment} | head | seen | {"warnings": sampler.warnings}

@@ -57,7 +57,7 @@ class SearchResult:
 
 def largest_batch(wanted: CeilingSearch, target: Target) -> int:
     """The largest batch to prepare for: --max-batch, or what the target can hold where known."""
-    capacity = int(target.state["capacity"]) if target.state else None
+    capacity = target.state.capacity if target.state else None
     known = [limit for limit in (capacity, target.envoy_sessions) if limit is not None]
     return max(wanted.start, wanted.max_batch or min(known, default=0))
 

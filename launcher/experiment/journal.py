@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.results.file_names import EXPERIMENT
 from launcher.deployment.spec import Deployment
+from launcher.deployment.state import Holder
 from launcher.errors import UsageError
 from launcher.experiment.recorder import now, save_json
 from launcher.experiment.run_status import RunStatus
@@ -136,5 +137,6 @@ def _check_recorded(folder: Path, recorded: Mapping[str, Any], *, resume: bool) 
             f"{folder} already holds an experiment ({recorded.get('status')}); continue it with "
             "--resume, or choose a new --output-dir"
         )
-    if recorded.get("status") == RunStatus.RUNNING and registry.holder_alive(dict(recorded)):
+    holder = Holder.from_dict(recorded)
+    if recorded.get("status") == RunStatus.RUNNING and registry.holder_alive(holder):
         raise UsageError(f"the experiment in {folder} is running in process {recorded['pid']}")

@@ -78,21 +78,21 @@ class LoadPlacement:
 def place_load(target: Target, workers: int | None, sessions: int = 0) -> LoadPlacement:
     """Without `workers`, one load worker per core, or as many as `sessions` at once require."""
     state = target.state
-    clients: Mapping[str, int] = state.get("client_nodes", {}) if state else {}
-    if state is None or not clients or state.get("job") is None:
+    clients: Mapping[str, int] = state.client_nodes if state else {}
+    if state is None or not clients or state.job is None:
         return _place_here(target, workers, sessions)
     return LoadPlacement(
         target,
         _spread(clients, workers, sessions),
-        deployment=Deployment.model_validate(state["deployment"]),
-        allocation=Allocation.from_dict(state["slurm"]["allocation"]),
+        deployment=state.deployment,
+        allocation=Allocation.from_dict(state.slurm["allocation"]),
     )
 
 
 def _place_here(target: Target, workers: int | None, sessions: int) -> LoadPlacement:
     cores = {LOOPBACK: max(MIN_LOAD_WORKERS, len(os.sched_getaffinity(0)))}
     count = workers or load_workers(sessions, cores, limits())
-    local = target.state["deployment"]["local"] if target.state else is_loopback(target.url)
+    local = target.state.deployment.local if target.state else is_loopback(target.url)
     shares = target.shares_node
     return LoadPlacement(target, (LOOPBACK,) * count, shares, shares and not local)
 

@@ -79,7 +79,7 @@ def _run(phase: Phase, journal: Journal, report: Report, measure: Measure) -> No
             caps = target.caps()
             journal.save_phase(phase, url=target.url, caps=caps)
             check_same_caps(journal.caps, caps, phase.servers)
-            _check_hosts(phase, connection, registry.admin_urls(target.state or {}))
+            _check_hosts(phase, connection, target.state.admin_urls if target.state else [])
             ceilings = measure(phase, target)
     except BaseException as failure:
         journal.end_phase(phase, failure)

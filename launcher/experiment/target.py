@@ -4,10 +4,10 @@ import ipaddress
 import os
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from launcher.deployment.state import DeploymentState, DeploymentStatus
 from launcher.envoy.capacity import DESCRIPTORS_PER_SESSION
 from launcher.errors import LoadFailed, PreflightFailed
 from launcher.lifecycle import registry
@@ -35,29 +35,29 @@ class Target:
     None when there is no such deployment."""
 
     url: str
-    state: dict[str, Any] | None = None
+    state: DeploymentState | None = None
 
     @property
     def servers(self) -> int | None:
         """None when the deployment is unknown."""
         if self.state is None:
             return None
-        return len(self.state["servers"]) if self._is_whole_deployment(self.state) else 1
+        return len(self.state.servers) if self._is_whole_deployment(self.state) else 1
 
     @property
     def envoy_sessions(self) -> int | None:
         """How many sessions Envoy can hold; None when the deployment is unknown or has no Envoy, or
         when the URL bypasses Envoy."""
-        if self.state is None or not self.state["connection"]["ENVOY_NODE"]:
+        if self.state is None or not self.state.connection["ENVOY_NODE"]:
             return None
         if not self._is_whole_deployment(self.state):
             return None
-        return int(self.state["envoy_sessions"])
+        return self.state.envoy_sessions
 
     @property
     def shares_node(self) -> bool:
         """Whether this machine runs processes of the target, as far as its state and URL show."""
-        nodes = {process["node"] for process in self.state["processes"]} if self.state else set()
+        nodes = {process.node for process in self.state.processes} if self.state else set()
         if {socket.gethostname(), os.environ.get("SLURMD_NODENAME")} & nodes:
             return True
         try:
@@ -91,8 +91,8 @@ class Target:
         limit = self.envoy_sessions
         if self.state is not None and limit is not None and batch > limit:
             raise LoadFailed(
-                f"batch {batch} is more than Envoy of deployment {self.state['name']!r} can hold: "
-                f"its {len(self.state['envoys'])} process(es) hold {limit} sessions at "
+                f"batch {batch} is more than Envoy of deployment {self.state.name!r} can hold: "
+                f"its {len(self.state.envoys)} process(es) hold {limit} sessions at "
                 f"{DESCRIPTORS_PER_SESSION} descriptors each; run `launcher up --sessions {batch}`, "
                 "raise ulimit -n first, or load a server directly"
             )
@@ -110,11 +110,11 @@ class Target:
                 return {"capacity": None}
         servers = self.servers or 1
         return {
-            "max_concurrent_envs": self.state["deployment"]["max_concurrent_envs"],
-            "workers_per_node": int(self.state["connection"]["WORKERS_PER_NODE"]),
+            "max_concurrent_envs": self.state.deployment.max_concurrent_envs,
+            "workers_per_node": int(self.state.connection["WORKERS_PER_NODE"]),
             "servers": servers,
-            "capacity": self.state["capacity"] * servers // len(self.state["servers"]),
-            "envoy_sessions": self.state["envoy_sessions"],
+            "capacity": self.state.capacity * servers // len(self.state.servers),
+            "envoy_sessions": self.state.envoy_sessions,
         }
 
     # What changes while cells run
@@ -123,11 +123,11 @@ class Target:
         """Whether the deployment still serves; True for a server outside any known deployment."""
         if self.state is None:
             return True
-        found = registry.known(self.state["name"])
+        found = registry.known(self.state.name)
         return (
             found is not None
             and self.url in _urls(found.state)
-            and found.state["status"] == "ready"
+            and found.state.status is DeploymentStatus.READY
             and found.alive
         )
 
@@ -137,9 +137,8 @@ class Target:
             if self.state is None:
                 return int(http.get_json(f"{self.url}/ready", PROBE_SECONDS)["used"])
             counts = registry.places(self.state)
-            if self._is_whole_deployment(self.state):
-                names = [p["name"] for p in self.state["processes"] if p["role"] == "server"]
-            else:
+            names = self.state.server_names
+            if not self._is_whole_deployment(self.state):
                 names = [f"server-{_server_urls(self.state).index(self.url) + 1}"]
             return sum(int(counts[name]["used"]) for name in names)
         except (http.Unreachable, ValueError, KeyError, TypeError):
@@ -147,17 +146,15 @@ class Target:
 
     def incarnations(self) -> Incarnations:
         """The present incarnation of each process of the deployment, by its name and node."""
-        state = registry.read_state(Path(self.state["folder"])) if self.state else {}
+        processes = registry.read_state(self.state.folder).processes if self.state else ()
         return {
-            (process["name"], process["node"]): Incarnation(
-                process["restarts"], process["given_up"]
-            )
-            for process in state.get("processes", [])
+            (process.name, process.node): Incarnation(process.restarts, process.given_up)
+            for process in processes
         }
 
-    def _is_whole_deployment(self, state: dict[str, Any]) -> bool:
+    def _is_whole_deployment(self, state: DeploymentState) -> bool:
         """Whether the URL is the deployment's own, not the URL of one of its servers."""
-        return bool(self.url == state["url"])
+        return self.url == state.url
 
     def _no_openenv(self, reason: str) -> PreflightFailed:
         return PreflightFailed(f"{self.url} answers but is not an OpenEnv server: {reason}")
@@ -187,14 +184,14 @@ def is_loopback(url: str) -> bool:
         return False
 
 
-def _urls(state: dict[str, Any]) -> list[str]:
+def _urls(state: DeploymentState) -> list[str]:
     """The URLs that reach a deployment or one of its servers; none without a state."""
-    return [state["url"], *_server_urls(state)] if state else []
+    return [state.url, *_server_urls(state)] if state.url else []
 
 
-def _server_urls(state: dict[str, Any]) -> list[str]:
-    port = state["deployment"]["server_port"]
-    return [f"http://{server['address']}:{port}" for server in state["servers"]]
+def _server_urls(state: DeploymentState) -> list[str]:
+    port = state.deployment.server_port
+    return [f"http://{server.address}:{port}" for server in state.servers]
 
 
 def _address(url: str) -> str:

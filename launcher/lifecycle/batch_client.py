@@ -9,11 +9,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.programs import check_images, programs
 from launcher.deployment.spec import Deployment, SLURM_OPTIONS
+from launcher.deployment.state import DeploymentState, DeploymentStatus, Entry, FINAL_STATES
 from launcher.errors import (
     DeploymentEnded,
     DeploymentFailed,
@@ -24,7 +24,7 @@ from launcher.errors import (
 from launcher.lifecycle.user_command import Beside
 from launcher.lifecycle.watchers import BEAT_SECONDS
 from launcher.slurm import commands
-from launcher.system.files import check_writable, read_json, remove, write_atomically
+from launcher.system.files import check_writable, remove, write_atomically
 from launcher.system.process import indented, tail
 from launcher.system.signals import Interrupted, interruptible
 
@@ -34,7 +34,10 @@ HELD_SECONDS = 5.0
 FILES_SECONDS = 5.0
 END_POLL_SECONDS = 0.5
 STOP_SECONDS = 20.0
-FAILURES = {"failed": DeploymentFailed, "ended": DeploymentEnded}
+FAILURES = {
+    DeploymentStatus.FAILED: DeploymentFailed,
+    DeploymentStatus.ENDED: DeploymentEnded,
+}
 
 
 def script(rundir: RunDir) -> str:
@@ -146,25 +149,24 @@ class JobFront:
         if attached:
             rundir.beat.touch()
         self.job_id = commands.submit(argv)
-        entry = {
-            "name": deployment.name,
-            "folder": str(rundir.folder),
-            "drain": deployment.drain,
-            "job": self.job_id,
-            "own_job": True,
-            "begun": time.time(),
-            "host": None,
-        }
-        write_atomically(rundir.entry, json.dumps(entry))
+        entry = Entry(
+            name=deployment.name,
+            folder=rundir.folder,
+            drain=deployment.drain,
+            job=self.job_id,
+            own_job=True,
+            begun=time.time(),
+        )
+        entry.save(rundir.entry)
         self._report(f"Slurm job {self.job_id} submitted")
 
     def wait_ready(self) -> dict[str, str]:
         """The connection, once the deployment is ready. Raises what has ended it."""
         for state in self._states():
-            if state.get("status") == "ready":
+            if state.status is DeploymentStatus.READY:
                 self.was_ready = True
-                self._envoy_node = state["connection"]["ENVOY_NODE"]
-                return dict(state["connection"])
+                self._envoy_node = state.connection["ENVOY_NODE"]
+                return state.connection
         raise AssertionError
 
     def hold(self, command: Sequence[str] | None, connection: dict[str, str]) -> int:
@@ -193,15 +195,15 @@ class JobFront:
             return  # its files say why
         end(self.job_id, self.deployment.drain)
         remove([self.rundir.connection])
-        if self._state().get("status") not in FAILURES:  # those stay listed
+        if self._state().status not in FAILURES:  # those stay listed
             remove([self.rundir.entry])
 
-    def _state(self) -> dict[str, Any]:
+    def _state(self) -> DeploymentState:
         """What the deployment last said of itself."""
-        state = read_json(self.rundir.state) or {}
-        return state if state.get("job") == self.job_id else {}
+        state = DeploymentState.load(self.rundir.state)
+        return state if state and state.job == self.job_id else DeploymentState()
 
-    def _states(self) -> Iterator[dict[str, Any]]:
+    def _states(self) -> Iterator[DeploymentState]:
         """What the deployment says of itself, again and again; reports what is new. Raises what has
         ended it, once it has ended."""
         asked = -QUEUE_SECONDS
@@ -209,7 +211,7 @@ class JobFront:
             self._beat()
             state = self._state()
             self._tell(state)
-            if state.get("status") in ("stopped", "failed", "ended"):
+            if state.status in FINAL_STATES:
                 raise self._failure(state)
             if time.monotonic() - asked >= (HELD_SECONDS if self.was_ready else QUEUE_SECONDS):
                 asked = time.monotonic()
@@ -217,13 +219,11 @@ class JobFront:
             yield state
             time.sleep(POLL_SECONDS)
 
-    def _tell(self, state: dict[str, Any]) -> None:
-        events = state.get("events", [])
-        known = str(state.get("error")).partition("\n")[0]  # what is raised
-        for event in events[self._told :]:
-            if event["event"] != known and not event["event"].startswith("ready: "):
-                self._report(event["event"])
-        self._told = max(self._told, len(events))
+    def _tell(self, state: DeploymentState) -> None:
+        for event in state.events[self._told :]:
+            if not event.quiet:
+                self._report(event.event)
+        self._told = max(self._told, len(state.events))
 
     def _ask_slurm(self) -> None:
         try:
@@ -254,7 +254,7 @@ class JobFront:
         deadline = time.monotonic() + FILES_SECONDS
         while time.monotonic() < deadline:
             names = [path.name for path in self.rundir.folder.iterdir()]
-            if self.rundir.batch_log.name in names or self._state().get("status") in FAILURES:
+            if self.rundir.batch_log.name in names or self._state().status in FAILURES:
                 return
             time.sleep(POLL_SECONDS)
 
@@ -263,17 +263,19 @@ class JobFront:
             self._slurm_story = story
             self._report(story)
 
-    def _failure(self, state: dict[str, Any], job: commands.Job | None = None) -> LauncherError:
-        status = state.get("status")
+    def _failure(self, state: DeploymentState, job: commands.Job | None = None) -> LauncherError:
+        status = state.status
         if status in FAILURES:
-            text = state.get("error") or f"the deployment has {status}"
-            failed = FAILURES[status] if state.get("ready_at") else StartFailed
-            return failed(str(text))
-        if status == "stopped":
+            text = state.error or f"the deployment has {status}"
+            failed = FAILURES[status] if state.ready_at else StartFailed
+            return failed(text)
+        if status is DeploymentStatus.STOPPED:
             return DeploymentEnded(f"{self.deployment.name} was stopped")
         how = f"Slurm job {self.job_id} ended: {job.description if job else 'nobody knows why'}"
-        if "host" in state:
-            how += f", without a word of its launcher on {state['host']}: it was killed, or its node died"
+        if state.host is not None:
+            how += (
+                f", without a word of its launcher on {state.host}: it was killed, or its node died"
+            )
         if job is not None and job.state == "FAILED" and not self.rundir.batch_log.exists():
             return UsageError(
                 f"{how}, and has written nothing to {self.rundir.folder}: do its nodes share it? "
@@ -282,7 +284,7 @@ class JobFront:
         log = indented(tail(self.rundir.batch_log))
         if f"{sys.executable}:" in log:
             how += f"; {sys.prefix} must be in a folder that its nodes share"
-        return (DeploymentEnded if state.get("ready_at") else StartFailed)(
+        return (DeploymentEnded if state.ready_at else StartFailed)(
             f"{how}; the end of {self.rundir.batch_log}:\n{log or '  nothing'}"
         )
 

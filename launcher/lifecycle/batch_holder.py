@@ -7,9 +7,9 @@ from pathlib import Path
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.spec import Deployment
+from launcher.deployment.state import DeploymentState, DeploymentStatus
 from launcher.errors import LauncherError
 from launcher.slurm.allocation import JOB_ID
-from launcher.system.files import read_json, write_atomically
 
 
 def main() -> int:
@@ -34,9 +34,17 @@ def _leave_word(deployment: Deployment, error: str) -> None:
     """For whoever waits for the deployment, when it failed before it had anything to write."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     job = os.environ.get(JOB_ID)
-    if (read_json(rundir.state) or {}).get("job") != job:
-        state = {"name": deployment.name, "job": job, "status": "failed", "error": error}
-        write_atomically(rundir.state, json.dumps(state))
+    state = DeploymentState.load(rundir.state)
+    if state is None or state.job != job:
+        failed = DeploymentState(
+            name=deployment.name,
+            job=job,
+            status=DeploymentStatus.FAILED,
+            error=error,
+            folder=rundir.folder,
+            deployment=deployment,
+        )
+        failed.save(rundir.state)
 
 
 if __name__ == "__main__":

@@ -10,12 +10,20 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from launcher.deployment.paths import RunDir, to_env_file
 from launcher.deployment.placement import Placement, Process
 from launcher.deployment.spec import Deployment
+from launcher.deployment.state import (
+    DeploymentState,
+    DeploymentStatus,
+    Entry,
+    EnvoyState,
+    Event,
+    FAILED_STATES,
+    ProcessState,
+)
 from launcher.envoy import admin
 from launcher.envoy.capacity import envoy_sessions
 from launcher.errors import DeploymentEnded, LauncherError, UsageError
@@ -30,7 +38,6 @@ from launcher.system.files import (
     check_writable,
     lock,
     make_private_folder,
-    read_json,
     remove,
     write_atomically,
 )
@@ -60,9 +67,9 @@ class Up:
         refuse(planned.placement, deployment.sessions)
         self.placement, self._runtime = planned.placement, planned.runtime
         self._programs, self._envoy_configs = planned.programs, planned.envoy_configs
-        self._events: list[dict[str, Any]] = []
+        self._events: list[Event] = []
         self._error: str | None = None
-        self._status = "starting"
+        self._status = DeploymentStatus.STARTING
         self._ready_at: float | None = None
         self._say = report
         self._runtime.note = self._log
@@ -113,7 +120,7 @@ class Up:
         try:
             return self._serve(on_ready, command, lifeline)
         except Interrupted as signal:
-            self._status = "stopping"
+            self._status = DeploymentStatus.STOPPING
             self._report(f"stopping: {signal}")
             if story := self._runtime.fate():
                 raise self._failed(DeploymentEnded(story)) from None
@@ -124,7 +131,8 @@ class Up:
             self._stop()
 
     def _failed(self, failure: LauncherError) -> LauncherError:
-        self._status = "ended" if isinstance(failure, DeploymentEnded) else "failed"
+        ended = isinstance(failure, DeploymentEnded)
+        self._status = DeploymentStatus.ENDED if ended else DeploymentStatus.FAILED
         self._error = str(failure)
         self._report(str(failure).partition("\n")[0], quiet=True)
         return failure
@@ -143,7 +151,7 @@ class Up:
         deadline = time.monotonic() + self.deployment.ready_timeout
         with self._supervisor.tied_to(lifeline):
             self._supervisor.wait_ready(self._missing, deadline)
-        self._status, self._ready_at = "ready", time.time()
+        self._status, self._ready_at = DeploymentStatus.READY, time.time()
         write_atomically(self.rundir.connection, to_env_file(self.placement.connection))
         self._report(f"ready: {self.placement.url}", quiet=True)
         on_ready(self.placement)
@@ -227,10 +235,10 @@ class Up:
             yield
 
     def _check_folder(self) -> None:
-        before = read_json(self.rundir.state) or {}
+        before = registry.read_state(self.rundir.folder)
         if registry.holder_alive(before):
             raise UsageError(
-                f"{self.rundir.folder} is in use by deployment {before.get('name')!r}; choose "
+                f"{self.rundir.folder} is in use by deployment {before.name!r}; choose "
                 "another --dir"
             )
 
@@ -247,29 +255,30 @@ class Up:
         rundir.launcher_log.write_text("")
         for path, text in self._envoy_configs.items():
             write_atomically(path, text)
-        entry = {
-            "name": self.deployment.name,
-            "folder": str(rundir.folder),
-            "drain": self.deployment.drain,
-            "job": self._job,
-            "own_job": self._own_job,
-            "begun": time.time(),
-        }
-        write_atomically(rundir.entry, json.dumps(entry | registry.identity()))
+        entry = Entry(
+            name=self.deployment.name,
+            folder=rundir.folder,
+            drain=self.deployment.drain,
+            job=self._job,
+            own_job=self._own_job,
+            begun=time.time(),
+            **registry.identity(),
+        )
+        entry.save(rundir.entry)
         self._save()
 
     def _stop(self) -> None:
         remove([self.rundir.connection])
         self._supervisor.stop()
-        if self._status not in registry.SAD:
-            self._status = "stopped"
+        if self._status not in FAILED_STATES:
+            self._status = DeploymentStatus.STOPPED
         self._save()
         remove(self.rundir.admin_sockets)
-        if self._status not in registry.SAD:  # those stay listed until `down` or the next `up`
+        if self._status not in FAILED_STATES:  # those stay listed until `down` or the next `up`
             remove([self.rundir.entry])
 
     def _report(self, event: str, *, quiet: bool = False) -> None:
-        self._events.append({"time": self._log(event), "event": event})
+        self._events.append(Event(self._log(event), event, quiet))
         if not quiet:
             self._say(event)
         self._save()
@@ -282,50 +291,49 @@ class Up:
         return moment
 
     def _save(self) -> None:
-        state = {
-            "name": self.deployment.name,
-            "status": self._status,
-            "url": self.placement.url,
-            "admin_url": self.placement.admin_url,
-            "envoys": [
-                {"name": envoy.name, "admin_url": url, "admin_socket": str(envoy.admin_socket)}
-                for envoy, url in zip(self.placement.envoys, self.placement.admin_urls, strict=True)
-            ],
-            **registry.identity(),
-            "error": self._error,
-            "job": self._job,
-            "slurm": dict(self._runtime.describe()),
-            "ready_at": self._ready_at,
-            "folder": str(self.rundir.folder),
-            "connection": self.placement.connection,
-            "client_nodes": {node.name: node.cores for node in self.placement.client_nodes},
-            "capacity": self.placement.capacity,
-            "envoy_sessions": envoy_sessions(
-                limits().descriptors, max(1, len(self.placement.envoys))
+        placement = self.placement
+        state = DeploymentState(
+            name=self.deployment.name,
+            status=self._status,
+            url=placement.url,
+            admin_url=placement.admin_url,
+            envoys=tuple(
+                EnvoyState(envoy.name, url, str(envoy.admin_socket))
+                for envoy, url in zip(placement.envoys, placement.admin_urls, strict=True)
             ),
-            "envoy_threads": self.placement.envoy_threads,
-            "deployment": self.placement.deployment.model_dump(mode="json"),
-            "command": self.deployment.command,
-            "processes": [self._describe(process) for process in self.placement.processes],
-            "servers": [asdict(server) for server in self.placement.servers],
-            "events": self._events,
-        }
+            **registry.identity(),
+            error=self._error,
+            job=self._job,
+            slurm=dict(self._runtime.describe()),
+            ready_at=self._ready_at,
+            folder=self.rundir.folder,
+            connection=placement.connection,
+            client_nodes={node.name: node.cores for node in placement.client_nodes},
+            capacity=placement.capacity,
+            envoy_sessions=envoy_sessions(limits().descriptors, max(1, len(placement.envoys))),
+            envoy_threads=placement.envoy_threads,
+            deployment=placement.deployment,
+            command=self.deployment.command,
+            processes=tuple(self._describe(process) for process in placement.processes),
+            servers=placement.servers,
+            events=tuple(self._events),
+        )
         # A folder that is full or was removed does not end a deployment that serves.
         with contextlib.suppress(OSError):
-            write_atomically(self.rundir.state, json.dumps(state, indent=1))
+            state.save(self.rundir.state)
 
-    def _describe(self, process: Process) -> dict[str, Any]:
+    def _describe(self, process: Process) -> ProcessState:
         child = self._supervisor.children.get(process.name)
-        return {
-            "name": process.name,
-            "role": process.role,
-            "node": process.node,
-            "pid": child.handle.pid if child else None,
-            "restarts": child.restarts if child else 0,
-            "given_up": child.given_up if child else False,
-            "ports": list(process.ports),
-            "log": str(process.log),
-        }
+        return ProcessState(
+            process.name,
+            process.role,
+            process.node,
+            child.handle.pid if child else None,
+            child.restarts if child else 0,
+            child.given_up if child else False,
+            process.ports,
+            str(process.log),
+        )
 
 
 def detach(deployment: Deployment, report: Report) -> dict[str, Any]:

@@ -16,7 +16,7 @@ def lines(found: Known, follow: bool) -> Iterator[tuple[str, str]]:
     """(process, line) pairs: each log as it stands; with `follow` also what is added, until the
     deployment has ended."""
     paths = {"job": found.rundir.batch_log, "launcher": found.rundir.launcher_log}
-    paths |= {process["name"]: Path(process["log"]) for process in found.state.get("processes", [])}
+    paths |= {process.name: Path(process.log) for process in found.state.processes}
     opened: dict[str, TextIO] = {}
     pause = threading.Event()
     alive, ask = True, 0.0

@@ -12,15 +12,20 @@ import psutil
 
 from launcher.deployment.paths import deployments_folder, from_env_file, RunDir
 from launcher.deployment.spec import DEFAULT_NAME
+from launcher.deployment.state import (
+    DeploymentState,
+    DeploymentStatus,
+    Entry,
+    FINAL_STATES,
+    Holder,
+)
 from launcher.errors import DeploymentNotFound, LauncherError
 from launcher.slurm import commands
 from launcher.system import http
-from launcher.system.files import read_json, remove
+from launcher.system.files import remove
 
 READY_SECONDS = 2.0
 BEGIN_SECONDS = 30.0
-SAD = ("failed", "ended")
-"""How a deployment ends that was not asked to."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +34,8 @@ class Known:
     `state`, in the run folder, can be gone with that folder."""
 
     rundir: RunDir
-    entry: dict[str, Any]
-    state: dict[str, Any]
+    entry: Entry
+    state: DeploymentState
 
     @property
     def alive(self) -> bool:
@@ -39,7 +44,7 @@ class Known:
     @property
     def job(self) -> str | None:
         """The Slurm job that the deployment runs in."""
-        return self.entry.get("job")
+        return self.entry.job
 
     @property
     def job_story(self) -> str | None:
@@ -55,49 +60,52 @@ class Known:
     @property
     def own_job(self) -> bool:
         """Whether that job is there for this deployment alone."""
-        return bool(self.entry.get("own_job"))
+        return self.entry.own_job
 
     @property
-    def status(self) -> str:
-        """starting, ready, stopping, stopped or failed as the launcher wrote it; `gone` when the
-        launcher ended without a word."""
-        status = str(self.state.get("status", "without its files"))
-        return status if self.alive or status in ("stopped", *SAD) else "gone"
+    def status(self) -> DeploymentStatus:
+        """As the launcher wrote it; `GONE` when the launcher exited without writing a final one."""
+        status = self.state.status
+        return status if self.alive or status in FINAL_STATES else DeploymentStatus.GONE
 
 
-def holder_alive(state: dict[str, Any]) -> bool:
-    """Whether the launcher that wrote `state` still runs, as far as this machine or Slurm can tell."""
-    if state.get("host") != socket.gethostname():
-        over = state.get("status") in ("stopped", *SAD)
-        return bool(state.get("job")) and not over and step_alive(state)
+def holder_alive(holder: Holder | None) -> bool:
+    """Whether the launcher still runs, as far as this machine or Slurm can tell."""
+    if holder is None:
+        return False
+    if holder.host != socket.gethostname():
+        final = isinstance(holder, DeploymentState) and holder.status in FINAL_STATES
+        return bool(holder.job) and not final and step_alive(holder)
+    if holder.pid is None or holder.pid_created is None:
+        return False
     try:
-        process = psutil.Process(int(state["pid"]))
+        process = psutil.Process(holder.pid)
         return bool(
-            abs(process.create_time() - float(state["pid_created"])) < 1
+            abs(process.create_time() - holder.pid_created) < 1
             and process.status() != psutil.STATUS_ZOMBIE
         )
-    except (psutil.Error, KeyError, ValueError):
+    except (psutil.Error, ValueError):
         return False
 
 
-def step_alive(state: dict[str, Any]) -> bool:
-    """Whether the deployment's Slurm step runs, or its job waits for its turn."""
+def step_alive(holder: Holder) -> bool:
+    """Whether the deployment's Slurm step is running, or its job is still queued."""
     try:
-        job = commands.job(state["job"])
+        job = commands.job(str(holder.job))
         if not job.active:
             return False
-        return job.state != "RUNNING" or step_of(state) is not None or _just_begun(state)
+        return job.state != "RUNNING" or step_of(holder) is not None or _just_started(holder)
     except LauncherError:
-        return True  # nobody knows: Slurm does not answer
+        return True  # Slurm does not answer
 
 
-def step_of(state: dict[str, Any]) -> str | None:
-    """The id of the Slurm step that holds the agents of a deployment."""
-    return commands.steps(state["job"]).get(f"openenv-{state['name']}")
+def step_of(holder: Holder) -> str | None:
+    """The id of the Slurm step that runs the agents of a deployment."""
+    return commands.steps(str(holder.job)).get(f"openenv-{holder.name}")
 
 
-def _just_begun(state: dict[str, Any]) -> bool:
-    return time.time() - float(state.get("begun", 0)) < BEGIN_SECONDS
+def _just_started(holder: Holder) -> bool:
+    return isinstance(holder, Entry) and time.time() - holder.begun < BEGIN_SECONDS
 
 
 def identity() -> dict[str, Any]:
@@ -110,24 +118,23 @@ def identity() -> dict[str, Any]:
 
 
 def known(name: str) -> Known | None:
-    entry = read_json(deployments_folder() / f"{name}.json")
+    entry = Entry.load(deployments_folder() / f"{name}.json")
     if entry is None:
         return None
-    folder = Path(entry["folder"])
-    return Known(RunDir(folder, name), entry, read_state(folder))
+    return Known(RunDir(entry.folder, name), entry, read_state(entry.folder))
 
 
-def read_state(folder: Path) -> dict[str, Any]:
-    """What the deployment of the folder last wrote; empty when there is nothing."""
-    return read_json(RunDir(folder, "").state) or {}
+def read_state(folder: Path) -> DeploymentState:
+    """What the deployment of the folder last wrote; an empty state when there is nothing."""
+    return DeploymentState.load(RunDir(folder, "").state) or DeploymentState()
 
 
 def usual_name() -> str:
     """Of the deployment whose folder this is; else the name that a deployment has by default."""
-    name = read_state(Path()).get("name")
-    found = known(name) if isinstance(name, str) else None
+    name = read_state(Path()).name
+    found = known(name) if name else None
     here = found is not None and found.rundir.folder == Path().absolute()
-    return name if here and isinstance(name, str) else DEFAULT_NAME
+    return name if here else DEFAULT_NAME
 
 
 def all_known() -> list[Known]:
@@ -170,7 +177,7 @@ def connection(folder: Path) -> dict[str, str] | None:
     except OSError:
         return None
     state = read_state(folder)
-    known_here = state.get("job") or state.get("host", socket.gethostname()) == socket.gethostname()
+    known_here = state.job or state.host in (None, socket.gethostname())
     if known_here and not holder_alive(state):
         raise DeploymentNotFound(
             f"{rundir.connection} was left by a deployment that is gone, or copied from another "
@@ -179,25 +186,16 @@ def connection(folder: Path) -> dict[str, str] | None:
     return values
 
 
-def admin_urls(state: dict[str, Any]) -> list[str]:
-    """Of the Envoy processes of a deployment."""
-    return [envoy["admin_url"] for envoy in state.get("envoys", [])]
-
-
-def places(state: dict[str, Any]) -> dict[str, Any]:
+def places(state: DeploymentState) -> dict[str, Any]:
     """Used and free places of each server that answers, by the name of its process."""
     found = {}
-    names = [
-        process["name"] for process in state.get("processes", []) if process["role"] == "server"
-    ]
-    for name, server in zip(names, state.get("servers", []), strict=True):
+    for name, server in zip(state.server_names, state.servers, strict=True):
         with contextlib.suppress(http.Unreachable, ValueError):
-            url = f"http://{server['address']}:{server['control_port']}/ready"
+            url = f"http://{server.address}:{server.control_port}/ready"
             found[name] = http.get_json(url, READY_SECONDS)
     return found
 
 
-def uptime(state: dict[str, Any]) -> float | None:
+def uptime(state: DeploymentState) -> float | None:
     """Seconds since the deployment was ready."""
-    ready_at = state.get("ready_at")
-    return None if ready_at is None else max(0.0, time.time() - float(ready_at))
+    return None if state.ready_at is None else max(0.0, time.time() - state.ready_at)

@@ -25,16 +25,17 @@ def stop(found: Known) -> str:
     """
     name = found.rundir.name
     if not found.alive:
-        host = found.entry.get("host")
+        host = found.entry.host
         if host != socket.gethostname() and found.job is None:
             raise DeploymentFailed(f"{name!r} is held on {host}; run `launcher down {name}` there")
         status = found.status
         registry.forget(found)
         return f"{name} was {status} already; removed what it had left"
-    if found.entry.get("host") != socket.gethostname():
+    if found.entry.host != socket.gethostname():
         return _stop_elsewhere(found)
-    pid = int(found.entry["pid"])
-    patience = float(found.entry["drain"]) + EXTRA_SECONDS
+    pid = found.entry.pid
+    assert pid is not None
+    patience = found.entry.drain + EXTRA_SECONDS
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:  # just now
@@ -54,7 +55,7 @@ def stop(found: Known) -> str:
 def _stop_elsewhere(found: Known) -> str:
     """By Slurm: the launcher hears it from the deployment's Slurm step, on whichever machine it is;
     a job that has not begun is cancelled."""
-    name, job, drain = found.rundir.name, str(found.job), float(found.entry["drain"])
+    name, job, drain = found.rundir.name, str(found.job), found.entry.drain
     step = registry.step_of(found.entry)
     if found.own_job or step is None:
         end(job, drain)

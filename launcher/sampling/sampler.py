@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from launcher.deployment.state import DeploymentState
 from launcher.sampling.collector import line, Looker, PAGE_SECONDS, Sample, Source, source
 from launcher.sampling.remote import Remote
 from launcher.sampling.replaced import Change, replaced
@@ -36,7 +37,7 @@ class Sampler:
     def __init__(
         self,
         output: Path | None,
-        state: Mapping[str, Any] | None,
+        state: DeploymentState | None,
         run_file: Path | None,
         url: str,
         interval: float = 1.0,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from launcher.deployment.state import DeploymentState
 from launcher.envoy.admin import PROMETHEUS_PAGE
 from launcher.sampling.collector import Sample
 
@@ -10,7 +11,7 @@ LEFT_OUT = ("time", "cell", "kind", "seconds")
 PLACES = ("used", "free", "limit", "refused", "most", "workers")
 
 
-def view(samples: Iterable[Sample], state: Mapping[str, Any]) -> dict[str, Any]:
+def view(samples: Iterable[Sample], state: DeploymentState) -> dict[str, Any]:
     """{"processes": [...], "nodes": [...], "envoy": {...} or None}, in the order of the deployment's
     state. A process without samples has its name and node alone."""
     by_kind: dict[str, dict[tuple[str, str], Sample]] = {}
@@ -18,9 +19,9 @@ def view(samples: Iterable[Sample], state: Mapping[str, Any]) -> dict[str, Any]:
         by_kind.setdefault(sample["kind"], {})[sample["node"], sample.get("name", "")] = sample
     measured, places = by_kind.get("process", {}), by_kind.get("places", {})
     processes = []
-    for process in state["processes"]:
-        key = process["node"], process["name"]
-        row = {"name": process["name"], "node": process["node"]} | _plain(measured.get(key, {}))
+    for process in state.processes:
+        key = process.node, process.name
+        row = {"name": process.name, "node": process.node} | _plain(measured.get(key, {}))
         if key in places:
             row["places"] = {part: places[key][part] for part in PLACES if part in places[key]}
         processes.append(row)
@@ -33,21 +34,20 @@ def _plain(sample: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in sample.items() if key not in LEFT_OUT}
 
 
-def prometheus_targets(state: Mapping[str, Any]) -> list[dict[str, Any]]:
+def prometheus_targets(state: DeploymentState) -> list[dict[str, Any]]:
     """For Prometheus's file_sd_configs: the control port of every server, and the page of every
     Envoy process."""
-    shared = {"deployment": state["name"]}
-    names = [each["name"] for each in state["processes"] if each["role"] == "server"]
+    shared = {"deployment": state.name}
     found = [
         {
-            "targets": [f"{server['address']}:{server['control_port']}"],
-            "labels": {"job": "openenv-server", **shared, "node": server["name"], "server": name},
+            "targets": [f"{server.address}:{server.control_port}"],
+            "labels": {"job": "openenv-server", **shared, "node": server.name, "server": name},
         }
-        for name, server in zip(names, state["servers"], strict=True)
+        for name, server in zip(state.server_names, state.servers, strict=True)
     ]
-    for envoy in state["envoys"]:
-        address = envoy["admin_url"].removeprefix("http://")
+    for envoy in state.envoys:
+        address = envoy.admin_url.removeprefix("http://")
         labels = {"job": "openenv-envoy", **shared, "node": address.rpartition(":")[0]}
-        labels |= {"envoy": envoy["name"], "__metrics_path__": PROMETHEUS_PAGE}
+        labels |= {"envoy": envoy.name, "__metrics_path__": PROMETHEUS_PAGE}
         found.append({"targets": [address], "labels": labels})
     return found

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.deployment.paths import RunDir
+from launcher.deployment.state import DeploymentState
 from launcher.sampling.collector import Source
 from launcher.sampling.targets import (
     deployment_targets,
@@ -22,15 +23,15 @@ PROBE_SECONDS = 0.5
 
 
 class Watched:
-    def __init__(self, state: Mapping[str, Any] | None, run_file: Path | None, url: str) -> None:
-        state_file = RunDir(Path(state["folder"]), state["name"]).state if state else None
+    def __init__(self, state: DeploymentState | None, run_file: Path | None, url: str) -> None:
+        state_file = RunDir(state.folder, state.name).state if state else None
         self._files = {"state": state_file, "run": run_file}
         self._times = {name: _changed_at(file) for name, file in self._files.items()}
-        self._state: Mapping[str, Any] = state or {}
+        self._state = state or DeploymentState()
         self._run: Mapping[str, Any] = (read_json(run_file) if run_file else None) or {}
         self.allocated: Allocation | None = None
-        if self._state.get("job"):
-            self.allocated = Allocation.from_dict(self._state["slurm"]["allocation"])
+        if self._state.job:
+            self.allocated = Allocation.from_dict(self._state.slurm["allocation"])
         self._alone = {} if state else _answering(server_target(url))
 
     def changed(self) -> bool:
@@ -39,8 +40,9 @@ class Watched:
         if times == self._times:
             return False
         self._times = times
-        self._state = _read_again(self._files["state"], self._state)
-        self._run = _read_again(self._files["run"], self._run)
+        state, run = self._files["state"], self._files["run"]
+        self._state = (DeploymentState.load(state) if state else None) or self._state
+        self._run = (read_json(run) if run else None) or self._run
         return True
 
     @property
@@ -48,8 +50,8 @@ class Watched:
         """Of the Slurm job; none without one."""
         if self.allocated is None:
             return []
-        names = [process["node"] for process in self._state["processes"]]
-        return list(dict.fromkeys([*names, *self._state["client_nodes"]]))
+        names = [process.node for process in self._state.processes]
+        return list(dict.fromkeys([*names, *self._state.client_nodes]))
 
     @property
     def machine(self) -> str | None:
@@ -90,10 +92,6 @@ def _changed_at(file: Path | None) -> int:
         return file.stat().st_mtime_ns if file else 0
     except OSError:
         return 0
-
-
-def _read_again(file: Path | None, before: Mapping[str, Any]) -> Mapping[str, Any]:
-    return (read_json(file) if file else None) or before
 
 
 def _answering(targets: Targets) -> Targets:

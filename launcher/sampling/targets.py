@@ -6,6 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from benchmark.server.settings import ports_from
+from launcher.deployment.placement import Role
+from launcher.deployment.state import DeploymentState
 
 LOAD_MASTER = "load-master"
 LOAD_HERE = "127.0.0.1"
@@ -17,27 +19,27 @@ Targets = dict[str, dict[str, Any]]
 is left out."""
 
 
-def deployment_targets(state: Mapping[str, Any]) -> Targets:
+def deployment_targets(state: DeploymentState) -> Targets:
     found: Targets = {}
-    servers = iter(state.get("servers", []))
-    for process in state.get("processes", []):
-        target = found.setdefault(process["node"], {})
-        if process["pid"] is not None:
-            target.setdefault("processes", {})[process["name"]] = process["pid"]
-        if process["role"] == "server":
+    servers = iter(state.servers)
+    for process in state.processes:
+        target = found.setdefault(process.node, {})
+        if process.pid is not None:
+            target.setdefault("processes", {})[process.name] = process.pid
+        if process.role is Role.SERVER:
             server = next(servers)
-            url = f"http://{server['address']}:{server['control_port']}/ready"
-            target.setdefault("places", {})[process["name"]] = url
+            url = f"http://{server.address}:{server.control_port}/ready"
+            target.setdefault("places", {})[process.name] = url
         else:
             target["envoy"] = _envoys(state)
     return found
 
 
-def _envoys(state: Mapping[str, Any]) -> dict[str, Any]:
+def _envoys(state: DeploymentState) -> dict[str, Any]:
     """All processes together: sessions go to any of them."""
     return {
-        "port": state["deployment"]["envoy_port"],
-        "pages": {envoy["admin_url"]: envoy["admin_socket"] for envoy in state["envoys"]},
+        "port": state.deployment.envoy_port,
+        "pages": {envoy.admin_url: envoy.admin_socket for envoy in state.envoys},
     }
 
 

@@ -4,11 +4,15 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launcher.deployment.placement import Role, ServerAddress
+from launcher.deployment.spec import Deployment
+from launcher.deployment.state import DeploymentState, EnvoyState, ProcessState
 from launcher.envoy import admin
 from launcher.sampling import proc, targets
 from launcher.sampling.collector import line, LINE_BYTES
@@ -16,22 +20,23 @@ from launcher.sampling.replaced import Change, Kind, merged, replaced
 from launcher.sampling.snapshot import prometheus_targets, view
 
 HERE = os.uname().nodename
-STATE: dict[str, Any] = {
-    "name": "tiny",
-    "folder": "/home/alice/tiny",
-    "admin_url": "http://node1:9901",
-    "envoys": [{"name": "envoy", "admin_url": "http://node1:9901", "admin_socket": "/tmp/1.sock"}],
-    "deployment": {"envoy_port": 8000},
-    "processes": [
-        {"name": "envoy", "role": "envoy", "node": "node1", "pid": 10},
-        {"name": "server-1", "role": "server", "node": "node2", "pid": 20},
-        {"name": "server-2", "role": "server", "node": "node3", "pid": None},
-    ],
-    "servers": [
-        {"name": "node2", "address": "10.0.0.2", "control_port": 8001},
-        {"name": "node3", "address": "10.0.0.3", "control_port": 8001},
-    ],
-}
+FIRST_ENVOY = EnvoyState("envoy", "http://node1:9901", "/tmp/1.sock")
+STATE = DeploymentState(
+    name="tiny",
+    folder=Path("/home/alice/tiny"),
+    admin_url="http://node1:9901",
+    envoys=(FIRST_ENVOY,),
+    deployment=Deployment(envoy_port=8000),
+    processes=(
+        ProcessState("envoy", Role.ENVOY, "node1", 10),
+        ProcessState("server-1", Role.SERVER, "node2", 20),
+        ProcessState("server-2", Role.SERVER, "node3"),
+    ),
+    servers=(
+        ServerAddress("node2", "10.0.0.2", 8001, (8002, 8003)),
+        ServerAddress("node3", "10.0.0.3", 8001, (8002,)),
+    ),
+)
 
 
 def run_json(*nodes: str) -> dict[str, Any]:
@@ -260,12 +265,12 @@ def test_prometheus_is_told_every_page() -> None:
     }
     assert balancing["targets"] == ["node1:9901"]
     assert balancing["labels"]["__metrics_path__"] == "/stats/prometheus"
-    assert len(prometheus_targets(STATE | {"envoys": []})) == 2
+    assert len(prometheus_targets(replace(STATE, envoys=()))) == 2
 
 
 def test_several_envoys_are_told_apart_by_prometheus_and_looked_at_together() -> None:
-    second = {"name": "envoy-2", "admin_url": "http://node1:9902", "admin_socket": "/tmp/2.sock"}
-    state = STATE | {"envoys": [*STATE["envoys"], second]}
+    second = EnvoyState("envoy-2", "http://node1:9902", "/tmp/2.sock")
+    state = replace(STATE, envoys=(FIRST_ENVOY, second))
     pages = targets.deployment_targets(state)["node1"]["envoy"]["pages"]
     assert pages == {"http://node1:9901": "/tmp/1.sock", "http://node1:9902": "/tmp/2.sock"}
     scraped = prometheus_targets(state)[2:]
