@@ -289,7 +289,7 @@ class Stage:
         monkeypatch.setattr(experiment, "bring_up", self.bring_up)
         monkeypatch.setattr(experiment, "take_down", self.take_down)
         monkeypatch.setattr(Target, "caps", lambda _: self.caps)
-        monkeypatch.setattr(experiment.preflight, "checks", lambda *_: [])
+        monkeypatch.setattr(experiment.preflight, "serving_checks", lambda *_: [])
 
     def bring_up(self, deployment: Deployment, _: Any) -> dict[str, str]:
         assert self.up is None
