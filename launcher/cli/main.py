@@ -38,7 +38,8 @@ from launcher.cli import (
 )
 from launcher.cli.console import err, out
 from launcher.deployment.placement import Placement
-from launcher.deployment.spec import Deployment, read_deployment
+from launcher.deployment.read import read_deployment
+from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentStatus, FAILED_STATES
 from launcher.errors import LauncherError
 from launcher.lifecycle import logs, registry

@@ -402,7 +402,7 @@ def test_down_with_nothing_up() -> None:
         (["--max-concurrent-envs", "0"], "--max-concurrent-envs: '0' should be greater"),
         (["--ready-timeout", "nan"], "--ready-timeout: 'nan' should be"),
         (["--local-address", "10.0.0.1"], "outside the loopback range"),
-        (["--app", "no colon"], "an app is written module:attribute"),
+        (["--app", "no colon"], "write it as module:attribute"),
         (["--name", "with space"], "a name is made of"),
         (["--config", "absent.yaml"], "cannot read absent.yaml: No such file"),
     ],
@@ -417,7 +417,7 @@ def test_bad_options_are_one_line(flags: list[str], says: str, tmp_path: Path) -
     [
         ("worker_per_node: 2", "unknown key 'worker_per_node'; did you mean 'workers_per_node'?"),
         ("nodes: [", "is not valid YAML"),
-        ("- nodes", "must hold 'key: value' lines"),
+        ("- nodes", "must contain 'key: value' lines"),
         ("nodes: none", "key 'nodes' in deployment.yaml: 'none' should be a valid integer"),
     ],
 )

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from launcher.deployment.spec import Deployment, read_deployment
+from launcher.deployment.read import read_deployment
+from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 
 
@@ -126,7 +127,7 @@ def test_yaml_that_names_python_objects_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "kind"), [("- nodes: 3", "list"), ("nodes", "str"), ("3", "int")])
 def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
     file = yaml_file(tmp_path, text)
-    assert refusal(file=file) == f"{file} must hold 'key: value' lines, not a {kind}"
+    assert refusal(file=file) == f"{file} must contain 'key: value' lines, not a {kind}"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing but a comment\n"])
@@ -215,7 +216,7 @@ def test_local_nodes_outside_loopback_are_refused_by_flag(address: str) -> None:
 
 def test_local_nodes_that_leave_loopback_by_their_number_are_refused() -> None:
     message = refusal({"local": True, "nodes": "3", "local_address": "127.255.255.254"})
-    assert "3 local nodes from 127.255.255.254 on do not fit into 127.0.0.0/8" in message
+    assert "3 local nodes starting at 127.255.255.254 do not fit into 127.0.0.0/8" in message
 
 
 def test_local_nodes_follow_the_first_address() -> None:
@@ -227,13 +228,13 @@ def test_local_nodes_follow_the_first_address() -> None:
 @pytest.mark.parametrize("name", ["two words", "", " a", "a\n", "../up", ".hidden", "é", "a" * 65])
 def test_names_that_are_not_plain_are_refused(name: str) -> None:
     assert refusal({"name": name}) == (
-        f"--name: {name!r} is wrong: a name is made of letters, digits, '.', '_' and '-'"
+        f"--name: {name!r} is invalid: a name consists of letters, digits, '.', '_' and '-'"
     )
 
 
 @pytest.mark.parametrize("app", ["module", "a b:c", "a:b; rm", ":app", "/a.py:app"])
 def test_apps_that_are_no_module_and_attribute_are_refused(app: str) -> None:
-    assert refusal({"app": app}) == f"--app: {app!r} is wrong: an app is written module:attribute"
+    assert refusal({"app": app}) == f"--app: {app!r} is invalid: write it as module:attribute"
 
 
 @pytest.mark.parametrize(
@@ -257,8 +258,8 @@ def test_keys_may_be_written_as_the_flags_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["load", "samples"])
 def test_a_name_that_the_launcher_needs_itself_is_refused(name: str) -> None:
-    told = f"--name: {name!r} is wrong: the launcher has Slurm steps of that name itself"
-    assert refusal({"name": name}) == told
+    reserved = "the launcher reserves this name for its own Slurm steps"
+    assert refusal({"name": name}) == f"--name: {name!r} is invalid: {reserved}"
 
 
 def test_a_deployment_can_be_typed_again() -> None:

@@ -1,0 +1,94 @@
+"""Reads a Deployment from flags, a YAML file and environment variables, in this order of precedence."""
+
+import difflib
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from launcher.deployment.spec import Deployment
+from launcher.errors import UsageError
+
+CORES = "SLURM_CPUS_PER_TASK"
+
+# The environment variables that set a field; the first one that is set counts.
+VARIABLES: dict[str, tuple[str, ...]] = {
+    "workers_per_node": ("WORKERS_PER_NODE", "WORKERS", CORES),
+    "max_concurrent_envs": ("MAX_CONCURRENT_ENVS",),
+    "server_port": ("OPENENV_PORT", "PORT"),
+    "envoy_port": ("ENVOY_PORT",),
+    "runtime": ("USE_CONTAINER",),
+    "images": ("OPENENV_IMAGES",),
+}
+
+USE_CONTAINER = {"true": "apptainer", "1": "apptainer", "yes": "apptainer"} | dict.fromkeys(
+    ("false", "0", "no"), "venv"
+)
+
+
+def read_deployment(
+    flags: Mapping[str, Any],
+    file: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Deployment:
+    """Raises `UsageError`, which names the flag, key or variable that is wrong."""
+    values: dict[str, tuple[Any, str]] = {}
+    for field, names in VARIABLES.items():
+        for name in names:
+            if environment.get(name):
+                value = environment[name]
+                if name == "USE_CONTAINER":
+                    value = USE_CONTAINER.get(value.lower(), value)
+                values[field] = value, f"variable {name}"
+                break
+    for key, value in (read_yaml(file) if file else {}).items():
+        values[key] = value, f"key {key!r} in {file}"
+    for field, value in flags.items():
+        if value is not None and value != ():
+            values[field] = value, f"--{field.replace('_', '-')}"
+    if "sessions" in values and values.get("workers_per_node", ("", ""))[1] == f"variable {CORES}":
+        # The user did not choose the number of cores with these sessions in mind.
+        del values["workers_per_node"]
+    try:
+        return Deployment(**{field: value for field, (value, _) in values.items()})
+    except ValidationError as failure:
+        raise UsageError(_explain(failure, values)) from None
+
+
+def read_yaml(file: Path) -> dict[str, Any]:
+    """Raises `UsageError` for a file that is unreadable or not a YAML mapping, and for unknown keys."""
+    try:
+        content = yaml.safe_load(file.read_text())
+    except OSError as failure:
+        raise UsageError(f"cannot read {file}: {failure.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        where = " ".join(str(failure).split())
+        raise UsageError(f"{file} is not valid YAML: {where}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise UsageError(f"{file} must contain 'key: value' lines, not a {type(content).__name__}")
+    content = {str(key).replace("-", "_"): value for key, value in content.items()}
+    for key in content:
+        if key not in Deployment.model_fields:
+            raise UsageError(f"{file}: unknown key {key!r}{_nearest(str(key))}")
+    return content
+
+
+def _nearest(key: str) -> str:
+    close = difflib.get_close_matches(
+        key.replace("-", "_"), Deployment.model_fields, n=1, cutoff=0.0
+    )
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _explain(failure: ValidationError, values: Mapping[str, tuple[Any, str]]) -> str:
+    problem = failure.errors()[0]
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not problem["loc"]:
+        return message
+    value, origin = values[str(problem["loc"][0])]
+    return f"{origin}: {value!r} {'' if message.startswith('should') else 'is invalid: '}{message}"
