@@ -1,5 +1,5 @@
-"""What Locust loads: the session, the users that run it, and the grid's master and load workers.
+"""Everything that runs in Locust's processes: sessions, users, and the grid's master and load workers.
 
-Importing `locust` patches the standard library for gevent, so nothing in here is imported by the
-launcher; it starts these modules as processes.
+Importing `locust` patches the standard library for gevent. The launcher therefore never imports this
+package; it starts its modules as processes.
 """

@@ -1,4 +1,4 @@
-"""The locustfile behind `launcher ui`: users loop sessions; the page has fields for their steps."""
+"""The locustfile of `launcher ui`: every user runs one session after another."""
 
 from typing import Any
 
@@ -9,24 +9,25 @@ from locustfiles.grid.recorder import report
 from locustfiles.session import run as session
 from locustfiles.session.run import Outcome, Plan, SessionError, Target
 
+# In seconds. Without a pause, users of a server that is down would only consume CPU time.
 PAUSE_AFTER_FAILURE = 1.0
-"""Seconds; without it, users of a server that is down would only burn CPU."""
 
 
 @events.init_command_line_parser.add_listener
 def add_fields(parser: Any) -> None:
     parser.add_argument(
-        "--wait-seconds", type=float, default=1.0, help="seconds that each step waits"
+        "--wait-seconds", type=float, default=1.0, help="how many seconds each step waits"
     )
-    parser.add_argument("--steps", type=int, default=1, help="steps of each session")
+    parser.add_argument("--steps", type=int, default=1, help="the number of steps of each session")
     parser.add_argument(
-        "--session-timeout", type=float, default=120.0, help="seconds until a session has failed"
+        "--session-timeout",
+        type=float,
+        default=120.0,
+        help="the time limit of a session in seconds",
     )
 
 
 class OpenEnvUser(User):
-    """Connect → reset → steps → close, again and again."""
-
     @task
     def run_session(self) -> None:
         outcome = self._session()
@@ -42,5 +43,5 @@ class OpenEnvUser(User):
             return session.run(plan, Target.from_url(self.host or ""))
         except SessionError as failure:
             outcome = Outcome()
-            outcome.failed(failure)
+            outcome.fail(failure)
             return outcome

@@ -1,5 +1,4 @@
-"""`python -m locustfiles.web ...`: Locust's own command with our locustfile, wherever it is
-installed."""
+"""`python -m locustfiles.web ...` runs Locust's own command with the installed locustfile."""
 
 import sys
 from pathlib import Path

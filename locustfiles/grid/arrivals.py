@@ -1,18 +1,20 @@
-"""When sessions are due, in seconds from the start of their cell. Pure."""
+"""When the sessions of a cell are due, in seconds from the start of the cell. Pure functions."""
 
 import itertools
 import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-HELD_BACK = 0.5
-"""For so many of a session's timeouts at most, the last sessions of a burst wait for the first to have
-opened: a system that is flooded opens them later still."""
+# The longest time, as a share of the session timeout, for which the last sessions of a burst wait
+# until the first have opened. A flooded system would open them even later.
+MAX_HOLD_BACK = 0.5
 
 
-def due(order: Mapping[str, Any]) -> list[float]:
-    """For all sessions of the cell, in order: at once, or one after another at `arrival_rate` a second.
-    The same seed gives the same times, however many load workers share them."""
+def due_times(order: Mapping[str, Any]) -> list[float]:
+    """Zero for every session, or for shape "open" arrivals at `arrival_rate` sessions per second.
+
+    The times depend only on the order and its seed, not on the number of load workers.
+    """
     constant = order["constant"]
     rate, batch = constant["arrival_rate"], constant["batch_size"]
     if constant["shape"] != "open":
@@ -23,9 +25,8 @@ def due(order: Mapping[str, Any]) -> list[float]:
     return list(itertools.accumulate(dice.expovariate(rate) for _ in range(batch)))
 
 
-def dealt(times: Sequence[float], counts: Sequence[int], index: int) -> list[float]:
-    """Those of load worker `index`, where they are dealt out in turn until each of them has as many
-    as it has sessions: `counts`."""
+def deal(times: Sequence[float], counts: Sequence[int], index: int) -> list[float]:
+    """The times of load worker `index`, dealt out in turn until each worker has `counts[worker]`."""
     turns = (
         worker
         for turn in range(max(counts, default=0))

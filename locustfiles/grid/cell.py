@@ -1,15 +1,15 @@
-"""A cell as the master sees it: which load worker has which sessions, and what has come of them."""
+"""The master's view of a cell: which load worker runs which sessions, and which have ended."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from locustfiles.grid.arrivals import due, HELD_BACK
+from locustfiles.grid.arrivals import due_times, MAX_HOLD_BACK
 
 
 @dataclass
 class Assignment:
-    """The sessions [first, first + count) of a cell that one load worker runs."""
+    """One load worker runs the sessions [first, first + count) of a cell."""
 
     worker: str
     first: int
@@ -20,8 +20,8 @@ class Assignment:
 
 
 @dataclass
-class Told:
-    """What a load worker last said."""
+class WorkerReport:
+    """The latest report of a load worker."""
 
     open: int = 0
     held: int = 0
@@ -34,7 +34,7 @@ class Cell:
     order: Mapping[str, Any]
     assignments: list[Assignment] = field(default_factory=list)
     received: set[int] = field(default_factory=set)
-    told: dict[str, Told] = field(default_factory=dict)
+    reports: dict[str, WorkerReport] = field(default_factory=dict)
     failed: int = 0
     lost_workers: set[str] = field(default_factory=set)
 
@@ -52,57 +52,57 @@ class Cell:
 
     @property
     def held(self) -> int:
-        return sum(told.held for told in self.told.values())
+        return sum(report.held for report in self.reports.values())
 
     @property
     def open(self) -> int:
-        return sum(told.open for told in self.told.values())
+        return sum(report.open for report in self.reports.values())
 
     def assign(self, users: Mapping[str, int]) -> None:
-        """As many sessions for each load worker as it has users."""
+        """Gives each load worker as many sessions as it has users."""
         first = 0
-        for worker, count in users.items():
-            mine = min(count, self.batch - first)
-            self.assignments.append(Assignment(worker, first, mine))
-            first += mine
+        for worker, user_count in users.items():
+            count = min(user_count, self.batch - first)
+            self.assignments.append(Assignment(worker, first, count))
+            first += count
 
     @property
     def unassigned(self) -> range:
         return range(sum(assignment.count for assignment in self.assignments), self.batch)
 
     def shares(self, start: float) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What each load worker is told; the cell begins at `start`, a time of day."""
+        """The message for each load worker; `start` is the Unix time at which the cell starts."""
         for index, assignment in enumerate(self.assignments):
             if assignment.count:
-                share = {"cell": self.number, "start": start, "first": assignment.first}
-                part = {"index": index, "counts": [each.count for each in self.assignments]}
-                yield assignment.worker, {**self.order, **share, **part}
+                sessions = {"cell": self.number, "start": start, "first": assignment.first}
+                turns = {"index": index, "counts": [each.count for each in self.assignments]}
+                yield assignment.worker, {**self.order, **sessions, **turns}
 
     def last_due(self) -> float:
-        """Seconds from the start of the cell to that of its last session."""
-        return max(due(self.order), default=0.0)
+        """When the last session is due, in seconds from the start of the cell."""
+        return max(due_times(self.order), default=0.0)
 
-    def last_begun(self) -> float:
-        """Seconds from the start of the cell until its last session begins at the latest."""
-        open_arrivals = self.order["constant"]["shape"] == "open"
-        return self.last_due() + (0.0 if open_arrivals else HELD_BACK * self.order["timeout"])
+    def last_start(self) -> float:
+        """When the last session starts at the latest, in seconds from the start of the cell."""
+        held_back = self.order["constant"]["shape"] != "open"
+        return self.last_due() + (MAX_HOLD_BACK * self.order["timeout"] if held_back else 0.0)
 
     def missing(self, worker: str | None = None) -> list[int]:
-        """Sessions without a row; of one load worker, or of all."""
-        mine = [a for a in self.assignments if worker in (None, a.worker)]
-        ids = (number for a in mine for number in range(a.first, a.first + a.count))
+        """The sessions without a row, of one load worker or of all."""
+        selected = [a for a in self.assignments if worker in (None, a.worker)]
+        ids = (number for a in selected for number in range(a.first, a.first + a.count))
         return [number for number in ids if number not in self.received]
 
     def owner(self, request_id: int) -> str | None:
         return next((a.worker for a in self.assignments if request_id in a), None)
 
     def fitness(self, clocks: Mapping[str, float]) -> dict[str, dict[str, float]]:
-        """How each load worker fared; `clocks` are seconds that theirs are ahead of the master's."""
+        """Facts about each load worker; `clocks` are the offsets of their clocks in seconds."""
         return {
             a.worker: {
                 "sessions": a.count,
                 "clock_offset": clocks[a.worker],
-                **self.told.get(a.worker, Told()).fitness,
+                **self.reports.get(a.worker, WorkerReport()).fitness,
             }
             for a in self.assignments
         }

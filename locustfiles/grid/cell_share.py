@@ -1,4 +1,4 @@
-"""The sessions of one cell that fall to one load worker."""
+"""The share of one load worker in the sessions of a cell."""
 
 import time
 from collections.abc import Callable
@@ -8,35 +8,35 @@ from typing import Any
 import gevent
 import orjson
 
-from locustfiles.grid.arrivals import dealt, due, HELD_BACK
+from locustfiles.grid.arrivals import deal, due_times, MAX_HOLD_BACK
 from locustfiles.session import run as session
 from locustfiles.session.conversation import Conversation
 from locustfiles.session.engine import engine
 from locustfiles.session.outcome import Outcome
 from locustfiles.session.plan import Plan, Target
 
+# How many sessions to start, or to resume, before processing what has arrived in the meantime.
 SLICE = 16
-"""Sessions begun, or let go on, before what has come in meanwhile is taken in."""
 
-MOST_OPENING = 512
-"""Sessions of a burst on their way to a WebSocket: the server has always enough to do, and its accept
-queue does not overflow, after which the kernel would drop connections and try again a second later."""
+# How many sessions of a burst may be in their handshake. This keeps the server busy but does not
+# overflow its accept queue, after which the kernel drops connections and retries a second later.
+MAX_OPENING = 512
 
-PATIENCE = 1.0
-"""Seconds without a new WebSocket after which nothing is gained by holding the others back."""
+# After this time without a newly opened session, holding others back is pointless.
+STALL_SECONDS = 1.0
 
-PAUSE = 0.002
+RETRY_SECONDS = 0.002
 
 
-def take_in() -> None:
-    """All that was ready; others in the process have their turns."""
+def process_ready() -> None:
+    """Serves all ready sockets, and lets other greenlets run."""
     while engine().turn():
         gevent.sleep(0)
     gevent.sleep(0)
 
 
 class Barrier:
-    """Holds sessions that are open until they are to step, all together."""
+    """Holds open sessions until all of them may start stepping."""
 
     def __init__(self) -> None:
         self._open = False
@@ -55,25 +55,24 @@ class Barrier:
         self._held.pop(session, None)
 
     def release(self) -> None:
-        """For a greenlet: takes its time over many."""
         self._open = True
         while self._held:
             for _ in range(min(SLICE, len(self._held))):
                 held, _ = self._held.popitem()
-                engine().go_on(held)
-            take_in()
+                engine().resume(held)
+            process_ready()
 
 
 class Share:
-    """Times of day are the master's, whose clock this one is `ahead` of by so many seconds.
-    `ended(share, number, outcome)` is called for each session; it must not wait."""
+    """Unix times are those of the master; `clock_offset` is how far this clock is ahead, in seconds.
+    `on_end(share, number, outcome)` is called for each session and must not block."""
 
     def __init__(
         self,
         message: dict[str, Any],
         worker: str,
-        ahead: float,
-        ended: Callable[["Share", int, Outcome], None],
+        clock_offset: float,
+        on_end: Callable[["Share", int, Outcome], None],
     ) -> None:
         constant = message["constant"]
         self.plan = Plan(message["mode"], message["wait"], message["timeout"], constant["steps"])
@@ -81,47 +80,47 @@ class Share:
         self.shape: str = constant["shape"]
         self.gate = Barrier() if self.shape == "hold" else None
         self.open = 0
-        self._ended = ended
+        self._on_end = on_end
         self._constant = constant | {
             "load_worker": worker,
             "open_clients": None,
             "open_servers": None,
         }
-        self._ahead = ahead
+        self._clock_offset = clock_offset
         self._start: float = message["start"]
-        self._zero = time.perf_counter() + self._start - (time.time() - ahead)
-        self._due = dealt(due(message), message["counts"], message["index"])
-        self._first, self._begun = message["first"], 0
+        self._perf_start = time.perf_counter() + self._start - (time.time() - clock_offset)
+        self._due = deal(due_times(message), message["counts"], message["index"])
+        self._first, self._started = message["first"], 0
         self._targets = [
             Target.from_url(message["url"], source) for source in message["sources"] or [None]
         ]
 
     def run(self) -> None:
-        """Begins each session when it is due; for a greenlet."""
-        begin = self._begin_websocket if self.plan.mode == "ws" else self._begin_http
-        while self._begun < len(self._due):
+        """Starts each session when it is due; runs in a greenlet."""
+        start = self._start_websocket if self.plan.mode == "ws" else self._start_http
+        while self._started < len(self._due):
             now = time.perf_counter()
-            if self._must_wait(now):
-                gevent.sleep(PAUSE)
+            if self._hold_back(now):
+                gevent.sleep(RETRY_SECONDS)
                 continue
-            for number in range(self._begun, min(self._begun + SLICE, len(self._due))):
-                if self._zero + self._due[number] > now:
+            for number in range(self._started, min(self._started + SLICE, len(self._due))):
+                if self._perf_start + self._due[number] > now:
                     break
-                self._begun += 1
+                self._started += 1
                 self.open += 1
-                begin(number)
-            take_in()
+                start(number)
+            process_ready()
             gevent.sleep(self._seconds_to_next())
 
     def release(self, open_clients: int, open_servers: int | None) -> None:
-        """All that will open are open; so many, as both sides count them."""
+        """Lets the held sessions continue and records how many were open."""
         self._constant |= {"open_clients": open_clients, "open_servers": open_servers}
         if self.gate is not None:
             gevent.spawn(self.gate.release)
 
     @property
-    def over(self) -> bool:
-        return self._begun >= len(self._due) and not self.open
+    def finished(self) -> bool:
+        return self._started >= len(self._due) and not self.open
 
     @property
     def held(self) -> int:
@@ -134,7 +133,7 @@ class Share:
         return orjson.dumps(
             {
                 "request_id": self.request_id(number),
-                "timestamp": iso(outcome.started - self._ahead),
+                "timestamp": iso(outcome.started - self._clock_offset),
                 "intended_timestamp": iso(self._start + self._due[number]),
                 **self._constant,
                 "connect_latency": outcome.connect_latency,
@@ -154,43 +153,42 @@ class Share:
             }
         )
 
-    def _must_wait(self, now: float) -> bool:
-        """Whether the next of a burst is held back, while its clock runs. Arrivals never are:
-        they do not ask how the system fares."""
-        running = engine()
+    def _hold_back(self, now: float) -> bool:
+        """Whether to delay the next session of a burst. Arrivals of shape "open" are never delayed:
+        they do not depend on the state of the system."""
+        sessions = engine()
         return (
             self.shape != "open"
-            and running.opening >= MOST_OPENING
-            and now - max(running.last_opened, self._zero) < PATIENCE
-            and now - self._zero < HELD_BACK * self.plan.timeout
+            and sessions.opening >= MAX_OPENING
+            and now - max(sessions.last_opened, self._perf_start) < STALL_SECONDS
+            and now - self._perf_start < MAX_HOLD_BACK * self.plan.timeout
         )
 
     def _seconds_to_next(self) -> float:
-        if self._begun >= len(self._due):
+        if self._started >= len(self._due):
             return 0.0
-        wait: float = self._zero + self._due[self._begun] - time.perf_counter()
+        wait: float = self._perf_start + self._due[self._started] - time.perf_counter()
         return max(0.0, wait)
 
-    def _begin_websocket(self, number: int) -> None:
+    def _start_websocket(self, number: int) -> None:
         def done(outcome: Outcome) -> None:
             self.open -= 1
-            self._ended(self, number, outcome)
+            self._on_end(self, number, outcome)
 
         outcome = Outcome(self._due_at(number))
         engine().start(Conversation(self.plan, outcome, self.gate), self._target(number), done)
 
-    def _begin_http(self, number: int) -> None:
+    def _start_http(self, number: int) -> None:
         def run() -> None:
             outcome = session.run(self.plan, self._target(number), None, self._due_at(number))
             self.open -= 1
-            self._ended(self, number, outcome)
+            self._on_end(self, number, outcome)
 
         gevent.spawn(run)
 
     def _due_at(self, number: int) -> float:
-        """What latencies count from: a session that is held back, or that the load gets to late, waits
-        all the same."""
-        due: float = self._zero + self._due[number]
+        """Latencies count from here, even if the session is held back or starts late."""
+        due: float = self._perf_start + self._due[number]
         return due
 
     def _target(self, number: int) -> Target:

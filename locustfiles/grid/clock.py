@@ -1,4 +1,4 @@
-"""How far this clock is ahead of the master's, and how late this process runs."""
+"""Measures the offset between two clocks, and how late this process runs."""
 
 import time
 from pathlib import Path
@@ -10,8 +10,8 @@ TICK_SECONDS = 0.02
 SCHEDSTAT = Path("/proc/self/schedstat")
 
 
-class Offset:
-    """From a few exchanges, the quickest of which counts: as NTP estimates it (RFC 5905, 8)."""
+class ClockOffset:
+    """Uses the quickest of a few exchanges, as NTP does (RFC 5905, section 8)."""
 
     def __init__(self) -> None:
         self._exchanges = 0
@@ -22,58 +22,57 @@ class Offset:
     def known(self) -> bool:
         return self._exchanges >= EXCHANGES
 
-    def add(self, sent: float, there: float, back: float) -> None:
-        """All are times of day in seconds: here, on the other side, here again."""
+    def add(self, sent: float, remote: float, received: float) -> None:
+        """Unix times in seconds, of which `remote` was read by the other process."""
         self._exchanges += 1
-        if back - sent < self._shortest:
-            self._shortest, self._offset = back - sent, (sent + back) / 2 - there
+        if received - sent < self._shortest:
+            self._shortest, self._offset = received - sent, (sent + received) / 2 - remote
 
     @property
     def seconds(self) -> float:
-        """0 for what a way there that was longer or shorter than the way back may explain."""
+        """How far this clock is ahead; 0 if unequal delays of the two messages could explain it."""
         return self._offset if abs(self._offset) > self._shortest / 2 else 0.0
 
 
-class Fitness:
-    """What became of this process's time since `reset`: how late its loop ran at most, or served who
-    was ready; CPU seconds used, and seconds that it waited for a CPU."""
+class ProcessMonitor:
+    """Measures, since `reset`, the lag of this process, the CPU time that it used and the time that it
+    waited for a CPU. The lag is how late the event loop ran or ready sockets were served."""
 
     def __init__(self) -> None:
-        self._next = time.perf_counter()
+        self._wake_due = time.perf_counter()
         self.reset()
 
     def reset(self) -> None:
-        self._latest = 0.0
-        self._begun = time.perf_counter()
-        self._cpu, self._wait = time.process_time(), _waited()
+        self._max_lag = 0.0
+        self._started = time.perf_counter()
+        self._cpu, self._wait = time.process_time(), _run_queue_seconds()
 
     def watch(self) -> None:
-        """For ever; to be run in a greenlet of its own."""
+        """Runs forever in a greenlet of its own."""
         while True:
-            self._next = time.perf_counter() + TICK_SECONDS
+            self._wake_due = time.perf_counter() + TICK_SECONDS
             gevent.sleep(TICK_SECONDS)
-            self._latest = self.lag
+            self._max_lag = self.lag
 
     @property
     def lag(self) -> float:
-        """Seconds; also of the delay that it is in right now."""
-        return max(self._latest, time.perf_counter() - self._next)
+        """The maximum in seconds, including a delay that is still in progress."""
+        return max(self._max_lag, time.perf_counter() - self._wake_due)
 
-    def saw(self, lag: float) -> None:
-        """Something had to wait so many seconds for this process."""
-        self._latest = max(self._latest, lag)
+    def add_lag(self, lag: float) -> None:
+        self._max_lag = max(self._max_lag, lag)
 
-    def told(self) -> dict[str, float]:
+    def report(self) -> dict[str, float]:
         return {
             "cpu_seconds": time.process_time() - self._cpu,
-            "wait_seconds": _waited() - self._wait,
-            "wall_seconds": time.perf_counter() - self._begun,
+            "wait_seconds": _run_queue_seconds() - self._wait,
+            "wall_seconds": time.perf_counter() - self._started,
             "lag_max": self.lag,
         }
 
 
-def _waited() -> float:
-    """Seconds in the run queue; 0 where the kernel does not count them."""
+def _run_queue_seconds() -> float:
+    """The time spent in the run queue; 0 where the kernel does not measure it (proc(5))."""
     try:
         return int(SCHEDSTAT.read_text().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):

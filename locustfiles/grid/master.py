@@ -1,10 +1,10 @@
-"""`python -m locustfiles.grid.master`: Locust's master for a grid.
+"""`python -m locustfiles.grid.master` runs Locust's master for a grid.
 
-Takes orders on standard input and tells what happens on standard output, one JSON object a line;
-a row is a line that begins with "R" and a space.
+It reads orders from standard input and writes events to standard output, one JSON object per line.
+A line that starts with "R " is a row.
 
 orders   {"cell": {...}} · {"release": {...}} · {"lost": "load-2"}
-answers  {"workers": n} · {"progress": {...}} · {"held": n} · R <row> · {"cell_ended": {...}}
+events   {"workers": n} · {"progress": {...}} · {"held": n} · R <row> · {"cell_ended": {...}}
 """
 
 import argparse
@@ -26,30 +26,28 @@ from locust.rpc import Message
 
 from analysis.rows.error_types import ErrorType
 from analysis.rows.schema import unfinished
-from locustfiles.grid.cell import Cell, Told
+from locustfiles.grid.cell import Cell, WorkerReport
 from locustfiles.grid.cell_share import iso
 from locustfiles.grid.messages import CELL, CLOCK, HELLO, RELEASE, ROWS
 from locustfiles.grid.user import SessionUser
 
-HEARTBEATS_MISSED = 30
-"""A load worker in the middle of a burst may be silent for a while; one that died is reported by
-the launcher, which sees its process end."""
+# A busy load worker may miss heartbeats; the launcher reports one whose process has exited.
+MISSED_HEARTBEATS = 30
 
 SPAWN_SECONDS = 60.0
 LATE_SECONDS = 15.0
 TICK_SECONDS = 0.1
+# The delay of a cell's start, so that the order reaches every load worker before it.
 LEAD_SECONDS = 0.1
-"""From the order to the start of a cell, so that it has reached every load worker before."""
-
+# How long to wait for the launcher to count the sessions that the servers hold.
 COUNT_SECONDS = 10.0
-"""For the launcher to count what the servers hold."""
 
 
 class GridMaster:
-    def __init__(self, runner: runners.MasterRunner, expected: int, answers: BinaryIO) -> None:
+    def __init__(self, runner: runners.MasterRunner, expected: int, events: BinaryIO) -> None:
         self._runner = runner
         self._expected = expected
-        self._answers = answers
+        self._events = events
         self._names: dict[str, str] = {}
         self._clocks: dict[str, float] = {}
         self._dead: set[str] = set()
@@ -62,44 +60,43 @@ class GridMaster:
         runner.register_message(ROWS, self._on_rows)
 
     def run_cell(self, order: dict[str, Any]) -> None:
-        """Has one user a session, starts them, and collects their rows. Users stay for the next
-        cell."""
+        """Spawns one user per session, starts the sessions and collects their rows. The users remain
+        for the next cell."""
         self._cells += 1
         cell = Cell(self._cells, order)
         cell.assign(self._spawn(cell.batch))
         self._cell = cell
         self._counted = AsyncResult()
-        begun = time.time() + LEAD_SECONDS
-        for worker, share in cell.shares(begun):
+        start = time.time() + LEAD_SECONDS
+        for worker, share in cell.shares(start):
             self._send(CELL, share, worker)
         self._write_off(
-            cell, cell.unassigned, ErrorType.NOT_STARTED, "no load worker took the session"
+            cell, cell.unassigned, ErrorType.NOT_STARTED, "no load worker accepted the session"
         )
         held = self._hold(cell) if cell.holds else {}
-        latest = LEAD_SECONDS + cell.last_begun() + order["timeout"] + LATE_SECONDS
-        self._collect(cell, time.monotonic() + latest, lambda: cell.done)
+        self._collect(cell, _deadline(cell), lambda: cell.done)
         self._write_off(
             cell, cell.missing(), ErrorType.ROW_MISSING, "the load worker sent no row in time"
         )
         self._progress(cell)
         self._cell = None
-        ended = {"begun": iso(begun), "ended": iso(time.time()), **held}
+        ended = {"begun": iso(start), "ended": iso(time.time()), **held}
         ended |= {"lost_workers": sorted(cell.lost_workers)}
-        self._say({"cell_ended": ended | {"workers": cell.fitness(self._clocks)}})
+        self._emit({"cell_ended": ended | {"workers": cell.fitness(self._clocks)}})
 
     def released(self, counted: dict[str, Any]) -> None:
         self._counted.set(counted)
 
     def lost(self, name: str) -> None:
         self._dead.add(name)
-        for client_id, known in self._names.items():
-            if known == name:
-                self._runner.clients.pop(client_id, None)  # Locust need not wait for its heartbeat
+        for client_id, worker in self._names.items():
+            if worker == name:
+                self._runner.clients.pop(client_id, None)  # do not wait for its heartbeat
 
     def _spawn(self, batch: int) -> dict[str, int]:
-        """How many users each load worker has then."""
+        """Returns the number of users of each load worker."""
         self._wait_until(lambda: self._runner.worker_count == self._alive, SPAWN_SECONDS)
-        # Locust takes users away as slowly as it adds them: never slower than the largest batch.
+        # Locust also removes users at the spawn rate, so the rate never falls below the largest batch.
         self._largest = max(self._largest, batch)
         self._runner.start(batch, spawn_rate=self._largest)
         self._wait_until(lambda: self._spawned() == batch or self._dead, SPAWN_SECONDS)
@@ -109,12 +106,11 @@ class GridMaster:
         }
 
     def _hold(self, cell: Cell) -> dict[str, Any]:
-        """Waits until every session is open or has failed, has them counted, and lets them step."""
-        latest = LEAD_SECONDS + cell.last_begun() + cell.order["timeout"] + LATE_SECONDS
-        opened = time.monotonic() + latest
-        self._collect(cell, opened, lambda: cell.held + len(cell.received) >= cell.batch)
+        """Waits until every session is open or has failed, has the launcher count them, and releases
+        them."""
+        self._collect(cell, _deadline(cell), lambda: cell.held + len(cell.received) >= cell.batch)
         held = cell.held
-        self._say({"held": held})
+        self._emit({"held": held})
         counted = self._counted.wait(COUNT_SECONDS) or {}
         open_at_once = {"open_clients": held, "open_servers": counted.get("open_servers")}
         for assignment in cell.assignments:
@@ -134,18 +130,19 @@ class GridMaster:
             if name == worker:
                 self._runner.send_message(message, data, client_id)
 
-    def _collect(self, cell: Cell, deadline: float, enough: Callable[[], bool]) -> None:
-        """Takes in rows until there are enough or the deadline (monotonic) passes."""
-        while not enough() and time.monotonic() < deadline:
-            for worker in self._gone() - cell.lost_workers:
+    def _collect(self, cell: Cell, deadline: float, done: Callable[[], bool]) -> None:
+        """Waits until `done()`, or until `deadline` on the monotonic clock, and writes off the sessions
+        of lost load workers."""
+        while not done() and time.monotonic() < deadline:
+            for worker in self._lost_workers() - cell.lost_workers:
                 cell.lost_workers.add(worker)
                 reason = f"load worker {worker} was lost before the session ended"
                 self._write_off(cell, cell.missing(worker), ErrorType.LOAD_WORKER_LOST, reason)
-                cell.told.pop(worker, None)
+                cell.reports.pop(worker, None)
             self._progress(cell)
             gevent.sleep(TICK_SECONDS)
 
-    def _gone(self) -> set[str]:
+    def _lost_workers(self) -> set[str]:
         silent = {self._names.get(client.id, client.id) for client in self._runner.clients.missing}
         return self._dead | silent
 
@@ -155,49 +152,55 @@ class GridMaster:
         constant = cell.order["constant"]
         for number in request_ids:
             line = unfinished(constant, number, cell.owner(number), error_type, message)
-            self._take(cell, number, line)
+            self._add_row(cell, number, False, line)
 
-    def _take(self, cell: Cell, request_id: int, line: bytes) -> None:
+    def _add_row(self, cell: Cell, request_id: int, success: bool, line: bytes) -> None:
         if request_id not in cell.received:
             cell.received.add(request_id)
-            cell.failed += b'"success":false' in line
-            self._answers.write(b"R " + line + b"\n")
+            cell.failed += not success
+            self._events.write(b"R " + line + b"\n")
 
     def _on_clock(self, msg: Message, **_: Any) -> None:
-        answer = {"sent": msg.data["sent"], "there": time.time()}
-        self._runner.send_message(CLOCK, answer, msg.node_id)
+        reply = {"sent": msg.data["sent"], "remote": time.time()}
+        self._runner.send_message(CLOCK, reply, msg.node_id)
 
     def _on_hello(self, msg: Message, **_: Any) -> None:
-        known = len(self._names)
+        before = len(self._names)
         name = self._names[msg.node_id] = msg.data["name"]
         self._clocks[name] = msg.data["clock_offset"]
-        if known < len(self._names) == self._expected:
-            self._say({"workers": self._expected})
+        if before < len(self._names) == self._expected:
+            self._emit({"workers": self._expected})
 
     def _on_rows(self, msg: Message, **_: Any) -> None:
-        cell, told = self._cell, msg.data
-        if cell is None or told["cell"] != cell.number:
-            return  # late rows of a cell that has ended: they were written off
+        cell, report = self._cell, msg.data
+        if cell is None or report["cell"] != cell.number:
+            return  # late rows of an earlier cell, which were written off
         name = self._names[msg.node_id]
         if name in cell.lost_workers:
             return
-        cell.told[name] = Told(told["open"], told["held"], told["fitness"])
-        for request_id, line in told["rows"]:
-            self._take(cell, request_id, line)
-        self._answers.flush()
+        cell.reports[name] = WorkerReport(report["open"], report["held"], report["fitness"])
+        for request_id, success, line in report["rows"]:
+            self._add_row(cell, request_id, success, line)
+        self._events.flush()
 
     def _progress(self, cell: Cell) -> None:
         progress = {"open": cell.open, "done": len(cell.received), "failed": cell.failed}
-        self._say({"progress": progress})
+        self._emit({"progress": progress})
 
-    def _say(self, answer: dict[str, Any]) -> None:
-        self._answers.write(json.dumps(answer).encode() + b"\n")
-        self._answers.flush()
+    def _emit(self, event: dict[str, Any]) -> None:
+        self._events.write(json.dumps(event).encode() + b"\n")
+        self._events.flush()
 
-    def _wait_until(self, holds: Any, seconds: float) -> None:
+    def _wait_until(self, condition: Callable[[], Any], seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while not holds() and time.monotonic() < deadline:
+        while not condition() and time.monotonic() < deadline:
             gevent.sleep(0.02)
+
+
+def _deadline(cell: Cell) -> float:
+    """When every session of the cell must have ended, or opened, on the monotonic clock."""
+    timeout: float = cell.order["timeout"]
+    return time.monotonic() + LEAD_SECONDS + cell.last_start() + timeout + LATE_SECONDS
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -207,7 +210,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, required=True)
     options = parser.parse_args(arguments)
     setup_logging("WARNING")
-    runners.HEARTBEAT_LIVENESS = HEARTBEATS_MISSED
+    runners.HEARTBEAT_LIVENESS = MISSED_HEARTBEATS
     environment = Environment(user_classes=[SessionUser], host="openenv")
     runner = environment.create_master_runner(options.host, options.port)
     master = GridMaster(runner, options.workers, sys.stdout.buffer)

@@ -1,7 +1,7 @@
-"""Messages between the grid's master and its load workers, on Locust's own connection."""
+"""The names of the messages between the master and its load workers, sent through Locust."""
 
-CLOCK = "openenv_clock"  # load worker → master and back: what time is it there
-HELLO = "openenv_hello"  # load worker → master: its name, and how far its clock is ahead
+CLOCK = "openenv_clock"  # load worker → master and back: requests and returns the time
+HELLO = "openenv_hello"  # load worker → master: its name and its clock offset
 CELL = "openenv_cell"  # master → load worker: run these sessions
-RELEASE = "openenv_release"  # master → load worker: all are open, step
-ROWS = "openenv_rows"  # load worker → master: rows that are done, and how it fares
+RELEASE = "openenv_release"  # master → load worker: all sessions are open; start stepping
+ROWS = "openenv_rows"  # load worker → master: finished rows and facts about the process

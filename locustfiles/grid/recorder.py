@@ -1,4 +1,4 @@
-"""What has become of sessions: into rows, and into Locust's statistics."""
+"""Turns the outcomes of sessions into rows and into Locust's statistics."""
 
 from collections import deque
 from typing import Any
@@ -7,56 +7,55 @@ import gevent
 from gevent.event import Event
 
 from locustfiles.grid.cell_share import Share
-from locustfiles.grid.clock import Fitness
+from locustfiles.grid.clock import ProcessMonitor
 from locustfiles.session.outcome import Outcome
 
 PARTS = ("connect", "reset", "step")
-AT_ONCE = 250  # sessions recorded before others have their turn
+BATCH = 250  # sessions to record before other greenlets run
 
 
 class Recorder:
-    """Takes outcomes from within the hub; writes them down in a greenlet, where Locust's listeners
-    may wait."""
+    """Accepts outcomes in the hub and records them in a greenlet, where Locust's listeners may block."""
 
-    def __init__(self, environment: Any, fitness: Fitness) -> None:
+    def __init__(self, environment: Any, monitor: ProcessMonitor) -> None:
+        # Only rows of this share are kept: the master has written off those of earlier cells.
         self.share: Share | None = None
-        """Whose rows are kept; those of a cell that has ended were written off."""
-        self.rows: list[tuple[int, bytes]] = []
-        self._environment, self._fitness = environment, fitness
+        self.rows: list[tuple[int, bool, bytes]] = []  # request ID, success, row
+        self._environment, self._monitor = environment, monitor
         self._outcomes: deque[tuple[Share, int, Outcome]] = deque()
-        self._more = Event()
+        self._pending = Event()
 
-    def take(self, share: Share, number: int, outcome: Outcome) -> None:
+    def add(self, share: Share, number: int, outcome: Outcome) -> None:
         self._outcomes.append((share, number, outcome))
-        self._more.set()
+        self._pending.set()
 
-    def record_for_ever(self) -> None:
+    def run(self) -> None:
         while True:
-            self._more.wait()
-            for _ in range(min(AT_ONCE, len(self._outcomes))):
+            self._pending.wait()
+            for _ in range(min(BATCH, len(self._outcomes))):
                 self._record(*self._outcomes.popleft())
             if not self._outcomes:
-                self._more.clear()
+                self._pending.clear()
             gevent.sleep(0)
 
     def _record(self, share: Share, number: int, outcome: Outcome) -> None:
         if share is self.share:
-            row = share.row(number, outcome, self._fitness.lag)
-            self.rows.append((share.request_id(number), row))
+            row = share.row(number, outcome, self._monitor.lag)
+            self.rows.append((share.request_id(number), outcome.success, row))
         report(self._environment, share.plan.mode, outcome)
 
 
 def report(environment: Any, mode: str, outcome: Outcome) -> None:
-    """Tells Locust's statistics: a request for each part that ended, one for what failed."""
+    """Reports one request for each part that ended and one for the part that failed."""
     kind = mode.upper()
     for part, latency in outcome.parts():
         _fire(environment, kind, part, latency, None)
     if not outcome.success:
-        failed_in = next(
+        failed_part = next(
             (part for part in PARTS if getattr(outcome, f"{part}_latency") is None), "close"
         )
         reason = RuntimeError(f"{outcome.error_type}: {outcome.error_message}")
-        _fire(environment, kind, failed_in, outcome.total_latency or 0.0, reason)
+        _fire(environment, kind, failed_part, outcome.total_latency or 0.0, reason)
 
 
 def _fire(

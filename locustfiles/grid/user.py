@@ -1,4 +1,4 @@
-"""The Locust user of the grid: one user, one session of each cell."""
+"""The Locust user of the grid: one user stands for one session of each cell."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,9 +7,8 @@ from locust import User
 
 
 class SessionUser(User):
-    """Locust spawns, counts and stops it as any user. It has no greenlet: its sessions are run, with
-    all others of the process, by the engine; so it is itself what Locust's group of greenlets holds.
-    """
+    """Locust spawns, counts and stops it like any other user, but it has no greenlet: the engine runs
+    all sessions of the process. The user itself takes the greenlet's place in Locust's group."""
 
     name = "session"
     dead = False
@@ -26,11 +25,11 @@ class SessionUser(User):
 
     @property
     def args(self) -> tuple["SessionUser"]:
-        """By which Locust finds the user of a greenlet."""
+        # Locust finds the user of a greenlet by its arguments.
         return (self,)
 
     def rawlink(self, ended: Callable[[Any], None]) -> None:
-        """Its end is told by `kill`."""
+        """`kill` removes the user from its group."""
 
     def unlink(self, ended: Callable[[Any], None]) -> None: ...
 
@@ -39,4 +38,4 @@ class SessionUser(User):
         self._group.discard(self)
 
     def join(self, *_: Any) -> None:
-        """It ends at once."""
+        """`kill` takes effect immediately."""

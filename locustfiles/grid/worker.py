@@ -1,4 +1,4 @@
-"""`python -m locustfiles.grid.worker`: one load worker of a grid."""
+"""`python -m locustfiles.grid.worker` runs one load worker of a grid."""
 
 import argparse
 import gc
@@ -13,7 +13,7 @@ from locust.log import setup_logging
 from locust.rpc import Message
 
 from locustfiles.grid.cell_share import Share
-from locustfiles.grid.clock import Fitness, Offset
+from locustfiles.grid.clock import ClockOffset, ProcessMonitor
 from locustfiles.grid.messages import CELL, CLOCK, HELLO, RELEASE, ROWS
 from locustfiles.grid.recorder import Recorder
 from locustfiles.grid.user import SessionUser
@@ -23,9 +23,8 @@ FLUSH_SECONDS = 0.2
 CLOCK_SECONDS = 10.0
 
 
-def calm() -> None:
-    """Sessions are no garbage: the collector need not look through all of them again and again. It
-    runs all the same, so that memory stays bounded."""
+def tune_garbage_collector() -> None:
+    """Collects rarely, because scanning thousands of open sessions is expensive."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
@@ -34,12 +33,12 @@ def calm() -> None:
 class LoadWorker:
     def __init__(self, name: str, runner: Any) -> None:
         self._name, self._runner = name, runner
-        self._fitness = Fitness()
-        self._recorder = Recorder(runner.environment, self._fitness)
+        self._monitor = ProcessMonitor()
+        self._recorder = Recorder(runner.environment, self._monitor)
         self._share: Share | None = None
-        engine().saw_lag = self._fitness.saw
-        self._asking = Offset()
-        self._ahead: float | None = None
+        engine().on_lag = self._monitor.add_lag
+        self._measured = ClockOffset()
+        self._clock_offset: float | None = None
         for message, handler in (
             (CLOCK, self._on_clock),
             (CELL, self._on_cell),
@@ -48,37 +47,39 @@ class LoadWorker:
             runner.register_message(message, handler)
 
     def run(self) -> None:
-        gevent.spawn(self._fitness.watch)
-        gevent.spawn(self._recorder.record_for_ever)
-        gevent.spawn(self._flush_for_ever)
-        gevent.spawn(self._compare_clocks_for_ever)
+        gevent.spawn(self._monitor.watch)
+        gevent.spawn(self._recorder.run)
+        gevent.spawn(self._flush_regularly)
+        gevent.spawn(self._compare_clocks_regularly)
         self._runner.greenlet.join()
 
-    def _compare_clocks_for_ever(self) -> None:
-        """Between cells: clocks drift, and an exchange in the middle of a burst tells nothing."""
+    def _compare_clocks_regularly(self) -> None:
+        """Only between cells, because a busy process would distort the measurement."""
         while True:
             if self._idle:
-                self._asking = Offset()
-                self._ask_time()
+                self._measured = ClockOffset()
+                self._request_time()
             gevent.sleep(CLOCK_SECONDS)
 
-    def _ask_time(self) -> None:
+    def _request_time(self) -> None:
         self._runner.send_message(CLOCK, {"sent": time.time()})
 
     def _on_clock(self, msg: Message, **_: Any) -> None:
-        self._asking.add(msg.data["sent"], msg.data["there"], time.time())
-        if not self._asking.known:
-            self._ask_time()
-        elif self._ahead is None or self._idle:
-            self._ahead = self._asking.seconds
-            self._runner.send_message(HELLO, {"name": self._name, "clock_offset": self._ahead})
+        self._measured.add(msg.data["sent"], msg.data["remote"], time.time())
+        if not self._measured.known:
+            self._request_time()
+        elif self._clock_offset is None or self._idle:
+            self._clock_offset = self._measured.seconds
+            self._runner.send_message(
+                HELLO, {"name": self._name, "clock_offset": self._clock_offset}
+            )
 
     def _on_cell(self, msg: Message, **_: Any) -> None:
         self._flush()
-        share = Share(msg.data, self._name, self._ahead or 0.0, self._recorder.take)
+        share = Share(msg.data, self._name, self._clock_offset or 0.0, self._recorder.add)
         self._share = self._recorder.share = share
         self._recorder.rows = []
-        self._fitness.reset()
+        self._monitor.reset()
         gevent.spawn(share.run)
 
     def _on_release(self, msg: Message, **_: Any) -> None:
@@ -88,19 +89,17 @@ class LoadWorker:
 
     @property
     def _idle(self) -> bool:
-        """Whether no session is open or about to be."""
-        return self._share is None or self._share.over
+        return self._share is None or self._share.finished
 
     def _flush(self) -> None:
-        """Rows are the master's from then on."""
         if (share := self._share) is not None:
             rows, self._recorder.rows = self._recorder.rows, []
             counts = {"cell": share.cell, "open": share.open, "held": share.held}
             self._runner.send_message(
-                ROWS, counts | {"rows": rows, "fitness": self._fitness.told()}
+                ROWS, counts | {"rows": rows, "fitness": self._monitor.report()}
             )
 
-    def _flush_for_ever(self) -> None:
+    def _flush_regularly(self) -> None:
         while True:
             gevent.sleep(FLUSH_SECONDS)
             self._flush()
@@ -114,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     setup_logging("WARNING")
     environment = Environment(user_classes=[SessionUser], host="openenv")
-    calm()
+    tune_garbage_collector()
     runner = environment.create_worker_runner(options.master_host, options.master_port)
     LoadWorker(options.name, runner).run()
     return 0

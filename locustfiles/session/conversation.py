@@ -1,11 +1,10 @@
-"""What a session says and hears over its WebSocket: upgrade → reset → held → steps → close. Bytes in,
-bytes out; it touches no socket."""
+"""The client side of a WebSocket session without I/O: upgrade → reset → hold → steps → close."""
 
 import time
 from typing import Protocol
 
 from analysis.rows.error_types import ErrorType
-from locustfiles.session.outcome import observation, Outcome
+from locustfiles.session.outcome import Outcome, parse_reply
 from locustfiles.session.plan import Plan, SessionError, Target
 from locustfiles.websocket import handshake
 from locustfiles.websocket.frames import (
@@ -13,7 +12,7 @@ from locustfiles.websocket.frames import (
     BINARY,
     CLOSE,
     close_reason,
-    closing,
+    close_reply,
     frame,
     PING,
     PONG,
@@ -24,35 +23,36 @@ from locustfiles.websocket.frames import (
 )
 from locustfiles.websocket.handshake import HandshakeError
 
+# CLOSING: the client has asked the server to close the session. CLOSED: both have sent close frames
+# and the server must close the connection. OVER: the session has ended.
 UPGRADING, RESETTING, HELD, STEPPING, CLOSING, CLOSED, OVER = range(7)
-"""CLOSED: both have said that the session is closed; the server is to hang up."""
 
 RESET = Request(TEXT, b'{"type":"reset","data":{}}')
-GOODBYE = Request(TEXT, b'{"type":"close"}')
+CLOSE_SESSION = Request(TEXT, b'{"type":"close"}')
 
 
 class Gate(Protocol):
-    """What a session passes between its reset and its steps."""
+    """Holds sessions between their reset and their steps."""
 
     def arrive(self, session: "Conversation") -> bool:
-        """Whether it may go on at once; else it is told later (`go_on`)."""
+        """Whether the session may continue; otherwise the engine resumes it later."""
 
     def leave(self, session: "Conversation") -> None:
-        """It waits no more."""
+        """The session no longer waits."""
 
 
 class Conversation:
-    """Latencies count until the moment in which an answer's bytes are handed in."""
+    """A latency ends when the bytes of the reply are passed to `receive`."""
 
     __slots__ = (
         "_gate",
         "_head",
         "_key",
-        "_left",
-        "_mark",
+        "_part_started",
         "_reader",
+        "_steps_left",
+        "deadline",
         "fd",
-        "limit",
         "outcome",
         "phase",
         "plan",
@@ -61,28 +61,28 @@ class Conversation:
     def __init__(self, plan: Plan, outcome: Outcome, gate: Gate | None = None) -> None:
         self.plan, self.outcome = plan, outcome
         self.phase = UPGRADING
-        self.fd = -1  # of its socket, once it has one
-        self.limit = time.perf_counter() + plan.timeout
+        self.fd = -1  # of the socket, once there is one
+        self.deadline = time.perf_counter() + plan.timeout
         self._gate = gate
         self._head = self._key = b""
-        self._left = plan.steps
-        self._mark = 0.0
+        self._steps_left = plan.steps
+        self._part_started = 0.0
         self._reader: Reader | None = None
 
     @property
-    def half_read(self) -> bool:
-        """Whether a message has come in part."""
+    def mid_message(self) -> bool:
+        """Whether a part of a message has arrived."""
         return self._reader is not None
 
-    def begin(self, target: Target) -> bytes:
+    def upgrade_request(self, target: Target) -> bytes:
         self._key = handshake.new_key()
         return handshake.request(target.upgrade_head, self._key)
 
-    def take(self, data: bytes) -> bytes:
-        """What to send when these bytes have come. Raises `SessionError`."""
+    def receive(self, data: bytes) -> bytes:
+        """Returns what to send in reply. Raises `SessionError`."""
         now = time.perf_counter()
-        if now > self.limit and self.phase != CLOSED:
-            raise self.plan.too_long
+        if now > self.deadline and self.phase != CLOSED:
+            raise self.plan.timeout_error
         try:
             if self.phase == UPGRADING:
                 return self._upgrade(data, now)
@@ -94,40 +94,40 @@ class Conversation:
         except BadFrame as failure:
             raise SessionError(ErrorType.PROTOCOL_ERROR, str(failure)) from None
 
-    def cut(self, failure: OSError | None) -> None:
-        """The connection has ended. Raises `SessionError` when it should not have."""
-        why = f"{type(failure).__name__}: {failure}" if failure else "the server closed it"
+    def connection_lost(self, failure: OSError | None) -> None:
+        """Raises `SessionError` unless the session had already been closed."""
+        cause = f"{type(failure).__name__}: {failure}" if failure else "the server closed it"
         if self.phase == UPGRADING:
             response = handshake.parse(self._head)
             if response is not None and response.status != 101:
                 raise SessionError(*handshake.rejection(response, response.body or b""))
-            raise SessionError(ErrorType.HANDSHAKE_FAILED, f"the connection ended: {why}")
+            raise SessionError(ErrorType.HANDSHAKE_FAILED, f"the connection ended: {cause}")
         if self.phase < CLOSING:
-            raise SessionError(ErrorType.DISCONNECTED, f"the connection ended: {why}")
+            raise SessionError(ErrorType.DISCONNECTED, f"the connection ended: {cause}")
         if self.phase < CLOSED:
-            self.outcome.ended()
+            self.outcome.finish()
         self.phase = OVER
 
-    def go_on(self) -> bytes:
-        """The gate is open: what to send. The session has its time anew."""
+    def resume(self) -> bytes:
+        """The gate has opened: returns the first step and restarts the timeout."""
         now = time.perf_counter()
-        self.outcome.hold_latency = now - self._mark
-        self.limit = now + self.plan.timeout
+        self.outcome.hold_latency = now - self._part_started
+        self.deadline = now + self.plan.timeout
         return self._step(now)
 
-    def end(self, failure: Exception | None) -> None:
-        """Nothing more will come; None is success."""
+    def finish(self, failure: Exception | None) -> None:
+        """Completes the outcome; None means success."""
         outcome = self.outcome
         if self.phase == HELD and self._gate is not None:
-            outcome.hold_latency = time.perf_counter() - self._mark
+            outcome.hold_latency = time.perf_counter() - self._part_started
             self._gate.leave(self)
         if self.phase < CLOSED:
-            outcome.ended()
+            outcome.finish()
         self.phase = OVER
         if failure is None:
             outcome.success = True
         else:
-            outcome.failed(failure)
+            outcome.fail(failure)
 
     def _upgrade(self, data: bytes, now: float) -> bytes:
         self._head += data
@@ -140,64 +140,64 @@ class Conversation:
             raise SessionError(*handshake.rejection(response, body))
         handshake.check_accepted(response, self._key)
         self._head = self._key = b""
-        self.outcome.connect_latency = now - self.outcome.begun
-        self._mark, self.phase = now, RESETTING
-        return RESET.frame() + (self.take(response.rest) if response.rest else b"")
+        self.outcome.connect_latency = now - self.outcome.due
+        self._part_started, self.phase = now, RESETTING
+        return RESET.frame() + (self.receive(response.rest) if response.rest else b"")
 
     def _message(self, message: bytes, now: float) -> bytes:
         outcome = self.outcome
         if self.phase == STEPPING:
-            seen = observation(message)
-            outcome.step_latencies.append(now - self._mark)
-            self._left -= 1
-            if self._left:
+            observation = parse_reply(message)
+            outcome.step_latencies.append(now - self._part_started)
+            self._steps_left -= 1
+            if self._steps_left:
                 return self._step(now)
-            outcome.saw_last(seen)
+            outcome.observe_last(observation)
             self.phase = CLOSING
-            return GOODBYE.frame()
+            return CLOSE_SESSION.frame()
         if self.phase == RESETTING:
-            outcome.saw(observation(message))
-            outcome.reset_latency = now - self._mark
+            outcome.observe(parse_reply(message))
+            outcome.reset_latency = now - self._part_started
             if self._gate is None or self._gate.arrive(self):
                 return self._step(now)
-            self._mark, self.phase = now, HELD
-            self.limit = float("inf")
+            self._part_started, self.phase = now, HELD
+            self.deadline = float("inf")
             return b""
         if self.phase == HELD:
-            observation(message)  # an error says more than that it was not asked for
+            parse_reply(message)  # raises the server's own error, if the message is one
             raise SessionError(
                 ErrorType.PROTOCOL_ERROR, "the server sent a message without a request"
             )
         return b""
 
     def _step(self, now: float) -> bytes:
-        self._mark, self.phase = now, STEPPING
+        self._part_started, self.phase = now, STEPPING
         return self.plan.step.frame()
 
     def _frames(self, data: bytes, now: float) -> bytes:
-        """The same for what is not simply one message."""
+        """Handles data other than a single text frame."""
         reader = self._reader = self._reader or Reader()
-        answers = []
+        replies = []
         for opcode, payload in reader.feed(data):
             if opcode in (TEXT, BINARY):
-                answers.append(self._message(payload, now))
+                replies.append(self._message(payload, now))
             elif opcode == PING:
-                answers.append(frame(PONG, payload))
+                replies.append(frame(PONG, payload))
             elif opcode == CLOSE:
-                answers.append(self._closed(payload))
+                replies.append(self._close(payload))
                 break
         if reader.between_frames:
             self._reader = None  # an idle session keeps no buffer
-        return b"".join(answers)
+        return b"".join(replies)
 
-    def _closed(self, payload: bytes) -> bytes:
-        """The server is to hang up first, as RFC 6455 (7.1.1) has it: a load that does so has every port
-        of its address in TIME_WAIT for a minute, and fast cells would run out of them."""
+    def _close(self, payload: bytes) -> bytes:
+        # The server closes the TCP connection first (RFC 6455, 7.1.1). Otherwise TIME_WAIT would
+        # occupy the client's ports for a minute, and short cells would run out of them.
         reason = close_reason(payload)
         if self.phase < CLOSING:
             raise SessionError(ErrorType.DISCONNECTED, f"the server closed the session: {reason}")
         if self.phase == CLOSED:
             return b""
         self.phase = CLOSED
-        self.outcome.ended()
-        return closing(payload)
+        self.outcome.finish()
+        return close_reply(payload)

@@ -1,4 +1,4 @@
-"""Sessions whose time is over, without a timer for each."""
+"""Deadlines of many sessions without a timer for each."""
 
 import time
 from collections import deque
@@ -6,28 +6,28 @@ from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
 
 
-class Limited(Protocol):
+class HasDeadline(Protocol):
+    # In seconds of `time.perf_counter`; infinity for none.
     deadline: float
-    """Of `time.perf_counter`; infinity when it has ended or waits for something else."""
 
 
-Who = TypeVar("Who", bound=Limited)
+Item = TypeVar("Item", bound=HasDeadline)
 
 
-class Deadlines(Generic[Who]):
-    """One queue for each length of time: in it, who comes first is due first."""
+class Deadlines(Generic[Item]):
+    """Keeps one queue for each duration, in which the first item is always the next to expire."""
 
     def __init__(self) -> None:
-        self._queues: dict[float, deque[tuple[float, Who]]] = {}
+        self._queues: dict[float, deque[tuple[float, Item]]] = {}
 
-    def add(self, limited: Who, seconds: float) -> None:
-        """Its deadline is so far away, instead of what was before."""
-        limited.deadline = time.perf_counter() + seconds
+    def set(self, item: Item, seconds: float) -> None:
+        """Replaces the item's deadline by one that is `seconds` from now."""
+        item.deadline = time.perf_counter() + seconds
         queue = self._queues.setdefault(seconds, deque())
-        queue.append((limited.deadline, limited))
+        queue.append((item.deadline, item))
 
     def next(self) -> float | None:
-        """The earliest; None when nobody has any."""
+        """The earliest deadline; None when no item has one."""
         for seconds, queue in list(self._queues.items()):
             while queue and queue[0][0] != queue[0][1].deadline:
                 queue.popleft()
@@ -35,8 +35,8 @@ class Deadlines(Generic[Who]):
                 del self._queues[seconds]
         return min((queue[0][0] for queue in self._queues.values()), default=None)
 
-    def over(self) -> Iterator[Who]:
-        """Those whose deadline has passed; each only once."""
+    def expired(self) -> Iterator[Item]:
+        """The items whose deadline has passed; each is returned once."""
         while (earliest := self.next()) is not None and earliest <= time.perf_counter():
             queue = min(self._queues.values(), key=lambda queue: queue[0][0])
             yield queue.popleft()[1]

@@ -1,5 +1,8 @@
-"""Runs any number of sessions in one process: one epoll for all their sockets, itself watched by
-gevent's hub, so that there is neither a greenlet nor a timer for each of them."""
+"""Runs any number of sessions in one process.
+
+One epoll instance watches all sockets, and gevent's hub watches that epoll instance, so that a session
+needs neither a greenlet nor a timer. See deploy/decisions/0002-epoll-engine-under-locust.md.
+"""
 
 import _socket
 import functools
@@ -14,19 +17,20 @@ from gevent.hub import Hub
 from locustfiles.session.conversation import CLOSED, CLOSING, Conversation, HELD, OVER, UPGRADING
 from locustfiles.session.deadlines import Deadlines
 from locustfiles.session.outcome import Outcome
-from locustfiles.session.plan import connect_failure, Target
+from locustfiles.session.plan import connect_error, Target
 
+# How long to wait for the server's close frame, which frees the place of the session.
 CLOSE_SECONDS = 10.0
-"""Until a server has closed a session that said goodbye; its place is free then."""
 
-HANG_UP_SECONDS = 1.0
-"""For a server to end the connection of a session that both have closed."""
+# How long to wait for the server to close the connection after both close frames.
+DISCONNECT_SECONDS = 1.0
 
-READY_AT_ONCE = 4096  # sockets asked of the kernel in one call
+MAX_EVENTS = 4096  # events that one epoll call returns
+
+# After this time other greenlets run, even if more sockets are ready.
 TURN_SECONDS = 0.02
-"""After which others in the process have their turn, though sockets are still ready."""
 
-SMALL, LARGE = 4096, 262_144  # bytes read at once, of a usual answer and of one in many pieces
+SMALL, LARGE = 4096, 262_144  # bytes to read at once: usually, and within a fragmented message
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 Done = Callable[[Outcome], None]
@@ -35,24 +39,33 @@ Done = Callable[[Outcome], None]
 class Connection:
     """A conversation and its socket."""
 
-    __slots__ = ("connected", "deadline", "done", "leaving", "opening", "rest", "socket", "talk")
+    __slots__ = (
+        "closing",
+        "connected",
+        "conversation",
+        "deadline",
+        "done",
+        "opening",
+        "socket",
+        "unsent",
+    )
 
-    def __init__(self, talk: Conversation, socket: _socket.socket, done: Done) -> None:
-        self.talk, self.socket, self.done = talk, socket, done
+    def __init__(self, conversation: Conversation, socket: _socket.socket, done: Done) -> None:
+        self.conversation, self.socket, self.done = conversation, socket, done
         self.deadline = 0.0
         self.opening = True
-        self.connected = self.leaving = False
-        self.rest = b""  # of what is to be sent
+        self.connected = self.closing = False
+        self.unsent = b""
 
 
 class Engine:
-    """`saw_lag` is told, in seconds, how long those waited that were served last."""
+    """`on_lag` is called with the seconds that the last served sockets waited for their turn."""
 
     def __init__(self, hub: Hub) -> None:
-        self.saw_lag: Callable[[float], None] = lambda _: None
-        self.opening = 0  # sessions that are not upgraded yet
-        self.last_opened = 0.0  # of time.perf_counter
-        self._epoll = monkey.get_original("select", "epoll")()  # Locust's patches take it away
+        self.on_lag: Callable[[float], None] = lambda _: None
+        self.opening = 0  # sessions before the end of their handshake
+        self.last_opened = 0.0  # in seconds of time.perf_counter
+        self._epoll = monkey.get_original("select", "epoll")()  # gevent's patches remove it
         self._open: dict[int, Connection] = {}
         self._ready: list[tuple[int, int]] = []
         self._polled = 0.0
@@ -63,141 +76,142 @@ class Engine:
         self._watcher = hub.loop.io(self._epoll.fileno(), 1)
         self._watcher.start(self.turn)
 
-    def start(self, talk: Conversation, target: Target, done: Done) -> None:
-        """Begins the session; `done` gets its outcome, from within the hub: it must not wait."""
+    def start(self, conversation: Conversation, target: Target, done: Done) -> None:
+        """Starts the session. `done` receives its outcome in the hub and must not block."""
         try:
-            socket = target.begin()
-        except Exception as failure:  # noqa: BLE001 - it is an outcome too
-            talk.end(failure)
-            done(talk.outcome)
+            socket = target.connect()
+        except Exception as failure:  # noqa: BLE001 - becomes the outcome
+            conversation.finish(failure)
+            done(conversation.outcome)
             return
-        connection = Connection(talk, socket, done)
-        talk.fd = socket.fileno()
-        self._open[talk.fd] = connection
+        connection = Connection(conversation, socket, done)
+        conversation.fd = socket.fileno()
+        self._open[conversation.fd] = connection
         self.opening += 1
-        self._limit(connection, talk.plan.timeout)
-        self._act(connection, lambda: self._begin(connection, talk.begin(target)))
+        self._set_deadline(connection, conversation.plan.timeout)
+        self._attempt(connection, lambda: self._request_upgrade(connection, target))
 
-    def go_on(self, talk: Conversation) -> None:
-        """The session's gate is open."""
-        connection = self._open[talk.fd]
-        self._limit(connection, talk.plan.timeout)
-        self._act(connection, lambda: self._send(connection, talk.go_on()))
+    def resume(self, conversation: Conversation) -> None:
+        """Continues a session whose gate has opened."""
+        connection = self._open[conversation.fd]
+        self._set_deadline(connection, conversation.plan.timeout)
+        self._attempt(connection, lambda: self._send(connection, conversation.resume()))
 
-    def cancel(self, talk: Conversation) -> None:
-        """Drops the session, wherever it is; nobody is told."""
-        if talk.phase != OVER:
-            talk.end(None)
-            if connection := self._open.get(talk.fd):  # none when it waits for its host's address
+    def cancel(self, conversation: Conversation) -> None:
+        """Drops the session in any phase, without calling `done`."""
+        if conversation.phase != OVER:
+            conversation.finish(None)
+            if connection := self._open.get(
+                conversation.fd
+            ):  # none before the host name is resolved
                 self._forget(connection)
 
     def turn(self) -> bool:
-        """Serves sockets that are ready, for a while; whether some are left."""
+        """Serves ready sockets for up to `TURN_SECONDS`. Returns whether more are ready."""
         if not self._ready:
             self._polled = time.perf_counter()
-            self._ready = self._epoll.poll(0, READY_AT_ONCE)
+            self._ready = self._epoll.poll(0, MAX_EVENTS)
             self._ready.reverse()
-        enough = time.perf_counter() + TURN_SECONDS
+        end = time.perf_counter() + TURN_SECONDS
         ready, connections = self._ready, self._open
         while ready:
             descriptor, events = ready.pop()
             connection = connections.get(descriptor)
             if connection is not None:
                 self._serve(connection, events)
-            if time.perf_counter() > enough:
+            if time.perf_counter() > end:
                 break
-        self.saw_lag(time.perf_counter() - self._polled)
+        self.on_lag(time.perf_counter() - self._polled)
         return bool(ready)
 
     def _serve(self, connection: Connection, events: int) -> None:
-        talk = connection.talk
+        conversation = connection.conversation
         try:
             if events & WRITE or not connection.connected:
                 self._flush(connection)
             if events & ~WRITE and connection.connected:
                 data = self._read(connection)
                 if data:
-                    if answer := talk.take(data):
-                        self._send(connection, answer)
+                    if reply := conversation.receive(data):
+                        self._send(connection, reply)
                 elif data is not None:
-                    talk.cut(None)
-        except Exception as failure:  # noqa: BLE001 - it is an outcome too
+                    conversation.connection_lost(None)
+        except Exception as failure:  # noqa: BLE001 - becomes the outcome
             self._end(connection, failure)
             return
-        if connection.opening and talk.phase != UPGRADING:
+        if connection.opening and conversation.phase != UPGRADING:
             self._opened(connection)
-        if talk.phase >= HELD:
-            self._rearm(connection)
+        if conversation.phase >= HELD:
+            self._update_deadline(connection)
 
-    def _act(self, connection: Connection, action: Callable[[], None]) -> None:
+    def _attempt(self, connection: Connection, action: Callable[[], None]) -> None:
         try:
             action()
-        except Exception as failure:  # noqa: BLE001 - it is an outcome too
+        except Exception as failure:  # noqa: BLE001 - becomes the outcome
             self._end(connection, failure)
 
     def _read(self, connection: Connection) -> bytes | None:
-        """Empty is the end; None is nothing yet."""
+        """Empty at the end of the connection; None when nothing can be read."""
         try:
-            return connection.socket.recv(LARGE if connection.talk.half_read else SMALL)
+            return connection.socket.recv(LARGE if connection.conversation.mid_message else SMALL)
         except BlockingIOError:
             return None
         except OSError as failure:
-            connection.talk.cut(failure)
+            connection.conversation.connection_lost(failure)
             return None
 
-    def _begin(self, connection: Connection, upgrade: bytes) -> None:
-        """Nearby, it is connected already."""
-        self._epoll.register(connection.talk.fd, READ)
-        self._send(connection, upgrade)
+    def _request_upgrade(self, connection: Connection, target: Target) -> None:
+        self._epoll.register(connection.conversation.fd, READ)
+        self._send(connection, connection.conversation.upgrade_request(target))
 
     def _send(self, connection: Connection, data: bytes) -> None:
-        if connection.rest:
-            connection.rest += data
+        if connection.unsent:
+            connection.unsent += data
             return
         sent = self._write(connection, data)
         if sent < len(data):
-            connection.rest = data[sent:]
-            self._epoll.modify(connection.talk.fd, READ | WRITE)
+            connection.unsent = data[sent:]
+            self._epoll.modify(connection.conversation.fd, READ | WRITE)
 
     def _flush(self, connection: Connection) -> None:
-        connection.rest = connection.rest[self._write(connection, connection.rest) :]
-        if not connection.rest:
-            self._epoll.modify(connection.talk.fd, READ)
+        connection.unsent = connection.unsent[self._write(connection, connection.unsent) :]
+        if not connection.unsent:
+            self._epoll.modify(connection.conversation.fd, READ)
 
     def _write(self, connection: Connection, data: bytes) -> int:
-        """How much of it could be sent."""
+        """Returns how many bytes were sent."""
         try:
             sent = connection.socket.send(data)
         except BlockingIOError:
             return 0
         except OSError as failure:
             if not connection.connected:
-                raise connect_failure(failure) from None
-            return len(data)  # what the server said last is still to be read; then comes the end
+                raise connect_error(failure) from None
+            return len(data)  # read what the server still sent; the end of the connection follows
         connection.connected = True
         return sent
 
-    def _rearm(self, connection: Connection) -> None:
-        """Held sessions have no deadline; those that said goodbye may have little time."""
-        talk = connection.talk
-        if talk.phase == OVER:
+    def _update_deadline(self, connection: Connection) -> None:
+        """Held sessions have no deadline; closing sessions have a shorter one."""
+        conversation = connection.conversation
+        if conversation.phase == OVER:
             self._end(connection, None)
-        elif talk.phase == HELD:
+        elif conversation.phase == HELD:
             connection.deadline = float("inf")
-        elif talk.phase == CLOSED:
-            self._limit(connection, HANG_UP_SECONDS)
-        elif talk.phase == CLOSING and not connection.leaving:
-            connection.leaving = True
+        elif conversation.phase == CLOSED:
+            self._set_deadline(connection, DISCONNECT_SECONDS)
+        elif conversation.phase == CLOSING and not connection.closing:
+            connection.closing = True
             if time.perf_counter() + CLOSE_SECONDS < connection.deadline:
-                self._limit(connection, CLOSE_SECONDS)
+                self._set_deadline(connection, CLOSE_SECONDS)
 
     def _end(self, connection: Connection, failure: Exception | None) -> None:
         self._forget(connection)
-        connection.talk.end(failure)
-        connection.done(connection.talk.outcome)
+        connection.conversation.finish(failure)
+        connection.done(connection.conversation.outcome)
 
     def _opened(self, connection: Connection) -> None:
-        """It is, or it never will be."""
+        """The session has opened or has failed to."""
         connection.opening = False
         self.opening -= 1
         self.last_opened = time.perf_counter()
@@ -206,16 +220,15 @@ class Engine:
         if connection.opening:
             self._opened(connection)
         connection.deadline = float("inf")
-        del self._open[connection.talk.fd]
+        del self._open[connection.conversation.fd]
         connection.socket.close()
 
-    def _limit(self, connection: Connection, seconds: float) -> None:
-        self._deadlines.add(connection, seconds)
+    def _set_deadline(self, connection: Connection, seconds: float) -> None:
+        self._deadlines.set(connection, seconds)
         if connection.deadline < self._alarm:
-            self._wake()
+            self._set_timer()
 
-    def _wake(self) -> None:
-        """At the next deadline."""
+    def _set_timer(self) -> None:
         earliest = self._deadlines.next()
         self._timer.stop()
         self._alarm = float("inf")
@@ -225,20 +238,20 @@ class Engine:
             self._timer.start(self._expire)
 
     def _expire(self) -> None:
-        for connection in self._deadlines.over():
-            talk = connection.talk
-            in_time = talk.phase == CLOSED or (
-                talk.phase == CLOSING and time.perf_counter() < talk.limit
+        for connection in self._deadlines.expired():
+            conversation = connection.conversation
+            in_time = conversation.phase == CLOSED or (
+                conversation.phase == CLOSING and time.perf_counter() < conversation.deadline
             )
-            self._end(connection, None if in_time else talk.plan.too_long)
-        self._wake()
+            self._end(connection, None if in_time else conversation.plan.timeout_error)
+        self._set_timer()
 
 
 @functools.cache
-def engine_of(hub: Hub) -> Engine:
+def _engine_of(hub: Hub) -> Engine:
     return Engine(hub)
 
 
 def engine() -> Engine:
-    """The one of this thread."""
-    return engine_of(gevent.get_hub())
+    """The engine of this thread."""
+    return _engine_of(gevent.get_hub())

@@ -1,4 +1,4 @@
-"""One session over plain HTTP, in a greenlet of its own: connect → reset → step."""
+"""One session over plain HTTP in a greenlet of its own: connect → reset → steps."""
 
 import http.client
 import time
@@ -8,19 +8,19 @@ import gevent
 import orjson
 
 from analysis.rows.error_types import ErrorType
-from locustfiles.session.outcome import observed, Outcome, parsed
+from locustfiles.session.outcome import observation_in, Outcome, parse_json
 from locustfiles.session.plan import Plan, SessionError, Target
 
 
 def run(outcome: Outcome, target: Target, plan: Plan) -> None:
-    """Raises `SessionError` or `OSError` for a session that failed."""
+    """Raises `SessionError` or `OSError` when the session fails."""
     limit = gevent.Timeout.start_new(plan.timeout)
     try:
         _session(outcome, target, plan)
     except gevent.Timeout as expired:
         if expired is not limit:
             raise
-        raise plan.too_long from None
+        raise plan.timeout_error from None
     finally:
         limit.close()
 
@@ -28,17 +28,17 @@ def run(outcome: Outcome, target: Target, plan: Plan) -> None:
 def _session(outcome: Outcome, target: Target, plan: Plan) -> None:
     connection = http.client.HTTPConnection(target.host, target.port)
     connection.sock = target.open()
-    outcome.connect_latency = time.perf_counter() - outcome.begun
+    outcome.connect_latency = time.perf_counter() - outcome.due
     try:
-        begun = time.perf_counter()
-        outcome.saw(_post(connection, f"{target.path}/reset", {}))
-        outcome.reset_latency = time.perf_counter() - begun
+        started = time.perf_counter()
+        outcome.observe(_post(connection, f"{target.path}/reset", {}))
+        outcome.reset_latency = time.perf_counter() - started
         for _ in range(plan.steps):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             action = {"action": {"wait_seconds": plan.wait}}
             observation = _post(connection, f"{target.path}/step", action)
-            outcome.step_latencies.append(time.perf_counter() - begun)
-        outcome.saw_last(observation)
+            outcome.step_latencies.append(time.perf_counter() - started)
+        outcome.observe_last(observation)
     finally:
         connection.close()
 
@@ -48,11 +48,11 @@ def _post(
 ) -> dict[str, Any]:
     try:
         connection.request("POST", path, orjson.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read()
+        response = connection.getresponse()
+        content = response.read()
     except http.client.HTTPException as failure:
         raise SessionError(ErrorType.DISCONNECTED, f"{type(failure).__name__}: {failure}") from None
-    if answer.status != 200:
-        raise SessionError(f"HTTP_{answer.status}", content[:200].decode(errors="replace"))
-    reply = parsed(content)
-    return observed(reply, reply)
+    if response.status != 200:
+        raise SessionError(f"HTTP_{response.status}", content[:200].decode(errors="replace"))
+    reply = parse_json(content)
+    return observation_in(reply, reply)

@@ -1,4 +1,4 @@
-"""What came of one session."""
+"""The outcome of one session."""
 
 import time
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from locustfiles.session.plan import SessionError
 
 @dataclass(slots=True)
 class Outcome:
-    """What one session saw. Latencies in seconds; None is a part that never ended.
+    """Latencies are in seconds; None means that the part never ended.
 
-    `begun` (of `time.perf_counter`) is what connect and total count from: now, or when the session
-    was due.
+    `due` is when the session should have started, in seconds of `time.perf_counter`: the connect and
+    total latencies count from it. `started` is a Unix timestamp.
     """
 
-    begun: float = field(default_factory=time.perf_counter)
+    due: float = field(default_factory=time.perf_counter)
     started: float = field(default_factory=time.time)
     connect_latency: float | None = None
     reset_latency: float | None = None
@@ -36,7 +36,7 @@ class Outcome:
 
     @property
     def step_latency(self) -> float | None:
-        """The mean over the steps that ended."""
+        """The mean of the steps that ended."""
         steps = self.step_latencies
         return sum(steps) / len(steps) if steps else None
 
@@ -45,47 +45,46 @@ class Outcome:
         return max(self.step_latencies, default=None)
 
     def parts(self) -> Iterator[tuple[str, float]]:
-        """Each part that ended, with its latency; every step is one."""
+        """The name and the latency of every part that ended."""
         for part, latency in (("connect", self.connect_latency), ("reset", self.reset_latency)):
             if latency is not None:
                 yield part, latency
         for latency in self.step_latencies:
             yield "step", latency
 
-    def saw(self, observation: dict[str, Any]) -> None:
-        """Keeps what tells where the session ran; other apps say other things, or nothing."""
+    def observe(self, observation: dict[str, Any]) -> None:
+        """Records where the session ran, if the app reports it."""
         self.pid = _of(int, observation.get("pid"))
         self.session_hash = _of(str, observation.get("session_hash"))
         self.host_url = _of(str, observation.get("host_url"))
 
-    def saw_last(self, observation: dict[str, Any]) -> None:
-        self.saw(observation)
+    def observe_last(self, observation: dict[str, Any]) -> None:
+        self.observe(observation)
         self.waited_seconds = _of(float, observation.get("waited_seconds"))
 
-    def ended(self) -> None:
-        """Being held until the others are open is nobody's latency."""
-        self.total_latency = time.perf_counter() - self.begun - (self.hold_latency or 0.0)
+    def finish(self) -> None:
+        """Sets the total latency, which excludes the time that the session was held."""
+        self.total_latency = time.perf_counter() - self.due - (self.hold_latency or 0.0)
 
-    def failed(self, failure: Exception) -> None:
-        """By the name of a `SessionError`; anything else is the load's own mistake."""
+    def fail(self, failure: Exception) -> None:
+        """Any exception but `SessionError` is an error of the load itself."""
         self.success = False
         if isinstance(failure, SessionError):
             self.error_type, self.error_message = failure.error_type, str(failure)[:500]
         else:
-            # A session that has no row would be lost.
             self.error_type = ErrorType.LOAD_ERROR
             self.error_message = f"{type(failure).__name__}: {failure}"[:500]
 
 
 def _of(kind: type, value: Any) -> Any:
-    """The value when it is of that kind (any number is a float); else None."""
-    wanted = (int, float) if kind is float else kind
-    return value if isinstance(value, wanted) and not isinstance(value, bool) else None
+    """The value if it has that type, where any number is a float; otherwise None."""
+    types = (int, float) if kind is float else kind
+    return value if isinstance(value, types) and not isinstance(value, bool) else None
 
 
-def observation(content: bytes) -> dict[str, Any]:
-    """That of an answer of a session. Raises `SessionError`."""
-    reply = parsed(content)
+def parse_reply(content: bytes) -> dict[str, Any]:
+    """The observation of a WebSocket reply. Raises `SessionError`."""
+    reply = parse_json(content)
     kind = reply.get("type") if isinstance(reply, dict) else None
     data = reply.get("data") if isinstance(reply, dict) else None
     if kind == "error" and isinstance(data, dict):
@@ -94,18 +93,18 @@ def observation(content: bytes) -> dict[str, Any]:
         )
     if kind != "observation":
         raise _no_observation(reply)
-    return observed(data, reply)
+    return observation_in(data, reply)
 
 
-def observed(data: Any, reply: Any) -> dict[str, Any]:
-    """The observation in the data of a reply. Raises `SessionError`."""
-    seen = data.get("observation") if isinstance(data, dict) else None
-    if not isinstance(seen, dict):
+def observation_in(data: Any, reply: Any) -> dict[str, Any]:
+    """The observation in `data`, a part of `reply`. Raises `SessionError`."""
+    observation = data.get("observation") if isinstance(data, dict) else None
+    if not isinstance(observation, dict):
         raise _no_observation(reply)
-    return seen
+    return observation
 
 
-def parsed(content: bytes) -> Any:
+def parse_json(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as failure:

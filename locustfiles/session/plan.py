@@ -1,4 +1,4 @@
-"""What a session does, where it goes, and the names under which failures are counted."""
+"""What a session does and where it connects to."""
 
 import _socket
 import errno
@@ -16,7 +16,7 @@ from locustfiles.websocket.frames import Request, TEXT
 IP_BIND_ADDRESS_NO_PORT = 24
 NON_BLOCKING = socket.SOCK_STREAM | socket.SOCK_NONBLOCK
 
-NAMES = {
+ERROR_TYPES = {
     errno.ECONNREFUSED: ErrorType.CONNECT_REFUSED,
     errno.EMFILE: ErrorType.NO_DESCRIPTORS,
     errno.ENFILE: ErrorType.NO_DESCRIPTORS,
@@ -26,20 +26,20 @@ NAMES = {
 
 
 class SessionError(Exception):
-    """A session that failed, by the name under which it is counted."""
+    """A failed session; `error_type` is an `ErrorType`, a code that the server sent, or HTTP_<status>."""
 
     def __init__(self, error_type: str, message: str) -> None:
         super().__init__(message)
         self.error_type = error_type
 
 
-def connect_failure(failure: OSError) -> SessionError:
-    return SessionError(NAMES.get(failure.errno or 0, ErrorType.CONNECT_FAILED), str(failure))
+def connect_error(failure: OSError) -> SessionError:
+    return SessionError(ERROR_TYPES.get(failure.errno or 0, ErrorType.CONNECT_FAILED), str(failure))
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where sessions go, and from which address; None leaves the choice to the kernel."""
+    """The server and the source address of connections; None lets the kernel choose the address."""
 
     host: str
     port: int
@@ -64,7 +64,7 @@ class Target:
 
     @functools.cached_property
     def address(self) -> Any:
-        """What the host's name stands for; looked up once. Raises `SessionError`."""
+        """The resolved address, cached. Raises `SessionError`."""
         try:
             (_, _, _, _, address), *_ = socket.getaddrinfo(
                 self.host, self.port, self._family, socket.SOCK_STREAM
@@ -75,7 +75,7 @@ class Target:
 
     @functools.cached_property
     def upgrade_head(self) -> bytes:
-        """The request for a WebSocket, up to its key."""
+        """The upgrade request up to its key."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         lines = (
             f"GET {self.path}/ws HTTP/1.1",
@@ -88,37 +88,37 @@ class Target:
         return "\r\n".join(lines).encode()
 
     def open(self) -> socket.socket:
-        """A connected TCP socket, for a greenlet. Raises `SessionError`."""
+        """A connected TCP socket for a greenlet. Raises `SessionError`."""
         address = self.address
         try:
             connection = socket.socket(self._family, socket.SOCK_STREAM)
         except OSError as failure:
-            raise connect_failure(failure) from None
+            raise connect_error(failure) from None
         try:
             self._prepare(connection)
             connection.connect(address)
         except OSError as failure:
             connection.close()
-            raise connect_failure(failure) from None
+            raise connect_error(failure) from None
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def begin(self) -> _socket.socket:
-        """A TCP socket that connects by itself and never blocks. Raises `SessionError`."""
+    def connect(self) -> _socket.socket:
+        """A non-blocking TCP socket that is connecting. Raises `SessionError`."""
         address = self.address
         connection = None
         try:
             connection = _socket.socket(self._family, NON_BLOCKING)
             self._prepare(connection)
-            failed = connection.connect_ex(address)
-            if failed not in (0, errno.EINPROGRESS):
-                raise OSError(failed, errno.errorcode.get(failed, "connect failed"))
+            error = connection.connect_ex(address)
+            if error not in (0, errno.EINPROGRESS):
+                raise OSError(error, errno.errorcode.get(error, "connect failed"))
         except OSError as failure:
             if connection is not None:
                 connection.close()
-            raise connect_failure(failure) from None
+            raise connect_error(failure) from None
         return connection
 
     @functools.cached_property
@@ -128,17 +128,15 @@ class Target:
     def _prepare(self, connection: _socket.socket) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if self.source is not None:
-            # The port is chosen at connect, when the destination is known: more of them fit.
+            # Choosing the port at connect allows more connections per address (ip(7)).
             connection.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
             connection.bind((self.source, 0))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a session does: `mode` "ws" or "http"; wait and timeout in seconds.
-
-    Raises `SessionError` for what no session can do.
-    """
+    """`mode` is "ws" or "http"; `wait` and `timeout` are in seconds. Raises `SessionError` for invalid
+    values."""
 
     mode: str
     wait: float
@@ -149,7 +147,7 @@ class Plan:
         if self.steps < 1 or not self.wait >= 0 or not self.timeout > 0:
             raise SessionError(
                 ErrorType.BAD_PLAN,
-                "a session needs steps of 1 or more, a wait of 0 or more, and a timeout",
+                "a session requires steps ≥ 1, wait ≥ 0 and timeout > 0",
             )
 
     @functools.cached_property
@@ -157,7 +155,5 @@ class Plan:
         return Request(TEXT, orjson.dumps({"type": "step", "data": {"wait_seconds": self.wait}}))
 
     @property
-    def too_long(self) -> SessionError:
-        return SessionError(
-            ErrorType.TIMEOUT, f"the session had not ended after {self.timeout:g} s"
-        )
+    def timeout_error(self) -> SessionError:
+        return SessionError(ErrorType.TIMEOUT, f"the session did not end within {self.timeout:g} s")

@@ -1,4 +1,4 @@
-"""One session as a client sees it: connect → reset → step(wait) → close, each part timed."""
+"""One session as a client experiences it: connect → reset → steps → close, each part timed."""
 
 from gevent.event import AsyncResult
 
@@ -12,33 +12,32 @@ from locustfiles.session.plan import Plan, SessionError, Target
 __all__ = ["Gate", "Outcome", "Plan", "SessionError", "Target", "run"]
 
 
-def run(
-    plan: Plan, target: Target, gate: Gate | None = None, begun: float | None = None
-) -> Outcome:
-    """One whole session, never longer than the plan's timeout; the greenlet waits for it. Never
-    raises: a failure is an outcome too. `begun` (of `time.perf_counter`) is when it was due; None is
-    now."""
-    outcome = Outcome() if begun is None else Outcome(begun)
+def run(plan: Plan, target: Target, gate: Gate | None = None, due: float | None = None) -> Outcome:
+    """Runs one session and blocks the calling greenlet until it ends; a failure is an outcome too.
+
+    `due` is when the session should have started, in seconds of `time.perf_counter`; None means now.
+    """
+    outcome = Outcome() if due is None else Outcome(due)
     if plan.mode == "ws":
         return _over_websocket(outcome, plan, target, gate)
     try:
         plain.run(outcome, target, plan)
         outcome.success = True
     except OSError as failure:
-        outcome.failed(SessionError(ErrorType.DISCONNECTED, f"{type(failure).__name__}: {failure}"))
-    except Exception as failure:  # noqa: BLE001 - a session that has no row would be lost
-        outcome.failed(failure)
-    outcome.ended()
+        outcome.fail(SessionError(ErrorType.DISCONNECTED, f"{type(failure).__name__}: {failure}"))
+    except Exception as failure:  # noqa: BLE001 - every session must have a row
+        outcome.fail(failure)
+    outcome.finish()
     return outcome
 
 
 def _over_websocket(outcome: Outcome, plan: Plan, target: Target, gate: Gate | None) -> Outcome:
-    ended: AsyncResult[Outcome] = AsyncResult()
-    talk = Conversation(plan, outcome, gate)
+    result: AsyncResult[Outcome] = AsyncResult()
+    conversation = Conversation(plan, outcome, gate)
     try:
-        engine().start(talk, target, ended.set)
-        ended.get()
+        engine().start(conversation, target, result.set)
+        result.get()
     except BaseException:
-        engine().cancel(talk)
+        engine().cancel(conversation)
         raise
     return outcome

@@ -1,4 +1,4 @@
-"""WebSocket frames as a client writes and reads them (RFC 6455, 5). Values in, values out."""
+"""WebSocket frames as a client writes and reads them (RFC 6455, section 5), without I/O."""
 
 import functools
 import os
@@ -7,31 +7,31 @@ from collections.abc import Iterator
 TEXT, BINARY, CLOSE, PING, PONG = 0x1, 0x2, 0x8, 0x9, 0xA
 CONTINUATION = 0x0
 FIN, MASKED = 0x80, 0x80
-MOST = 100 * 2**20
-"""Bytes of a message; as many as OpenEnv's own client takes."""
+# The limit for one message, in bytes; the same as in OpenEnv's own client.
+MAX_MESSAGE = 100 * 2**20
 
-MASKS = 1024  # drawn at once
+MASKS = 1024  # random masks to generate at once
 
 
 class BadFrame(Exception):
-    """What no server may send."""
+    """The server sent a frame that the protocol does not allow."""
 
 
 class Request:
-    """A frame whose payload is known before: it is sent many times, each time under a new mask."""
+    """A prepared frame that is sent many times, each time with a new mask."""
 
     def __init__(self, opcode: int, payload: bytes) -> None:
         size = len(payload)
         self._head = bytes((FIN | opcode,)) + _length(size)
         words = -(-size // 4)
-        self._size, self._room = size, 4 * words
-        self._payload = int.from_bytes(payload.ljust(self._room, b"\0"), "big")
+        self._size, self._padded = size, 4 * words
+        self._payload = int.from_bytes(payload.ljust(self._padded, b"\0"), "big")
         self._repeat = int.from_bytes(b"\0\0\0\1" * words, "big")
 
     def frame(self) -> bytes:
         mask = next(_masks)
         word = int.from_bytes(mask, "big")
-        body = (self._payload ^ word * self._repeat).to_bytes(self._room, "big")
+        body = (self._payload ^ word * self._repeat).to_bytes(self._padded, "big")
         return self._head + mask + body[: self._size]
 
 
@@ -57,7 +57,7 @@ def frame(opcode: int, payload: bytes) -> bytes:
 
 
 def whole_text(data: bytes) -> bytes | None:
-    """The message when `data` is one text frame and nothing else, as nearly always; else None."""
+    """The payload if `data` is exactly one text frame below 64 KiB, the usual case; otherwise None."""
     if len(data) < 2 or data[0] != FIN | TEXT:
         return None
     size = data[1]
@@ -69,29 +69,29 @@ def whole_text(data: bytes) -> bytes | None:
 
 
 class Reader:
-    """Takes bytes as they come, in whatever pieces; gives messages and control frames."""
+    """Reassembles messages from data that arrives in arbitrary pieces."""
 
-    __slots__ = ("_buffer", "_kind", "_parts", "_size")
+    __slots__ = ("_buffer", "_opcode", "_parts", "_size")
 
     def __init__(self) -> None:
         self._buffer = bytearray()
         self._parts: list[bytes] = []
         self._size = 0
-        self._kind: int | None = None
+        self._opcode: int | None = None
 
     @property
     def between_frames(self) -> bool:
-        """Whether nothing is half read."""
-        return not self._buffer and self._kind is None
+        """Whether neither a frame nor a message is incomplete."""
+        return not self._buffer and self._opcode is None
 
     def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
-        """What is complete now: (opcode, payload); fragments are put together. Raises `BadFrame`."""
+        """The (opcode, payload) of each complete message and control frame. Raises `BadFrame`."""
         self._buffer += data
-        while (taken := self._frame()) is not None:
-            yield from self._join(*taken)
+        while (frame := self._frame()) is not None:
+            yield from self._join(*frame)
 
     def _frame(self) -> tuple[int, bytes] | None:
-        """The first byte and the payload of the next frame; None until it is whole."""
+        """The first byte and the payload of the next frame; None until it is complete."""
         buffer = self._buffer
         if len(buffer) < 2:
             return None
@@ -102,8 +102,8 @@ class Reader:
             if len(buffer) < start:
                 return None
             size = int.from_bytes(buffer[2:start], "big")
-        if self._size + size > MOST:
-            raise BadFrame(f"a message of more than {MOST} bytes")
+        if self._size + size > MAX_MESSAGE:
+            raise BadFrame(f"the message exceeds {MAX_MESSAGE} bytes")
         if len(buffer) < start + size:
             return None
         payload = bytes(memoryview(buffer)[start : start + size])
@@ -111,23 +111,23 @@ class Reader:
         return first, payload
 
     def _join(self, first: int, payload: bytes) -> Iterator[tuple[int, bytes]]:
-        opcode, last = first & 0x0F, first & FIN
+        opcode, final = first & 0x0F, first & FIN
         if opcode >= CLOSE:
             yield opcode, payload
             return
-        if (opcode == CONTINUATION) != (self._kind is not None):
-            raise BadFrame("fragments of messages out of order")
-        if self._kind is None and last:
+        if (opcode == CONTINUATION) != (self._opcode is not None):
+            raise BadFrame("fragments are out of order")
+        if self._opcode is None and final:
             yield opcode, payload
             return
-        self._kind = opcode or self._kind
+        self._opcode = opcode or self._opcode
         self._parts.append(payload)
         self._size += len(payload)
-        if last:
-            kind, whole = self._kind, b"".join(self._parts)
-            self._parts, self._size, self._kind = [], 0, None
+        if final:
+            kind, message = self._opcode, b"".join(self._parts)
+            self._parts, self._size, self._opcode = [], 0, None
             assert kind is not None
-            yield kind, whole
+            yield kind, message
 
 
 def _check(first: int, second: int) -> None:
@@ -137,28 +137,28 @@ def _check(first: int, second: int) -> None:
     if opcode not in (CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG):
         raise BadFrame(f"unknown opcode {opcode}")
     if second & MASKED:
-        raise BadFrame("a server's frame is masked")
+        raise BadFrame("server frame is masked")
     if opcode >= CLOSE and (second > 125 or not first & FIN):
-        raise BadFrame("a control frame that is long or in fragments")
+        raise BadFrame("control frame is fragmented or too long")
 
 
 def close_reason(payload: bytes) -> str:
-    """What a close frame says: its code and reason. Raises `BadFrame`."""
+    """The code and the reason of a close frame as text. Raises `BadFrame`."""
     if not payload:
         return ""
     if len(payload) == 1:
-        raise BadFrame("a close frame with half a code")
+        raise BadFrame("close code is incomplete")
     code = int.from_bytes(payload[:2], "big")
     if not ((1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code < 5000):
-        raise BadFrame(f"a close frame with code {code}")
+        raise BadFrame(f"close code {code} is not valid")
     return f"{code} {payload[2:].decode(errors='replace')}".rstrip()
 
 
-def closing(payload: bytes) -> bytes:
-    """The close frame that answers one with that payload."""
-    return _closing(payload[:2]).frame()
+def close_reply(payload: bytes) -> bytes:
+    """The close frame that replies to one with this payload."""
+    return _close_request(payload[:2]).frame()
 
 
 @functools.lru_cache(maxsize=16)
-def _closing(code: bytes) -> Request:
+def _close_request(code: bytes) -> Request:
     return Request(CLOSE, code)

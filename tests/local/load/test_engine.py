@@ -104,9 +104,9 @@ def message(url: str, sessions: int, shape: str = "burst", **more: Any) -> dict[
 def most_at_once(shape: str, sessions: int, silent: int, monkeypatch: pytest.MonkeyPatch) -> int:
     """How many sessions were on their way at once, at most, to a server that takes its time; and
     never answers the first `silent`."""
-    monkeypatch.setattr(shares, "MOST_OPENING", 4)
+    monkeypatch.setattr(shares, "MAX_OPENING", 4)
     monkeypatch.setattr(shares, "SLICE", 1)
-    monkeypatch.setattr(shares, "PATIENCE", 0.5)
+    monkeypatch.setattr(shares, "STALL_SECONDS", 0.5)
     lock = threading.Lock()
     waiting, most, count = 0, 0, 0
     rows: list[Outcome] = []
@@ -129,7 +129,7 @@ def most_at_once(shape: str, sessions: int, silent: int, monkeypatch: pytest.Mon
         share = Share(cell, "load-1", 0.0, lambda _, __, outcome: rows.append(outcome))
         share.run()
         with gevent.Timeout(10):
-            while not share.over:
+            while not share.finished:
                 gevent.sleep(0.01)
     assert len(rows) == sessions
     assert sum(not outcome.success for outcome in rows) == silent

@@ -216,7 +216,7 @@ def test_a_server_that_does_not_close_has_done_its_part(monkeypatch: pytest.Monk
 
 def test_a_session_that_is_due_counts_from_then() -> None:
     with serving(after_upgrade(TEXT, TEXT, BYE)) as target:
-        outcome = session.run(PLAN, target, begun=time.perf_counter() - 3)
+        outcome = session.run(PLAN, target, due=time.perf_counter() - 3)
     assert_well(outcome)
     assert outcome.connect_latency is not None
     assert outcome.connect_latency > 3

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from locustfiles.grid.arrivals import dealt, due
-from locustfiles.grid.cell import Cell, Told
-from locustfiles.grid.clock import Fitness, Offset
+from locustfiles.grid.arrivals import deal, due_times
+from locustfiles.grid.cell import Cell, WorkerReport
+from locustfiles.grid.clock import ClockOffset, ProcessMonitor
 from locustfiles.session.deadlines import Deadlines
 
 
@@ -22,16 +22,16 @@ def order(shape: str = "burst", batch: int = 10, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("shape", ["burst", "hold"])
 def test_sessions_of_a_burst_are_due_at_once(shape: str) -> None:
-    assert due(order(shape, batch=3)) == [0.0, 0.0, 0.0]
+    assert due_times(order(shape, batch=3)) == [0.0, 0.0, 0.0]
 
 
 def test_constant_arrivals_are_evenly_spaced() -> None:
     wanted = order("open", batch=4, rate=10.0, arrivals="constant")
-    assert due(wanted) == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert due_times(wanted) == pytest.approx([0.0, 0.1, 0.2, 0.3])
 
 
 def test_poisson_arrivals_have_the_rate_that_was_asked_for() -> None:
-    times = due(order("open", batch=4000, rate=50.0))
+    times = due_times(order("open", batch=4000, rate=50.0))
     gaps = [after - before for before, after in itertools.pairwise(times)]
     assert statistics.mean(gaps) == pytest.approx(1 / 50, rel=0.1)
     assert statistics.stdev(gaps) == pytest.approx(1 / 50, rel=0.15)  # as of an exponential
@@ -39,24 +39,24 @@ def test_poisson_arrivals_have_the_rate_that_was_asked_for() -> None:
 
 def test_poisson_arrivals_are_those_of_their_seed() -> None:
     wanted = order("open", rate=5.0)
-    assert due(wanted) == due(wanted) != due(wanted | {"seed": "1 2"})
+    assert due_times(wanted) == due_times(wanted) != due_times(wanted | {"seed": "1 2"})
 
 
 @pytest.mark.parametrize("counts", [[4, 3, 3], [10], [1, 9], [0, 5, 5], [7, 0, 3]])
 def test_arrivals_are_dealt_out_to_load_workers_and_none_is_lost(counts: list[int]) -> None:
     times = [float(number) for number in range(10)]
-    shares = [dealt(times, counts, index) for index in range(len(counts))]
+    shares = [deal(times, counts, index) for index in range(len(counts))]
     assert [len(share) for share in shares] == counts
     assert sorted(time for share in shares for time in share) == times
 
 
 def test_load_workers_take_turns() -> None:
-    assert dealt([0.0, 0.1, 0.2, 0.3, 0.4], [3, 2], 0) == [0.0, 0.2, 0.4]
-    assert dealt([0.0, 0.1, 0.2, 0.3, 0.4], [3, 2], 1) == [0.1, 0.3]
+    assert deal([0.0, 0.1, 0.2, 0.3, 0.4], [3, 2], 0) == [0.0, 0.2, 0.4]
+    assert deal([0.0, 0.1, 0.2, 0.3, 0.4], [3, 2], 1) == [0.1, 0.3]
 
 
 def test_the_quickest_exchange_tells_the_offset_of_a_clock() -> None:
-    offset = Offset()
+    offset = ClockOffset()
     for delay in (0.8, 0.004, 0.3, 0.2, 0.1):  # the way back takes three times the way there
         offset.add(100.0, 100.0 - 7.0 + delay / 4, 100.0 + delay)
     assert offset.known
@@ -64,7 +64,7 @@ def test_the_quickest_exchange_tells_the_offset_of_a_clock() -> None:
 
 
 def test_an_offset_that_the_way_may_explain_is_none() -> None:
-    offset = Offset()
+    offset = ClockOffset()
     offset.add(100.0, 100.0, 100.003)
     assert offset.seconds == 0.0
 
@@ -96,7 +96,7 @@ def test_no_load_worker_gets_more_sessions_than_there_are() -> None:
 def test_what_load_workers_tell_adds_up() -> None:
     cell = Cell(1, order("hold", batch=5))
     cell.assign({"load-1": 3, "load-2": 2})
-    cell.told = {"load-1": Told(3, 2, {"lag_max": 0.1}), "load-2": Told(2, 2)}
+    cell.reports = {"load-1": WorkerReport(3, 2, {"lag_max": 0.1}), "load-2": WorkerReport(2, 2)}
     assert (cell.open, cell.held, cell.holds) == (5, 4, True)
     fitness = cell.fitness({"load-1": 0.0, "load-2": -3.5})
     assert fitness["load-1"] == {"sessions": 3, "clock_offset": 0.0, "lag_max": 0.1}
@@ -109,12 +109,12 @@ def test_a_cell_with_arrivals_lasts_until_the_last_is_due() -> None:
 
 
 def test_whoever_waited_longest_in_a_cell_is_its_lag() -> None:
-    fitness = Fitness()
-    fitness.saw(3.0)
-    fitness.saw(2.0)
-    assert fitness.lag == fitness.told()["lag_max"] == 3.0
-    fitness.reset()
-    assert fitness.lag < 3.0
+    monitor = ProcessMonitor()
+    monitor.add_lag(3.0)
+    monitor.add_lag(2.0)
+    assert monitor.lag == monitor.report()["lag_max"] == 3.0
+    monitor.reset()
+    assert monitor.lag < 3.0
 
 
 class Waiting:
@@ -125,10 +125,10 @@ def test_deadlines_pass_in_their_order_and_may_be_moved() -> None:
     deadlines: Deadlines[Waiting] = Deadlines()
     first, second, moved, ended = Waiting(), Waiting(), Waiting(), Waiting()
     for waiting, seconds in ((first, -2.0), (moved, -2.0), (ended, -2.0), (second, -1.0)):
-        deadlines.add(waiting, seconds)
-    deadlines.add(moved, 1000.0)
+        deadlines.set(waiting, seconds)
+    deadlines.set(moved, 1000.0)
     ended.deadline = float("inf")
-    assert list(deadlines.over()) == [first, second]
+    assert list(deadlines.expired()) == [first, second]
     assert deadlines.next() == moved.deadline
     moved.deadline = float("inf")
     assert deadlines.next() is None

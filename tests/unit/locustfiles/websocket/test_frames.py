@@ -13,9 +13,9 @@ from locustfiles.websocket.frames import (
     BINARY,
     CLOSE,
     close_reason,
-    closing,
+    close_reply,
     frame,
-    MOST,
+    MAX_MESSAGE,
     PING,
     PONG,
     Reader,
@@ -123,8 +123,8 @@ def test_pieces_of_any_size_give_the_same_messages(size: int) -> None:
         (b"\x09\x00", "control frame"),
         (b"\x80\x00", "out of order"),
         (b"\x01\x00\x81\x00", "out of order"),
-        (b"\x81\x7f" + (MOST + 1).to_bytes(8, "big"), "more than"),
-        (b"\x81\x7f" + b"\xff" * 8, "more than"),
+        (b"\x81\x7f" + (MAX_MESSAGE + 1).to_bytes(8, "big"), "exceeds"),
+        (b"\x81\x7f" + b"\xff" * 8, "exceeds"),
     ],
 )
 def test_what_no_server_may_send_is_refused(data: bytes, says: str) -> None:
@@ -133,9 +133,9 @@ def test_what_no_server_may_send_is_refused(data: bytes, says: str) -> None:
 
 
 def test_fragments_do_not_add_up_to_more_than_a_message_may_have() -> None:
-    reader, part = Reader(), served(0, bytes(MOST // 3), fin=False)
+    reader, part = Reader(), served(0, bytes(MAX_MESSAGE // 3), fin=False)
     list(reader.feed(served(TEXT, b"x", fin=False)))
-    with pytest.raises(BadFrame, match="more than"):
+    with pytest.raises(BadFrame, match="exceeds"):
         for _ in range(4):
             list(reader.feed(part))
 
@@ -159,6 +159,6 @@ def test_why_a_server_closes() -> None:
 
 
 def test_a_close_is_answered_with_its_code() -> None:
-    (seen,) = understood(closing(b"\x03\xe8bye"))
+    (seen,) = understood(close_reply(b"\x03\xe8bye"))
     assert (seen.opcode, bytes(seen.data)) == (CLOSE, b"\x03\xe8")
-    assert bytes(understood(closing(b""))[0].data) == b""
+    assert bytes(understood(close_reply(b""))[0].data) == b""
