@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -18,9 +19,9 @@ from launcher.experiment.eta import seconds_left
 from launcher.experiment.grid import Cell, Grid
 from launcher.experiment.load_placement import LoadPlacement
 from launcher.experiment.load_processes import AllSessionsOpen, CellEnded, LoadProcesses, Progress
-from launcher.experiment.recorder import Recording
+from launcher.experiment.recorder import AttemptFacts, Recording
 from launcher.experiment.run_status import RunStatus
-from launcher.experiment.target import replaced
+from launcher.experiment.target import Processes, replaced
 from launcher.sampling import Sampler
 from launcher.sampling.replaced import merged
 from launcher.system.signals import Interrupted
@@ -117,32 +118,30 @@ class CellRunner:
     def _attempt(self, cell: Cell) -> dict[str, Any]:
         load = self._load or self._start_load(cell)
         constant = self._recording.start_cell(cell, constants(self._grid, cell, self._run_id))
-        before, started = self._target.incarnations(), time.monotonic()
+        before, started = self._target.processes(), time.monotonic()
         number = self._sampler.cell = self._recording.started
-        facts: dict[str, Any] = {"interrupted": False, "shares_node": self._shares_node}
-        facts["max_lag"] = self._grid.max_lag
+        facts = AttemptFacts(
+            self._placement.sharing_is_avoidable and not self._grid.share_node, self._grid.max_lag
+        )
         try:
-            facts |= self._collect(load, order(self._grid, cell, constant))
+            facts.load = self._collect(load, order(self._grid, cell, constant))
         except (Interrupted, LoadFailed, DeploymentEnded) as failure:
             self._recording.write_interrupted_rows(
                 f"the experiment ended before the session: {failure}"
             )
-            self._recording.end_cell(cell, facts | {"interrupted": True})
+            self._recording.end_cell(cell, facts)
             raise
         finally:
             self._sampler.cell = None
         self._seconds[cell] = time.monotonic() - started
-        seen = self._sampler.replaced(number)
-        gone = replaced(before, self._target.incarnations())
-        ended = [] if self._target.is_running() else ["the deployment has ended"]
-        facts["replaced"] = [*map(str, merged(gone, seen)), *ended]
-        line = self._recording.end_cell(cell, facts, self._judge_bound(number, facts))
+        facts.replaced = self._replaced(before, number)
+        line = self._recording.end_cell(cell, facts, partial(self._find_bound, number))
         if line["lost"]:
             self._stop_load()  # the next attempt starts new load workers
         return line
 
-    def _collect(self, load: LoadProcesses, order: dict[str, Any]) -> dict[str, Any]:
-        """Records the rows of a cell; returns the facts that the load reports at its end."""
+    def _collect(self, load: LoadProcesses, order: dict[str, Any]) -> CellEnded:
+        """Records the rows of a cell; returns what the load reports at its end."""
         for answer in load.run(order):
             if isinstance(answer, bytes):
                 self._recording.take(answer)
@@ -151,21 +150,24 @@ class CellRunner:
                 self._listener.progress(answer)
             elif isinstance(answer, AllSessionsOpen):
                 load.release(self._target.sessions_open())
-            elif isinstance(answer, CellEnded):
-                return answer.facts
+            else:
+                return answer
         raise AssertionError("the load ended without a result")
 
-    def _judge_bound(self, number: int, facts: dict[str, Any]) -> Any:
-        caps = self._recording.run["caps"]
+    def _replaced(self, before: Processes, number: int) -> tuple[str, ...]:
+        sampled = self._sampler.replaced(number)
+        changes = merged(replaced(before, self._target.processes()), sampled)
+        ended = () if self._target.is_running() else ("the deployment has ended",)
+        return (*map(str, changes), *ended)
 
-        def judge(line: dict[str, Any], failed: list[dict[str, Any]]) -> dict[str, Any] | None:
-            messages = [str(row["error_message"]) for row in failed]
-            samples = self._sampler.of_cell(number)
-            found: dict[str, Any] = bound(line, messages, samples, facts, caps)
-            idle = found["by"] is Bound.UNKNOWN and not line["failed"]
-            return None if idle else found
-
-        return judge
+    def _find_bound(
+        self, number: int, line: dict[str, Any], entry: dict[str, Any], failed: list[dict[str, Any]]
+    ) -> dict[str, Any] | None:
+        messages = [str(row["error_message"]) for row in failed]
+        samples = self._sampler.of_cell(number)
+        result: dict[str, Any] = bound(line, messages, samples, entry, self._recording.run["caps"])
+        idle = result["by"] is Bound.UNKNOWN and not line["failed"]
+        return None if idle else result
 
     def _judge(self, cell: Cell, line: Mapping[str, Any]) -> None:
         if line["lost"]:
@@ -222,10 +224,6 @@ class CellRunner:
     @property
     def _run_id(self) -> str:
         return str(self._recording.run["run_id"])
-
-    @property
-    def _shares_node(self) -> bool:
-        return self._placement.sharing_is_avoidable and not self._grid.share_node
 
 
 def constants(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import selectors
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +41,15 @@ class AllSessionsOpen:
 
 @dataclass
 class CellEnded:
-    """`facts` have the names of run.json."""
+    """What the load reports about a cell, for run.json. `begun` and `ended` are in ISO 8601;
+    `open_clients` and `open_servers` count the sessions that were open together."""
 
-    facts: dict[str, Any] = field(default_factory=dict)
+    begun: str
+    ended: str
+    workers: dict[str, dict[str, Any]]
+    lost_workers: list[str]
+    open_clients: int | None = None
+    open_servers: int | None = None
 
 
 class LoadProcesses:
@@ -143,9 +149,9 @@ class LoadProcesses:
             elif "held" in answer:
                 yield AllSessionsOpen(answer["held"])
             elif "cell_ended" in answer:
-                facts = answer["cell_ended"]
-                facts["lost_workers"] = [self._loss_reason(name) for name in facts["lost_workers"]]
-                yield CellEnded(facts)
+                report = CellEnded(**answer["cell_ended"])
+                report.lost_workers = list(map(self._loss_reason, report.lost_workers))
+                yield report
                 return
 
     def release(self, open_servers: int | None) -> None:

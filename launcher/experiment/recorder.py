@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, UTC
 from itertools import islice
 from pathlib import Path
@@ -18,6 +18,7 @@ from analysis.rows.parser import table
 from analysis.rows.schema import unfinished
 from launcher.errors import RecordingFailed, UsageError
 from launcher.experiment.grid import Cell
+from launcher.experiment.load_processes import CellEnded
 from launcher.experiment.resume import lock_results, RecordedRun
 from launcher.experiment.run_status import RunStatus
 from launcher.system.files import write_atomically
@@ -25,7 +26,23 @@ from launcher.system.files import write_atomically
 SYNC_SECONDS = 0.5
 MAX_FAILED_ROWS = 20
 
-Judge = Callable[[dict[str, Any], list[dict[str, Any]]], dict[str, Any] | None]
+# Finds what bound a cell, from its line, its entry in run.json and some failed rows.
+Judge = Callable[[dict[str, Any], dict[str, Any], list[dict[str, Any]]], dict[str, Any] | None]
+
+
+@dataclass
+class AttemptFacts:
+    """What run.json records about an attempt. `load` is None when the attempt was interrupted."""
+
+    shares_node: bool
+    max_lag: float
+    load: CellEnded | None = None
+    replaced: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        facts = asdict(self)
+        load = facts.pop("load")
+        return {"interrupted": load is None, **facts, **(load or {})}
 
 
 class Recording:
@@ -122,20 +139,19 @@ class Recording:
         self._synced = time.monotonic()
 
     def end_cell(
-        self, cell: Cell, facts: dict[str, Any], judge: Judge = lambda *_: None
+        self, cell: Cell, facts: AttemptFacts, judge: Judge = lambda *_: None
     ) -> dict[str, Any]:
-        """Writes the cell's summary and returns its line. `facts` go into run.json; `judge` finds
-        what bound the cell from its line and some failed rows."""
+        """Writes the cell's summary and its entry in run.json; returns its summary line."""
         from analysis.cells import summary
 
         self.flush()
-        facts = asdict(cell) | {"attempt": self.attempts[cell]} | facts
+        entry = asdict(cell) | {"attempt": self.attempts[cell]} | facts.as_dict()
         rows = table(self._cell.values())
-        line = summary.cell(rows, facts)
-        facts["bound"] = judge(line, self._some_failed())
-        self.lines[cell] = summary.cell(rows, facts) if facts["bound"] else line
-        # Facts first: a cell without facts is repeated.
-        self._save_run(cells=[*self.run["cells"], facts])
+        line = summary.cell(rows, entry)
+        entry["bound"] = judge(line, entry, self._some_failed())
+        self.lines[cell] = summary.cell(rows, entry) if entry["bound"] else line
+        # Before the summary, because a cell without an entry is repeated.
+        self._save_run(cells=[*self.run["cells"], entry])
         self._write_summary()
         return self.lines[cell]
 

@@ -3,11 +3,12 @@
 import ipaddress
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from launcher.deployment.state import DeploymentState, DeploymentStatus
+from launcher.deployment.state import DeploymentState, DeploymentStatus, ProcessState
 from launcher.envoy.capacity import DESCRIPTORS_PER_SESSION
 from launcher.errors import LoadFailed, PreflightFailed
 from launcher.lifecycle import registry
@@ -17,16 +18,8 @@ from launcher.system import http
 PROBE_SECONDS = 10.0
 
 
-@dataclass(frozen=True)
-class Incarnation:
-    """Changes when a process of a deployment is replaced or given up."""
-
-    restarts: int
-    given_up: bool
-
-
-# By the name and node of the process.
-Incarnations = dict[tuple[str, str], Incarnation]
+# By name and node.
+Processes = Mapping[tuple[str, str], ProcessState]
 
 
 @dataclass(frozen=True)
@@ -144,13 +137,10 @@ class Target:
         except (http.Unreachable, ValueError, KeyError, TypeError):
             return None
 
-    def incarnations(self) -> Incarnations:
-        """The present incarnation of each process of the deployment, by its name and node."""
+    def processes(self) -> Processes:
+        """The processes of the deployment as they are now."""
         processes = registry.read_state(self.state.folder).processes if self.state else ()
-        return {
-            (process.name, process.node): Incarnation(process.restarts, process.given_up)
-            for process in processes
-        }
+        return {(process.name, process.node): process for process in processes}
 
     def _is_whole_deployment(self, state: DeploymentState) -> bool:
         """Whether the URL is the deployment's own, not the URL of one of its servers."""
@@ -167,12 +157,13 @@ def resolve(url: str) -> Target:
     return Target(url)
 
 
-def replaced(before: Incarnations, after: Incarnations) -> list[Change]:
-    """The processes that were replaced or given up between two calls of `incarnations`."""
+def replaced(before: Processes, after: Processes) -> list[Change]:
+    """The processes that were replaced or given up between two calls of `Target.processes`."""
+    both = [(key, process, after[key]) for key, process in before.items() if key in after]
     return [
-        Change(Kind.GIVEN_UP if after[process].given_up else Kind.REPLACED, *process)
-        for process, incarnation in before.items()
-        if process in after and after[process] != incarnation
+        Change(Kind.GIVEN_UP if now.given_up else Kind.REPLACED, *key)
+        for key, then, now in both
+        if (then.restarts, then.given_up) != (now.restarts, now.given_up)
     ]
 
 

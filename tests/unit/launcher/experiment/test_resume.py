@@ -5,10 +5,12 @@ from typing import Any
 
 import pytest
 
+from launcher.deployment.placement import Role
+from launcher.deployment.state import ProcessState
 from launcher.errors import UsageError
 from launcher.experiment.grid import Cell, Grid
 from launcher.experiment.resume import attempt_of, resume_grid
-from launcher.experiment.target import Incarnation, replaced
+from launcher.experiment.target import replaced
 
 
 def grid(**fields: Any) -> Grid:
@@ -58,11 +60,14 @@ def test_rows_and_facts_name_the_same_attempt() -> None:
     assert attempt_of(row) == attempt_of(facts) == (Cell("ws", 8, 0.5, 2, "open", 1, 5.0), 3)
 
 
+def process(**changes: Any) -> ProcessState:
+    return ProcessState("any", Role.SERVER, "any", **changes)
+
+
 def test_replaced_names_processes_whose_incarnation_changed() -> None:
     envoy, one, two = ("envoy", "n1"), ("server-1", "n2"), ("server-2", "n3")
-    first, second = Incarnation(0, given_up=False), Incarnation(1, given_up=False)
-    before = {envoy: first, one: first, two: second}
-    after = {envoy: first, one: second, two: Incarnation(3, given_up=True)}
+    before = {envoy: process(pid=5), one: process(pid=6), two: process(restarts=1)}
+    after = {envoy: process(pid=5), one: process(restarts=1), two: process(given_up=True)}
     assert list(map(str, replaced(before, after))) == [
         "server-1 on n2 was replaced",
         "server-2 on n3 was given up",
