@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from launcher.errors import UsageError
-from launcher.images import IMAGES, images_folder
+from launcher.images.paths import IMAGES, images_folder
 from launcher.system.signals import interruptible
 
 if TYPE_CHECKING:

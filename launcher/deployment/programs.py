@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from launcher import images
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
+from launcher.images.apptainer import exec_argv
+from launcher.images.paths import image_path, IMAGES
 
 Command = tuple[tuple[str, ...], dict[str, str]]
 
@@ -77,7 +78,7 @@ class Images:
         folders: Sequence[Path] = (),
     ) -> Command:
         binds = [str(folder) for folder in folders]
-        return images.exec_argv(self.paths[image], argv, environment, binds), {}
+        return exec_argv(self.paths[image], argv, environment, binds), {}
 
 
 def programs(deployment: Deployment) -> Programs:
@@ -89,7 +90,7 @@ def programs(deployment: Deployment) -> Programs:
             f"Apptainer cannot bind {deployment.folder.absolute()}: a ':', or a comma and a space, in its "
             "name; choose another --dir, or --runtime venv"
         )
-    paths = {name: images.image_path(name, deployment.images) for name in images.IMAGES}
+    paths = {name: image_path(name, deployment.images) for name in IMAGES}
     if deployment.image is not None:
         paths["server"] = find_image(deployment.image, deployment.images)
     needed = ("server",) if deployment.nodes == 1 else ("server", "envoy")
@@ -98,7 +99,7 @@ def programs(deployment: Deployment) -> Programs:
 
 def find_image(image: Path, folder: Path | None) -> Path:
     """As a path from here, or by the name that `launcher build` made it with."""
-    made = images.image_path(image.name.removesuffix(".sif"), folder)
+    made = image_path(image.name.removesuffix(".sif"), folder)
     return made if not image.is_file() and image.name == str(image) else image.absolute()
 
 
@@ -110,7 +111,7 @@ def check_images(paths: Sequence[Path]) -> None:
             name = path.stem
             raise UsageError(
                 f"image {path} is not there; build it with `launcher build "
-                f"{name if name in images.IMAGES else f'--dockerfile ... --name {name}'}`, name another "
+                f"{name if name in IMAGES else f'--dockerfile ... --name {name}'}`, name another "
                 "folder with --images, or use --runtime venv"
             )
 

@@ -185,6 +185,6 @@ def diagnose(output: str, causes: Sequence[tuple[str, str]] = CAUSES) -> str | N
     return None
 
 
-def why_not_run(output: str) -> str | None:
-    """The same of a container, whose output is not apptainer's alone."""
+def explain_run_failure(output: str) -> str | None:
+    """Like `diagnose`, for the output of a container, most of which is not Apptainer's."""
     return diagnose(output, CANNOT_RUN)

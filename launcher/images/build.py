@@ -11,9 +11,10 @@ from pathlib import Path
 
 from launcher import __version__
 from launcher.errors import UsageError
-from launcher.images import apptainer, context, host, image_path, mirror, sif
+from launcher.images import apptainer, context, host, mirror, sif
 from launcher.images.apptainer import BuildFailed
 from launcher.images.assets import asset
+from launcher.images.paths import image_path
 
 SOURCES_LABEL = "openenv-slurm.sources"
 Watch = Callable[[str, str], None]

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import IO, Protocol
 
-from launcher import images
 from launcher.deployment.placement import Process
+from launcher.images.apptainer import explain_run_failure
 from launcher.runtimes.local import LocalProcess
 from launcher.slurm import commands
 from launcher.system.process import describe_exit, indented, tail
@@ -61,7 +61,7 @@ class RemoteProcess:
     def ending(self) -> str:
         if self.lost:
             return f"is lost: {self.lost}"
-        cause = images.why_not_run("\n".join(self.last_lines))
+        cause = explain_run_failure("\n".join(self.last_lines))
         return describe_exit(self.wait()) + (f" ({cause})" if cause else "")
 
     def tail(self) -> str:

@@ -10,14 +10,13 @@ from typing import Any, IO
 
 from launcher.deployment.placement import Node, Process
 from launcher.deployment.spec import Deployment
+from launcher.images.apptainer import PROGRAM as APPTAINER
 from launcher.runtimes.base import Handle
 from launcher.runtimes.node_checks import ports, refuse_failures
 from launcher.system.machine import Limits, limits
 from launcher.system.ports import first_taken, free_port
 from launcher.system.process import describe_exit, indented, spawn, tail
 from launcher.system.reaper import reaper_argv
-
-APPTAINER = "apptainer"
 
 
 class LocalProcess:

@@ -3,17 +3,15 @@
 import os
 import shutil
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# Timeouts in seconds; their sum stays below the time after which a silent node counts as lost.
+# Together with the timeouts of launcher/images/probe.py, this stays below the time after which a silent
+# node counts as lost.
 NAMES_SECONDS = 4.0
-QUICK_SECONDS, RUN_SECONDS = 1.5, 5.0
-FUSE = Path("/dev/fuse")
 
 
 def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
@@ -27,7 +25,7 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     free_port true -> a port that is free now
     machine   true -> `launcher.system.machine.Machine`
     names     [name, ...] -> {name: {"address"} or {"problem"}}
-    apptainer image or null -> its "version", and whether it "ran" the image; see `apptainer`
+    apptainer image or null -> its "version", and whether it "ran" the image; see `probe_apptainer`
     """
     view: dict[str, Any] = {"time": time.time()}
     if "ports" in request:
@@ -56,7 +54,9 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     if "names" in request:
         view["names"] = addresses(request["names"])
     if "apptainer" in request:
-        view["apptainer"] = apptainer(request["apptainer"])
+        from launcher.images.probe import probe_apptainer
+
+        view["apptainer"] = probe_apptainer(request["apptainer"])
     return view
 
 
@@ -103,45 +103,3 @@ def addresses(names: Sequence[str]) -> dict[str, dict[str, str]]:
     resolver.join(NAMES_SECONDS)
     slow = {"problem": f"no answer within {NAMES_SECONDS:.0f} s"}
     return {name: answers.get(name, slow) for name in names}
-
-
-def apptainer(image: str | None) -> dict[str, Any]:
-    """ "version" is None without Apptainer; "ran" is None without an image to try, "" when the image
-    ran, and otherwise the error message. "fuse" and "namespaces" are booleans."""
-    program = shutil.which("apptainer")
-    if program is None:
-        return {"version": None}
-    version, problem = _output((program, "version"))
-    view = {"version": version or "unknown", "ran": problem or None, "fuse": _usable(FUSE)}
-    view["namespaces"] = not _output(("unshare", "--user", "--map-root-user", "true"))[1]
-    if not problem and image is not None and os.access(image, os.R_OK):
-        from launcher.images import exec_argv
-
-        view["ran"] = _output(exec_argv(Path(image), ("true",)), RUN_SECONDS)[1]
-    return view
-
-
-def _usable(device: Path) -> bool:
-    return os.access(device, os.R_OK | os.W_OK)
-
-
-def _output(argv: Sequence[str], seconds: float = QUICK_SECONDS) -> tuple[str, str]:
-    """The standard output of a command, and why it failed: "" when it did not."""
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return "", f"it takes longer than {seconds:g} s"
-    except OSError as failure:
-        return "", f"cannot run {argv[0]}: {failure.strerror}"
-    if not done.returncode:
-        return done.stdout.strip(), ""
-    message = done.stderr.strip().splitlines()
-    return "", message[-1] if message else f"exited with {done.returncode}"

@@ -13,6 +13,7 @@ from typing import Any
 
 from launcher.deployment.placement import Process
 from launcher.errors import DeploymentEnded, NodeLost, StartFailed
+from launcher.images.apptainer import PROGRAM as APPTAINER
 from launcher.runtimes.base import Handle
 from launcher.runtimes.handles import CLOSE_SECONDS, LOST, RemoteProcess, SrunProcess
 from launcher.runtimes.node_checks import is_up, refuse_failures, same_together, start_checks
@@ -81,7 +82,7 @@ class SlurmRuntime:
             ports.setdefault(process.node, []).extend(process.ports)
         wanted = {"ports": same_together(ports), "files": [str(file) for file in files]}
         if files:
-            wanted |= {"programs": ["apptainer"]}
+            wanted |= {"programs": [APPTAINER]}
         with _token(folder, f"{self._name} {time.time_ns()}") as token:
             seen = self.look(wanted | token)
         refuse_failures(start_checks(dict(sorted(seen.items())), processes, files, folder))

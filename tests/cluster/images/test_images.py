@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from launcher.images import IMAGES
+from launcher.images.paths import IMAGES
 from tests.helpers.cluster import build_images, Cluster
 
 FOLDER = "/home/alice/.local/share/openenv-slurm/images"
@@ -71,7 +71,7 @@ def test_runscripts_run(cluster: Cluster, built: str) -> None:
 def test_values_arrive_whole_on_every_node(cluster: Cluster, built: str) -> None:
     value = "a,b \"c\" 'd' $HOME `id` x=1"
     code = (
-        "import os; from pathlib import Path; from launcher.images import exec_argv\n"
+        "import os; from pathlib import Path; from launcher.images.apptainer import exec_argv\n"
         f"argv = exec_argv(Path('{FOLDER}/server.sif'), ['printenv', 'V'], {{'V': {value!r}}})\n"
         "os.execvp('srun', ['srun', '-N3', *argv])"
     )

@@ -1,23 +1,25 @@
 """Images: argv, folders, what identifies an image, settings of the host, causes of failures."""
 
+import ast
 import importlib.metadata
 import os
 import re
 import struct
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launcher import images
 from launcher.errors import UsageError
 from launcher.images import context, host, mirror, sif
-from launcher.images.apptainer import build_argv, BuildFailed, diagnose, run, UNREACHABLE
+from launcher.images.apptainer import build_argv, BuildFailed, diagnose, exec_argv, run, UNREACHABLE
 from launcher.images.build import Base, Builder, draft, hub_reference
 from launcher.images.definition import define
 from launcher.images.dockerfile import CannotConvert, read, shell_word, stages
 from launcher.images.environment import Environment, ignores
+from launcher.images.paths import image_path, IMAGES, images_folder
 from tests.helpers.local import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -41,7 +43,7 @@ def image(path: Path, labels: str = "{}", padding: bytes = b"") -> Path:
 
 
 def test_a_command_sees_nothing_of_the_host_but_what_it_is_given() -> None:
-    argv = images.exec_argv(Path("/i/server.sif"), ["python", "-V"], binds=["/a,b", "/c:/d:ro"])
+    argv = exec_argv(Path("/i/server.sif"), ["python", "-V"], binds=["/a,b", "/c:/d:ro"])
     assert argv == (
         *("apptainer", "--quiet", "exec", "--cleanenv", "--contain"),
         *("--bind=/a\\,b", "--bind=/c:/d:ro", "/i/server.sif", "python", "-V"),
@@ -50,7 +52,7 @@ def test_a_command_sees_nothing_of_the_host_but_what_it_is_given() -> None:
 
 def test_values_of_variables_arrive_whole() -> None:
     value = "a,b \"c\" 'd' $HOME `id` x=1"
-    argv = images.exec_argv(Path("/i/e.sif"), ["envoy"], {"A": value})
+    argv = exec_argv(Path("/i/e.sif"), ["envoy"], {"A": value})
     assert argv[-4:] == ("/i/e.sif", "env", f"A={value}", "envoy")
 
 
@@ -67,20 +69,20 @@ def test_where_images_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("OPENENV_IMAGES", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
-    assert images.images_folder() == tmp_path / ".local/share/openenv-slurm/images"
+    assert images_folder() == tmp_path / ".local/share/openenv-slurm/images"
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    assert images.image_path("envoy") == Path("/data/openenv-slurm/images/envoy.sif")
+    assert image_path("envoy") == Path("/data/openenv-slurm/images/envoy.sif")
     monkeypatch.setenv("OPENENV_IMAGES", "/shared")
-    assert images.image_path("server") == Path("/shared/server.sif")
-    assert images.image_path("server", tmp_path) == tmp_path / "server.sif"
+    assert image_path("server") == Path("/shared/server.sif")
+    assert image_path("server", tmp_path) == tmp_path / "server.sif"
 
 
 def test_a_digest_tells_images_apart(tmp_path: Path) -> None:
     one = image(tmp_path / "one.sif")
     copy = image(tmp_path / "copy.sif")
     other = image(tmp_path / "other.sif", padding=b"more")
-    assert images.digest(one) == images.digest(copy) != images.digest(other)
-    assert re.fullmatch("[0-9a-f]{64}", images.digest(one))
+    assert sif.digest(one) == sif.digest(copy) != sif.digest(other)
+    assert re.fullmatch("[0-9a-f]{64}", sif.digest(one))
 
 
 def test_labels_are_read_from_the_file(tmp_path: Path) -> None:
@@ -221,7 +223,7 @@ def test_the_packages_of_the_server_are_the_projects_own(tmp_path: Path) -> None
     assert all(">=" in line for line in wanted if line)
 
 
-@pytest.mark.parametrize("name", images.IMAGES)
+@pytest.mark.parametrize("name", IMAGES)
 def test_locked_packages_satisfy_the_project(name: str) -> None:
     lock = (CONTAINERS / f"requirements-{name}.txt").read_text()
     locked = dict(re.findall(r"^([\w.-]+)==(\S+)", lock, re.M))
@@ -242,7 +244,7 @@ def test_no_host_stands_in_what_images_are_made_from() -> None:
 
 
 def test_every_image_names_a_base_of_docker_hub() -> None:
-    assert {hub_reference(name) for name in images.IMAGES} == {"python:3.13-slim"}
+    assert {hub_reference(name) for name in IMAGES} == {"python:3.13-slim"}
 
 
 def test_settings_of_the_host_are_bound_into_a_build(
@@ -448,3 +450,46 @@ def test_copy_sets_modes_and_refuses_what_is_not_there(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert b"there is no none" in done.stderr
+
+
+def apptainer_calls(tree: ast.AST) -> Iterator[int]:
+    """Lines that import spython, or that hold an argv or a call which begins with Apptainer's name."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names) if any(name.name.startswith("spython") for name in names):
+                yield node.lineno
+            case ast.ImportFrom(module=str(module)) if module.startswith("spython"):
+                yield node.lineno
+            case ast.Subscript(slice=ast.Tuple() as types):  # Literal["apptainer", "venv"]
+                types.elts.clear()
+            case (
+                ast.Tuple(elts=[ast.Constant(value="apptainer" | "singularity"), *_])
+                | ast.List(elts=[ast.Constant(value="apptainer" | "singularity"), *_])
+                | ast.Call(args=[ast.Constant(value="apptainer" | "singularity"), *_])
+            ):
+                yield node.lineno
+
+
+def test_apptainer_and_spython_are_called_from_images_only() -> None:
+    calls = {
+        f"{file.relative_to(ROOT)}:{line}"
+        for folder in ("launcher", "benchmark", "locustfiles", "analysis")
+        for file in (ROOT / folder).rglob("*.py")
+        if ROOT / "launcher" / "images" not in file.parents
+        for line in apptainer_calls(ast.parse(file.read_text()))
+    }
+    assert calls == set()
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "run(('apptainer', 'version'))",
+        "which('apptainer')",
+        "argv = ['singularity', *more]",
+        "import spython.main",
+        "from spython.main.parse import parsers",
+    ],
+)
+def test_a_call_of_apptainer_is_found(code: str) -> None:
+    assert list(apptainer_calls(ast.parse(f"def f():\n    {code}\n"))) == [2]
