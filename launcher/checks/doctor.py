@@ -8,7 +8,7 @@ from math import ceil
 from launcher.checks import kernel, network, software
 from launcher.checks.survey import listening_ports, Survey, survey
 from launcher.deployment.spec import Deployment
-from launcher.planning.capacity import Bound, bounds, limits_of, Stage
+from launcher.planning.capacity import Bound, bounds, Stage
 from launcher.planning.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
 from launcher.runtimes import node_checks
 from launcher.runtimes.findings import Check, fail, Finding, Verdict
@@ -109,7 +109,7 @@ def stage(surveyed: Survey, here: Machine) -> Stage:
     if not load or placement.deployment.local:
         load = {name: max(MIN_LOAD_WORKERS, len(os.sched_getaffinity(0)))}
     machines = {name: here} | machines
-    limits = limits_of(machines[next(iter(load))])
+    limits = machines[next(iter(load))].limits
     if sessions > sum(load.values()) * limits.sessions_per_worker:
         each = ceil(load_workers(sessions, load, limits) / len(load))
         load = dict.fromkeys(load, each)

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from launcher.checks.network import Skew
-from launcher.deployment.paths import RunDir
-from launcher.deployment.placement import Node, place, Placement, Process
+from launcher.deployment.placement import Node, Placement, Process
 from launcher.deployment.programs import programs
 from launcher.deployment.spec import Deployment
-from launcher.planning.sizing import sized
+from launcher.planning.plan import place_sized
 from launcher.runtimes.findings import Views
 from launcher.runtimes.local import local_nodes
 from launcher.runtimes.node_checks import same_together
@@ -58,7 +57,7 @@ def survey(deployment: Deployment, report: Callable[[str], None]) -> Survey:
 
 def _survey_here(deployment: Deployment) -> Survey:
     nodes = local_nodes(deployment)
-    placement = _placement(deployment, nodes)
+    placement = place_sized(deployment, nodes, limits())
     here = os.uname().nodename
     request = _request(placement)
     view = probe(request, here) | {"shared": True, "names": {}}
@@ -77,7 +76,8 @@ def _survey_nodes(
     names = _chosen(allocated, deployment)
     nodes = describe(allocated, names)
     servers = len(names) - deployment.client_nodes
-    placement = _placement(deployment.model_copy(update={"nodes": servers}), nodes)
+    deployment = deployment.model_copy(update={"nodes": servers})
+    placement = place_sized(deployment, nodes, limits())
     request = _request(placement)
     silence = deployment.silence_timeout
     runtime = SlurmRuntime(allocated, names, "openenv-doctor", silence, own_job=own_job)
@@ -131,11 +131,6 @@ def _chosen(allocated: Allocation, deployment: Deployment) -> Sequence[str]:
     alone = len(allocated.nodes) == 1 and not deployment.client_nodes
     requested = "nodes" in deployment.model_fields_set
     return allocated.nodes if alone and not requested else chosen(allocated, deployment)
-
-
-def _placement(deployment: Deployment, nodes: Sequence[Node]) -> Placement:
-    rundir = RunDir(deployment.folder.absolute(), deployment.name)
-    return place(sized(deployment, nodes, limits()), nodes, rundir, programs(deployment))
 
 
 def _request(placement: Placement) -> dict[str, Any]:

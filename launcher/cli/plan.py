@@ -17,6 +17,7 @@ from launcher.cli.options import one
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 from launcher.planning.needs import Assumed, Needs, needs, ranges
+from launcher.runtimes.nodes import nodes_for
 from launcher.slurm.allocation import allocation, to_come
 
 if TYPE_CHECKING:
@@ -47,13 +48,12 @@ def plan(deployment: Deployment, as_json: bool, summary: bool, **nodes: str | No
     if summary and deployment.sessions is None:
         raise UsageError("--summary is of --sessions N: how many are to be held?")
     assumed = _assumed(nodes)
-    if deployment.local or allocation() is not None:
-        submission, planned = None, decide(deployment, each=assumed.limits)
-    else:
+    submission, allocated = None, allocation()
+    if not deployment.local and allocated is None:
         submission = job.submission(deployment)
         cores = None if deployment.sessions is None else assumed.cores
-        coming = to_come(deployment, cores)
-        planned = decide(deployment.absolute(), coming, each=assumed.limits)
+        allocated, deployment = to_come(deployment, cores), deployment.absolute()
+    planned = decide(deployment, nodes_for(deployment, allocated), assumed.limits)
     wanted = deployment.sessions
     found = needs(planned.placement, assumed, wanted) if wanted is not None else None
     if as_json:

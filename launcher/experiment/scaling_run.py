@@ -16,8 +16,10 @@ from launcher.lifecycle import batch_client as job
 from launcher.lifecycle import registry
 from launcher.lifecycle.holder import detach
 from launcher.lifecycle.stop import stop
-from launcher.planning.plan import plan
+from launcher.planning.plan import place_sized
+from launcher.runtimes.nodes import nodes_for
 from launcher.slurm.allocation import allocation, to_come
+from launcher.system.machine import limits
 from launcher.system.signals import Interrupted, interruptible, STOP_SIGNALS
 
 NAME = "experiment"
@@ -46,8 +48,9 @@ def check(phases: Sequence[Phase]) -> None:
     first: dict[str, Any] = {}
     for phase in phases:
         deployment = phase.deployment
-        allocated = to_come(deployment) if _needs_job(deployment) else None
-        placement = plan(deployment.absolute(), allocated).placement
+        allocated = to_come(deployment) if _needs_job(deployment) else allocation()
+        nodes = nodes_for(deployment, allocated)
+        placement = place_sized(deployment, nodes, limits())
         planned = (deployment.max_concurrent_envs, placement.workers_per_node)
         check_same_caps(first, dict(zip(SAME_CAPS, planned, strict=True)), phase.servers)
 

@@ -31,8 +31,10 @@ from launcher.lifecycle import registry
 from launcher.lifecycle.supervisor import Report, Supervisor
 from launcher.lifecycle.user_command import Beside
 from launcher.lifecycle.watchers import Attached, Backends
-from launcher.planning.capacity import refuse
+from launcher.planning.capacity import check_placement
 from launcher.planning.plan import plan
+from launcher.runtimes.nodes import nodes_for, runtime_for
+from launcher.slurm.allocation import allocation
 from launcher.system import http
 from launcher.system.files import (
     check_writable,
@@ -41,7 +43,7 @@ from launcher.system.files import (
     remove,
     write_atomically,
 )
-from launcher.system.machine import limits
+from launcher.system.machine import limits, machine
 from launcher.system.signals import Interrupted
 
 STOP_MARGIN = 2.5
@@ -63,9 +65,12 @@ class Up:
         self._own_job = own_job
         self.deployment = deployment
         self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
-        planned = plan(deployment, own_job=own_job)
-        refuse(planned.placement, deployment.sessions)
-        self.placement, self._runtime = planned.placement, planned.runtime
+        allocated, here = allocation(), machine()
+        nodes = nodes_for(deployment, allocated)
+        planned = plan(deployment, nodes, here.limits)
+        check_placement(planned.placement, deployment.sessions, here)
+        self.placement = planned.placement
+        self._runtime = runtime_for(deployment, allocated, nodes, own_job=own_job)
         self._programs, self._envoy_configs = planned.programs, planned.envoy_configs
         self._events: list[Event] = []
         self._error: str | None = None

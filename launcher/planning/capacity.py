@@ -1,7 +1,8 @@
-"""How many sessions each limit allows, and which binds first. Pure."""
+"""How many sessions each limit allows, and which limit binds first. Pure."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from math import ceil
 
 from launcher.deployment.placement import Placement
@@ -13,31 +14,47 @@ from launcher.envoy.capacity import (
 )
 from launcher.envoy.config import max_checked, MAX_CHECKS_A_SECOND
 from launcher.errors import UsageError
-from launcher.system.machine import Limits, Machine, machine, SPARE_DESCRIPTORS
+from launcher.system.machine import Machine, SPARE_DESCRIPTORS
+
+
+class Limit(StrEnum):
+    """The values are printed, also as JSON."""
+
+    PLACES = "places of the servers"
+    SERVER_DESCRIPTORS = "descriptors of the servers"
+    SERVER_MEMORY = "memory of the servers"
+    ENVOY_DESCRIPTORS = "descriptors of Envoy"
+    ENVOY_PORTS = "ports from Envoy to the servers"
+    ENVOY_MEMORY = "memory of Envoy"
+    HEALTH_CHECKS = "health checks of the servers"
+    LOAD_DESCRIPTORS = "descriptors of the load workers"
+    LOAD_PORTS = "ports from the load to the URL"
+    LOAD_MEMORY = "memory of the load workers"
+    LOCAL_MEMORY = "memory of this machine"
 
 
 @dataclass(frozen=True)
 class Cost:
-    """`session` and `process` are bytes; `cpu` is seconds a session: connect, reset, step, close."""
+    """`session` is the memory of one session and `process` that of a process without any, in bytes;
+    `cpu` is in seconds per session: connect, reset, one step, close."""
 
     session: int
     process: int
     cpu: float
 
 
+# Rounded up from `make bench ONLY=1,3,4,5` with the environment of this package (deploy/PERFORMANCE.md);
+# each socket adds 4 KB of kernel memory. Other environments may need far more.
 SERVER = Cost(session=13_000, process=80_000_000, cpu=150e-6)
 ENVOY = Cost(session=62_000, process=45_000_000, cpu=300e-6)
 LOAD = Cost(session=9_000, process=90_000_000, cpu=150e-6)
-"""What a session takes of each, rounded up, and what a process takes without any. Measured with the
-environment that comes with this package by `make bench ONLY=1,3,4,5` (deploy/PERFORMANCE.md), with 4 KB
-more for each socket, which the kernel takes. An environment of your own may need far more."""
 
 
 @dataclass(frozen=True)
 class Bound:
-    """`change` makes room for what is wanted."""
+    """The sessions that a limit allows, why, and what to change for more."""
 
-    limit: str
+    limit: Limit
     sessions: int
     why: str
     change: str
@@ -45,9 +62,9 @@ class Bound:
 
 @dataclass(frozen=True)
 class Stage:
-    """A placement with the machine that each node is, and each that makes the load. `load` has the
-    load workers of those, and is empty where nobody has said who makes it; `sources` counts their
-    addresses where they are more than the machines."""
+    """A placement and the machine of every node. `load` has the load workers of each machine that
+    makes the load, and is empty when that is unknown; `sources` is the number of source addresses
+    when there are more than machines."""
 
     placement: Placement
     machines: Mapping[str, Machine]
@@ -58,7 +75,7 @@ class Stage:
     def local(self) -> bool:
         return self.placement.deployment.local
 
-    def at(self, node: str) -> str:
+    def label(self, node: str) -> str:
         return "this machine" if self.local else node
 
     @property
@@ -66,38 +83,34 @@ class Stage:
         return [server.name for server in self.placement.servers]
 
 
-def limits_of(machine: Machine) -> Limits:
-    return Limits(machine.descriptors, machine.ports)
-
-
 def bounds(stage: Stage, sessions: int | None) -> list[Bound]:
-    """The tightest first; `sessions` is how many are wanted."""
-    found = [*hosting(stage, sessions), *_memory(stage)]
+    """Every limit, the tightest first; `sessions` is the requested number."""
+    found = [*hosting_bounds(stage, sessions), *_memory(stage)]
     if stage.load:
         found += load_bounds(stage.load, stage.machines, sessions, stage.sources)
     return sorted(found, key=lambda bound: bound.sessions)
 
 
-def hosting(stage: Stage, sessions: int | None) -> Iterator[Bound]:
-    """Those that follow from how many of what a deployment has."""
+def hosting_bounds(stage: Stage, sessions: int | None) -> Iterator[Bound]:
+    """The limits of servers and Envoy other than memory."""
     yield from _servers(stage, sessions)
     if stage.placement.envoy_node:
         yield from _envoy(stage, stage.placement.envoy_node, sessions)
 
 
-def refuse(placement: Placement, sessions: int | None) -> None:
-    """Raises `UsageError` when nodes like this machine cannot hold the sessions in this placement."""
-    here = machine()
+def check_placement(placement: Placement, sessions: int | None, machine: Machine) -> None:
+    """Raises `UsageError` when nodes like `machine` cannot hold the sessions in this placement."""
     names = [server.name for server in placement.servers]
-    machines = dict.fromkeys([*names, *filter(None, [placement.envoy_node])], here)
-    found = hosting(Stage(placement, machines, {}), sessions)
+    machines = dict.fromkeys([*names, *filter(None, [placement.envoy_node])], machine)
+    found = hosting_bounds(Stage(placement, machines, {}), sessions)
     check(sorted(found, key=lambda bound: bound.sessions), sessions)
 
 
-def check(found: Sequence[Bound], sessions: int | None) -> None:
-    """Raises `UsageError` when a limit is below what is wanted; `found` has the tightest first."""
-    if sessions is not None and found[0].sessions < sessions:
-        first = found[0]
+def check(bounds: Sequence[Bound], sessions: int | None) -> None:
+    """Raises `UsageError` when a limit is below the requested sessions; `bounds` has the tightest
+    first."""
+    first = bounds[0]
+    if sessions is not None and first.sessions < sessions:
         raise UsageError(
             f"{sessions:,} sessions cannot be held: the {first.limit} allow {first.sessions:,} "
             f"({first.why}); {first.change}"
@@ -108,114 +121,121 @@ def load_bounds(
     load: Mapping[str, int],
     machines: Mapping[str, Machine],
     sessions: int | None,
-    addresses: int = 0,
+    sources: int = 0,
 ) -> Iterator[Bound]:
     """`load` has the load workers of each machine that makes the load."""
-    workers, sources = sum(load.values()), max(len(load), addresses)
+    workers, addresses = sum(load.values()), max(len(load), sources)
     node, machine = _lowest(list(load), machines, lambda machine: machine.descriptors)
-    each = max(0, machine.descriptors - SPARE_DESCRIPTORS)
+    each = _sessions_per_process(machine)
     needed = ceil(_target(workers * each, sessions) / max(1, each))
     yield Bound(
-        "descriptors of the load workers",
+        Limit.LOAD_DESCRIPTORS,
         workers * each,
         f"{workers:,} load worker(s) with {machine.descriptors:,} (ulimit -Hn on {node}), 1 a session",
         f"launcher grid --load-workers {needed}",
     )
-    fewest = min(machines[node].ports for node in load)
-    needed = ceil(_target(sources * fewest, sessions) / max(1, fewest))
+    ports = min(machines[node].ports for node in load)
+    needed = ceil(_target(addresses * ports, sessions) / max(1, ports))
     yield Bound(
-        "ports from the load to the URL",
-        sources * fewest,
-        f"{fewest:,} ephemeral ports of each of {sources} address(es)",
+        Limit.LOAD_PORTS,
+        addresses * ports,
+        f"{ports:,} ephemeral ports of each of {addresses} address(es)",
         f"--client-nodes {needed}, or without client nodes {needed} addresses of this machine "
         "(launcher grid --source-addresses)",
     )
 
 
-def _target(have: int, sessions: int | None) -> int:
-    """What there is to make room for: what is wanted, or, where that fits, twice as much."""
-    return sessions if sessions is not None and sessions > have else 2 * have
+def _sessions_per_process(machine: Machine) -> int:
+    return max(0, machine.limits.sessions_per_worker)
+
+
+def _target(allowed: int, sessions: int | None) -> int:
+    """The number of sessions that a change should allow: the requested number, or twice the present
+    limit when that is enough already."""
+    return sessions if sessions is not None and sessions > allowed else 2 * allowed
 
 
 def _servers(stage: Stage, sessions: int | None) -> Iterator[Bound]:
     placement = stage.placement
-    each, count = placement.deployment.max_concurrent_envs, placement.endpoints
-    needed = ceil(_target(placement.capacity, sessions) / count)
+    places, workers = placement.deployment.max_concurrent_envs, placement.endpoints
+    needed = ceil(_target(placement.capacity, sessions) / workers)
     yield Bound(
-        "places of the servers",
+        Limit.PLACES,
         placement.capacity,
-        f"{count:,} worker(s) with {each:,} places",
+        f"{workers:,} worker(s) with {places:,} places",
         f"--max-concurrent-envs {needed}, or more --nodes or --workers-per-node",
     )
     node, machine = _lowest(stage.servers, stage.machines, lambda machine: machine.descriptors)
-    held = max(0, machine.descriptors - SPARE_DESCRIPTORS)
-    needed = ceil(_target(count * held, sessions) / count) + SPARE_DESCRIPTORS
+    allowed = workers * _sessions_per_process(machine)
+    needed = ceil(_target(allowed, sessions) / workers) + SPARE_DESCRIPTORS
     yield Bound(
-        "descriptors of the servers",
-        count * held,
-        f"{count:,} worker(s) with {machine.descriptors:,} (ulimit -Hn on {stage.at(node)}), 1 a session",
-        f"have the hard limit there raised to {needed:,}, or use more --nodes or --workers-per-node",
+        Limit.SERVER_DESCRIPTORS,
+        allowed,
+        f"{workers:,} worker(s) with {machine.descriptors:,} (ulimit -Hn on {stage.label(node)}), "
+        "1 a session",
+        f"raise the hard limit there to {needed:,}, or use more --nodes or --workers-per-node",
     )
 
 
 def _envoy(stage: Stage, node: str, sessions: int | None) -> Iterator[Bound]:
-    machine, count = stage.machines[node], stage.placement.endpoints
-    processes = len(stage.placement.envoys)
-    held = envoy_sessions(machine.descriptors, processes)
-    wanted = _target(held, sessions)
-    raised = f"have the hard limit there raised to {envoy_descriptors(wanted, processes):,}"
+    machine, workers = stage.machines[node], stage.placement.endpoints
+    processes, label = len(stage.placement.envoys), stage.label(node)
+    allowed = envoy_sessions(machine.descriptors, processes)
+    target = _target(allowed, sessions)
+    change = f"raise the hard limit there to {envoy_descriptors(target, processes):,}"
     if envoy_sessions(machine.descriptors):
-        raised = f"--envoy-processes {envoy_processes(wanted, machine.descriptors)}, or {raised}"
+        change = f"--envoy-processes {envoy_processes(target, machine.descriptors)}, or {change}"
     yield Bound(
-        "descriptors of Envoy",
-        held,
-        f"{processes:,} process(es) with {machine.descriptors:,} (ulimit -Hn on {stage.at(node)}), "
+        Limit.ENVOY_DESCRIPTORS,
+        allowed,
+        f"{processes:,} process(es) with {machine.descriptors:,} (ulimit -Hn on {label}), "
         f"{DESCRIPTORS_PER_SESSION} a session",
-        raised,
+        change,
     )
     yield Bound(
-        "ports from Envoy to the servers",
-        count * machine.ports,
-        f"{machine.ports:,} ephemeral ports of {stage.at(node)} to each of {count:,} worker(s)",
+        Limit.ENVOY_PORTS,
+        workers * machine.ports,
+        f"{machine.ports:,} ephemeral ports of {label} to each of {workers:,} worker(s)",
         "more --nodes or --workers-per-node, or a wider net.ipv4.ip_local_port_range there",
     )
-    yield _checks(stage, machine, sessions)
+    yield _health_checks(stage, machine, sessions)
 
 
-def _checks(stage: Stage, machine: Machine, sessions: int | None) -> Bound:
-    """Every Envoy process checks every worker of a server, at one control port."""
+def _health_checks(stage: Stage, machine: Machine, sessions: int | None) -> Bound:
+    # Every Envoy process checks every worker of a server at the server's one control port.
     workers = max(len(server.worker_ports) for server in stage.placement.servers)
-    most = max_checked(workers)
-    held = envoy_sessions(machine.descriptors, most)
-    needed = envoy_descriptors(_target(held, sessions), most)
+    processes = max_checked(workers)
+    allowed = envoy_sessions(machine.descriptors, processes)
+    needed = envoy_descriptors(_target(allowed, sessions), processes)
     return Bound(
-        "health checks of the servers",
-        held,
-        f"a server answers {MAX_CHECKS_A_SECOND:,} a second, so {workers:,} worker(s) of it may be checked "
-        f"by {most:,} Envoy processes",
-        f"fewer --workers-per-node, or have the hard limit (ulimit -Hn) of Envoy's node raised to "
-        f"{needed:,}, for fewer Envoy processes",
+        Limit.HEALTH_CHECKS,
+        allowed,
+        f"a server answers {MAX_CHECKS_A_SECOND:,} a second, so {processes:,} Envoy processes may check "
+        f"its {workers:,} worker(s)",
+        f"fewer --workers-per-node, or raise the hard limit (ulimit -Hn) of Envoy's node to {needed:,}, "
+        "for fewer Envoy processes",
     )
 
 
 def _memory(stage: Stage) -> Iterator[Bound]:
-    """A machine that all is on has one memory for all."""
     if stage.local:
-        yield _memory_here(stage)
+        yield _local_memory(stage)
         return
     placement = stage.placement
     workers = max(len(server.worker_ports) for server in placement.servers)
-    more = "more --mem or more --nodes"
-    yield _fits(stage, "memory of the servers", stage.servers, SERVER, workers, more)
+    change = "more --mem or more --nodes"
+    yield _node_memory(stage, Limit.SERVER_MEMORY, stage.servers, SERVER, workers, change)
     if stage.load:
-        most = max(stage.load.values())
-        more = "more --mem or more --client-nodes"
-        yield _fits(stage, "memory of the load workers", list(stage.load), LOAD, most, more)
+        workers = max(stage.load.values())
+        change = "more --mem or more --client-nodes"
+        yield _node_memory(stage, Limit.LOAD_MEMORY, list(stage.load), LOAD, workers, change)
     if node := placement.envoy_node:
-        yield _fits(stage, "memory of Envoy", [node], ENVOY, len(placement.envoys), "more --mem")
+        processes = len(placement.envoys)
+        yield _node_memory(stage, Limit.ENVOY_MEMORY, [node], ENVOY, processes, "more --mem")
 
 
-def _memory_here(stage: Stage) -> Bound:
+def _local_memory(stage: Stage) -> Bound:
+    """Servers, Envoy and the load share the memory of one machine."""
     here, placement = next(iter(stage.machines.values())), stage.placement
     parts = (
         (SERVER, placement.endpoints),
@@ -228,25 +248,24 @@ def _memory_here(stage: Stage) -> Bound:
         f"{here.room / 2**30:.1f} GiB for {sum(count for _, count in parts):,} processes, "
         f"{each // 1000} KB a session"
     )
-    held = max(0, room) // each
-    return Bound("memory of this machine", held, why, "a machine with more memory")
+    return Bound(Limit.LOCAL_MEMORY, max(0, room) // each, why, "a machine with more memory")
 
 
-def _fits(
-    stage: Stage, limit: str, nodes: Sequence[str], cost: Cost, processes: int, change: str
+def _node_memory(
+    stage: Stage, limit: Limit, nodes: Sequence[str], cost: Cost, processes: int, change: str
 ) -> Bound:
-    """Sessions are dealt out evenly: the node with the least room counts for all."""
+    """Sessions are distributed evenly, so the node with the least memory limits all nodes."""
     node, machine = _lowest(nodes, stage.machines, lambda machine: machine.room)
     each = max(0, machine.room - processes * cost.process) // cost.session
     why = (
-        f"{machine.room / 2**30:.1f} GiB on {stage.at(node)} for {processes:,} process(es), "
+        f"{machine.room / 2**30:.1f} GiB on {stage.label(node)} for {processes:,} process(es), "
         f"{cost.session // 1000} KB a session"
     )
     return Bound(limit, len(nodes) * each, why, change)
 
 
 def _lowest(
-    names: Sequence[str], machines: Mapping[str, Machine], what: Callable[[Machine], int]
+    names: Sequence[str], machines: Mapping[str, Machine], value: Callable[[Machine], int]
 ) -> tuple[str, Machine]:
-    name = min(names, key=lambda name: what(machines[name]))
+    name = min(names, key=lambda name: value(machines[name]))
     return name, machines[name]

@@ -1,4 +1,4 @@
-"""What a wanted number of sessions takes of the nodes of a deployment, a row for each role. Pure."""
+"""What a number of sessions needs on the nodes of a deployment, one row per role. Pure."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from math import ceil
 
 from launcher.deployment.placement import Placement
 from launcher.envoy.capacity import envoy_descriptors
-from launcher.planning.capacity import Bound, bounds, Cost, ENVOY, limits_of, LOAD, SERVER, Stage
+from launcher.planning.capacity import Bound, bounds, Cost, ENVOY, LOAD, SERVER, Stage
 from launcher.planning.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
 from launcher.system.machine import Limits, Machine, SPARE_DESCRIPTORS
 
@@ -15,21 +15,20 @@ LOAD_HERE = "here"
 
 @dataclass(frozen=True)
 class Assumed:
-    """What every node is taken for."""
+    """What every node is assumed to be."""
 
     cores: int
     machine: Machine
 
     @property
     def limits(self) -> Limits:
-        return limits_of(self.machine)
+        return self.machine.limits
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one node of a role gets; memory is in bytes, `cpu` in seconds on one core for all of its
-    sessions. `limit` is how many descriptors each process may have, of which it needs
-    `descriptors`."""
+    """One node of a role. `memory` and `room` (what the node has) are in bytes; `cpu` is in seconds
+    on one core for all its sessions. Each process needs `descriptors` of at most `limit`."""
 
     role: str
     nodes: int
@@ -46,8 +45,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Needs:
-    """`clients` is how many client nodes the load needs where none were asked for; `bounds` has the
-    tightest first."""
+    """`clients` is how many client nodes the load needs when the deployment has none; `bounds` has the
+    tightest limit first."""
 
     sessions: int
     rows: tuple[Row, ...]
@@ -56,26 +55,26 @@ class Needs:
 
 
 def needs(placement: Placement, nodes: Assumed, sessions: int) -> Needs:
-    load, wanted = _load(placement, nodes, sessions)
+    load, clients = _load(placement, nodes, sessions)
     local = placement.deployment.local
     sources = load_machines(sessions, nodes.limits) if local else 0
     names = [LOAD_HERE, *(process.node for process in placement.processes), *load]
     stage = Stage(placement, dict.fromkeys(names, nodes.machine), load, sources)
     rows = [*_hosting(placement, nodes.machine, sessions)]
-    rows.append(_loading(nodes, load, sessions, wanted or sources))
-    return Needs(sessions, tuple(rows), tuple(bounds(stage, sessions)), wanted)
+    rows.append(_loading(nodes, load, sessions, clients or sources))
+    return Needs(sessions, tuple(rows), tuple(bounds(stage, sessions)), clients)
 
 
 def _load(placement: Placement, nodes: Assumed, sessions: int) -> tuple[dict[str, int], int]:
-    """The load workers of each machine that makes the load, and how many client nodes are wanted
-    where none were asked for: then nothing is bound by them."""
+    """The load workers of each machine that makes the load. Without client nodes there are none, and
+    the second value is how many client nodes the load would need."""
     if placement.deployment.local:
         cores = {LOAD_HERE: max(MIN_LOAD_WORKERS, nodes.cores)}
         return {LOAD_HERE: load_workers(sessions, cores, nodes.limits)}, 0
-    clients = {node.name: nodes.cores for node in placement.client_nodes}
-    if clients:
-        each = ceil(load_workers(sessions, clients, nodes.limits) / len(clients))
-        return dict.fromkeys(clients, each), 0
+    cores = {node.name: nodes.cores for node in placement.client_nodes}
+    if cores:
+        each = ceil(load_workers(sessions, cores, nodes.limits) / len(cores))
+        return dict.fromkeys(cores, each), 0
     room = nodes.machine.room - nodes.cores * LOAD.process
     by_memory = ceil(sessions * LOAD.session / max(1, room))
     return {}, max(load_machines(sessions, nodes.limits), by_memory)
@@ -98,7 +97,7 @@ def _hosting(placement: Placement, machine: Machine, sessions: int) -> Iterator[
 
 
 def _loading(nodes: Assumed, load: Mapping[str, int], sessions: int, addresses: int) -> Row:
-    """`addresses` are the source addresses of this machine, or the client nodes that are wanted."""
+    """`addresses` is the number of source addresses of this machine, or of client nodes needed."""
     if LOAD_HERE in load:
         row = _row("load", 1, load[LOAD_HERE], LOAD, nodes.machine, sessions)
         return replace(row, ports=f"from {addresses} address(es)")
@@ -110,24 +109,24 @@ def _loading(nodes: Assumed, load: Mapping[str, int], sessions: int, addresses: 
 
 
 def _row(role: str, nodes: int, processes: int, cost: Cost, machine: Machine, sessions: int) -> Row:
-    mine = ceil(sessions / nodes)
+    per_node = ceil(sessions / nodes)
     return Row(
         role,
         nodes,
         processes,
         1,
         "",
-        mine,
-        ceil(mine / processes) + SPARE_DESCRIPTORS,
+        per_node,
+        ceil(per_node / processes) + SPARE_DESCRIPTORS,
         machine.descriptors,
-        mine * cost.session + processes * cost.process,
+        per_node * cost.session + processes * cost.process,
         machine.room,
-        mine * cost.cpu,
+        per_node * cost.cpu,
     )
 
 
 def ranges(ports: Sequence[int]) -> str:
-    """Ports as a person writes them: 8000-8003,9901."""
+    """Ports in short notation: 8000-8003,9901."""
     runs: list[list[int]] = []
     for port in sorted(ports):
         if runs and port == runs[-1][-1] + 1:

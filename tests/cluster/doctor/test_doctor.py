@@ -92,7 +92,7 @@ def test_few_descriptors_on_one_node(cluster: Cluster) -> None:
     tight = [limit for limit in report["limits"] if not limit["enough"]]
     assert [limit["limit"] for limit in tight] == ["descriptors of the servers"]
     assert tight[0]["sessions"] == 2 * 2900
-    assert "raised to 3,100" in tight[0]["change"]
+    assert "raise the hard limit there to 3,100" in tight[0]["change"]
 
 
 def test_a_port_that_is_taken_on_one_node(cluster: Cluster) -> None:

@@ -313,7 +313,7 @@ class TestBounds:
         found = self.ranked(30_000)
         assert "--max-concurrent-envs 7500" in found["places of the servers"].change
         assert "--envoy-processes 4" in found["descriptors of Envoy"].change
-        assert "raised to 60,200" in found["descriptors of Envoy"].change
+        assert "raise the hard limit there to 60,200" in found["descriptors of Envoy"].change
         several = self.ranked(30_000, envoy_processes=4)["descriptors of Envoy"]
         assert several.sessions >= 30_000
         assert "--client-nodes 2" in found["ports from the load to the URL"].change

@@ -16,7 +16,7 @@ from launcher.errors import UsageError
 from launcher.experiment.grid import Grid
 from launcher.experiment.grid_run import with_source_addresses
 from launcher.planning import sizing
-from launcher.planning.capacity import check, refuse
+from launcher.planning.capacity import check, check_placement
 from launcher.planning.needs import Assumed, Needs, needs
 from launcher.system.machine import Limits, limits
 from tests.helpers.machines import GIB, GOOD
@@ -135,8 +135,10 @@ class TestNeeds:
 
     def test_up_refuses_what_was_given_too_small(self) -> None:
         with pytest.raises(UsageError, match="the places of the servers allow 200"):
-            refuse(placed(1_000, 3, max_concurrent_envs=50, workers_per_node=2), 1_000)
-        refuse(placed(1_000, 3), 1_000)
+            check_placement(
+                placed(1_000, 3, max_concurrent_envs=50, workers_per_node=2), 1_000, GOOD
+            )
+        check_placement(placed(1_000, 3), 1_000, GOOD)
 
 
 class TestLoad:

@@ -10,7 +10,8 @@ from launcher.deployment.paths import RunDir
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 from launcher.lifecycle.batch_client import sbatch_argv, submission
-from launcher.planning.plan import plan
+from launcher.planning.plan import place_sized
+from launcher.runtimes.nodes import nodes_for
 from launcher.slurm import commands
 from launcher.slurm.allocation import (
     Allocation,
@@ -24,6 +25,7 @@ from launcher.slurm.allocation import (
 from launcher.slurm.commands import Job, parse_job
 from launcher.slurm.srun import _names, step_argv
 from launcher.system.command import error_line
+from launcher.system.machine import limits
 
 PLAIN = Allocation("7", (Component(("n1", "n2", "n3"), (4, 4, 4)),))
 HETEROGENEOUS = Allocation(
@@ -213,7 +215,7 @@ def test_a_job_is_never_started_again_and_outlives_a_node() -> None:
 
 def test_a_plan_without_an_allocation_has_names_in_the_place_of_nodes(tmp_path: Path) -> None:
     wanted = Deployment(nodes=3, client_nodes=1, cpus_per_task=2, dir=tmp_path)
-    placement = plan(wanted, to_come(wanted)).placement
+    placement = place_sized(wanted, nodes_for(wanted, to_come(wanted)), limits())
     assert placement.envoy_node == "NODE_1"
     assert [server.name for server in placement.servers] == ["NODE_2", "NODE_3"]
     assert [(node.name, node.cores) for node in placement.client_nodes] == [("NODE_4", 2)]

@@ -1,0 +1,40 @@
+"""The nodes that a deployment gets, and the runtime that starts processes on them."""
+
+from collections.abc import Sequence
+
+from launcher.deployment.placement import Node
+from launcher.deployment.spec import Deployment
+from launcher.errors import UsageError
+from launcher.runtimes.base import Runtime
+from launcher.runtimes.local import local_nodes, LocalRuntime
+from launcher.runtimes.slurm import SlurmRuntime, START_SECONDS
+from launcher.slurm.allocation import Allocation, chosen, describe
+
+
+def nodes_for(deployment: Deployment, allocated: Allocation | None) -> list[Node]:
+    """Raises `UsageError`, and `SlurmFailed` when Slurm does not answer."""
+    if deployment.local:
+        return local_nodes(deployment)
+    if allocated is None:
+        raise UsageError("not in a Slurm allocation; use salloc or sbatch, or --local")
+    return describe(allocated, chosen(allocated, deployment))
+
+
+def runtime_for(
+    deployment: Deployment,
+    allocated: Allocation | None,
+    nodes: Sequence[Node],
+    *,
+    own_job: bool = False,
+) -> Runtime:
+    """Starts nothing."""
+    if deployment.local or allocated is None:
+        return LocalRuntime()
+    return SlurmRuntime(
+        allocated,
+        [node.name for node in nodes],
+        f"openenv-{deployment.name}",
+        deployment.silence_timeout,
+        own_job=own_job,
+        start_seconds=max(START_SECONDS, deployment.ready_timeout),
+    )
