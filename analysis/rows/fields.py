@@ -1,4 +1,4 @@
-"""The fields of a row, and how columns of them become arrays."""
+"""How columns of rows become arrays."""
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, UTC
@@ -7,28 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from analysis.rows.schema import CELL_KEY, NUMBERS
+from analysis.rows.schema import Absent, CELL_KEY, Column, COLUMNS, Group, names, Type
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 ATTEMPT_KEY = [*CELL_KEY, "attempt"]
-CONSTANT = [*ATTEMPT_KEY, "run_id", "url", "hardware", "expected_hosts"]
-"""The same in every row of one attempt of a cell."""
+CONSTANT = tuple(name for name in names(Group.CELL) if name != "arrivals")  # nobody analyses these
+DEFAULTS: Row = {column.name: column.default for column in COLUMNS}
+REQUIRED = tuple(column.name for column in COLUMNS if column.absent is Absent.FAIL)
 
-DEFAULTS: Row = {"shape": "burst", "steps": 1, "repetition": 1, "attempt": 1}
-"""What rows without these columns are: those of older versions."""
-
-NEEDED = ("request_id", "timestamp", "mode", "batch_size", "wait_requested", "success")
-OPTIONAL = (
-    *("arrival_rate", "step_latency_max", "hold_latency", "load_lag"),
-    *("open_clients", "open_servers"),
-)
+# The columns that rows of this version always have; a reader warns about the others.
+EXPECTED = {column.name for column in COLUMNS if column.absent is not Absent.ACCEPT}
 TEXTS = ("load_worker", "host_url", "error_type")
-WHOLE = {"batch_size", "steps", "repetition", "attempt"}
-FRACTIONS = {"wait_requested", "arrival_rate", "expected_hosts"}
+
+# Of constant columns: whole numbers, and numbers that may be null.
+WHOLE = {c.name for c in COLUMNS if c.type is Type.WHOLE and not c.nullable} & {*CONSTANT}
+FRACTIONS = {c.name for c in COLUMNS if c.type in (Type.WHOLE, Type.NUMBER)} & {*CONSTANT} - WHOLE
+
+# What conversions raise for a value of another type than its column's.
 BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What goes wrong with a row whose values are not what their names say."""
 
 
 def numbers(values: Sequence[Any]) -> Array:
@@ -43,28 +41,28 @@ def truths(values: Sequence[Any]) -> Array:
     return np.array([value is True for value in values])
 
 
-def moments(values: Sequence[Any]) -> Array:
-    """ISO 8601 → UTC in microseconds. All of a run look alike, which numpy reads at once."""
+def times(values: Sequence[Any]) -> Array:
+    """ISO 8601 → UTC in microseconds. Equally written values are converted by numpy at once."""
     try:
         texts = np.array(values, dtype="S33").view("S1").reshape(-1, 33)
         if texts[:, 26:].tobytes() == b"+00:00\0" * len(values):
             return np.ascontiguousarray(texts[:, :26]).view("S26").ravel().astype("M8[us]")
     except ValueError:
         pass
-    return np.array([_moment(value) for value in values], dtype="M8[us]")
+    return np.array([_time(value) for value in values], dtype="M8[us]")
 
 
-def _moment(value: str | None) -> np.datetime64:
+def _time(value: str | None) -> np.datetime64:
     if value is None:
         return np.datetime64("NaT", "us")
-    moment = datetime.fromisoformat(value)
-    if moment.tzinfo is not None:
-        moment = moment.astimezone(UTC).replace(tzinfo=None)
-    return np.datetime64(moment, "us")
+    time = datetime.fromisoformat(value)
+    if time.tzinfo is not None:
+        time = time.astimezone(UTC).replace(tzinfo=None)
+    return np.datetime64(time, "us")
 
 
 def sessions(values: Sequence[Any]) -> Array:
-    """A session's hash as a number that is its own; -1 for none."""
+    """A number for each session hash, equal for equal hashes; -1 for null."""
     try:
         if set(map(len, values)) == {12}:
             return np.array([int(value, 16) for value in values], dtype=np.int64)
@@ -84,18 +82,18 @@ def _session(value: Any) -> int:
     return int.from_bytes(blake2b(str(value).encode(), digest_size=8).digest()) >> 1
 
 
+def _converter(column: Column) -> Callable[[Sequence[Any]], Array]:
+    if column.name == "session_hash":
+        return sessions
+    if column.type is Type.WHOLE and not column.nullable:
+        return whole
+    return {Type.TIME: times, Type.FLAG: truths}.get(column.type, numbers)
+
+
+# The columns that differ from row to row, without texts.
 CONVERT: dict[str, Callable[[Sequence[Any]], Array]] = {
-    "request_id": whole,
-    "timestamp": moments,
-    "intended_timestamp": moments,
-    **dict.fromkeys(NUMBERS, numbers),
-    "step_latency_max": numbers,
-    "hold_latency": numbers,
-    "pid": numbers,
-    "session_hash": sessions,
-    "success": truths,
-    "load_lag": numbers,
-    "open_clients": numbers,
-    "open_servers": numbers,
+    column.name: _converter(column)
+    for column in COLUMNS
+    if column.group is not Group.CELL
+    and (column.type is not Type.TEXT or column.name == "session_hash")
 }
-"""The columns that differ from row to row, texts excepted."""

@@ -19,8 +19,8 @@ from analysis.rows.fields import (
     CONSTANT,
     CONVERT,
     DEFAULTS,
-    NEEDED,
-    OPTIONAL,
+    EXPECTED,
+    REQUIRED,
     Row,
     TEXTS,
 )
@@ -90,7 +90,7 @@ class Reader:
 
     def _add(self, rows: list[Row]) -> None:
         columns = _transposed(rows)
-        for name in NEEDED:
+        for name in REQUIRED:
             if name not in columns:
                 raise KeyError(name)
         size = len(rows)
@@ -131,8 +131,7 @@ class Reader:
         """All that was taken; the reader is empty then."""
         whole = self.part(b"")
         attempt = whole.columns.pop("attempt")
-        known = {*CONSTANT, *CONVERT, *TEXTS} - set(OPTIONAL)
-        missing = tuple(sorted(known - self._seen)) if len(attempt) else ()
+        missing = tuple(sorted(EXPECTED - self._seen)) if len(attempt) else ()
         constants = self._constants.list
         runs = tuple(sorted({str(constant["run_id"]) for constant in constants}))
         rows = Rows(constants, attempt, whole.columns, whole.names, runs, missing, self.warnings)

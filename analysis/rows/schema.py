@@ -1,45 +1,151 @@
-"""Rows: what raw.jsonl holds, one line a session."""
+"""The row of raw.jsonl: one JSON object per session. Everything that writes, reads or documents rows
+uses the columns defined here."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime, UTC
-from typing import Any, TYPE_CHECKING
+from enum import Enum, StrEnum
+from typing import Any
 
 import orjson
 
-if TYPE_CHECKING:
-    pass
+from analysis.rows.error_types import ErrorType
 
-CELL_KEY = [
-    "mode",
-    "shape",
-    "batch_size",
-    "wait_requested",
-    "steps",
-    "arrival_rate",
-    "repetition",
-]
-"""What identifies a cell among the rows of one run; `attempt` says which run of it."""
 
+class Type(StrEnum):
+    """The JSON type of a value that is not null; the values are those of the documentation."""
+
+    WHOLE = "whole number"
+    NUMBER = "number"
+    TEXT = "text"
+    TIME = "UTC time"
+    FLAG = "true or false"
+
+
+class Group(Enum):
+    """Where the values of a column come from."""
+
+    SESSION = "the order of sessions in the cell"
+    CELL = "the cell: the same in every row of an attempt"
+    LOAD = "the load worker and the load master"
+    OUTCOME = "the session itself"
+    LAG = "the load worker's clock"
+
+
+class Absent(Enum):
+    """What a reader does with rows that lack a column: those of older versions or of other tools."""
+
+    FAIL = "the file cannot be read"
+    WARN = "the default is used, with a warning"
+    ACCEPT = "the default is used"
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: Type
+    group: Group
+    meaning: str
+    nullable: bool = False
+    absent: Absent = Absent.WARN
+    default: Any = None
+    """In rows that lack the column."""
+    identifies: bool = False
+    """Whether cells differ in it."""
+
+
+def _null(name: str, kind: Type, group: Group, meaning: str, **more: Any) -> Column:
+    return Column(name, kind, group, meaning, nullable=True, **more)
+
+
+def _key(name: str, kind: Type, meaning: str, **more: Any) -> Column:
+    return Column(name, kind, Group.CELL, meaning, identifies=True, **more)
+
+
+S, C, L, O = Group.SESSION, Group.CELL, Group.LOAD, Group.OUTCOME  # noqa: E741
+WHOLE, NUMBER, TEXT, TIME = Type.WHOLE, Type.NUMBER, Type.TEXT, Type.TIME
+FAIL, ACCEPT = {"absent": Absent.FAIL}, {"absent": Absent.ACCEPT}
+
+COLUMNS = (
+    Column("request_id", WHOLE, S, "number of the session in its cell, from 0", **FAIL),
+    Column("timestamp", TIME, S, "when the session started", **FAIL),
+    _null("intended_timestamp", TIME, S, "when the session was due"),
+    Column("run_id", TEXT, C, "the run; a file holds rows of one run"),
+    _key("mode", TEXT, "`ws` or `http`", **FAIL),
+    _key("shape", TEXT, "`burst`, `hold` or `open`", default="burst"),
+    Column("url", TEXT, C, "the URL that the load was sent to"),
+    _key("batch_size", WHOLE, "sessions in the cell", **FAIL),
+    _key("wait_requested", NUMBER, "seconds that each step asks the server to wait", **FAIL),
+    _key("steps", WHOLE, "steps of a session", default=1),
+    _key("arrival_rate", NUMBER, "sessions per second of `open` cells", nullable=True, **ACCEPT),
+    _null("arrivals", TEXT, C, "distribution of the arrivals of `open` cells", **ACCEPT),
+    _key("repetition", WHOLE, "repetition of the cell, from 1", default=1),
+    _null("expected_hosts", WHOLE, C, "hosts that the cell should reach"),
+    Column("hardware", TEXT, C, "`--hardware`, or the machine's platform and CPU count"),
+    Column("attempt", WHOLE, C, "attempt at the cell, from 1; the last one counts", default=1),
+    _null("load_worker", TEXT, L, "the load worker that ran the session"),
+    _null("open_clients", WHOLE, L, "sessions open at release in `hold` cells, by clients", **ACCEPT),
+    _null("open_servers", WHOLE, L, "the same, by servers", **ACCEPT),
+    _null("connect_latency", NUMBER, O, "seconds from when the session was due until it was open"),
+    _null("reset_latency", NUMBER, O, "seconds until reset was answered"),
+    _null("step_latency", NUMBER, O, "mean seconds over the steps that were answered"),
+    _null("step_latency_max", NUMBER, O, "seconds of the slowest step", **ACCEPT),
+    _null("hold_latency", NUMBER, O, "seconds held until all sessions of a `hold` cell were open",
+          **ACCEPT),
+    _null("total_latency", NUMBER, O, "seconds from when the session was due to its end, without "
+          "`hold_latency`"),
+    _null("waited_seconds", NUMBER, O, "seconds that the server reports to have waited"),
+    _null("pid", WHOLE, O, "the server process"),
+    _null("session_hash", TEXT, O, "the environment's session"),
+    _null("host_url", TEXT, O, "the server, as `ADDRESS:PORT`"),
+    Column("success", Type.FLAG, O, "whether every part of the session was answered", **FAIL),
+    _null("error_type", TEXT, O, "error code of a failed session"),
+    _null("error_message", TEXT, O, "details of the error, at most 500 characters", **ACCEPT),
+    _null("load_lag", NUMBER, Group.LAG, "seconds that the load worker ran late when it recorded the "
+          "row", **ACCEPT),
+)  # fmt: skip
+NAMES = tuple(column.name for column in COLUMNS)
+BY_NAME = {column.name: column for column in COLUMNS}
+
+
+def names(group: Group) -> tuple[str, ...]:
+    """The columns of a group, in their order."""
+    return tuple(column.name for column in COLUMNS if column.group is group)
+
+
+CELL_KEY = [column.name for column in COLUMNS if column.identifies]
 LATENCIES = ["connect_latency", "reset_latency", "step_latency", "total_latency"]
-NUMBERS = [*LATENCIES, "waited_seconds"]
-
-UNKNOWN = [
-    *NUMBERS,
-    "step_latency_max",
-    "pid",
-    "session_hash",
-    "host_url",
-    "load_lag",
-    "open_clients",
-    "open_servers",
-]
 
 
 def unfinished(
-    constant: dict[str, Any], request_id: int, worker: str | None, error_type: str, message: str
+    constant: Mapping[str, Any], request_id: int, worker: str | None, error: ErrorType, message: str
 ) -> bytes:
-    """The row of a session of which nobody will tell: a failure, not an absence."""
-    moment = datetime.now(UTC).isoformat(timespec="microseconds")
-    row = {"request_id": request_id, "timestamp": moment, "intended_timestamp": None}
-    row |= constant | {"load_worker": worker} | dict.fromkeys(UNKNOWN)
-    row |= {"success": False, "error_type": error_type, "error_message": message}
-    return orjson.dumps(row)
+    """A failed row for a session that never reported its result. `constant` has the columns of the
+    cell."""
+    now = datetime.now(UTC).isoformat(timespec="microseconds")
+    values = {"request_id": request_id, "timestamp": now, "load_worker": worker, "success": False}
+    values |= {"error_type": error, "error_message": message}
+    return orjson.dumps(dict.fromkeys(NAMES) | constant | values)
+
+
+def problems(row: Mapping[str, Any]) -> Iterator[str]:
+    """How a row that this version writes differs from the schema."""
+    if tuple(row) != NAMES:
+        yield f"the columns are {', '.join(row)}, not {', '.join(NAMES)}"
+    for name, value in row.items():
+        column = BY_NAME.get(name)
+        if column is None or (value is None and column.nullable):
+            continue
+        if not _is(column.type, value):
+            yield f"{name} is {value!r}, not a {column.type}"
+    if row.get("success") is not (row.get("error_type") is None):
+        yield f"success is {row.get('success')} with the error {row.get('error_type')}"
+
+
+def _is(kind: Type, value: Any) -> bool:
+    if kind is Type.TIME:
+        return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() is not None
+    if kind is Type.NUMBER:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    types = {Type.WHOLE: int, Type.TEXT: str, Type.FLAG: bool}
+    return type(value) is types[kind]

@@ -107,8 +107,7 @@ def test_a_server_that_drains_gets_no_sessions_and_makes_a_cell_invalid(tmp_path
         kept = websocket.create_connection(f"ws://{server['address']}:8000/ws")
         try:
             os.kill(drained.pid("server-1"), signal.SIGTERM)
-            admin = drained.admin_url
-            wait_for(lambda: admin.healthy(admin) == 1, 20, "Envoy counts it out")
+            wait_for(lambda: admin.healthy(drained.admin_url) == 1, 20, "Envoy counts it out")
             done = grid(drained, output, "-n", "30", "--wait", "0.2", "--expected-hosts", "2")
         finally:
             kept.close()
