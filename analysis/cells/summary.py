@@ -13,72 +13,26 @@ from analysis.cells.spans import peak_open, Spans, spans, wall_time
 from analysis.rows.error_types import ErrorType
 from analysis.rows.fields import Array, ATTEMPT_KEY
 
+# The columns that published scaling results for OpenEnv have.
 COLUMNS = [
-    "mode",
-    "url",
-    "num_requests",
-    "batch_size",
-    "wait_seconds",
-    "repetition",
-    "timestamp",
-    "hardware",
-    "successful",
-    "failed",
-    "error_rate",
-    "total_wall_time",
-    "connect_p50",
-    "connect_p95",
-    "connect_p99",
-    "reset_p50",
-    "reset_p95",
-    "reset_p99",
-    "step_p50",
-    "step_p95",
-    "step_p99",
-    "total_min",
-    "total_max",
-    "total_avg",
-    "total_p50",
-    "total_p90",
-    "total_p95",
-    "total_p99",
-    "requests_per_second",
-    "effective_concurrency",
-    "unique_pids",
-    "unique_sessions",
+    "mode", "url", "num_requests", "batch_size", "wait_seconds", "repetition", "timestamp",
+    "hardware", "successful", "failed", "error_rate", "total_wall_time", "connect_p50",
+    "connect_p95", "connect_p99", "reset_p50", "reset_p95", "reset_p99", "step_p50", "step_p95",
+    "step_p99", "total_min", "total_max", "total_avg", "total_p50", "total_p90", "total_p95",
+    "total_p99", "requests_per_second", "effective_concurrency", "unique_pids", "unique_sessions",
     "unique_hosts",
-]
-"""The columns that scaling results for OpenEnv already have."""
-
+]  # fmt: skip
 OWN_COLUMNS = [
-    "run_id",
-    "attempt",
-    "shape",
-    "steps",
-    "arrival_rate",
-    "expected_hosts",
-    "capacity_errors",
-    "timeouts",
-    "lost",
-    "errors",
-    "start_spread",
-    "peak_open",
-    "open_clients",
-    "open_servers",
-    "load_lag",
-    "valid",
-    "reasons",
-    "warnings",
-    "bound",
-    "bound_evidence",
-    "step_max_p99",
-]
+    "run_id", "attempt", "shape", "steps", "arrival_rate", "expected_hosts", "capacity_errors",
+    "timeouts", "lost", "errors", "start_spread", "peak_open", "open_clients", "open_servers",
+    "load_lag", "valid", "reasons", "warnings", "bound", "bound_evidence", "step_max_p99",
+]  # fmt: skip
 
+# Whole numbers that may be unknown.
 WHOLE = ["expected_hosts", "peak_open", "open_clients", "open_servers"]
-"""Whole numbers that may be unknown."""
 
-IDENTITY = ["mode", "shape", "batch_size", "wait_seconds", "steps", "arrival_rate", "repetition"]
-"""What names a cell among the lines of a summary."""
+# What identifies a cell among the lines of a summary.
+IDENTITY = ("mode", "shape", "batch_size", "wait_seconds", "steps", "arrival_rate", "repetition")
 
 PERCENTILES = {
     "connect": (50, 95, 99),
@@ -91,8 +45,7 @@ PERCENTILES = {
 TEXTS = ("errors", "reasons", "warnings")
 
 Line = dict[str, Any]
-Facts = Mapping[str, Any]
-"""What run.json says of one attempt of a cell; empty when there is nothing."""
+Facts = Mapping[str, Any]  # the entry of one attempt in run.json; empty when there is none
 
 
 def summarise(rows: pd.DataFrame, facts: Sequence[Facts] = ()) -> pd.DataFrame:

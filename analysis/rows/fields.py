@@ -22,7 +22,7 @@ EXPECTED = {column.name for column in COLUMNS if column.absent is not Absent.ACC
 TEXTS = ("load_worker", "host_url", "error_type")
 
 # Of constant columns: whole numbers, and numbers that may be null.
-WHOLE = {c.name for c in COLUMNS if c.type is Type.WHOLE and not c.nullable} & {*CONSTANT}
+WHOLE = {c.name for c in COLUMNS if c.type is Type.WHOLE and not c.null} & {*CONSTANT}
 FRACTIONS = {c.name for c in COLUMNS if c.type in (Type.WHOLE, Type.NUMBER)} & {*CONSTANT} - WHOLE
 
 # What conversions raise for a value of another type than its column's.
@@ -85,7 +85,7 @@ def _session(value: Any) -> int:
 def _converter(column: Column) -> Callable[[Sequence[Any]], Array]:
     if column.name == "session_hash":
         return sessions
-    if column.type is Type.WHOLE and not column.nullable:
+    if column.type is Type.WHOLE and not column.null:
         return whole
     return {Type.TIME: times, Type.FLAG: truths}.get(column.type, numbers)
 

@@ -29,7 +29,6 @@ class Group(Enum):
     CELL = "the cell: the same in every row of an attempt"
     LOAD = "the load worker and the load master"
     OUTCOME = "the session itself"
-    LAG = "the load worker's clock"
 
 
 class Absent(Enum):
@@ -42,67 +41,60 @@ class Absent(Enum):
 
 @dataclass(frozen=True)
 class Column:
+    """`default` is the value in rows that lack the column; `null` is whether a value may be null."""
+
     name: str
     type: Type
     group: Group
     meaning: str
-    nullable: bool = False
     absent: Absent = Absent.WARN
+    null: bool = False
     default: Any = None
-    """In rows that lack the column."""
-    identifies: bool = False
-    """Whether cells differ in it."""
-
-
-def _null(name: str, kind: Type, group: Group, meaning: str, **more: Any) -> Column:
-    return Column(name, kind, group, meaning, nullable=True, **more)
-
-
-def _key(name: str, kind: Type, meaning: str, **more: Any) -> Column:
-    return Column(name, kind, Group.CELL, meaning, identifies=True, **more)
 
 
 S, C, L, O = Group.SESSION, Group.CELL, Group.LOAD, Group.OUTCOME  # noqa: E741
 WHOLE, NUMBER, TEXT, TIME = Type.WHOLE, Type.NUMBER, Type.TEXT, Type.TIME
-FAIL, ACCEPT = {"absent": Absent.FAIL}, {"absent": Absent.ACCEPT}
+FAIL, ACCEPT = Absent.FAIL, Absent.ACCEPT
 
 COLUMNS = (
-    Column("request_id", WHOLE, S, "number of the session in its cell, from 0", **FAIL),
-    Column("timestamp", TIME, S, "when the session started", **FAIL),
-    _null("intended_timestamp", TIME, S, "when the session was due"),
+    Column("request_id", WHOLE, S, "number of the session in its cell, from 0", FAIL),
+    Column("timestamp", TIME, S, "when the session started", FAIL),
+    Column("intended_timestamp", TIME, S, "when the session was due", null=True),
     Column("run_id", TEXT, C, "the run; a file holds rows of one run"),
-    _key("mode", TEXT, "`ws` or `http`", **FAIL),
-    _key("shape", TEXT, "`burst`, `hold` or `open`", default="burst"),
+    Column("mode", TEXT, C, "`ws` or `http`", FAIL),
+    Column("shape", TEXT, C, "`burst`, `hold` or `open`", default="burst"),
     Column("url", TEXT, C, "the URL that the load was sent to"),
-    _key("batch_size", WHOLE, "sessions in the cell", **FAIL),
-    _key("wait_requested", NUMBER, "seconds that each step asks the server to wait", **FAIL),
-    _key("steps", WHOLE, "steps of a session", default=1),
-    _key("arrival_rate", NUMBER, "sessions per second of `open` cells", nullable=True, **ACCEPT),
-    _null("arrivals", TEXT, C, "distribution of the arrivals of `open` cells", **ACCEPT),
-    _key("repetition", WHOLE, "repetition of the cell, from 1", default=1),
-    _null("expected_hosts", WHOLE, C, "hosts that the cell should reach"),
+    Column("batch_size", WHOLE, C, "sessions in the cell", FAIL),
+    Column("wait_requested", NUMBER, C, "seconds that each step asks the server to wait", FAIL),
+    Column("steps", WHOLE, C, "steps of a session", default=1),
+    Column("arrival_rate", NUMBER, C, "sessions per second of `open` cells", ACCEPT, null=True),
+    Column("arrivals", TEXT, C, "distribution of the arrivals of `open` cells", ACCEPT, null=True),
+    Column("repetition", WHOLE, C, "repetition of the cell, from 1", default=1),
+    Column("expected_hosts", WHOLE, C, "hosts that the cell should reach", null=True),
     Column("hardware", TEXT, C, "`--hardware`, or the machine's platform and CPU count"),
     Column("attempt", WHOLE, C, "attempt at the cell, from 1; the last one counts", default=1),
-    _null("load_worker", TEXT, L, "the load worker that ran the session"),
-    _null("open_clients", WHOLE, L, "sessions open at release in `hold` cells, by clients", **ACCEPT),
-    _null("open_servers", WHOLE, L, "the same, by servers", **ACCEPT),
-    _null("connect_latency", NUMBER, O, "seconds from when the session was due until it was open"),
-    _null("reset_latency", NUMBER, O, "seconds until reset was answered"),
-    _null("step_latency", NUMBER, O, "mean seconds over the steps that were answered"),
-    _null("step_latency_max", NUMBER, O, "seconds of the slowest step", **ACCEPT),
-    _null("hold_latency", NUMBER, O, "seconds held until all sessions of a `hold` cell were open",
-          **ACCEPT),
-    _null("total_latency", NUMBER, O, "seconds from when the session was due to its end, without "
-          "`hold_latency`"),
-    _null("waited_seconds", NUMBER, O, "seconds that the server reports to have waited"),
-    _null("pid", WHOLE, O, "the server process"),
-    _null("session_hash", TEXT, O, "the environment's session"),
-    _null("host_url", TEXT, O, "the server, as `ADDRESS:PORT`"),
-    Column("success", Type.FLAG, O, "whether every part of the session was answered", **FAIL),
-    _null("error_type", TEXT, O, "error code of a failed session"),
-    _null("error_message", TEXT, O, "details of the error, at most 500 characters", **ACCEPT),
-    _null("load_lag", NUMBER, Group.LAG, "seconds that the load worker ran late when it recorded the "
-          "row", **ACCEPT),
+    Column("load_worker", TEXT, L, "the load worker that ran the session", null=True),
+    Column("open_clients", WHOLE, L, "sessions open at release in `hold` cells, by clients", ACCEPT,
+           null=True),
+    Column("open_servers", WHOLE, L, "the same, by servers", ACCEPT, null=True),
+    Column("connect_latency", NUMBER, O, "seconds from when the session was due until it was open",
+           null=True),
+    Column("reset_latency", NUMBER, O, "seconds until reset was answered", null=True),
+    Column("step_latency", NUMBER, O, "mean seconds over the steps that were answered", null=True),
+    Column("step_latency_max", NUMBER, O, "seconds of the slowest step", ACCEPT, null=True),
+    Column("hold_latency", NUMBER, O, "seconds held until all sessions of a `hold` cell were open",
+           ACCEPT, null=True),
+    Column("total_latency", NUMBER, O, "seconds from when the session was due to its end, without "
+           "`hold_latency`", null=True),
+    Column("waited_seconds", NUMBER, O, "seconds that the server reports to have waited", null=True),
+    Column("pid", WHOLE, O, "the server process", null=True),
+    Column("session_hash", TEXT, O, "the environment's session", null=True),
+    Column("host_url", TEXT, O, "the server, as `ADDRESS:PORT`", null=True),
+    Column("success", Type.FLAG, O, "whether every part of the session was answered", FAIL),
+    Column("error_type", TEXT, O, "error code of a failed session", null=True),
+    Column("error_message", TEXT, O, "details of the error, at most 500 characters", ACCEPT, null=True),
+    Column("load_lag", NUMBER, L, "seconds that the load worker ran late when it recorded the row",
+           ACCEPT, null=True),
 )  # fmt: skip
 NAMES = tuple(column.name for column in COLUMNS)
 BY_NAME = {column.name: column for column in COLUMNS}
@@ -113,12 +105,15 @@ def names(group: Group) -> tuple[str, ...]:
     return tuple(column.name for column in COLUMNS if column.group is group)
 
 
-CELL_KEY = [column.name for column in COLUMNS if column.identifies]
+# What identifies a cell among the rows of a run.
+CELL_KEY = [
+    *("mode", "shape", "batch_size", "wait_requested", "steps", "arrival_rate", "repetition")
+]
 LATENCIES = ["connect_latency", "reset_latency", "step_latency", "total_latency"]
 
 
 def unfinished(
-    constant: Mapping[str, Any], request_id: int, worker: str | None, error: ErrorType, message: str
+    constant: dict[str, Any], request_id: int, worker: str | None, error: ErrorType, message: str
 ) -> bytes:
     """A failed row for a session that never reported its result. `constant` has the columns of the
     cell."""
@@ -134,7 +129,7 @@ def problems(row: Mapping[str, Any]) -> Iterator[str]:
         yield f"the columns are {', '.join(row)}, not {', '.join(NAMES)}"
     for name, value in row.items():
         column = BY_NAME.get(name)
-        if column is None or (value is None and column.nullable):
+        if column is None or (value is None and column.null):
             continue
         if not _is(column.type, value):
             yield f"{name} is {value!r}, not a {column.type}"

@@ -8,9 +8,10 @@ import orjson
 import pandas as pd
 import pytest
 
-from analysis.cells.summary import as_csv, cell, COLUMNS, summarise
+from analysis.cells.summary import as_csv, cell, COLUMNS, OWN_COLUMNS, summarise
 from analysis.rows.parser import table
-from analysis.rows.schema import NUMBERS
+from analysis.rows.schema import LATENCIES
+from tests.helpers.readme import rows
 from tests.helpers.rows import failed, row
 
 # As other people's tools read them.
@@ -46,6 +47,11 @@ def test_the_published_columns_come_first_and_in_order() -> None:
     names = list(summary(row(batch_size=1)).columns)
     assert names[: len(COLUMNS)] == PUBLISHED.split(",")
     assert len(set(names)) == len(names)
+
+
+def test_the_readme_documents_the_columns_of_summary_csv() -> None:
+    documented = [name for name, _ in rows("analysis/README.md", "Columns of summary.csv")]
+    assert documented == [f"`{name}`" for name in COLUMNS + OWN_COLUMNS]
 
 
 def test_a_cell_says_what_it_was() -> None:
@@ -262,8 +268,9 @@ def test_numbers_survive_the_csv_file() -> None:
 
 def test_what_was_not_measured_stays_empty() -> None:
     frame = table([orjson.dumps(failed("TIMEOUT", total_latency=None))])
-    assert frame[NUMBERS].isna().all().all()
-    assert (frame[NUMBERS].dtypes == "float64").all()
+    numbers = frame[[*LATENCIES, "waited_seconds"]]
+    assert numbers.isna().all().all()
+    assert (numbers.dtypes == "float64").all()
     (written,) = csv_cells(summary(row(batch_size=1, expected_hosts=None)))
     assert (written["expected_hosts"], written["reasons"]) == ("", "")
 
