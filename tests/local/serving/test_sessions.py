@@ -174,7 +174,7 @@ def test_what_goes_wrong_is_counted_by_its_name(act: Act, error_type: str, says:
 def test_a_server_that_falls_silent(answers: int) -> None:
     outcome = outcome_of(after_upgrade(*[TEXT] * answers), Plan("ws", 0.0, 0.3))
     assert (outcome.success, outcome.error_type) == (False, "TIMEOUT")
-    assert outcome.error_message == "the session had not ended after 0.3 s"
+    assert outcome.error_message == "the session did not end within 0.3 s"
     assert outcome.total_latency is not None
     assert outcome.total_latency >= 0.3
 
