@@ -14,7 +14,7 @@ from launcher.experiment.cell_runner import CellRunner, ProgressListener
 from launcher.experiment.grid import Grid
 from launcher.experiment.load_placement import LoadPlacement, place_load
 from launcher.experiment.recorder import Recording
-from launcher.experiment.resume import reopen
+from launcher.experiment.resume import create, reopen
 from launcher.experiment.target import is_loopback, Target
 from launcher.planning.sizing import source_addresses
 from launcher.system.machine import limits
@@ -103,11 +103,11 @@ def open_recording(
 ) -> Recording:
     """The result folder of the grid; with `grid.resume`, the folder that it was started in.
     `extra` goes into run.json. Raises `UsageError`."""
-    earlier = reopen(grid.output) if grid.resume else None
-    run = describe(grid, placement, earlier.run["run_id"] if earlier else uuid.uuid4().hex[:12])
-    if earlier is not None:
-        _check_caps(grid, run["caps"], earlier.run["caps"])
-    return Recording(grid.output, run | dict(extra or {}), earlier)
+    recorded = reopen(grid.output) if grid.resume else None
+    run = describe(grid, placement, recorded.run["run_id"] if recorded else uuid.uuid4().hex[:12])
+    if recorded:
+        _check_caps(grid, run["caps"], recorded.run["caps"])
+    return Recording(grid.output, run | dict(extra or {}), recorded or create(grid.output))
 
 
 def _check_caps(grid: Grid, now: dict[str, Any], recorded: dict[str, Any]) -> None:

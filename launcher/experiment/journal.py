@@ -1,5 +1,6 @@
 """Writes experiment.json: the phases of a scaling experiment and their ceilings."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from analysis.results.file_names import EXPERIMENT
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import Holder
 from launcher.errors import UsageError
-from launcher.experiment.recorder import now, save_json
+from launcher.experiment.recorder import now, save
 from launcher.experiment.run_status import RunStatus
 from launcher.lifecycle import registry
 from launcher.system.files import check_writable, lock, read_json
@@ -61,7 +62,7 @@ class Journal:
     def save(self, **changes: Any) -> None:
         """Raises `RecordingFailed`."""
         self.content |= changes
-        save_json(self.folder / EXPERIMENT, self.content)
+        save(self.folder / EXPERIMENT, json.dumps(self.content, indent=1, default=str))
 
     def save_end(self, failure: BaseException | None = None) -> None:
         self.save(**_end(failure))

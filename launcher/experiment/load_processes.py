@@ -20,6 +20,7 @@ from launcher.system.signals import Signals
 
 START_SECONDS = 60.0
 END_SECONDS = 5.0
+MASTER = "load-master"
 
 
 @dataclass
@@ -66,10 +67,9 @@ class LoadProcesses:
         self._signals = Signals(self._selector)
         self._runtime = placement.runtime()
         self._runtime.check = self._signals.check
-        self._workers: dict[str, Handle] = {}
-        self._master: Handle | None = None
+        self._handles: dict[str, Handle] = {}  # the master's first
         self._splitter = LineSplitter()
-        self._dead: dict[str, str] = {}
+        self._lost: dict[str, str] = {}
 
     def __enter__(self) -> "LoadProcesses":
         self._signals.__enter__()
@@ -87,17 +87,18 @@ class LoadProcesses:
         port = str(self._runtime.free_port(placement.nodes[0]))
         workers = str(len(placement.nodes))
         bind = ("--host", placement.master_bind, "--port", port, "--workers", workers)
-        master = self._process("load-master", placement.nodes[0], "locustfiles.grid.master", bind)
-        self._master = self._runtime.start(master, pipes=True)
-        assert self._master.stdout is not None
-        self._output = self._master.stdout.fileno()
+        master = self._process(MASTER, placement.nodes[0], "locustfiles.grid.master", bind)
+        self._handles[MASTER] = handle = self._runtime.start(master, pipes=True)
+        assert handle.stdin is not None
+        assert handle.stdout is not None
+        self._input, self._output = handle.stdin, handle.stdout.fileno()
         os.set_blocking(self._output, False)
-        self._selector.register(self._output, selectors.EVENT_READ, "master")
+        self._selector.register(self._output, selectors.EVENT_READ, MASTER)
         join = ("--master-host", placement.master_address, "--master-port", port)
         for number, node in enumerate(placement.nodes, 1):
             name = f"load-{number}"
             worker = self._process(name, node, "locustfiles.grid.worker", ("--name", name, *join))
-            self._workers[name] = handle = self._runtime.start(worker)
+            self._handles[name] = handle = self._runtime.start(worker)
             descriptor = handle.fileno()
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ, name)
@@ -113,10 +114,9 @@ class LoadProcesses:
 
     def __exit__(self, *_: object) -> None:
         self._runtime.stopping()
-        handles = [*self._workers.values(), *([self._master] if self._master else [])]
-        for handle in handles:
+        for handle in self._handles.values():
             handle.kill()
-        for handle in handles:
+        for handle in self._handles.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 handle.wait(END_SECONDS)
             for stream in (handle.stdin, handle.stdout):
@@ -130,10 +130,7 @@ class LoadProcesses:
 
     @property
     def pids(self) -> dict[str, int | None]:
-        assert self._master is not None
-        return {"load-master": self._master.pid} | {
-            name: handle.pid for name, handle in self._workers.items()
-        }
+        return {name: handle.pid for name, handle in self._handles.items()}
 
     def run(self, cell: dict[str, Any]) -> Iterator[bytes | Progress | AllSessionsOpen | CellEnded]:
         """Runs one cell: yields its rows and progress as they come, and a `CellEnded` at the end.
@@ -149,27 +146,28 @@ class LoadProcesses:
             elif "held" in answer:
                 yield AllSessionsOpen(answer["held"])
             elif "cell_ended" in answer:
-                report = CellEnded(**answer["cell_ended"])
-                report.lost_workers = list(map(self._loss_reason, report.lost_workers))
-                yield report
+                yield self._report(answer["cell_ended"])
                 return
 
     def release(self, open_servers: int | None) -> None:
         """Lets the open sessions step; the servers count `open_servers` of them."""
         self._send({"release": {"open_servers": open_servers}})
 
-    def _loss_reason(self, worker: str) -> str:
-        return self._dead.get(worker, f"load worker {worker} stopped answering")
+    def _report(self, answer: dict[str, Any]) -> CellEnded:
+        report = CellEnded(**answer)
+        report.lost_workers = [
+            self._lost.get(name, f"load worker {name} stopped answering")
+            for name in report.lost_workers
+        ]
+        return report
 
     def _process(self, name: str, node: str, module: str, argv: tuple[str, ...]) -> Process:
         return self._placement.process(name, node, ("-P", "-m", module, *argv), self._logs)
 
     def _send(self, order: dict[str, Any]) -> None:
-        assert self._master is not None
-        assert self._master.stdin is not None
         try:
-            self._master.stdin.write(json.dumps(order).encode() + b"\n")
-            self._master.stdin.flush()
+            self._input.write(json.dumps(order).encode() + b"\n")
+            self._input.flush()
         except BrokenPipeError:
             raise self._master_failure() from None
 
@@ -178,8 +176,8 @@ class LoadProcesses:
         for answer in self._messages(deadline):
             if not isinstance(answer, bytes) and "workers" in answer:
                 return
-            for name, reason in self._dead.items():
-                raise LoadFailed(f"{reason} before the load started:\n{self._workers[name].tail()}")
+            for name, reason in self._lost.items():
+                raise LoadFailed(f"{reason} before the load started:\n{self._handles[name].tail()}")
 
     def _messages(self, deadline: float | None) -> Iterator[bytes | dict[str, Any]]:
         """Messages and rows of the master as they come; an empty message when a load worker died."""
@@ -192,11 +190,12 @@ class LoadProcesses:
             ready = self._ready(left)
             self._signals.check()
             self._runtime.pump()
-            if any(key.data == "master" for key in ready):
+            if any(key.data == MASTER for key in ready):
                 yield from self._lines()
-            for name in self._exited():
-                self._reap(name)
-                yield {}
+            for name, handle in self._handles.items():
+                if name not in (MASTER, *self._lost) and handle.poll() is not None:
+                    self._reap(name, handle)
+                    yield {}
 
     def _ready(self, seconds: float | None) -> list[selectors.SelectorKey]:
         events = self._runtime.events()
@@ -209,13 +208,6 @@ class LoadProcesses:
             for descriptor in events:
                 self._selector.unregister(descriptor)
 
-    def _exited(self) -> list[str]:
-        return [
-            name
-            for name, handle in self._workers.items()
-            if name not in self._dead and handle.poll() is not None
-        ]
-
     def _lines(self) -> Iterator[bytes | dict[str, Any]]:
         chunk = os.read(self._output, 1 << 20)
         if not chunk:
@@ -223,19 +215,15 @@ class LoadProcesses:
         for line in self._splitter.feed(chunk):
             yield line[2:] if line.startswith(b"R ") else json.loads(line)
 
-    def _reap(self, name: str) -> None:
-        handle = self._workers[name]
+    def _reap(self, name: str, handle: Handle) -> None:
         descriptor = handle.fileno()
         if descriptor is not None:
             self._selector.unregister(descriptor)
         node = self._placement.nodes[int(name.split("-")[1]) - 1]
         where = "" if self._placement.is_local else f" on {node}"
-        self._dead[name] = f"load worker {name} (pid {handle.pid}){where} {handle.ending()}"
+        self._lost[name] = f"load worker {name} (pid {handle.pid}){where} {handle.ending()}"
         self._send({"lost": name})
 
     def _master_failure(self) -> LoadFailed:
-        assert self._master is not None
-        log = self._logs / "load-master.log"
-        return LoadFailed(
-            f"the load master {self._master.ending()}; the end of {log}:\n{self._master.tail()}"
-        )
+        log, master = self._logs / f"{MASTER}.log", self._handles[MASTER]
+        return LoadFailed(f"the load master {master.ending()}; the end of {log}:\n{master.tail()}")

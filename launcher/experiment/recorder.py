@@ -19,7 +19,7 @@ from analysis.rows.schema import unfinished
 from launcher.errors import RecordingFailed, UsageError
 from launcher.experiment.grid import Cell
 from launcher.experiment.load_processes import CellEnded
-from launcher.experiment.resume import lock_results, RecordedRun
+from launcher.experiment.resume import RecordedRun
 from launcher.experiment.run_status import RunStatus
 from launcher.system.files import write_atomically
 
@@ -48,45 +48,25 @@ class AttemptFacts:
 class Recording:
     """Writes rows as they arrive; raw.jsonl never holds part of a row, even when the disk is full."""
 
-    def __init__(
-        self, folder: Path, run: dict[str, Any], recorded: RecordedRun | None = None
-    ) -> None:
-        """`recorded` is the run to resume. Raises `UsageError` when a new run finds results in the
-        folder, or when the folder is not writable."""
-        self.folder = folder
-        self.logs = folder / LOGS
-        self.samples = folder / SAMPLES
-        self.run = _started(run, recorded)
-        self.lines: dict[Cell, dict[str, Any]] = recorded.lines if recorded else {}
-        self.attempts: dict[Cell, int] = recorded.attempts if recorded else {}
-        self.rows = recorded.rows if recorded else 0
+    def __init__(self, folder: Path, run: dict[str, Any], recorded: RecordedRun) -> None:
+        """Raises `UsageError` when the folder is not writable."""
+        self.folder, self.run_file = folder, folder / RUN
+        self.logs, self.samples = folder / LOGS, folder / SAMPLES
+        self.run = _with_sitting(run, recorded.run)
+        self.lines, self.attempts = recorded.lines, recorded.attempts
+        self.rows, self._size, self._raw = recorded.rows, recorded.size, recorded.file
         self._cell: dict[int, bytes] = {}
         self._constant: dict[str, Any] = {}
         self._waiting: list[bytes] = []
-        self._size = recorded.size if recorded else 0
         self._synced = time.monotonic()
         try:
-            if recorded is None:
-                _check_new(folder)
-            self.logs.mkdir(parents=True, exist_ok=True)
-            self._raw = recorded.file if recorded else (folder / RAW).open("ab", buffering=0)
-            if recorded is None:
-                lock_results(self._raw, folder)
+            self.logs.mkdir(exist_ok=True)
             os.ftruncate(self._raw.fileno(), self._size)
             self._save_run()
-            if recorded is not None:
+            if recorded.run:
                 self._write_summary()
         except OSError as failure:
             raise UsageError(f"cannot write to {folder}: {failure.strerror}") from None
-
-    @property
-    def run_file(self) -> Path:
-        return self.folder / RUN
-
-    @property
-    def sitting(self) -> dict[str, Any]:
-        """The part of run.json about this start of the experiment."""
-        return dict(self.run["sittings"][-1])
 
     def note_load(self, pids: dict[str, int | None]) -> None:
         self._save_run(placement=self.run["placement"] | {"load": pids})
@@ -162,12 +142,7 @@ class Recording:
     def _write_summary(self) -> None:
         from analysis.cells.summary import as_csv
 
-        try:
-            write_atomically(self.folder / SUMMARY, as_csv(self.in_order))
-        except OSError as failure:
-            raise RecordingFailed(
-                f"cannot write {self.folder / SUMMARY}: {failure.strerror}; {RAW} is whole"
-            ) from None
+        save(self.folder / SUMMARY, as_csv(self.in_order))
 
     @property
     def in_order(self) -> list[dict[str, Any]]:
@@ -180,9 +155,9 @@ class Recording:
         finally:
             self._raw.close()
             ended = {"status": status, "error": error, "ended": now()}
-            sitting = self.sitting | ended | {"cells_done": len(self.lines)}
-            sittings = [*self.run["sittings"][:-1], sitting]
-            self._save_run(**ended, rows=self.rows, sittings=sittings)
+            *earlier, sitting = self.run["sittings"]
+            sitting |= ended | {"cells_done": len(self.lines)}
+            self._save_run(**ended, rows=self.rows, sittings=[*earlier, sitting])
 
     def _keep_whole_lines(self, written: bytes) -> None:
         end = written.rfind(b"\n") + 1
@@ -193,51 +168,31 @@ class Recording:
 
     def _save_run(self, **changes: Any) -> None:
         self.run |= changes
-        save_json(self.run_file, self.run)
+        save(self.run_file, json.dumps(self.run, indent=1, default=str))
 
 
-def save_json(file: Path, content: dict[str, Any]) -> None:
+def save(file: Path, text: str) -> None:
     """Raises `RecordingFailed`."""
     try:
-        write_atomically(file, json.dumps(content, indent=1, default=str))
+        write_atomically(file, text)
     except OSError as failure:
         raise RecordingFailed(
-            f"cannot write {file}: {failure.strerror}; the rows recorded so far are whole"
+            f"cannot write {file}: {failure.strerror}; the rows in {RAW} are whole"
         ) from None
 
 
-def _check_new(folder: Path) -> None:
-    for name in (RAW, SUMMARY, RUN, LOGS, SAMPLES):
-        if (folder / name).exists():
-            raise UsageError(
-                f"{folder} already holds results ({name}); choose a new --output-dir, or continue "
-                "with --resume"
-            )
-
-
-def _started(run: dict[str, Any], recorded: RecordedRun | None) -> dict[str, Any]:
-    """run.json with one more sitting: a sitting is one start of the launcher on this run."""
-    sitting = {
-        "started": now(),
-        "status": RunStatus.RUNNING,
-        "error": None,
-        "url": run["grid"]["url"],
-    }
-    sitting |= {name: run[name] for name in ("versions", "arguments", "machine", "limits")}
-    sitting |= {"placement": run["placement"]}
-    if recorded is None:
-        return run | {
-            "status": RunStatus.RUNNING,
-            "started": now(),
-            "sittings": [sitting],
-            "cells": [],
-            "begun": 0,
-        }
-    old = recorded.run
+def _with_sitting(run: dict[str, Any], recorded: dict[str, Any]) -> dict[str, Any]:
+    """run.json with one more sitting: each start of the launcher on a run is a sitting.
+    `recorded` is its content so far, empty for a new run."""
+    status = {"status": RunStatus.RUNNING, "error": None}
+    names = ("versions", "arguments", "machine", "limits", "placement")
+    sitting = {"started": now(), **status, "url": run["grid"]["url"]}
+    sitting |= {name: run[name] for name in names}
+    sittings = [*map(_ended, recorded.get("sittings", [])), sitting]
+    new = {"started": now(), "cells": [], "begun": 0, **run}
     kept = ("run_id", "started", "cells", "begun", "arguments")
-    sittings = [*map(_ended, old.get("sittings", [])), sitting]
-    again = {"status": RunStatus.RUNNING, "error": None, "ended": None, "sittings": sittings}
-    return old | run | {key: old[key] for key in kept} | again
+    kept_values = {name: recorded.get(name, new[name]) for name in kept}
+    return recorded | run | kept_values | status | {"ended": None, "sittings": sittings}
 
 
 def _ended(sitting: dict[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,18 @@
-"""Resumes a recorded experiment: its settings, its finished cells and its rows."""
+"""Opens a result folder, new or to resume it: its settings, its finished cells and its rows."""
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
-from analysis.results.file_names import RAW, RUN
+from analysis.results.file_names import LOGS, RAW, RUN, SAMPLES, SUMMARY
 from analysis.rows.parser import table
 from launcher.errors import UsageError
 from launcher.experiment.grid import Cell, Grid
-from launcher.system.files import lock, read_json
+from launcher.system.files import check_writable, lock, read_json
 
 # Settings of a grid that are chosen anew each time it is resumed.
 PER_START = ("output", "load_workers", "sources", "resume", "arguments")
@@ -25,16 +25,16 @@ Attempt = tuple[Cell, int]
 
 @dataclass
 class RecordedRun:
-    """`lines` has the summary lines of finished cells, in order; `attempts` the number of the last
-    attempt of every started cell; `size` the bytes of whole rows."""
+    """What a result folder holds: `run` is run.json, empty in a new folder. `lines` has the summary
+    lines of finished cells, in order; `attempts` the number of the last attempt of every started
+    cell. `file` holds `rows` whole rows in `size` bytes, and is locked until it is closed."""
 
-    run: dict[str, Any]
-    lines: dict[Cell, dict[str, Any]]
-    attempts: dict[Cell, int]
-    size: int
-    rows: int
-    # The file of rows, locked until it is closed.
     file: BinaryIO
+    run: dict[str, Any] = field(default_factory=dict)
+    lines: dict[Cell, dict[str, Any]] = field(default_factory=dict)
+    attempts: dict[Cell, int] = field(default_factory=dict)
+    size: int = 0
+    rows: int = 0
 
 
 def read_recorded(folder: Path, file: str, *keys: str) -> dict[str, Any]:
@@ -123,19 +123,25 @@ def _number(text: str) -> float | str:
         return text
 
 
+def create(folder: Path) -> RecordedRun:
+    """Raises `UsageError` when the folder holds results or is not writable."""
+    for name in (RAW, SUMMARY, RUN, LOGS, SAMPLES):
+        if (folder / name).exists():
+            raise UsageError(
+                f"{folder} already holds results ({name}); choose a new --output-dir, or continue "
+                "with --resume"
+            )
+    check_writable(folder)
+    return RecordedRun(_open(folder))
+
+
 def reopen(folder: Path) -> RecordedRun:
-    """Locks and reads a result folder. Raises `UsageError`."""
+    """Raises `UsageError` when the folder cannot be resumed."""
     read_run(folder)
+    recorded = RecordedRun(_open(folder), read_run(folder))  # read again under the lock
     try:
-        file = (folder / RAW).open("a+b", buffering=0)
-    except OSError as failure:
-        raise UsageError(f"cannot write {folder / RAW}: {failure.strerror}") from None
-    lock_results(file, folder)
-    recorded = RecordedRun(read_run(folder), {}, {}, 0, 0, file)  # read again under the lock
-    try:
-        finished = {
-            attempt_of(facts): facts for facts in recorded.run["cells"] if not facts["interrupted"]
-        }
+        entries = recorded.run["cells"]
+        finished = {attempt_of(entry): entry for entry in entries if not entry["interrupted"]}
         with (folder / RAW).open("rb") as lines:
             _read_rows(recorded, _whole_lines(lines, recorded), finished)
     except (OSError, ValueError, KeyError, TypeError) as failure:
@@ -146,8 +152,14 @@ def reopen(folder: Path) -> RecordedRun:
     return recorded
 
 
-def lock_results(file: BinaryIO, folder: Path) -> None:
+def _open(folder: Path) -> BinaryIO:
+    """Opens and locks raw.jsonl."""
+    try:
+        file = (folder / RAW).open("ab", buffering=0)
+    except OSError as failure:
+        raise UsageError(f"cannot write {folder / RAW}: {failure.strerror}") from None
     lock(file, f"another launcher is writing results into {folder}; wait until it has ended")
+    return file
 
 
 def _whole_lines(file: Any, recorded: RecordedRun) -> Iterator[bytes]:
@@ -178,15 +190,7 @@ def _read_rows(
 
 def attempt_of(values: dict[str, Any]) -> Attempt:
     """The cell and attempt of a row, or of an entry of run.json."""
-    return (
-        Cell(
-            values["mode"],
-            values["batch"] if "batch" in values else values["batch_size"],
-            values["wait"] if "wait" in values else values["wait_requested"],
-            values["repetition"],
-            values["shape"],
-            values["steps"],
-            values["arrival_rate"],
-        ),
-        values["attempt"],
-    )
+    batch = values["batch"] if "batch" in values else values["batch_size"]
+    wait = values["wait"] if "wait" in values else values["wait_requested"]
+    shape = (values["shape"], values["steps"], values["arrival_rate"])
+    return Cell(values["mode"], batch, wait, values["repetition"], *shape), values["attempt"]
