@@ -1,4 +1,4 @@
-"""The tables of the page on performance, and the sentences beside them. Pure: a run's JSON in."""
+"""The tables of the performance page and the sentences below them, computed from the JSON of a run."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from tests.perf.table import markdown, number
 from tests.perf.targets import median, Result, subjects
 
 CPU = ("user_us", "system_us", "cpu_us")
-CPU_HEAD = ("user µs", "kernel µs", "CPU µs a session")
+CPU_HEAD = ("user µs", "kernel µs", "CPU µs per session")
 
 
 def servers(run: Result) -> str:
@@ -17,10 +17,15 @@ def servers(run: Result) -> str:
         p99 = median(run, "2", name, "p99_ms")
         cells = [name, *_medians(run, "1", name, CPU), number(memory), number(speed), number(p99)]
         body.append(cells)
-    head = ("server", *CPU_HEAD, "KB an open session", "steps/s", "p99 of a step, ms")
+    head = ("server", *CPU_HEAD, "KB per open session", "steps/s", "p99 of a step, ms")
     return markdown(head, body) + _sentences(
         _times(
-            run, "1", "cpu_us", "kit", ("picows", "stock OpenEnv", "plain FastAPI"), "CPU a session"
+            run,
+            "1",
+            "cpu_us",
+            "kit",
+            ("picows", "stock OpenEnv", "plain FastAPI"),
+            "CPU per session",
         ),
         _bound_by_load(run),
     )
@@ -33,11 +38,11 @@ def loads(run: Result) -> str:
     more = None
     if life is not None:
         more = (
-            f"With the start and the end of its load workers the kit's figure is {number(life)} µs; the "
-            f"processes that give the orders and write the rows add {number(recorder)} µs a session."
+            f"Including the start and stop of its load workers, the kit needs {number(life)} µs; the Locust "
+            f"master and the recorder add {number(recorder)} µs per session."
         )
     return markdown(("load", *CPU_HEAD), body) + _sentences(
-        _times(run, "4", "cpu_us", "kit", peers, "CPU a session"), more
+        _times(run, "4", "cpu_us", "kit", peers, "CPU per session"), more
     )
 
 
@@ -46,9 +51,9 @@ def envoys(run: Result) -> str:
     for name in subjects(run, "5"):
         memory = median(run, "5 memory", name, "memory_kb")
         body.append([name, *_medians(run, "5", name, CPU), number(memory)])
-    return markdown(("Envoy", *CPU_HEAD, "KB an open session"), body) + _sentences(
-        _times(run, "5", "cpu_us", "kit", ("plain Envoy",), "CPU a session"),
-        _times(run, "5 memory", "memory_kb", "kit", ("plain Envoy",), "memory an open session"),
+    return markdown(("Envoy", *CPU_HEAD, "KB per open session"), body) + _sentences(
+        _times(run, "5", "cpu_us", "kit", ("plain Envoy",), "CPU per session"),
+        _times(run, "5 memory", "memory_kb", "kit", ("plain Envoy",), "memory per open session"),
     )
 
 
@@ -58,27 +63,27 @@ def ways(run: Result) -> str:
         memory = median(run, "ways memory", name, "memory_kb")
         body.append([name, *_medians(run, "ways", name, CPU), number(memory)])
     intro = (
-        "The kit's configuration with one change each, one thread, before the same servers. What a change "
-        "saves is worth it only where nothing is lost by it: retries find the last free place, statistics "
-        "are what operators look at. A proxy that does not look into what it passes on is the floor.\n\n"
+        "Each line is the kit's configuration with one change, on one thread, in front of the same servers. "
+        "A saving counts only if it costs nothing: retries find the last free place, and operators read the "
+        "statistics. A TCP proxy, which does not parse HTTP, is the floor.\n\n"
     )
-    return intro + markdown(("change", *CPU_HEAD, "KB an open session"), body)
+    return intro + markdown(("change", *CPU_HEAD, "KB per open session"), body)
 
 
 def whole(run: Result) -> str:
     sizes, body = run["sizes"], []
     for figure, sessions, what, value in (
-        ("6", sizes["sessions"], "burst, wall s", "wall"),
-        ("7", sizes["large"], "burst, wall s", "wall"),
-        ("8", sizes["held"], "held open, s until all are", "opened_s"),
-        ("8", sizes["held"], "held open, GiB of the machine", "memory_gib"),
-        ("9", sizes["large"], "burst, most of a worker / mean", "max_over_mean"),
+        ("6", sizes["sessions"], "burst, wall time in s", "wall"),
+        ("7", sizes["large"], "burst, wall time in s", "wall"),
+        ("8", sizes["held"], "held open, seconds until all are open", "opened_s"),
+        ("8", sizes["held"], "held open, GiB of the whole machine", "memory_gib"),
+        ("9", sizes["large"], "burst, max/mean sessions per worker", "max_over_mean"),
     ):
         for name in subjects(run, figure):
             measured = number(median(run, figure, name, value))
             body.append([f"{sessions:,}", what, name, measured])
     return markdown(("sessions", "what", "by", "median"), body) + _sentences(
-        _times(run, "6", "wall", "kit", ("asyncio client + stock",), "wall of a burst")
+        _times(run, "6", "wall", "kit", ("asyncio client + stock",), "wall time of a burst")
     )
 
 
@@ -97,11 +102,11 @@ def scaling(run: Result) -> str:
         return f"Not measured: {run['figures']['10']['error']}.\n"
     other = [name for name, bound in bounds.items() if "server CPU" not in bound]
     caution = (
-        f"Not the servers bound {', '.join(other)}: that efficiency is not theirs."
+        f"The servers were not the limit with {', '.join(other)}, so that efficiency is not theirs."
         if other
         else None
     )
-    head = ("", "ceiling, sessions", "efficiency", "interval", "what bound it")
+    head = ("", "ceiling, sessions", "efficiency", "interval", "limited by")
     return markdown(head, body) + _sentences(caution)
 
 
@@ -118,9 +123,9 @@ def where(run: Result) -> str:
         busy = sessions * total / 1e6 / cores
         wall = median(run, "6", "kit", "wall")
         text = (
-            f"Together {number(total)} µs of CPU a session: a burst of {sessions:,} keeps {cores} cores busy "
-            f"for {number(busy)} s, of {number(wall)} s that it takes (the step's wait of "
-            f"{run['sizes']['wait']:g} s among them)."
+            f"In total, a session takes {number(total)} µs of CPU: a burst of {sessions:,} keeps {cores} "
+            f"cores busy for {number(busy)} of the {number(wall)} s that it takes, which include the "
+            f"step's wait of {run['sizes']['wait']:g} s."
         )
     return markdown(("", *CPU_HEAD, "share"), body) + _sentences(text)
 
@@ -133,7 +138,7 @@ def layers(run: Result) -> str:
         more = None if floor is None or used is None else used - floor
         body.append([name, *_medians(run, "layers", name, CPU), number(more)])
         floor = used if floor is None else floor
-    return markdown(("layer", *CPU_HEAD, "more than the first"), body)
+    return markdown(("layer", *CPU_HEAD, "more than the first layer"), body)
 
 
 def own(run: Result) -> str:
@@ -143,12 +148,12 @@ def own(run: Result) -> str:
         speed = median(run, "own steps", name, "steps_per_s")
         cells = [*_medians(run, "own", name, CPU), number(memory), number(speed)]
         body.append([name, *cells, number(median(run, "own steps", name, "p99_ms"))])
-    head = ("", *CPU_HEAD, "KB an open session", "steps/s", "p99 of a step, ms")
+    head = ("", *CPU_HEAD, "KB per open session", "steps/s", "p99 of a step, ms")
     intro = (
-        "The same app, made by OpenEnv's `create_fastapi_app` with a step that blocks, under plain uvicorn "
+        "The same app, made by OpenEnv's `create_fastapi_app` with a blocking step, runs under plain uvicorn "
         "and under the kit (`launcher up --app module:app`). What the kit does below the app (event loop, "
-        "HTTP and WebSocket protocol, places, Envoy, load) carries over; what OpenEnv's own session "
-        "code costs stays.\n\n"
+        "HTTP and WebSocket protocol, places, Envoy, load) carries over; the cost of OpenEnv's own session "
+        "code remains.\n\n"
     )
     return (
         intro
@@ -158,9 +163,9 @@ def own(run: Result) -> str:
 
 
 CARRIED = (
-    ("own", "cpu_us", "CPU a session"),
-    ("own memory", "memory_kb", "memory an open session"),
-    ("own steps", "steps_per_s", "steps a second"),
+    ("own", "cpu_us", "CPU per session"),
+    ("own memory", "memory_kb", "memory per open session"),
+    ("own steps", "steps_per_s", "steps per second"),
 )
 
 
@@ -191,7 +196,7 @@ def _medians(run: Result, figure: str, name: str, values: Sequence[str]) -> list
 def _times(
     run: Result, figure: str, value: str, name: str, peers: Sequence[str], what: str
 ) -> str | None:
-    """How a figure stands to those of its peers, as a sentence; None when it cannot be said."""
+    """A sentence that compares a figure with those of its peers, or None without both."""
     own = median(run, figure, name, value)
     told = [
         f"{own / other:.3g} × that of {peer}"
@@ -202,11 +207,12 @@ def _times(
 
 
 def _bound_by_load(run: Result) -> str | None:
-    """A server is no faster than the one core of the client that loads it."""
+    """A caution about servers that the one core of the client could not saturate."""
     busy = [n for n in subjects(run, "2") if (median(run, "2", n, "load_busy") or 0) > 0.9]
     if not busy:
         return None
-    return f"Steps a second of {', '.join(busy)}: at least that, for the load was at its own limit."
+    servers = ", ".join(busy)
+    return f"The steps per second of {servers} are a lower bound, because the load was at its own limit."
 
 
 def _percent(share: float | None) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from tests.perf.targets import Line, lines, Result
 
 SHORT = 60
-HEAD = ("", "what", "figure", "spread", "wanted", "peer", "peer's", "ratio", "")
+HEAD = ("", "what", "figure", "spread", "target", "peer", "peer's figure", "ratio", "")
 
 
 def number(value: float | None) -> str:
-    """Three figures, or all before the point."""
+    """Three significant digits, or all digits before the decimal point."""
     if value is None:
         return "-"
     if abs(value) >= 100:
@@ -39,7 +39,7 @@ def rows(run: Result) -> list[tuple[str, ...]]:
 
 
 def text(run: Result) -> str:
-    """For a terminal: why something was not measured is cut short; the end of the run says it in full."""
+    """For a terminal. Reasons are shortened; the end of the run prints them in full."""
     table = [HEAD, *([*row[:-1], textwrap.shorten(row[-1], SHORT)] for row in rows(run))]
     widths = [max(len(row[column]) for row in table) for column in range(len(HEAD))]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""The targets, and whether a run meets them. Pure: a run's JSON in, lines of a table out."""
+"""The targets, and whether a run meets them: from the JSON of a run to the lines of a table."""
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,8 +11,8 @@ Measured = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Target:
-    """What one value is to be: `most` or `least` by itself, or `ratio` times a peer's at most (at least,
-    where more is better)."""
+    """A limit for one value: at most `most`, at least `least`, or at most `ratio` times a peer's value (at
+    least, where more is better)."""
 
     number: str
     what: str
@@ -25,11 +25,8 @@ class Target:
     peer: str | None = None
     ratio: float | None = None
     more_is_better: bool = False
-    against: str | None = None
-    """The figure that the peer's value is of, when it is another."""
-
-    every: bool = False
-    """Whether the worst of all measurements counts, not their median."""
+    against: str | None = None  # the figure of the peer's value, where it is another
+    every: bool = False  # the worst measurement counts instead of the median
 
     @property
     def wanted(self) -> str:
@@ -40,7 +37,7 @@ class Target:
         return f"≥ {_told(self.least or 0)} {self.unit}".strip()
 
 
-SERVER, STEPS = "server, CPU a session", "server, steps"
+SERVER, STEPS = "server, CPU per session", "server, steps"
 TARGETS = (
     Target("1", SERVER, "1", "cpu_us", "µs", peer="picows", ratio=1.5),
     Target("1", SERVER, "1", "cpu_us", "µs", peer="stock OpenEnv", ratio=1 / 6),
@@ -48,47 +45,55 @@ TARGETS = (
         "2", STEPS, "2", "steps_per_s", "/s", peer="stock OpenEnv", ratio=5, more_is_better=True
     ),
     Target("2", "server, p99 of a step", "2", "p99_ms", "ms", peer="stock OpenEnv", ratio=1 / 5),
-    Target("3", "server, memory of an open session", "3", "memory_kb", "KB", most=15),
+    Target("3", "server, memory per open session", "3", "memory_kb", "KB", most=15),
     Target(
-        *("3", "server, memory of an open session", "3", "memory_kb", "KB"),
+        *("3", "server, memory per open session", "3", "memory_kb", "KB"),
         peer="stock OpenEnv",
         ratio=1 / 5,
     ),
-    Target("4", "load, CPU a session, recorded", "4", "cpu_us", "µs", most=500),
+    Target("4", "load, CPU per recorded session", "4", "cpu_us", "µs", most=500),
     Target(
-        *("4", "load, CPU a session, recorded", "4", "cpu_us", "µs"),
+        *("4", "load, CPU per recorded session", "4", "cpu_us", "µs"),
         peer="asyncio websockets",
         ratio=0.5,
     ),
-    Target("5", "Envoy, CPU a session", "5", "cpu_us", "µs", most=300),
-    Target("5", "Envoy, memory of an open session", "5 memory", "memory_kb", "KB", most=30),
-    Target("6", "whole kit, wall of a burst", "6", "wall", "s", most=4),
+    Target("5", "Envoy, CPU per session", "5", "cpu_us", "µs", most=300),
+    Target("5", "Envoy, memory per open session", "5 memory", "memory_kb", "KB", most=30),
+    Target("6", "whole kit, wall time of a burst", "6", "wall", "s", most=4),
     Target(
-        *("6", "whole kit, wall of a burst", "6", "wall", "s"),
+        *("6", "whole kit, wall time of a burst", "6", "wall", "s"),
         peer="asyncio client + stock",
         ratio=0.33,
     ),
-    Target("7", "whole kit, wall of a large burst", "7", "wall", "s", most=13),
+    Target("7", "whole kit, wall time of a large burst", "7", "wall", "s", most=13),
     Target(
-        *("7", "large burst beside the small one", "7", "wall", "s"),
+        *("7", "large burst relative to the small one", "7", "wall", "s"),
         peer="kit",
         ratio=4.4,
         against="6",
     ),
     Target("7", "large burst, success", "7", "success", "", least=1, every=True),
-    Target("8", "held open at one moment, success", "8", "success", "", least=1, every=True),
-    Target("8", "held open, until all are", "8", "opened_s", "s", most=150),
-    Target("8", "held open, memory of the machine", "8", "memory_gib", "GiB", most=22),
-    Target("9", "evenness, max/mean a worker", "9", "max_over_mean", "", most=1.05, every=True),
+    Target("8", "held open at the same time, success", "8", "success", "", least=1, every=True),
+    Target("8", "held open, time until all are open", "8", "opened_s", "s", most=150),
+    Target("8", "held open, memory of the whole machine", "8", "memory_gib", "GiB", most=22),
+    Target(
+        "9",
+        "balance, max/mean sessions per worker",
+        "9",
+        "max_over_mean",
+        "",
+        most=1.05,
+        every=True,
+    ),
     Target("10", "efficiency at 2 nodes", "10", "efficiency", "", of="2 servers", least=0.95),
     Target("10", "efficiency at 4 nodes", "10", "efficiency", "", of="4 servers", least=0.95),
-    Target("11", "time to ready, 4 servers", "11", "ready_s", "s", most=3),
+    Target("11", "time until ready, 4 servers", "11", "ready_s", "s", most=3),
 )
 
 
 @dataclass(frozen=True)
 class Line:
-    """A target and what a run says of it; `met` is None when it cannot be told, and `why` says why."""
+    """A target and the run's value for it; `met` is None, with the reason in `why`, if it is unknown."""
 
     target: Target
     figure: float | None = None
@@ -105,7 +110,7 @@ class Line:
 
 
 def lines(run: Result, targets: Iterable[Target] = TARGETS) -> list[Line]:
-    """One for each target of a figure that the run was asked for."""
+    """One line for each target of a requested figure."""
     asked = set(run["figures"])
     return [line(run, each) for each in targets if each.number in asked]
 
@@ -131,7 +136,7 @@ def line(run: Result, target: Target) -> Line:
 
 
 def values(run: Result, figure: str, of: str, value: str) -> list[float]:
-    """Every measurement that is one: sessions that failed make it none, except for their share."""
+    """The valid measurements: those without failed sessions, except for the success share itself."""
     if value == "success":
         return [
             1 - each["failed"] / each["sessions"]
@@ -151,16 +156,16 @@ def median(run: Result, figure: str, of: str, value: str) -> float | None:
 
 
 def subjects(run: Result, figure: str) -> list[str]:
-    """What was measured for a figure, in the order of the run."""
+    """The subjects measured for a figure, in the order of the run."""
     found = [each["of"] for each in run["measurements"] if each["figure"] == figure]
     return list(dict.fromkeys(found))
 
 
 def failures(run: Result) -> list[str]:
-    """Measurements in which sessions failed, a line each."""
+    """One line for each measurement with failed sessions."""
     return [
         f"{each['figure']}, {each['of']}, round {each['round']}: {each['failed']} of "
-        f"{each['sessions']} sessions failed ({_errors(each['errors'])}); it is no figure"
+        f"{each['sessions']} sessions failed ({_errors(each['errors'])}), so the measurement does not count"
         for each in run["measurements"]
         if each["failed"]
     ]
@@ -171,7 +176,7 @@ def _measurements(run: Result, figure: str, of: str) -> Sequence[Measured]:
 
 
 def _spread(run: Result, target: Target, measured: list[float]) -> tuple[float, float]:
-    """Lowest and highest; of an efficiency its interval."""
+    """The lowest and the highest value; for an efficiency, its interval."""
     low = values(run, target.figure, target.of, "low")
     high = values(run, target.figure, target.of, "high")
     return (low[0], high[0]) if low and high else (min(measured), max(measured))

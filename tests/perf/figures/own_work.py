@@ -1,4 +1,4 @@
-"""What the kit's own work costs: a sample of all processes, and a large summary."""
+"""What sampling and summaries cost: a sample of all processes, and a large summary."""
 
 from tests.perf.processes import output_of, python
 from tests.perf.run import Run

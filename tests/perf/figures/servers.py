@@ -42,7 +42,7 @@ def cost_of(run: Run, used: str, kept: str, subjects: Sequence[Subject], session
 
 
 def steps(run: Run) -> None:
-    """2: steps a second of one server, and how long the slowest take."""
+    """2: steps per second of one server, and how long the slowest take."""
     steps_of(run, "2", (KIT, STOCK_SERVER, PICOWS), run.sizes.stepping, run.sizes.steps)
 
 

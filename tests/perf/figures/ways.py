@@ -1,4 +1,4 @@
-"""Ways to make Envoy cheaper, each by itself: the kit's configuration with one change, before the same
+"""What would make Envoy cheaper, each by itself: the kit's configuration with one change, before the same
 servers. The last is the floor: it passes bytes on without looking at them, so it cannot try another
 worker when one is full."""
 
@@ -80,7 +80,7 @@ def tcp_proxy(config: Config) -> None:
 
 
 WAYS: dict[str, Change] = {
-    "as it is": as_it_is,
+    "unchanged": as_it_is,
     "buffers of 4 KiB": small_buffers,
     "no retries on a full worker": no_retries,
     "no dynamic statistics": no_dynamic_stats,

@@ -1,5 +1,5 @@
 """`python -m tests.perf.peers.raw_client HOST PORT SESSIONS [--steps K] [--wait S] [--hold]`: the neutral
-load for measuring servers. One thread, epoll and frames by hand; some 80 µs of CPU a session. Every answer
+load for measuring servers. One thread, epoll and frames by hand; some 80 µs of CPU per session. Every answer
 is checked. With `--hold` all sessions open and reset, it prints `held`, waits for a line, and then all step.
 """
 
