@@ -85,9 +85,9 @@ def _targets(run: Result) -> str:
     which = f" Not met: {', '.join(missed)}." if missed else ""
     head = ("", "what", "figure", "spread", "target", "peer", "peer's figure", "ratio", "verdict")
     return (
-        f"{len(told)} conditions: {', '.join(parts) or 'none was requested'}.{which} Each figure is a median. "
-        "The spread is the range from the lowest to the highest measurement (for efficiency, its interval). A "
-        "ratio is the figure divided by the peer's figure in the same run.\n\n"
+        f"{len(told)} conditions: {', '.join(parts) or 'none was requested'}.{which} Each figure is a "
+        "median. The spread is the range from the lowest to the highest measurement (for efficiency, its "
+        "interval). A ratio is the figure divided by the peer's figure in the same run.\n\n"
         + table.markdown(head, table.rows(run))
     )
 
