@@ -1,4 +1,4 @@
-"""The command that makes images: build."""
+"""The command that builds images: build."""
 
 import sys
 import time
@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.console import Console
 from rich.markup import escape
 from rich.status import Status
 
+from launcher.cli.display.console import err, out, say
+from launcher.cli.options import FOLDER, option
+from launcher.cli.parameters import KeyValue
 from launcher.errors import UsageError
 from launcher.images.paths import IMAGES, images_folder
 from launcher.system.signals import interruptible
@@ -18,50 +20,78 @@ from launcher.system.signals import interruptible
 if TYPE_CHECKING:
     from launcher.images.build import Built
 
-out = Console(highlight=False, soft_wrap=True)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-
 
 @click.command()
-@click.argument("images", nargs=-1, metavar="[server|envoy|locust|all]...")
-@click.option(
+@click.argument("images", nargs=-1, type=click.Choice([*IMAGES, "all"]))
+@option(
     "--dockerfile",
-    type=click.Path(path_type=Path),
-    help="make the image of an OpenEnv environment from its Dockerfile, with our server in it",
+    type=FOLDER,
+    help="Build the image of an OpenEnv environment from this Dockerfile, with this package's server.",
 )
-@click.option("--name", help="what to call that image [default: the folder of the environment]")
-@click.option("--context", type=click.Path(path_type=Path), help="folder that it copies from")
-@click.option("--app", help="its ASGI app, as module:attribute [default: what its CMD starts]")
-@click.option("--build-arg", multiple=True, metavar="KEY=VALUE", help="an ARG of the Dockerfile")
-@click.option(
+@option(
+    "--name",
+    metavar="NAME",
+    default_text="the name of the environment's folder",
+    help="With --dockerfile: the name of the image.",
+)
+@option(
+    "--context",
+    type=FOLDER,
+    default_text="as the environment's files suggest",
+    help="With --dockerfile: the folder that the Dockerfile copies from.",
+)
+@option(
+    "--app",
+    metavar="MODULE:ATTRIBUTE",
+    default_text="the app that its CMD starts",
+    help="With --dockerfile: the environment's ASGI app.",
+)
+@option(
+    "--build-arg",
+    type=KeyValue(),
+    multiple=True,
+    help="With --dockerfile: the value of an ARG; repeatable.",
+)
+@option(
     "--base",
-    metavar="REF|PATH",
-    help="image to begin with, of Docker Hub or a file [default: of Docker Hub, else made here]",
+    metavar="REFERENCE|PATH",
+    default_text="from Docker Hub, or built here if it cannot be reached",
+    help="The image to start from: a Docker Hub reference or a file.",
 )
-@click.option("--mirror", metavar="URL", help="mirror of Debian [default: of this machine's apt]")
-@click.option(
+@option(
+    "--mirror",
+    metavar="URL",
+    default_text="the mirror that apt uses on this machine",
+    help="The Debian mirror for a base that is built here.",
+)
+@option(
     "--images",
     "folder",
-    type=click.Path(path_type=Path),
-    help="folder of the images [env: OPENENV_IMAGES; default: ~/.local/share/openenv-slurm/images]",
+    type=FOLDER,
+    default_text="~/.local/share/openenv-slurm/images",
+    variables=["OPENENV_IMAGES"],
+    help="The folder of the images.",
 )
-@click.option("--force", is_flag=True, help="build also what is up to date")
-@click.option("--no-test", is_flag=True, help="do not run an image before it is kept")
+@option("--force", is_flag=True, help="Rebuild images that are up to date.")
+@option("--no-test", is_flag=True, help="Keep an image without running its test.")
 def build(
     images: Sequence[str],
     dockerfile: Path | None,
     name: str | None,
     context: Path | None,
     app: str | None,
-    build_arg: Sequence[str],
+    build_arg: Sequence[tuple[str, str]],
     base: str | None,
     mirror: str | None,
     folder: Path | None,
     force: bool,
     no_test: bool,
 ) -> None:
-    """Make the Apptainer images that nodes run: server, envoy, locust, or all of them; or the image
-    of an environment from its Dockerfile."""
+    """Build the Apptainer images that nodes run.
+
+    Without IMAGES, builds all of them: server, envoy and locust. With --dockerfile, builds the image
+    of one OpenEnv environment.
+    """
     from launcher.images.build import Builder
     from launcher.images.environment import build_environment, Environment
 
@@ -69,38 +99,24 @@ def build(
         builder = Builder(folder or images_folder(), display.line, base, mirror, force, not no_test)
         if dockerfile is not None:
             if images:
-                raise UsageError("--dockerfile makes one image: name it with --name NAME")
-            arguments = dict(_pair(text) for text in build_arg)
-            wanted = Environment(dockerfile, name, context, app, arguments)
-            display.done(*build_environment(wanted, builder))
+                raise UsageError("--dockerfile builds one image; name it with --name NAME")
+            environment = Environment(dockerfile, name, context, app, dict(build_arg))
+            display.done(*build_environment(environment, builder))
             return
-        for option, given in (("--name", name), ("--context", context), ("--app", app)):
+        for flag, given in (("--name", name), ("--context", context), ("--app", app)):
             if given is not None:
-                raise UsageError(f"{option} goes with --dockerfile PATH")
-        for image in _chosen(images):
+                raise UsageError(f"{flag} requires --dockerfile PATH")
+        chosen = IMAGES if not images or "all" in images else dict.fromkeys(images)
+        for image in chosen:
             display.done(builder.image(image))
 
 
-def _chosen(names: Sequence[str]) -> Sequence[str]:
-    for name in names:
-        if name not in (*IMAGES, "all"):
-            raise UsageError(f"there is no image {name!r}; there are: {', '.join(IMAGES)}, all")
-    return IMAGES if not names or "all" in names else list(dict.fromkeys(names))
-
-
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise UsageError(f"--build-arg {text!r} is not KEY=VALUE")
-    return key, value
-
-
 class _Display:
-    """On a terminal one line that tells how far a build is; elsewhere a line where each begins."""
+    """On a terminal, one line with the progress of a build; elsewhere, a line when a build starts."""
 
     def __init__(self) -> None:
         self._status = Status("", console=err) if err.is_terminal else None
-        self._began: dict[str, float] = {}
+        self._started: dict[str, float] = {}
 
     def __enter__(self) -> "_Display":
         return self
@@ -110,12 +126,12 @@ class _Display:
             self._status.stop()
 
     def line(self, image: str, text: str) -> None:
-        if image not in self._began:
-            self._began[image] = time.monotonic()
+        if image not in self._started:
+            self._started[image] = time.monotonic()
             if self._status is None:
-                err.print(f"{image}: building", markup=False)
+                say(f"{image}: building")
         if self._status is not None:
-            seconds = time.monotonic() - self._began[image]
+            seconds = time.monotonic() - self._started[image]
             shown = text.strip()[: max(20, err.width - 30)]
             self._status.update(f"{image} {seconds:3.0f} s  [dim]{escape(shown)}[/dim]")
             self._status.start()
@@ -124,7 +140,7 @@ class _Display:
         if self._status:
             self._status.stop()
         for note in notes:
-            err.print(f"{built.image.stem}: {note}", markup=False)
+            say(f"{built.image.stem}: {note}")
         size = f"{built.image.stat().st_size / 1e6:.0f} MB"
         how = f"built in {built.seconds:.0f} s" if built.seconds else "up to date"
         out.print(f"{built.image}: {size}, {how}, from {built.base}", markup=False)

@@ -1,14 +1,15 @@
 """The command that looks at nodes before a deployment: doctor."""
 
-import json
 import sys
 from typing import Any, TYPE_CHECKING
 
 import click
 from rich.table import Table
 
-from launcher.cli.console import err, out
+from launcher.cli.display.console import out, print_json, say
+from launcher.cli.options import deployment_options, json_option
 from launcher.deployment.spec import Deployment
+from launcher.errors import FAILED
 from launcher.system.signals import interruptible
 
 if TYPE_CHECKING:
@@ -18,26 +19,30 @@ if TYPE_CHECKING:
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
 
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.command()
+@deployment_options
+@json_option
 def doctor(deployment: Deployment, as_json: bool) -> None:
-    """Check the nodes that a deployment would get, and say how many sessions they can hold and what
-    binds first. Takes the options of `up`; outside of an allocation it asks Slurm for the nodes for a
-    moment."""
+    """Check the nodes that a deployment would get.
+
+    Prints how many sessions they can hold and which limit binds first. Takes the options of `up`;
+    outside of an allocation it allocates the nodes from Slurm for the time of the checks. Exits with
+    1 if a check fails.
+    """
     from launcher.checks.doctor import examine
 
-    wanted = deployment.sessions
     with interruptible():
-        diagnosis = examine(deployment, wanted, lambda event: err.print(event, markup=False))
+        diagnosis = examine(deployment, deployment.sessions, say)
     if as_json:
-        print(json.dumps(_plain(diagnosis, wanted), indent=2))
+        print_json(_plain(diagnosis, deployment.sessions))
     else:
-        _print(diagnosis, wanted)
+        _print(diagnosis, deployment.sessions)
     if not diagnosis.ok:
-        sys.exit(1)
+        sys.exit(FAILED)
 
 
 def _print(diagnosis: "Diagnosis", sessions: int | None) -> None:
-    out.print(_cast(diagnosis), markup=False)
+    out.print(_roles(diagnosis), markup=False)
     for finding in diagnosis.findings:
         print_finding(finding)
     table = Table("limit", "sessions", "why", box=None)
@@ -59,8 +64,7 @@ def print_finding(finding: "Finding") -> None:
         out.print(f"       {finding.advice}", markup=False)
 
 
-def _cast(diagnosis: "Diagnosis") -> str:
-    """Which node would do what."""
+def _roles(diagnosis: "Diagnosis") -> str:
     placement = diagnosis.survey.placement
     roles = [f"Envoy {placement.envoy_node}"] if placement.envoy_node else []
     roles.append(f"servers {' '.join(server.name for server in placement.servers)}")

@@ -1,50 +1,238 @@
-"""Options that several commands share, and how their values are resolved."""
+"""Options that several commands share."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Collection, Sequence
+from functools import partial, wraps
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, cast, get_args, get_origin, Literal, TypeVar
 
 import click
+from click.core import ParameterSource
+from click.types import OptionHelpExtra
+from pydantic.fields import FieldInfo
 
+from launcher.cli.parameters import DeploymentName, Integer, Number, ParamType, Seconds, ServerURL
+from launcher.deployment.read import read_deployment, VARIABLES
+from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
-from launcher.experiment.grid import numbers, parse_url
 from launcher.lifecycle import registry
+from launcher.lifecycle.registry import Known
 
-url_option = click.option(
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Defaults that depend on the machine, the runtime or other options.
+DEFAULT_TEXTS = {
+    "nodes": "3; in an allocation all of its nodes",
+    "runtime": "apptainer on Slurm, venv with --local",
+    "images": "the folder that `launcher build` uses",
+    "image": "server.sif in the folder of the images",
+    "workers_per_node": "the node's cores",
+    "envoy_processes": "as many as --sessions requires, else 1",
+    "envoy_threads": "half of the cores, divided among the processes",
+    "dir": "the current folder; ./NAME with --name",
+}
+FOLDER = click.Path(path_type=Path)
+DEBUG_FORMAT = "%(asctime)s %(name)s: %(message)s"
+
+
+class Option(click.Option):
+    """Its help ends with its environment variables, its default and its range."""
+
+    def __init__(
+        self,
+        *arguments: Any,
+        default_text: str | None = None,
+        variables: Sequence[str] = (),
+        **settings: Any,
+    ) -> None:
+        super().__init__(*arguments, **({"show_default": True, "show_envvar": True} | settings))
+        self.default_text, self.variables = default_text, variables
+
+    def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
+        extra = super().get_help_extra(ctx)
+        if self.default_text is not None:
+            extra["default"] = self.default_text
+        if self.variables:
+            extra["envvars"] = tuple(self.variables)
+        return extra
+
+
+option = partial(click.option, cls=Option)
+
+json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+url_option = option(
     "--url",
+    type=ServerURL(),
     envvar="OPENENV_URL",
-    help="where sessions go [env: OPENENV_URL; default: openenv-connection.env in this folder]",
+    default_text="the deployment of this folder",
+    help="The URL that receives the sessions.",
 )
 
+name_option = option(
+    "--name",
+    type=DeploymentName(),
+    default_text="the deployment of this folder, else openenv",
+    help="The name of the deployment.",
+)
 
-load_workers_option = click.option(
+load_workers_option = option(
     "--load-workers",
-    metavar="N",
-    help="Locust processes that make the load, on the deployment's client nodes where it has some, "
-    "else here [default: one a core, at least 2; more where their descriptors are too few]",
+    type=Integer(1, 4096),
+    default_text="one per core, at least 2, more if their descriptor limit requires it",
+    help="The number of Locust processes. They run on the deployment's client nodes if it has any, "
+    "otherwise on this machine.",
+)
+
+require_valid_option = option(
+    "--require-valid", is_flag=True, help="Exit with 1 if a cell is INVALID."
 )
 
 
-def choice(text: str, option: str, of: Sequence[str]) -> str:
-    """Raises `UsageError`."""
-    if text not in of:
-        raise UsageError(f"{option} {text!r} is none of {', '.join(of)}")
-    return text
+def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
+    """Several options as one decorator; the help lists them in this order."""
+
+    def decorate(command: F) -> F:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
 
 
-def one(text: str | None, option: str, kind: Any, low: float, high: float) -> Any:
-    return None if text is None else numbers(text, option, kind, low, high)[0]
+criterion_options = options(
+    option(
+        "--success",
+        type=Number(0.001, 1),
+        default=0.95,
+        help="The criterion: the share of a batch's sessions that must succeed.",
+    ),
+    option(
+        "--p99",
+        metavar="EXPRESSION",
+        help="The criterion: the most seconds that 99 % of the sessions may take, such as 'wait*2+1'.",
+    ),
+)
 
 
-def find_load_workers(text: str | None) -> int | None:
-    chosen = one(text, "--load-workers", int, 1, 4096)
-    return None if chosen is None else int(chosen)
+def debug_option() -> click.Option:
+    return Option(
+        ["--debug"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_log_to_stderr,
+        help="Log decisions and the commands that are run to standard error.",
+    )
 
 
-def find_url(url: str | None) -> str:
-    if url is None:
-        connection = registry.connection(Path())
-        if connection is None:
-            raise UsageError("where to? give --url, or run `launcher up` in this folder first")
-        url = connection["OPENENV_URL"]
-    return parse_url(url)
+def _log_to_stderr(_context: click.Context, _option: click.Parameter, debug: bool) -> None:
+    logger = logging.getLogger("launcher")
+    if debug and not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter(DEBUG_FORMAT))
+        logger.addHandler(handler)
+        logger.setLevel(logging.DEBUG)
+
+
+def given_options() -> set[str]:
+    """The parameters of the current command that are on its command line."""
+    context = click.get_current_context()
+    source = context.get_parameter_source
+    return {name for name in context.params if source(name) is ParameterSource.COMMANDLINE}
+
+
+def deployment_options(command: F, hidden: Collection[str] = ()) -> F:
+    """--config and an option for every field of `Deployment`; the command receives the Deployment.
+    The help leaves out the `hidden` fields."""
+
+    @wraps(command)
+    def read(config: Path | None, **values: Any) -> Any:
+        flags = {name: values.pop(name) for name in Deployment.model_fields}
+        return command(read_deployment(flags, config), **values)
+
+    config = option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        help="A YAML file that sets any of these options; options on the command line override it.",
+    )
+    fields = [
+        _field_option(name, field, name in hidden)
+        for name, field in Deployment.model_fields.items()
+    ]
+    return cast(F, options(config, *fields)(read))
+
+
+def _field_option(name: str, field: FieldInfo, hidden: bool) -> Callable[[Any], Any]:
+    """Without a default of its own: the file and the environment come before the field's."""
+    flag = f"--{name.replace('_', '-')}"
+    settings: dict[str, Any] = {
+        "help": field.description,
+        "variables": VARIABLES.get(name, ()),
+        "hidden": hidden,
+    }
+    if field.annotation is bool:
+        return option(flag, is_flag=True, default=None, **settings)
+    if field.default == ():
+        return option(flag, metavar="OPTION", multiple=True, **settings)
+    default = None if field.default is None else str(field.default)
+    default = DEFAULT_TEXTS.get(name, default)
+    return option(flag, type=field_type(field), default_text=default, **settings)
+
+
+def field_type(field: FieldInfo) -> ParamType:
+    kind = field.annotation
+    if NoneType in get_args(kind):
+        kind = next(each for each in get_args(kind) if each is not NoneType)
+    if get_origin(kind) is Literal:
+        return click.Choice(get_args(kind))
+    if kind is Path:
+        return click.Path(path_type=Path)
+    if kind in (int, float):
+        bounds = {
+            name: limit
+            for each in field.metadata
+            for name in ("ge", "gt", "le")
+            if (limit := getattr(each, name, None)) is not None
+        }
+        low, open_end = bounds.get("ge", bounds.get("gt")), "gt" in bounds
+        return (Integer if kind is int else Seconds)(low, bounds.get("le"), min_open=open_end)
+    return click.STRING
+
+
+def named_deployment(command: F) -> F:
+    """[NAME] and --name NAME; the command receives the deployment, running or not."""
+
+    @wraps(command)
+    def find(name: str | None, positional: str | None, **values: Any) -> Any:
+        if name and positional and name != positional:
+            raise UsageError(f"NAME is {positional!r} but --name is {name!r}; give one of them")
+        return command(registry.find(positional or name or registry.usual_name()), **values)
+
+    argument = click.argument("positional", metavar="[NAME]", required=False, type=DeploymentName())
+    return cast(F, options(argument, name_option)(find))
+
+
+def find_running(name: str | None) -> Known:
+    """Raises `DeploymentNotFound`."""
+    known = registry.find(name or registry.usual_name())
+    if not known.alive:
+        raise registry.gone(known)
+    return known
+
+
+def find_url(url: str | None, name: str | None) -> str:
+    """The URL of a command that loads a deployment.
+
+    Raises `UsageError` and `DeploymentNotFound`."""
+    if name is not None:
+        if "url" in given_options():
+            raise UsageError("--url and --name exclude each other")
+        return str(find_running(name).state.url)
+    if url is not None:
+        return url
+    connection = registry.connection(Path())
+    if connection is None:
+        raise UsageError("no URL; give --url or --name, or run `launcher up` in this folder first")
+    return connection["OPENENV_URL"]

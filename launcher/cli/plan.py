@@ -1,10 +1,7 @@
-"""The command that shows what `up` would do, and what a number of sessions takes: plan."""
+"""The command that shows what `up` would run and what a number of sessions needs: plan."""
 
-import json
 import os
-import re
 import shlex
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, TYPE_CHECKING
 
@@ -12,8 +9,9 @@ import click
 from rich.filesize import decimal
 from rich.table import Table
 
-from launcher.cli.console import out
-from launcher.cli.options import one
+from launcher.cli.display.console import out, print_json
+from launcher.cli.options import deployment_options, json_option, option
+from launcher.cli.parameters import Integer, Size
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 from launcher.planning.needs import Assumed, Needs, needs, ranges
@@ -23,72 +21,80 @@ from launcher.slurm.allocation import allocation, to_come
 if TYPE_CHECKING:
     from launcher.planning.plan import Plan
 
-UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 BOUNDS_SHOWN = 4
 
 
-@click.option("--node-cores", metavar="N", help="take every node for one with so many cores")
-@click.option("--node-mem", metavar="SIZE", help="... with so much memory, as 64G")
-@click.option(
-    "--node-descriptors", metavar="N", help="... where a process may have so many (ulimit -Hn)"
+@click.command()
+@deployment_options
+@option(
+    "--node-cores",
+    type=Integer(1, 4096),
+    default_text="as this machine",
+    help="Assume that every node has this many cores.",
 )
-@click.option(
-    "--summary", is_flag=True, help="with --sessions: print what they take, and nothing else"
+@option(
+    "--node-mem",
+    type=Size(),
+    default_text="as this machine",
+    help="Assume that every node has this much memory, such as 64G; without a unit, MiB.",
 )
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
-def plan(deployment: Deployment, as_json: bool, summary: bool, **nodes: str | None) -> None:
-    """Print exactly what `up` would start: argv, variables and Envoy's configuration; outside of an
-    allocation also the Slurm job, with names in the place of its nodes. With --sessions also what
-    that many take of each node, which limit binds first, and what to do for more; it fails when they
-    cannot be held. Nodes are taken for such as this machine where --node-... does not say otherwise."""
-    from launcher.lifecycle import batch_client as job
+@option(
+    "--node-descriptors",
+    type=Integer(1, 1_000_000_000),
+    default_text="as this machine",
+    help="Assume that a process may open this many descriptors (ulimit -Hn).",
+)
+@option("--summary", is_flag=True, help="With --sessions: print only what the sessions need.")
+@json_option
+def plan(
+    deployment: Deployment,
+    as_json: bool,
+    summary: bool,
+    node_cores: int | None,
+    node_mem: int | None,
+    node_descriptors: int | None,
+) -> None:
+    """Print exactly what `up` would run.
+
+    Prints each process's argv and variables, and Envoy's configuration; outside of an allocation also
+    the Slurm job, with placeholders for its nodes. With --sessions, also prints what that many
+    sessions need on each node, which limit binds first and what to do for more; exits with 2 if the
+    deployment cannot hold them.
+    """
+    from launcher.lifecycle import batch_client
     from launcher.planning.capacity import check
     from launcher.planning.plan import plan as decide
 
     if summary and deployment.sessions is None:
-        raise UsageError("--summary is of --sessions N: how many are to be held?")
-    assumed = _assumed(nodes)
+        raise UsageError("--summary requires --sessions N")
+    assumed = _assumed(node_cores, node_mem, node_descriptors)
     submission, allocated = None, allocation()
     if not deployment.local and allocated is None:
-        submission = job.submission(deployment)
+        submission = batch_client.submission(deployment)
         cores = None if deployment.sessions is None else assumed.cores
         allocated, deployment = to_come(deployment, cores), deployment.absolute()
     planned = decide(deployment, nodes_for(deployment, allocated), assumed.limits)
-    wanted = deployment.sessions
-    found = needs(planned.placement, assumed, wanted) if wanted is not None else None
+    sessions = deployment.sessions
+    needed = needs(planned.placement, assumed, sessions) if sessions is not None else None
     if as_json:
-        print(json.dumps(_plain(planned, submission, found), indent=2, default=str), flush=True)
+        print_json(_plain(planned, submission, needed))
     else:
         if not summary:
             _print(planned, submission)
-        if found is not None:
-            _print_needs(planned, assumed, found)
-    if found is not None:
-        check(found.bounds, wanted)
+        if needed is not None:
+            _print_needs(planned, assumed, needed)
+    if needed is not None:
+        check(needed.bounds, sessions)
 
 
-def _assumed(nodes: Mapping[str, str | None]) -> Assumed:
-    """Raises `UsageError`."""
+def _assumed(cores: int | None, memory: int | None, descriptors: int | None) -> Assumed:
     from launcher.system.machine import machine
 
     here = machine()
-    cores = one(nodes["node_cores"], "--node-cores", int, 1, 4096)
-    descriptors = one(nodes["node_descriptors"], "--node-descriptors", int, 1, 1e9)
-    memory = _bytes(nodes["node_mem"])
     if memory is not None:
         here = replace(here, memory=memory, memory_available=memory, memory_limit=None)
     here = replace(here, descriptors=descriptors or here.descriptors)
     return Assumed(cores or len(os.sched_getaffinity(0)), here)
-
-
-def _bytes(size: str | None) -> int | None:
-    """As Slurm takes sizes; without a unit, in MiB. Raises `UsageError`."""
-    if size is None:
-        return None
-    parts = re.fullmatch(r"(\d+)([KMGT]?)B?", size, re.IGNORECASE)
-    if not parts or not int(parts[1]):
-        raise UsageError(f"--node-mem {size!r} is no size such as 64G")
-    return int(parts[1]) << UNITS[parts[2].upper() or "M"]
 
 
 def _print(planned: "Plan", submission: Any) -> None:
@@ -108,16 +114,16 @@ def _print(planned: "Plan", submission: Any) -> None:
             print(f"# {envoy.config}\n{planned.envoy_configs[envoy.config]}", end="")
             continue
         print(
-            f"# {envoy.config}\n# the same with port {envoy.admin_port} and socket "
-            f"{envoy.admin_socket} (whole with --json)"
+            f"# {envoy.config}\n# the same, with port {envoy.admin_port} and socket "
+            f"{envoy.admin_socket} (complete with --json)"
         )
 
 
-def _print_needs(planned: "Plan", assumed: Assumed, found: Needs) -> None:
+def _print_needs(planned: "Plan", assumed: Assumed, needed: Needs) -> None:
     placement, chosen = planned.placement, planned.placement.deployment
     machine = assumed.machine
     out.print(
-        f"{found.sessions:,} sessions on nodes with {assumed.cores} core(s), "
+        f"{needed.sessions:,} sessions on nodes with {assumed.cores} core(s), "
         f"{decimal(machine.room)} of memory and {machine.descriptors:,} descriptors a process: "
         f"{len(placement.servers):,} server(s) with {placement.workers_per_node} worker(s) of "
         f"{chosen.max_concurrent_envs:,} places, {len(placement.envoys)} Envoy process(es)",
@@ -127,29 +133,29 @@ def _print_needs(planned: "Plan", assumed: Assumed, found: Needs) -> None:
     for name in ("processes", "threads", "sessions", "descriptors", "of", "memory", "of", "CPU s"):
         table.add_column(name, justify="right")
     table.add_column("ports")
-    for row in found.rows:
+    for row in needed.rows:
         cells: list[str] = [f"{row.nodes:,}", f"{row.processes:,}", str(row.threads)]
         cells += [f"{row.sessions:,}", f"{row.descriptors:,}", f"{row.limit:,}"]
         cells += [decimal(row.memory), decimal(row.room), f"{row.cpu:,.1f}", row.ports]
         table.add_row(row.role, *cells)
     out.print(table)
     out.print(
-        "a node each; descriptors of each process; CPU s on one core to open, reset, step and close "
-        "them all; memory and CPU as measured with the environment of this package",
+        "per node; descriptors per process; CPU s: seconds of one core to open, reset, step and close "
+        "all sessions; memory and CPU were measured with this package's own environment",
         markup=False,
     )
-    if found.clients:
-        out.print(f"for the load: --client-nodes {found.clients}", markup=False)
-    for bound in found.bounds[:BOUNDS_SHOWN]:
+    if needed.clients:
+        out.print(f"for the load: --client-nodes {needed.clients}", markup=False)
+    for bound in needed.bounds[:BOUNDS_SHOWN]:
         out.print(f"{bound.limit}: {bound.sessions:,} ({bound.why})", markup=False)
-    first = found.bounds[0]
+    first = needed.bounds[0]
     out.print(
-        f"the {first.limit} bind first, at {first.sessions:,}; for more: {first.change}",
+        f"the {first.limit} bind first, at {first.sessions:,}; to hold more: {first.change}",
         markup=False,
     )
 
 
-def _plain(planned: "Plan", submission: Any, found: Needs | None) -> dict[str, Any]:
+def _plain(planned: "Plan", submission: Any, needed: Needs | None) -> dict[str, Any]:
     placement, configs = planned.placement, planned.envoy_configs
     plain: dict[str, Any] = {
         "sbatch": submission and submission[0],
@@ -172,11 +178,11 @@ def _plain(planned: "Plan", submission: Any, found: Needs | None) -> dict[str, A
         "envoy_config": next(iter(configs.values()), None),
         "envoy_configs": {str(path): text for path, text in configs.items()},
     }
-    if found is not None:
+    if needed is not None:
         plain["needs"] = {
-            "sessions": found.sessions,
-            "roles": [vars(row) for row in found.rows],
-            "limits": [vars(bound) for bound in found.bounds],
-            "client_nodes_wanted": found.clients,
+            "sessions": needed.sessions,
+            "roles": [vars(row) for row in needed.rows],
+            "limits": [vars(bound) for bound in needed.bounds],
+            "client_nodes_wanted": needed.clients,
         }
     return plain

@@ -1,6 +1,5 @@
-"""The commands that read results: report, compare. Files alone; no cluster."""
+"""The commands that read results: report, compare. They need the files only."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,28 +12,26 @@ from rich.table import Table
 from rich.text import Text
 
 from analysis.errors import ResultsError
-from launcher.cli.console import err, out
-from launcher.errors import LauncherError, UsageError
+from launcher.cli.display.console import out, print_json, say, warn
+from launcher.cli.options import (
+    criterion_options,
+    FOLDER,
+    json_option,
+    option,
+    require_valid_option,
+)
+from launcher.errors import FAILED, LauncherError, UsageError
 
 if TYPE_CHECKING:
     from analysis.compare.compare import Change, Comparison
     from analysis.report.report import Report
 
-folder = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("folders", nargs=-1, required=True, type=folder, metavar="DIR...")
-@click.option("--output", type=folder, help="where the report goes [default: DIR]")
-@click.option(
-    "--success",
-    default=0.95,
-    type=float,
-    metavar="SHARE",
-    help="criterion: least share of sessions that succeed [default: 0.95]",
-)
-@click.option("--p99", metavar="EXPR", help="criterion: most seconds of p99, such as 'wait*2+1'")
-@click.option("--require-valid", is_flag=True, help="exit with 1 when a cell is INVALID")
+@click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="DIR...")
+@option("--output", type=FOLDER, default_text="DIR", help="The folder of the report.")
+@criterion_options
+@require_valid_option
 def report(
     folders: tuple[Path, ...],
     output: Path | None,
@@ -42,75 +39,81 @@ def report(
     p99: str | None,
     require_valid: bool,
 ) -> None:
-    """Make the report of results from their files: report.html, figures, ceilings.csv, scaling.csv,
-    LOG_ENTRY.md, and each summary.csv again from its rows."""
+    """Write the report of result folders.
+
+    Writes report.html, the figures, ceilings.csv, scaling.csv and LOG_ENTRY.md, and recomputes each
+    summary.csv from its rows.
+    """
     from analysis.report.report import INSTALL, write
     from analysis.scaling.ceilings import Criterion
 
-    with _told():
-        made = write(folders, output, Criterion(success, p99))
-    _print(made)
-    if made.missing:
+    with _usage_errors():
+        written = write(folders, output, Criterion(success, p99))
+    _print(written)
+    if written.missing:
         raise LauncherError(
-            f"no {made.missing} here, so there are no figures and no report.html: {INSTALL}"
+            f"{written.missing} is not installed, so there are no figures and no report.html: {INSTALL}"
         )
-    if require_valid and made.invalid:
+    if require_valid and written.invalid:
         raise LauncherError(
-            f"{made.invalid} of {made.cells} cell(s) are INVALID; report.html says why"
+            f"{written.invalid} of {written.cells} cell(s) are INVALID; report.html says why"
         )
 
 
 @contextmanager
-def _told() -> Iterator[None]:
-    """What is wrong with results is a user's business."""
+def _usage_errors() -> Iterator[None]:
     try:
         yield
     except ResultsError as failure:
         raise UsageError(str(failure)) from None
 
 
-def _print(made: "Report") -> None:
-    for text in made.warnings:
-        err.print(f"warning: {text}", markup=False, style="yellow")
-    for path in made.files:
+def _print(written: "Report") -> None:
+    for text in written.warnings:
+        warn(text)
+    for path in written.files:
         out.print(str(path), markup=False)
 
 
 @click.command()
-@click.argument("a", type=folder)
-@click.argument("b", type=folder)
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@click.argument("a", type=FOLDER)
+@click.argument("b", type=FOLDER)
+@json_option
 def compare(a: Path, b: Path, as_json: bool) -> None:
-    """Show what changed from result A to result B beyond the noise; exit with 1 when B is worse."""
+    """Show what changed from A to B beyond the noise.
+
+    Exits with 1 if B is worse.
+    """
     from analysis.compare.compare import compare as compare_results
     from analysis.results.folder import load
 
-    with _told():
-        found = compare_results(load(a), load(b))
+    with _usage_errors():
+        comparison = compare_results(load(a), load(b))
     if as_json:
-        more = {"untold": found.untold, "worse": found.worse}
-        print(json.dumps(asdict(found) | more, indent=2))
+        print_json(asdict(comparison) | {"untold": comparison.untold, "worse": comparison.worse})
     else:
-        _print_comparison(found)
-    if found.worse:
-        sys.exit(1)
+        _print_comparison(comparison)
+    if comparison.worse:
+        sys.exit(FAILED)
 
 
-def _print_comparison(found: "Comparison") -> None:
-    for note in found.notes:
-        err.print(f"note: {note}", markup=False)
-    beyond = [change for change in found.changes if change.beyond_noise]
+def _print_comparison(comparison: "Comparison") -> None:
+    for note in comparison.notes:
+        say(f"note: {note}")
+    beyond = [change for change in comparison.changes if change.beyond_noise]
     if beyond:
         table = Table("cell", "measure", "A", "B", "change", "", "note", box=None)
         for change in beyond:
             table.add_row(*map(Text, _change(change)))
         out.print(table)
-    for text in found.missing:
-        out.print(f"WORSE: valid in {found.a} only: {text}", markup=False, soft_wrap=True)
-    for text in found.untold:
+    for text in comparison.missing:
+        out.print(f"WORSE: valid in {comparison.a} only: {text}", markup=False, soft_wrap=True)
+    for text in comparison.untold:
         out.print(text, markup=False, soft_wrap=True)
-    if not (beyond or found.missing or found.untold):
-        out.print(f"nothing changed beyond the noise from {found.a} to {found.b}", markup=False)
+    if not (beyond or comparison.missing or comparison.untold):
+        out.print(
+            f"nothing changed beyond the noise from {comparison.a} to {comparison.b}", markup=False
+        )
 
 
 def _change(change: "Change") -> list[str]:

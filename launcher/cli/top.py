@@ -14,16 +14,17 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from launcher.cli.console import err, out
+from launcher.cli.display.console import out, print_json, say, warn
+from launcher.cli.options import named_deployment, option
+from launcher.cli.parameters import Seconds
 from launcher.deployment.state import DeploymentState, DeploymentStatus, LIVE_STATES
 from launcher.envoy.admin import COLUMNS
-from launcher.errors import LauncherError
-from launcher.experiment.grid import numbers
+from launcher.errors import FAILED, LauncherError
 from launcher.lifecycle import registry
+from launcher.lifecycle.registry import Known
 from launcher.system.signals import interruptible
 
 if TYPE_CHECKING:
-    from launcher.lifecycle.registry import Known
     from launcher.sampling import Sampler
 
 FIRST_SECONDS = 10.0
@@ -31,97 +32,93 @@ BUSY, FULL = 0.9, 0.9
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.option("--interval", default="1", metavar="S", help="seconds between samples [default: 1]")
-@click.option("--once", is_flag=True, help="show one sample, over that many seconds, and end")
-@click.option("--json", "as_json", is_flag=True, help="print JSON, an object a line")
-@click.option(
+@named_deployment
+@option("--interval", type=Seconds(0.1, 3600), default=1.0, help="The seconds between two samples.")
+@option("--once", is_flag=True, help="Show one sample and exit.")
+@option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
+@option(
     "--prometheus-targets",
     is_flag=True,
-    help="print what Prometheus can scrape, for file_sd_configs",
+    help="Print the targets that Prometheus can scrape, for file_sd_configs, and exit.",
 )
-def top(
-    name: str | None, interval: str, once: bool, as_json: bool, prometheus_targets: bool
-) -> None:
-    """Show what a deployment's processes and nodes use, until Ctrl-C: CPU, memory, descriptors,
-    places, Envoy's counters. BUSIEST is the share of the time that the busiest thread ran or waited
-    for a CPU. NAME is by default that of this folder's, else openenv."""
+def top(known: Known, interval: float, once: bool, as_json: bool, prometheus_targets: bool) -> None:
+    """Show what a deployment uses, until Ctrl-C.
+
+    Shows the CPU, memory, descriptors and places of each process and node, and Envoy's counters.
+    BUSIEST is the share of time for which the busiest thread ran or waited for a CPU.
+    """
     from launcher.sampling import Sampler
     from launcher.sampling.snapshot import prometheus_targets as targets
 
-    seconds = float(numbers(interval, "--interval", float, 0.1, 3600)[0])
-    found = registry.find(name or registry.usual_name())
-    if not found.alive:
-        raise registry.gone(found)
+    if not known.alive:
+        raise registry.gone(known)
     if prometheus_targets:
-        print(json.dumps(targets(found.state), indent=2))
+        print_json(targets(known.state))
         return
-    with interruptible(), Sampler(None, found.state, None, found.state.url, seconds) as sampler:
-        _wait_for_first(sampler, seconds)
+    with interruptible(), Sampler(None, known.state, None, known.state.url, interval) as sampler:
+        _wait_for_first(sampler, interval)
         if once:
-            _print(_seen(found, sampler), as_json)
+            _print(_sample(known, sampler), as_json)
         elif as_json or not out.is_terminal:
-            for seen in _moments(found, sampler, seconds):
-                _print(seen, as_json)
+            for sample in _samples(known, sampler, interval):
+                _print(sample, as_json)
         else:
             with Live(console=out, auto_refresh=False) as live:
-                for seen in _moments(found, sampler, seconds):
-                    live.update(_tables(seen), refresh=True)
+                for sample in _samples(known, sampler, interval):
+                    live.update(_tables(sample), refresh=True)
     if not once:
-        status = registry.read_state(found.rundir.folder).status
-        shown = DeploymentStatus.GONE if status in LIVE_STATES else status
-        err.print(f"{found.rundir.name} is {shown}", markup=False)
-        sys.exit(0 if status is DeploymentStatus.STOPPED else 1)
+        status = registry.read_state(known.rundir.folder).status
+        say(f"{known.rundir.name} is {DeploymentStatus.GONE if status in LIVE_STATES else status}")
+        sys.exit(0 if status is DeploymentStatus.STOPPED else FAILED)
 
 
 def _wait_for_first(sampler: "Sampler", interval: float) -> None:
-    def all_known(seen: Any) -> bool:
-        return sampler.expected <= set(seen)
+    def complete(samples: Any) -> bool:
+        return sampler.expected <= set(samples)
 
-    if sampler.wait_for(all_known, FIRST_SECONDS + 2 * interval):
+    if sampler.wait_for(complete, FIRST_SECONDS + 2 * interval):
         return
     missing = sorted(
         {" ".join(filter(None, each)) for each in sampler.expected - set(sampler.latest())}
     )
-    for text in (*sampler.warnings, f"no samples of {', '.join(missing)}"):
-        err.print(f"warning: {text}", markup=False)
+    for text in (*sampler.warnings, f"no samples from {', '.join(missing)}"):
+        warn(text)
     if not sampler.latest():
-        raise LauncherError("nothing of the deployment can be sampled; see launcher status")
+        raise LauncherError("no process of the deployment can be sampled; see launcher status")
 
 
-def _moments(found: "Known", sampler: "Sampler", interval: float) -> Iterator[dict[str, Any]]:
-    """Until the deployment ends."""
-    while registry.read_state(found.rundir.folder).status in LIVE_STATES:
-        if not (sampler.latest() if found.job else found.alive):
+def _samples(known: Known, sampler: "Sampler", interval: float) -> Iterator[dict[str, Any]]:
+    while registry.read_state(known.rundir.folder).status in LIVE_STATES:
+        if not (sampler.latest() if known.job else known.alive):
             return
-        yield _seen(found, sampler)
+        yield _sample(known, sampler)
         time.sleep(interval)
 
 
-def _seen(found: "Known", sampler: "Sampler") -> dict[str, Any]:
+def _sample(known: Known, sampler: "Sampler") -> dict[str, Any]:
     from launcher.sampling.snapshot import view
 
-    state = DeploymentState.load(found.rundir.state) or found.state
+    state = DeploymentState.load(known.rundir.state) or known.state
     head = {"name": state.name, "status": state.status, "url": state.url}
-    moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-    seen = view(sampler.latest().values(), state)
-    return {"time": moment} | head | seen | {"warnings": sampler.warnings}
+    timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
+    usage = view(sampler.latest().values(), state)
+    return {"time": timestamp} | head | usage | {"warnings": sampler.warnings}
 
 
-def _print(seen: dict[str, Any], as_json: bool) -> None:
+def _print(sample: dict[str, Any], as_json: bool) -> None:
     if as_json:
-        print(json.dumps(seen), flush=True)
+        print(json.dumps(sample), flush=True)
     else:
-        out.print(_tables(seen))
+        out.print(_tables(sample))
         sys.stdout.flush()
 
 
-def _tables(seen: dict[str, Any]) -> Group:
-    head = Text(f"{seen['name']}: {seen['status']}  {seen['url']}", style="bold")
-    warnings = [Text(f"warning: {text}", style="yellow") for text in seen["warnings"]]
-    parts: list[RenderableType] = [head, _processes(seen["processes"]), _nodes(seen["nodes"])]
-    if seen["envoy"]:
-        parts.append(_envoy(seen["envoy"]))
+def _tables(sample: dict[str, Any]) -> Group:
+    head = Text(f"{sample['name']}: {sample['status']}  {sample['url']}", style="bold")
+    warnings = [Text(f"warning: {text}", style="yellow") for text in sample["warnings"]]
+    parts: list[RenderableType] = [head, _processes(sample["processes"]), _nodes(sample["nodes"])]
+    if sample["envoy"]:
+        parts.append(_envoy(sample["envoy"]))
     return Group(*parts, *warnings)
 
 
@@ -134,9 +131,9 @@ def _processes(rows: list[dict[str, Any]]) -> Table:
             fullness = row["fds"] / row["fd_limit"] if row["fd_limit"] else 0.0
             cells = [
                 Text(f"{row['cpus'] * 100:.0f}"),
-                Text(f"{row['busiest'] * 100:.0f}", style=_warm(row["busiest"] >= BUSY)),
+                Text(f"{row['busiest'] * 100:.0f}", style=_highlight(row["busiest"] >= BUSY)),
                 Text(decimal(row["rss"])),
-                Text(f"{row['fds']:,}/{row['fd_limit']:,}", style=_warm(fullness >= FULL)),
+                Text(f"{row['fds']:,}/{row['fd_limit']:,}", style=_highlight(fullness >= FULL)),
             ]
         else:
             cells = [Text("-")] * 4
@@ -155,7 +152,7 @@ def _nodes(rows: list[dict[str, Any]]) -> Table:
         table.add_row(
             row["node"],
             str(row["cores"]),
-            Text(f"{row['cpu_busy'] * 100:.0f}", style=_warm(row["cpu_busy"] >= BUSY)),
+            Text(f"{row['cpu_busy'] * 100:.0f}", style=_highlight(row["cpu_busy"] >= BUSY)),
             f"{decimal(used)}/{decimal(row['memory_total'])}",
             *(f"{row[key]:,}" for key in ("tcp_inuse", "tcp_tw", "listen_overflows")),
         )
@@ -167,5 +164,5 @@ def _envoy(counters: dict[str, Any]) -> Text:
     return Text("Envoy: " + "  ".join(f"{text} {count:,}" for text, count in sums.items()))
 
 
-def _warm(hot: bool) -> str:
-    return "red" if hot else ""
+def _highlight(high: bool) -> str:
+    return "red" if high else ""

@@ -46,126 +46,129 @@ class Deployment(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(
-        default=DEFAULT_NAME, description="name of the deployment, for status, logs and down"
+        default=DEFAULT_NAME,
+        description="The name of the deployment, for status, logs and down.",
     )
-    local: bool = Field(default=False, description="run on this machine, without Slurm")
+    local: bool = Field(default=False, description="Run on this machine, without Slurm.")
     nodes: int = Field(
         default=3,
         ge=1,
         le=100_000,
-        description="number of nodes: one for Envoy, the others for servers; 1 means no Envoy "
-        "[default in an allocation: all of its nodes]",
+        description="The number of nodes: one for Envoy, the others for servers; 1 means no Envoy.",
     )
     client_nodes: int = Field(
-        default=0, ge=0, le=100_000, description="additional nodes that run the load of grid and ui"
+        default=0,
+        ge=0,
+        le=100_000,
+        description="The number of additional nodes that run the load of grid and ui.",
     )
     runtime: Literal["apptainer", "venv"] | None = Field(
         default=None,
-        description="apptainer (images) or venv (this Python environment) "
-        "[env: USE_CONTAINER=true|false; default: apptainer on Slurm, venv with --local]",
+        description="Run the servers from images (apptainer, USE_CONTAINER=true) or from this Python "
+        "environment (venv, USE_CONTAINER=false).",
     )
     images: Path | None = Field(
         default=None,
-        description="folder of the images [env: OPENENV_IMAGES; default: the one `launcher build` uses]",
+        description="The folder of the images.",
     )
-    image: Path | None = Field(
-        default=None, description="image of the servers [default: server.sif in that folder]"
-    )
+    image: Path | None = Field(default=None, description="The image of the servers.")
     sessions: int | None = Field(
         default=None,
         ge=1,
         le=1_000_000_000,
-        description="number of sessions to hold at once; sets --workers-per-node, "
-        "--max-concurrent-envs and --envoy-processes unless they are given",
+        description="The number of sessions to hold at once; sets --workers-per-node, "
+        "--max-concurrent-envs and --envoy-processes unless they are given.",
     )
     workers_per_node: int | None = Field(
         default=None,
         ge=1,
         le=4096,
-        description="uvicorn workers per server "
-        "[env: WORKERS_PER_NODE, WORKERS, SLURM_CPUS_PER_TASK; default: the node's cores]",
+        description="The number of uvicorn workers per server.",
     )
     max_concurrent_envs: int = Field(
         default=DEFAULT_MAX_CONCURRENT_ENVS,
         ge=1,
         le=10_000_000,
-        description="sessions per worker [env: MAX_CONCURRENT_ENVS]",
+        description="The number of sessions that each worker holds.",
     )
-    app: str = Field(default=DEFAULT_APP, description="ASGI app to serve, as module:attribute")
+    app: str = Field(default=DEFAULT_APP, description="The ASGI app to serve, as module:attribute.")
     server_port: int = Field(
         default=DEFAULT_PORT,
         ge=1,
         le=60_000,
-        description="port of the servers [env: OPENENV_PORT, PORT]",
+        description="The port of the servers.",
     )
     envoy_port: int = Field(
-        default=DEFAULT_PORT, ge=1, le=65_535, description="port of the URL [env: ENVOY_PORT]"
+        default=DEFAULT_PORT, ge=1, le=65_535, description="The port of the URL."
     )
     admin_port: int = Field(
         default=DEFAULT_ADMIN_PORT,
         ge=1,
         le=65_535,
-        description="port of Envoy's read-only admin pages; further Envoy processes use the ports "
-        "after it",
+        description="The port of Envoy's read-only admin pages; further Envoy processes use the ports "
+        "after it.",
     )
     envoy_processes: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="number of Envoy processes that share the URL; each holds one session per two file "
-        "descriptors [default: as many as --sessions requires, else 1]",
+        description="The number of Envoy processes that share the URL; each holds one session per "
+        "two file descriptors.",
     )
     envoy_threads: int | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="worker threads per Envoy process [default: half of the cores, divided among "
-        "the processes]",
+        description="The number of worker threads per Envoy process.",
     )
     local_address: str = Field(
         default="127.0.0.2",
-        description="loopback address of the first local node; the others use the addresses after it",
+        description="With --local: the loopback address of the first node; the others use the "
+        "addresses after it.",
     )
     dir: Path | None = Field(
         default=None,
-        description="folder for the connection file, the configuration and the logs "
-        "[default: the current folder; ./NAME with --name]",
+        description="The folder for the connection file, the configuration and the logs.",
     )
     ready_timeout: float = Field(
         default=120.0,
         gt=0,
         allow_inf_nan=False,
-        description="seconds to wait until every server is healthy",
+        description="How many seconds to wait until every server is healthy.",
     )
     drain: float = Field(
         default=2.0,
         ge=0,
         le=3600,
         allow_inf_nan=False,
-        description="seconds that open sessions have to finish when the deployment stops",
+        description="How many seconds open sessions have to finish when the deployment stops.",
     )
     silence_timeout: float = Field(
         default=60.0,
         gt=0,
         allow_inf_nan=False,
-        description="a deployment on Slurm stops by itself after this many seconds without a heartbeat "
-        "from its launcher",
+        description="A deployment on Slurm stops by itself after this many seconds without a heartbeat "
+        "from its launcher.",
     )
-    partition: str | None = Field(default=None, description="Slurm partition")
+    partition: str | None = Field(default=None, description="The Slurm partition.")
     time: str | None = Field(
-        default=None, description="time limit of the Slurm job, such as 2:00:00"
+        default=None, description="The time limit of the Slurm job, such as 2:00:00."
     )
-    cpus_per_task: int | None = Field(default=None, ge=1, le=65_536, description="cores per node")
-    mem: str | None = Field(default=None, description="memory per node, such as 100G")
-    account: str | None = Field(default=None, description="Slurm account")
-    qos: str | None = Field(default=None, description="Slurm quality of service")
-    constraint: str | None = Field(default=None, description="features required of the nodes")
-    nodelist: str | None = Field(default=None, description="nodes to include")
-    exclude: str | None = Field(default=None, description="nodes to leave out")
-    reservation: str | None = Field(default=None, description="Slurm reservation")
+    cpus_per_task: int | None = Field(
+        default=None, ge=1, le=65_536, description="The number of cores per node."
+    )
+    mem: str | None = Field(default=None, description="The memory per node, such as 100G.")
+    account: str | None = Field(default=None, description="The Slurm account.")
+    qos: str | None = Field(default=None, description="The Slurm quality of service.")
+    constraint: str | None = Field(
+        default=None, description="The features that the nodes must have."
+    )
+    nodelist: str | None = Field(default=None, description="The nodes that Slurm must include.")
+    exclude: str | None = Field(default=None, description="The nodes that Slurm must leave out.")
+    reservation: str | None = Field(default=None, description="The Slurm reservation.")
     sbatch: tuple[str, ...] = Field(
         default=(),
-        description="any other option of sbatch, such as --sbatch=--gres=gpu:1; repeatable",
+        description="Any other option of sbatch, such as --sbatch=--gres=gpu:1; repeatable.",
     )
 
     @field_validator("name")

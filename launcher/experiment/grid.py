@@ -5,15 +5,11 @@ import os
 import platform
 import time
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from analysis.cells.validity import MAX_LAG
-from launcher.errors import UsageError
 
 MAX_BATCH = 10_000_000
 SHAPES = ("burst", "hold", "open")
@@ -95,44 +91,6 @@ class Grid:
     def min_session_seconds(self) -> float:
         """How long the longest session waits in its steps alone."""
         return max(self.waits) * self.steps
-
-
-def parse_url(url: str) -> str:
-    """The URL with scheme http and a port, without a trailing slash. Raises `UsageError`."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        raise UsageError(f"{url!r} is not a URL, or its port is no number up to 65535") from None
-    if parts.scheme not in ("http", "ws") or not parts.hostname:
-        hint = "; TLS is not supported" if parts.scheme in ("https", "wss") else ""
-        raise UsageError(f"{url!r} is not an http:// or ws:// URL{hint}")
-    netloc = parts.netloc if port is not None else f"{parts.netloc.removesuffix(':')}:80"
-    return f"http://{netloc}{parts.path.rstrip('/')}"
-
-
-def numbers(
-    text: str, option: str, kind: Callable[[str], Any], low: float, high: float
-) -> tuple[Any, ...]:
-    """Parses comma-separated numbers. Raises `UsageError` for an empty list and for numbers
-    outside [low, high]."""
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    if not words:
-        raise UsageError(f"{option} is empty: give one number or more, separated by commas")
-    values = []
-    for word in words:
-        try:
-            value = kind(word)
-        except ValueError:
-            raise UsageError(
-                f"{option}: {word!r} is not a {'whole ' if kind is int else ''}number"
-            ) from None
-        if not low <= value <= high:
-            raise UsageError(f"{option}: {word} is not from {low:,g} to {high:,g}")
-        values.append(value)
-    if len(set(values)) < len(values):
-        raise UsageError(f"{option} has a value twice; for repetitions of a cell give --reps")
-    return tuple(values)
 
 
 def default_hardware() -> str:

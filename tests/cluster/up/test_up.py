@@ -67,7 +67,7 @@ def test_two_detached_deployments_side_by_side(alice: Alice) -> None:
     assert alice.launch(*UP, *VENV, "--detach", "--name", "left").returncode == 0
     right = alice.launch(*UP, *VENV, "--detach", "--name", "right", *OTHER_PORTS)
     assert right.stdout == "OPENENV_URL=http://node1:8200\n", right.stderr
-    assert "end it with: launcher down right" in right.stderr
+    assert "stop it with: launcher down right" in right.stderr
     for node in ("login", "node1", "node4"):
         status = alice.launch("status", "left", node=node)
         assert status.returncode == 0, status.stderr

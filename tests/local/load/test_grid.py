@@ -319,29 +319,29 @@ def test_more_hosts_expected_than_there_are(deployment: Deployment, tmp_path: Pa
 
 BAD_NUMBERS = [
     (["-n", "many"], "-n: 'many' is not a whole number"),
-    (["-n", "0"], "-n: 0 is not from 1"),
-    (["-n", "-5"], "-n: -5 is not from 1"),
+    (["-n", "0"], "-n: '0' is not a whole number from 1 to 10,000,000"),
+    (["-n", "-5"], "-n: '-5' is not a whole number from 1"),
     (["-n", "2.5"], "-n: '2.5' is not a whole number"),
-    (["-n", ""], "-n is empty"),
-    (["--requests-grid", ""], "--requests-grid is empty"),
-    (["--requests-grid", ","], "--requests-grid is empty"),
+    (["-n", ""], "-n: '' is not a whole number"),
+    (["--requests-grid", ""], "--requests-grid: it is empty"),
+    (["--requests-grid", ","], "--requests-grid: it is empty"),
     (["--requests-grid", "32,x"], "--requests-grid: 'x' is not a whole number"),
     (["-n", "1", "--wait", "soon"], "--wait: 'soon' is not a number"),
-    (["-n", "1", "--wait", "-1"], "--wait: -1 is not from 0"),
-    (["-n", "1", "--wait", "nan"], "--wait: nan is not from 0"),
-    (["-n", "1", "--wait", "inf"], "--wait: inf is not from 0"),
-    (["-n", "1", "--wait-grid", ""], "--wait-grid is empty"),
+    (["-n", "1", "--wait", "-1"], "--wait: '-1' is not a number from 0"),
+    (["-n", "1", "--wait", "nan"], "--wait: 'nan' is not a number from 0"),
+    (["-n", "1", "--wait", "inf"], "--wait: 'inf' is not a number from 0"),
+    (["-n", "1", "--wait-grid", ""], "--wait-grid: it is empty"),
     (["-n", "1", "--wait", "200"], "--timeout 120 s ends sessions before their wait of 200 s"),
-    (["-n", "1", "--reps", "0"], "--reps: 0 is not from 1"),
-    (["-n", "1", "--expected-hosts", "0"], "--expected-hosts: 0 is not from 1"),
-    (["-n", "1", "--require-hosts"], "--require-hosts needs --expected-hosts"),
-    (["-n", "1", "--mode", "tcp"], "--mode 'tcp' is neither ws nor http"),
-    (["-n", "1", "--load-workers", "0"], "--load-workers: 0 is not from 1"),
+    (["-n", "1", "--reps", "0"], "--reps: '0' is not a whole number from 1"),
+    (["-n", "1", "--expected-hosts", "0"], "--expected-hosts: '0' is not a whole number from 1"),
+    (["-n", "1", "--require-hosts"], "--require-hosts requires --expected-hosts"),
+    (["-n", "1", "--mode", "tcp"], "--mode: 'tcp' is not one of 'ws', 'http'"),
+    (["-n", "1", "--load-workers", "0"], "--load-workers: '0' is not a whole number from 1"),
     (["-n", "1", "--requests-grid", "2"], "exclude each other"),
-    (["--requests-grid", "5,5"], "--requests-grid has a value twice"),
-    (["-n", "1", "--wait-grid", "0,0.0"], "--wait-grid has a value twice"),
+    (["--requests-grid", "5,5"], "--requests-grid: it contains 5 more than once"),
+    (["-n", "1", "--wait-grid", "0,0.0"], "--wait-grid: it contains 0 more than once"),
     (["-n", "1", "--source-addresses", "192.0.2.1"], "is not an address of this machine"),
-    ([], "how many sessions?"),
+    ([], "the number of sessions is missing"),
 ]
 
 
@@ -356,7 +356,7 @@ def test_bad_numbers_are_one_line(
 @pytest.mark.parametrize("url", ["ftp://x", "x", "http://", "https://h:1", "http://h:x", "://"])
 def test_what_is_no_url_is_one_line(url: str, tmp_path: Path) -> None:
     done = launch("grid", "--url", url, "-n", "1", cwd=tmp_path)
-    assert_one_line(done, f"'{url}' is not a", code=2)
+    assert_one_line(done, f"--url: '{url}' is not a", code=2)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -367,7 +367,7 @@ def test_a_url_that_does_not_answer(tmp_path: Path) -> None:
 
 
 def test_no_url_at_all(tmp_path: Path) -> None:
-    assert_one_line(launch("grid", "-n", "1", cwd=tmp_path), "where to? give --url", code=2)
+    assert_one_line(launch("grid", "-n", "1", cwd=tmp_path), "no URL; give --url or --name", code=2)
 
 
 class _Page(BaseHTTPRequestHandler):

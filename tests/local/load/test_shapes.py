@@ -87,14 +87,14 @@ def test_what_a_cell_was_asked_is_in_its_rows_and_its_facts(
         (["--shape", "open"], "--shape open requires --arrival-rate"),
         (["--arrival-rate", "5"], "--arrival-rate is for --shape open, not burst"),
         (["--shape", "hold", "--mode", "http"], "--shape hold requires sessions"),
-        (["--shape", "wave"], "--shape 'wave' is none of burst, hold, open"),
+        (["--shape", "wave"], "--shape: 'wave' is not one of 'burst', 'hold', 'open'"),
         (
             ["--shape", "open", "--arrival-rate", "1", "--arrivals", "rare"],
-            "--arrivals 'rare' is none",
+            "--arrivals: 'rare' is not one of",
         ),
-        (["--steps", "0"], "--steps: 0 is not from 1"),
+        (["--steps", "0"], "--steps: '0' is not a whole number from 1"),
         (["--steps", "50", "--wait", "3"], "--timeout 120 s ends sessions before their 50 steps"),
-        (["--max-lag", "-1"], "--max-lag: -1 is not from 0"),
+        (["--max-lag", "-1"], "--max-lag: '-1' is not a number from 0"),
     ],
 )
 def test_a_shape_that_cannot_be_is_refused(

@@ -38,4 +38,4 @@ def test_more_sessions_than_there_are_places(tmp_path: Path) -> None:
 def test_what_is_no_number_of_sessions() -> None:
     done = launch(*LOCAL, "--sessions", "many")
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --sessions: 'many' should be a valid integer")
+    assert done.stderr.startswith("error: --sessions: 'many' is not a whole number from 1")

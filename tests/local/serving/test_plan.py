@@ -56,9 +56,9 @@ def test_up_refuses_at_once_what_its_options_do_not_hold(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("argv", "says"),
     [
-        (("--summary",), "--summary is of --sessions N"),
+        (("--summary",), "--summary requires --sessions N"),
         (("--sessions", "0"), "--sessions: '0'"),
-        (("--sessions", "1", "--node-mem", "big"), "--node-mem 'big' is no size such as 64G"),
+        (("--sessions", "1", "--node-mem", "big"), "--node-mem: 'big' is not a size such as 64G"),
         (("--sessions", "1", "--node-cores", "many"), "--node-cores: 'many'"),
     ],
 )

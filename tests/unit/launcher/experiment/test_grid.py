@@ -1,6 +1,5 @@
-"""What a grid is read from, in which order it runs, and what cannot fit."""
+"""In which order the cells of a grid run, and which grids cannot fit."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,102 +7,10 @@ import pytest
 
 from launcher.errors import UsageError
 from launcher.experiment.cell_runner import constants, order
-from launcher.experiment.grid import Cell, Grid, numbers, parse_url
+from launcher.experiment.grid import Cell, Grid
 from launcher.experiment.grid_run import check
 from launcher.experiment.target import Target
 from launcher.system.machine import Limits
-
-
-def refusal(text: str, kind: Callable[[str], Any] = int) -> str:
-    with pytest.raises(UsageError) as refused:
-        numbers(text, "--grid", kind, 1, 1000)
-    return str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("text", "values"),
-    [
-        ("32", (32,)),
-        ("32,128", (32, 128)),
-        (" 32 , 128 ", (32, 128)),
-        ("32,128,", (32, 128)),
-        ("1,1000", (1, 1000)),
-    ],
-)
-def test_numbers_are_taken_as_they_are_listed(text: str, values: tuple[int, ...]) -> None:
-    assert numbers(text, "--grid", int, 1, 1000) == values
-
-
-def test_numbers_may_have_fractions_when_they_are_seconds() -> None:
-    assert numbers("0,0.5,1e2", "--wait-grid", float, 0, 1000) == (0.0, 0.5, 100.0)
-
-
-@pytest.mark.parametrize("text", ["", " ", ",", " , ,"])
-def test_an_empty_grid_is_refused(text: str) -> None:
-    assert refusal(text) == "--grid is empty: give one number or more, separated by commas"
-
-
-@pytest.mark.parametrize("word", ["many", "1.5", "1e3", "1 2", "0x10", "nan"])
-def test_what_is_no_whole_number_is_named(word: str) -> None:
-    assert refusal(f"1,{word}") == f"--grid: {word!r} is not a whole number"
-
-
-@pytest.mark.parametrize("word", ["many", "1.5.", "1s"])
-def test_what_is_no_number_is_named(word: str) -> None:
-    assert refusal(f"1,{word}", float) == f"--grid: {word!r} is not a number"
-
-
-@pytest.mark.parametrize("word", ["-1", "0", "1001"])
-def test_numbers_out_of_range_are_refused(word: str) -> None:
-    assert refusal(f"1,{word}") == f"--grid: {word} is not from 1 to 1,000"
-
-
-@pytest.mark.parametrize("word", ["-0.5", "nan", "inf", "-inf", "1000.1"])
-def test_seconds_out_of_range_are_refused(word: str) -> None:
-    assert refusal(f"1,{word}", float) == f"--grid: {word} is not from 1 to 1,000"
-
-
-@pytest.mark.parametrize(
-    ("given", "used"),
-    [
-        ("http://n1:8000", "http://n1:8000"),
-        ("http://n1:8000/", "http://n1:8000"),
-        ("http://n1:8000/path/", "http://n1:8000/path"),
-        ("ws://n1:8000", "http://n1:8000"),
-        ("http://n1", "http://n1:80"),
-        ("http://n1/", "http://n1:80"),
-        ("http://n1:", "http://n1:80"),
-        ("http://127.0.0.2:8000", "http://127.0.0.2:8000"),
-        ("http://[::1]:8000", "http://[::1]:8000"),
-        ("http://[::1]", "http://[::1]:80"),
-    ],
-)
-def test_urls_become_http_with_a_port_and_no_slash(given: str, used: str) -> None:
-    assert parse_url(given) == used
-
-
-@pytest.mark.parametrize("url", ["https://n1", "wss://n1:8000"])
-def test_urls_with_tls_are_refused(url: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        parse_url(url)
-    assert str(refused.value) == f"{url!r} is not an http:// or ws:// URL; TLS is not supported"
-
-
-@pytest.mark.parametrize(
-    "url", ["", "n1", "n1:8000", "http://", "http://:8000", "/path", "ftp://n1"]
-)
-def test_urls_without_scheme_or_host_are_refused(url: str) -> None:
-    with pytest.raises(UsageError) as refused:
-        parse_url(url)
-    assert str(refused.value) == f"{url!r} is not an http:// or ws:// URL"
-
-
-@pytest.mark.parametrize("port", ["x", "70000", "-1", "80 "])
-def test_urls_with_a_bad_port_are_refused(port: str) -> None:
-    url = f"http://n1:{port}"
-    with pytest.raises(UsageError) as refused:
-        parse_url(url)
-    assert str(refused.value) == f"{url!r} is not a URL, or its port is no number up to 65535"
 
 
 def grid(**fields: Any) -> Grid:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from analysis.report.report import write as report
 from analysis.scaling.ceilings import Criterion
-from launcher.cli.main import main
-from launcher.cli.scaling_tables import print_scaling, scaling_told
+from launcher.cli.display.scaling_tables import print_scaling, scaling_told
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, LoadFailed, UsageError
 from launcher.experiment import recorder
@@ -42,84 +40,11 @@ from launcher.experiment.target import Target
 from launcher.system import files
 from launcher.system.machine import Limits
 from launcher.system.signals import Interrupted, interruptible
+from tests.helpers.command_line import refusal
 from tests.helpers.report_folders import beyond, Made
 
 LIMIT = BatchLimit(1000, "descriptors", "2 load worker(s) can open 1000 sessions")
 CAPS = {"max_concurrent_envs": 10, "workers_per_node": 1}
-
-
-# What a command line is refused for
-
-
-def refusal(*arguments: str) -> str:
-    """What the command says, which started nothing."""
-    failed = CliRunner().invoke(main, arguments, standalone_mode=False).exception
-    assert isinstance(failed, UsageError), failed
-    said = str(failed)
-    assert "\n" not in said
-    return said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--wait", "0"], "--wait 0: sessions that wait for nothing are not open together"),
-        (["--wait-grid", "1,0"], "--wait-grid 0: "),
-        (["--wait", "1", "--wait-grid", "1"], "--wait and --wait-grid exclude each other"),
-        (["--start", "100", "--max-batch", "99"], "--start 100 is more than --max-batch 99"),
-        (["--start", "0"], "--start: 0 is not from 1 to "),
-        (["--max-batch", "many"], "--max-batch: 'many' is not a whole number"),
-        (["--precision", "-0.1"], "--precision: -0.1 is not from 0 to 1"),
-        (["--precision", "nan"], "--precision: nan is not from 0 to 1"),
-        (["--reps", "0"], "--reps: 0 is not from 1 to "),
-        (["--success", "0"], "--success: 0 is not from 0.001 to 1"),
-        (["--success", "95"], "--success: 95 is not from 0.001 to 1"),
-        (["--p99", "wait*two"], "--p99: p99 <= 'wait*two' is not arithmetic"),
-        (["--p99", ""], "--p99: p99 <= '' is not arithmetic"),
-        (["--p99", "1/(wait-1)", "--wait", "1"], "--p99: p99 <= 1/(wait-1) for wait 1"),
-        (["--shape", "open"], "--shape open has no batches to search"),
-        (["--shape", "round"], "--shape 'round' is none of burst, hold, open"),
-        (["--timeout", "2", "--wait", "1", "--steps", "2"], "--timeout 2 s ends sessions before"),
-        (["--steps", "0"], "--steps: 0 is not from 1 to "),
-        (["--resume"], "--resume requires --output-dir"),
-    ],
-)
-@pytest.mark.parametrize("command", ["ceiling", "experiment"])
-def test_bad_options_of_a_search(
-    command: str, arguments: list[str], said: str, tmp_path: Path
-) -> None:
-    where = ["--url", "http://127.0.0.1:1"]
-    if command == "experiment":
-        where = ["--local", "--workers-per-node", "1", "--server-nodes", "1,2"]
-    if "--resume" not in arguments:
-        where += ["--output-dir", str(tmp_path / "new")]
-    assert refusal(command, *where, *arguments).startswith(said)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ([], "how many servers? give --server-nodes N,N,... as 1,2,4"),
-        (["--server-nodes", ""], "--server-nodes is empty"),
-        (["--server-nodes", "0,1"], "--server-nodes: 0 is not from 1 to 99,999"),
-        (["--server-nodes", "two"], "--server-nodes: 'two' is not a whole number"),
-        (["--server-nodes", "1,2,1"], "--server-nodes has a value twice"),
-        (["--server-nodes", "1", "--baseline", "none"], "--baseline 'none' is neither direct nor"),
-        (["--server-nodes", "1", "--nodes", "3"], "--nodes is for `up`"),
-        (["--server-nodes", "1", "--dir", "x"], "--dir is for `up`"),
-    ],
-)
-def test_bad_options_of_an_experiment(arguments: list[str], said: str, tmp_path: Path) -> None:
-    where = ("--local", "--output-dir", str(tmp_path / "new"))
-    assert refusal("experiment", *where, *arguments).startswith(said)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_experiment_needs_a_folder() -> None:
-    assert refusal("experiment", "--local", "--server-nodes", "1").startswith(
-        "an experiment requires --output-dir"
-    )
 
 
 def test_servers_that_would_differ_in_their_workers_are_refused_before_anything_starts(
@@ -136,12 +61,6 @@ def test_servers_that_would_differ_in_their_workers_are_refused_before_anything_
         "give --workers-per-node N"
     )
     assert list(tmp_path.iterdir()) == []
-
-
-def test_what_an_experiment_knows_by_itself_is_no_option() -> None:
-    options = {each.name for each in main.commands["experiment"].params}
-    assert {"server_nodes", "wait", "timeout", "load_workers", "partition", "local"} <= options
-    assert not {"url", "expected_hosts", "require_hosts"} & options
 
 
 # The search

@@ -7,7 +7,7 @@ from typing import Any, TYPE_CHECKING
 from rich.table import Table
 
 from analysis.errors import ResultsError
-from launcher.cli.console import out
+from launcher.cli.display.console import out
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from analysis.cells.codes import Counts, Findings
-from launcher.cli.console import err, out
+from launcher.cli.display.console import err, out
 from launcher.experiment.cell_runner import ProgressListener
 from launcher.experiment.grid import Cell
 from launcher.experiment.load_processes import Progress

@@ -1,0 +1,125 @@
+"""The commands that start, show and stop a deployment: up, status, logs, down."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+from rich.table import Table
+
+from launcher.cli.display.console import out, print_json, say, warn
+from launcher.cli.options import deployment_options, json_option, named_deployment, option
+from launcher.deployment.placement import Placement
+from launcher.deployment.spec import Deployment
+from launcher.deployment.state import DeploymentStatus, FAILED_STATES
+from launcher.errors import FAILED
+from launcher.lifecycle import logs as log_lines
+from launcher.lifecycle import registry
+from launcher.lifecycle import stop as stopping
+from launcher.lifecycle.registry import Known
+from launcher.planning.needs import ranges
+from launcher.slurm.allocation import allocation, unread
+
+
+@click.command()
+@deployment_options
+@option("--detach", is_flag=True, help="Return once it is ready and leave the deployment running.")
+@json_option
+@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
+def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bool) -> None:
+    """Start a deployment and hold it until Ctrl-C.
+
+    Prints the URL once Envoy counts every server as healthy. With -- COMMAND, runs the command with
+    the variables of openenv-connection.env, stops the deployment when the command exits, and exits
+    with its exit code. Outside of a Slurm allocation, and without --local, it submits a job.
+    """
+    from launcher.lifecycle import batch_client, holder
+
+    def ready(connection: dict[str, str]) -> None:
+        if not command:  # otherwise standard output belongs to the command
+            print_ready(connection, as_json)
+        if detach:
+            say(f"stop it with: launcher down {deployment.name}")
+
+    def placed(placement: Placement) -> None:
+        ready(placement.connection)
+
+    if detach and command:
+        raise click.UsageError("--detach and -- COMMAND exclude each other")
+    if not deployment.local and allocation() is None:
+        sys.exit(batch_client.run(deployment, say, ready, command or None, detach=detach))
+    if not deployment.local and (unread_variables := unread()):
+        warn(unread_variables)
+    if detach:
+        ready(holder.detach(deployment, say)["connection"])
+    else:
+        sys.exit(holder.Up(deployment, say).run(placed, command or None))
+
+
+def print_ready(connection: dict[str, str], as_json: bool) -> None:
+    if as_json:
+        print_json(connection)
+    else:
+        print(f"OPENENV_URL={connection['OPENENV_URL']}", flush=True)
+
+
+@click.command()
+@named_deployment
+@json_option
+def status(known: Known, as_json: bool) -> None:
+    """Show the processes, places and events of a deployment.
+
+    Exits with 1 if the deployment is gone, failed or was ended by Slurm.
+    """
+    places = registry.places(known.state) if known.alive else {}
+    if as_json:
+        more = {"uptime": registry.uptime(known.state), "places": places}
+        derived = {"status": known.status, **more, "job_story": known.job_story}
+        print_json(known.state.as_dict() | derived)
+    else:
+        print_status(known, places)
+    if known.status in (DeploymentStatus.GONE, *FAILED_STATES):
+        sys.exit(FAILED)
+
+
+def print_status(known: Known, places: Mapping[str, Any]) -> None:
+    state = known.state
+    head = f"{known.rundir.name}: {known.status}  {state.url}"
+    out.print(head, style="bold", markup=False)
+    table = Table("process", "node", "pid", "restarts", "used", "free", "ports", "log", box=None)
+    for process in state.processes:
+        counts = places.get(process.name, {})
+        table.add_row(
+            process.name,
+            process.node,
+            "-" if process.pid is None else str(process.pid),
+            str(process.restarts),
+            str(counts.get("used", "")),
+            str(counts.get("free", "")),
+            ranges(process.ports),
+            process.log,
+        )
+    out.print(table)
+    if state.error:
+        out.print(state.error, markup=False, style="red")
+    if story := known.job_story:
+        out.print(f"Slurm {story}", markup=False)
+    for event in state.events:
+        out.print(f"{event.time} {event.event}", markup=False)
+
+
+@click.command()
+@named_deployment
+@option("-f", "--follow", is_flag=True, help="Keep printing new lines until the deployment ends.")
+def logs(known: Known, follow: bool) -> None:
+    """Print the logs of a deployment, each line with its process."""
+    for process, line in log_lines.lines(known, follow):
+        out.print(f"{process:>10}", style="cyan", end=" | ")
+        out.print(line, markup=False)
+
+
+@click.command()
+@named_deployment
+def down(known: Known) -> None:
+    """Stop a deployment and wait until it has stopped."""
+    say(stopping.stop(known))

@@ -1,0 +1,74 @@
+"""Options that a search for a ceiling, or an experiment, refuses before anything starts."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.command_line import refusal
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--wait", "0"], "--wait 0: sessions that do not wait are not open at the same time"),
+        (["--wait-grid", "1,0"], "--wait-grid 0: "),
+        (["--wait", "1", "--wait-grid", "1"], "--wait and --wait-grid exclude each other"),
+        (["--start", "100", "--max-batch", "99"], "--start 100 is more than --max-batch 99"),
+        (["--start", "0"], "--start: '0' is not a whole number from 1 to 10,000,000"),
+        (["--max-batch", "many"], "--max-batch: 'many' is not a whole number"),
+        (["--precision", "-0.1"], "--precision: '-0.1' is not a number from 0 to 1"),
+        (["--precision", "nan"], "--precision: 'nan' is not a number from 0 to 1"),
+        (["--reps", "0"], "--reps: '0' is not a whole number from 1 to "),
+        (["--success", "0"], "--success: '0' is not a number from 0.001 to 1"),
+        (["--success", "95"], "--success: '95' is not a number from 0.001 to 1"),
+        (["--p99", "wait*two"], "--p99: p99 <= 'wait*two' is not arithmetic"),
+        (["--p99", ""], "--p99: p99 <= '' is not arithmetic"),
+        (["--p99", "1/(wait-1)", "--wait", "1"], "--p99: p99 <= 1/(wait-1) for wait 1"),
+        (["--shape", "open"], "--shape open cannot be searched"),
+        (["--shape", "round"], "--shape: 'round' is not one of 'burst', 'hold', 'open'"),
+        (["--timeout", "2", "--wait", "1", "--steps", "2"], "--timeout 2 s ends sessions before"),
+        (["--steps", "0"], "--steps: '0' is not a whole number from 1 to "),
+        (["--resume"], "--resume requires --output-dir"),
+    ],
+)
+@pytest.mark.parametrize("command", ["ceiling", "experiment"])
+def test_a_search_refuses_bad_options(
+    command: str, arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    where = ["--url", "http://127.0.0.1:1"]
+    if command == "experiment":
+        where = ["--local", "--workers-per-node", "1", "--server-nodes", "1,2"]
+    if "--resume" not in arguments:
+        where += ["--output-dir", str(tmp_path / "new")]
+    assert refusal(command, *where, *arguments).startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "--server-nodes N,N,... is required, such as 1,2,4"),
+        (["--server-nodes", ""], "--server-nodes: it is empty"),
+        (["--server-nodes", "0,1"], "--server-nodes: '0' is not a whole number from 1 to 99,999"),
+        (["--server-nodes", "two"], "--server-nodes: 'two' is not a whole number"),
+        (["--server-nodes", "1,2,1"], "--server-nodes: it contains 1 more than once"),
+        (
+            ["--server-nodes", "1", "--baseline", "none"],
+            "--baseline: 'none' is not one of 'direct', 'envoy'",
+        ),
+        (["--server-nodes", "1", "--nodes", "3"], "--nodes is an option of `up`"),
+        (["--server-nodes", "1", "--dir", "x"], "--dir is an option of `up`"),
+    ],
+)
+def test_an_experiment_refuses_bad_options(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    where = ("--local", "--output-dir", str(tmp_path / "new"))
+    assert refusal("experiment", *where, *arguments).startswith(message)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_experiment_requires_a_folder() -> None:
+    assert refusal("experiment", "--local", "--server-nodes", "1").startswith(
+        "an experiment requires --output-dir"
+    )
