@@ -1,27 +1,20 @@
-"""Places, the board that workers share, and what a server reads from its environment."""
+"""Places, and the board on which workers publish them."""
 
 import os
-import socket
+import time
 
 import pytest
 
 from benchmark.server.places import Board, overview, Places, Slot
-from benchmark.server.settings import (
-    Ports,
-    ports_from,
-    SettingError,
-    Settings,
-    settings_from_environment,
-)
 
 
-def test_places_are_taken_until_none_is_free() -> None:
+def test_a_worker_has_as_many_places_as_its_limit() -> None:
     places = Places(2)
     assert [places.take() for _ in range(4)] == [True, True, False, False]
     assert (places.used, places.refused) == (2, 2)
 
 
-def test_a_place_that_is_released_can_be_taken_again() -> None:
+def test_a_released_place_can_be_taken_again() -> None:
     places = Places(1)
     assert places.take()
     places.release()
@@ -30,7 +23,7 @@ def test_a_place_that_is_released_can_be_taken_again() -> None:
     assert places.refused == 0
 
 
-def test_a_draining_server_gives_no_place_and_keeps_those_that_are_taken() -> None:
+def test_a_draining_worker_keeps_its_sessions_and_accepts_no_others() -> None:
     board = Board.create(1)
     places = Places(2)
     places.publish(board, 0, 8002)
@@ -42,11 +35,11 @@ def test_a_draining_server_gives_no_place_and_keeps_those_that_are_taken() -> No
     assert places.take()
 
 
-def test_places_without_a_board_do_not_drain() -> None:
+def test_a_worker_without_a_board_does_not_drain() -> None:
     assert not Places(1).draining
 
 
-def test_publishing_writes_the_workers_slot_and_no_other() -> None:
+def test_publish_writes_only_the_slot_of_the_worker() -> None:
     board = Board.create(2)
     places = Places(5)
     assert places.take()
@@ -58,7 +51,7 @@ def test_publishing_writes_the_workers_slot_and_no_other() -> None:
     assert places.own_port == 8003
 
 
-def test_the_board_shows_what_was_taken_at_the_next_beat() -> None:
+def test_a_heartbeat_publishes_refusals() -> None:
     board = Board.create(1)
     places = Places(1)
     places.publish(board, 0, 8002)
@@ -68,7 +61,7 @@ def test_the_board_shows_what_was_taken_at_the_next_beat() -> None:
     assert (board.read(0).used, board.read(0).refused) == (1, 1)
 
 
-def test_what_several_workers_write_is_read_back_by_another_that_maps_the_board() -> None:
+def test_a_board_returns_what_other_processes_wrote() -> None:
     board = Board.create(3)
     slots = [
         Slot(12.5, 101, 1, 10, 0),
@@ -83,7 +76,7 @@ def test_what_several_workers_write_is_read_back_by_another_that_maps_the_board(
     assert other.draining
 
 
-def test_a_slot_that_is_cleared_leaves_its_neighbours_and_the_flag() -> None:
+def test_clear_affects_one_slot_only() -> None:
     board = Board.create(3)
     for index in range(3):
         board.write(index, Slot(1.0, 100 + index, 1, 2, 3))
@@ -93,13 +86,13 @@ def test_a_slot_that_is_cleared_leaves_its_neighbours_and_the_flag() -> None:
 
 
 @pytest.mark.parametrize(("used", "free"), [(0, 3), (2, 1), (3, 0), (4, 0)])
-def test_free_places_are_never_less_than_none(used: int, free: int) -> None:
+def test_the_number_of_free_places_is_never_negative(used: int, free: int) -> None:
     assert Slot(1.0, 1, used, 3, 0).free == free
 
 
-def test_an_overview_sums_what_all_workers_hold() -> None:
-    found = overview([Slot(1.0, 11, 2, 5, 1), Slot(2.0, 12, 5, 5, 3)], draining=False)
-    assert found == {
+def test_an_overview_sums_the_workers() -> None:
+    result = overview([Slot(1.0, 11, 2, 5, 1), Slot(2.0, 12, 5, 5, 3)], draining=False)
+    assert result == {
         "ready": True,
         "draining": False,
         "used": 7,
@@ -113,85 +106,103 @@ def test_an_overview_sums_what_all_workers_hold() -> None:
     }
 
 
-def test_a_server_that_drains_is_not_ready_and_has_nothing_free() -> None:
-    found = overview([Slot(1.0, 11, 2, 5, 0)], draining=True)
-    assert (found["ready"], found["free"], found["used"]) == (False, 0, 2)
+def test_a_draining_server_is_not_ready_and_has_no_free_places() -> None:
+    result = overview([Slot(1.0, 11, 2, 5, 0)], draining=True)
+    assert (result["ready"], result["free"], result["used"]) == (False, 0, 2)
 
 
-def test_a_server_is_not_ready_while_a_worker_is_missing() -> None:
-    found = overview([Slot(1.0, 11, 0, 5, 0), Slot(0.0, 0, 0, 0, 0)], draining=False)
-    assert (found["ready"], found["free"], found["max_sessions"]) == (False, 5, 5)
+def test_a_server_is_not_ready_while_a_worker_starts() -> None:
+    result = overview([Slot(1.0, 11, 0, 5, 0), Slot(0.0, 0, 0, 0, 0)], draining=False)
+    assert (result["ready"], result["free"], result["max_sessions"]) == (False, 5, 5)
 
 
-def test_any_worker_tells_of_all() -> None:
+def test_any_worker_reports_the_whole_server() -> None:
     board = Board.create(2)
     board.write(1, Slot(1.0, 12, 4, 5, 6))
     places = Places(5)
     places.publish(board, 0, 8002)
     places.take()
-    found = places.overview()
-    assert (found["used"], found["free"], found["refused"]) == (5, 5, 6)
+    result = places.overview()
+    assert (result["used"], result["free"], result["refused"]) == (5, 5, 6)
 
 
-def test_a_worker_without_a_board_tells_of_itself() -> None:
+def test_a_worker_without_a_board_reports_itself() -> None:
     places = Places(5)
     places.take()
-    found = places.overview()
-    assert (found["ready"], found["used"], found["free"]) == (True, 1, 4)
+    result = places.overview()
+    assert (result["ready"], result["used"], result["free"]) == (True, 1, 4)
 
 
-def test_a_server_reads_the_runbooks_variables() -> None:
-    settings = settings_from_environment(
-        {"WORKERS": "4", "PORT": "8100", "MAX_CONCURRENT_ENVS": "64", "NODE_NAME": "gpu-1"}
-    )
-    assert settings == Settings(4, 8100, 64, "gpu-1")
-    assert settings.host_url == "gpu-1:8100"
+def test_the_board_shows_every_place_at_once() -> None:
+    board = Board.create(1)
+    places = Places(3)
+    places.publish(board, 0, 8002)
+    assert places.take()
+    assert places.take()
+    assert board.read(0).used == 2
+    places.release()
+    assert board.read(0).used == 1
 
 
-@pytest.mark.parametrize("environment", [{}, {"WORKERS": "", "PORT": "", "NODE_NAME": ""}])
-def test_a_server_that_is_told_nothing_has_defaults(environment: dict[str, str]) -> None:
-    assert settings_from_environment(environment) == Settings(1, 8000, 100, socket.gethostname())
+def test_every_change_is_a_heartbeat_on_the_monotonic_clock() -> None:
+    board = Board.create(1)
+    places = Places(1)
+    places.publish(board, 0, 8002)
+    for change in (places.take, places.release, places.beat, places.overview):
+        board.clear(0)
+        before = time.monotonic()
+        change()
+        assert before <= board.read(0).alive_at <= time.monotonic()
 
 
-@pytest.mark.parametrize(
-    ("environment", "workers"),
-    [
-        ({"WORKERS": "2", "SLURM_CPUS_PER_TASK": "8"}, 2),
-        ({"SLURM_CPUS_PER_TASK": "8"}, 8),
-        ({"WORKERS": "", "SLURM_CPUS_PER_TASK": "8"}, 8),
-    ],
-)
-def test_workers_are_what_slurm_gives_unless_somebody_says_otherwise(
-    environment: dict[str, str], workers: int
-) -> None:
-    assert settings_from_environment(environment).workers == workers
+def test_a_worker_beats_in_its_own_slot() -> None:
+    board = Board.create(3)
+    places = Places(4)
+    places.publish(board, 2, 8004)
+    assert places.take()
+    assert [slot.used for slot in board] == [0, 0, 1]
+    assert [slot.limit for slot in board] == [0, 0, 4]
 
 
-@pytest.mark.parametrize(
-    ("name", "high"),
-    [("WORKERS", 4096), ("SLURM_CPUS_PER_TASK", 4096), ("MAX_CONCURRENT_ENVS", 10_000_000)],
-)
-@pytest.mark.parametrize("value", ["0", "-1", "x", "1.5", " 2", "1e3", "10000001"])
-def test_a_variable_that_is_no_number_in_its_range_is_named(
-    name: str, high: int, value: str
-) -> None:
-    with pytest.raises(SettingError) as refused:
-        settings_from_environment({name: value})
-    assert str(refused.value) == f"{name}={value!r} is not a whole number from 1 to {high}"
+def test_places_start_unused_and_without_a_port() -> None:
+    places = Places(7)
+    assert (places.limit, places.used, places.refused, places.own_port) == (7, 0, 0, None)
 
 
-@pytest.mark.parametrize("value", ["0", "x", "65536"])
-def test_a_port_that_does_not_exist_is_named(value: str) -> None:
-    with pytest.raises(SettingError, match=rf"^PORT='{value}' is not a whole number"):
-        settings_from_environment({"PORT": value})
+def test_a_full_worker_that_drains_refuses_once_per_session() -> None:
+    board = Board.create(1)
+    places = Places(1)
+    places.publish(board, 0, 8002)
+    assert places.take()
+    board.draining = True
+    assert not places.take()
+    assert not places.take()
+    assert (places.used, places.refused) == (1, 2)
 
 
-def test_a_port_without_room_for_the_servers_other_ports_is_refused() -> None:
-    with pytest.raises(SettingError, match=r"^PORT='65535' "):
-        settings_from_environment({"PORT": "65535", "WORKERS": "1"})
+def test_a_new_board_is_empty_and_does_not_drain() -> None:
+    board = Board.create(2)
+    assert list(board) == [Slot(0.0, 0, 0, 0, 0)] * 2
+    assert not board.draining
+    assert board.workers == 2
+    os.fstat(board.fd)
 
 
-def test_a_servers_ports_follow_one_another() -> None:
-    assert ports_from(8000) == Ports(shared=8000, control=8001, first_own=8002)
-    assert ports_from(8000).all(3) == [8000, 8001, 8002, 8003, 8004]
-    assert Ports(8000, 9000, 9100).all(2) == [8000, 9000, 9100, 9101]
+def test_draining_can_be_revoked_without_touching_the_slots() -> None:
+    board = Board.create(1)
+    board.write(0, Slot(5.0, 9, 1, 2, 3))
+    board.draining = True
+    assert board.draining
+    assert board.read(0) == Slot(5.0, 9, 1, 2, 3)
+    board.draining = False
+    assert not board.draining
+
+
+def test_a_draining_worker_reports_no_free_places() -> None:
+    board = Board.create(1)
+    places = Places(5)
+    places.publish(board, 0, 8002)
+    assert places.overview()["free"] == 5
+    board.draining = True
+    result = places.overview()
+    assert (result["ready"], result["draining"], result["free"]) == (False, True, 0)

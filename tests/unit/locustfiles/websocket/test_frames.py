@@ -1,4 +1,4 @@
-"""The load's WebSocket codec, against that of the `websockets` package."""
+"""The load's frame codec, compared with that of the `websockets` package."""
 
 import itertools
 import random
@@ -59,13 +59,13 @@ def cut(data: bytes, size: int) -> Iterator[bytes]:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_a_server_understands_what_is_sent(opcode: int, size: int) -> None:
+def test_frames_can_be_read_by_websockets(opcode: int, size: int) -> None:
     content = payload(size)
     (seen,) = understood(frame(opcode, content))
     assert (seen.opcode, bytes(seen.data), seen.fin) == (opcode, content, True)
 
 
-def test_each_frame_has_a_mask_of_its_own() -> None:
+def test_every_frame_has_a_new_mask() -> None:
     step = Request(TEXT, b'{"type":"step"}')
     frames = {step.frame() for _ in range(3000)}
     assert len(frames) > 2990
@@ -75,7 +75,7 @@ def test_each_frame_has_a_mask_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_one_text_frame_is_seen_at_once(size: int) -> None:
+def test_a_single_text_frame_is_recognised(size: int) -> None:
     data = served(TEXT, payload(size))
     assert whole_text(data) == (payload(size) if size < 65_536 else None)
     assert whole_text(data[:-1]) is None
@@ -84,12 +84,12 @@ def test_one_text_frame_is_seen_at_once(size: int) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"\x81", b"\x81\x7e", b"\x81\x7e\x00", b"\x89\x00"])
-def test_what_is_no_whole_text_is_left_to_the_reader(data: bytes) -> None:
+def test_anything_but_a_complete_text_frame_is_left_to_the_reader(data: bytes) -> None:
     assert whole_text(data) is None
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 1000, 10**6])
-def test_pieces_of_any_size_give_the_same_messages(size: int) -> None:
+def test_messages_do_not_depend_on_how_the_data_arrives(size: int) -> None:
     data = b"".join(
         [
             served(TEXT, payload(300)),
@@ -127,12 +127,12 @@ def test_pieces_of_any_size_give_the_same_messages(size: int) -> None:
         (b"\x81\x7f" + b"\xff" * 8, "exceeds"),
     ],
 )
-def test_what_no_server_may_send_is_refused(data: bytes, says: str) -> None:
+def test_an_invalid_frame_is_rejected(data: bytes, says: str) -> None:
     with pytest.raises(BadFrame, match=says):
         list(Reader().feed(data))
 
 
-def test_fragments_do_not_add_up_to_more_than_a_message_may_have() -> None:
+def test_the_size_limit_applies_to_the_sum_of_fragments() -> None:
     reader, part = Reader(), served(0, bytes(MAX_MESSAGE // 3), fin=False)
     list(reader.feed(served(TEXT, b"x", fin=False)))
     with pytest.raises(BadFrame, match="exceeds"):
@@ -140,7 +140,7 @@ def test_fragments_do_not_add_up_to_more_than_a_message_may_have() -> None:
             list(reader.feed(part))
 
 
-def test_random_bytes_are_messages_or_refused() -> None:
+def test_random_bytes_are_messages_or_rejected() -> None:
     dice = random.Random(1)
     for size in itertools.chain(range(64), [5000] * 50):
         try:
@@ -149,7 +149,7 @@ def test_random_bytes_are_messages_or_refused() -> None:
             assert str(refused)
 
 
-def test_why_a_server_closes() -> None:
+def test_the_reason_of_a_close_frame_is_text() -> None:
     assert close_reason(b"") == ""
     assert close_reason(Close(1011, "oops").serialize()) == "1011 oops"
     assert close_reason(b"\x0f\xa0") == "4000"
@@ -158,7 +158,133 @@ def test_why_a_server_closes() -> None:
             close_reason(bad)
 
 
-def test_a_close_is_answered_with_its_code() -> None:
+def test_the_reply_to_a_close_frame_has_its_code() -> None:
     (seen,) = understood(close_reply(b"\x03\xe8bye"))
     assert (seen.opcode, bytes(seen.data)) == (CLOSE, b"\x03\xe8")
     assert bytes(understood(close_reply(b""))[0].data) == b""
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [
+        (0, b"\x81\x80"),
+        (125, b"\x81\xfd"),
+        (126, b"\x81\xfe\x00\x7e"),
+        (127, b"\x81\xfe\x00\x7f"),
+        (65_535, b"\x81\xfe\xff\xff"),
+        (65_536, b"\x81\xff\x00\x00\x00\x00\x00\x01\x00\x00"),
+    ],
+)
+def test_a_frame_uses_the_shortest_length_encoding(size: int, head: bytes) -> None:
+    sent = frame(TEXT, bytes(size))
+    assert sent[: len(head)] == head
+    assert len(sent) == len(head) + 4 + size
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY, CLOSE, PING, PONG])
+def test_a_frame_is_final_and_masked(opcode: int) -> None:
+    sent = frame(opcode, b"payload")
+    assert sent[0] == 0x80 | opcode
+    assert sent[1] == 0x80 | 7
+    mask = sent[2:6]
+    assert bytes(byte ^ mask[at % 4] for at, byte in enumerate(sent[6:])) == b"payload"
+
+
+def lengths(size: int, width: int, opcode: int = TEXT) -> bytes:
+    """An unmasked frame whose length is encoded in `width` bytes: 1, 2 or 8."""
+    marker = {1: size, 2: 126, 8: 127}[width]
+    extended = b"" if width == 1 else size.to_bytes(width, "big")
+    return bytes((0x80 | opcode, marker)) + extended + b"x" * size
+
+
+@pytest.mark.parametrize(
+    ("size", "width"),
+    [(0, 1), (1, 1), (125, 1), (125, 2), (126, 2), (255, 2), (256, 2), (65_535, 2), (65_535, 8)],
+)
+def test_every_length_encoding_is_read(size: int, width: int) -> None:
+    data = lengths(size, width)
+    assert whole_text(data) == (None if width == 8 else b"x" * size)
+    assert list(Reader().feed(data + served(PING, b""))) == [(TEXT, b"x" * size), (PING, b"")]
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
+def test_a_control_payload_has_at_most_125_bytes(opcode: int) -> None:
+    content = b"\x03\xe8" + b"x" * 123
+    assert list(Reader().feed(served(opcode, content))) == [(opcode, content)]
+    with pytest.raises(BadFrame, match="control frame"):
+        list(Reader().feed(lengths(126, 2, opcode)))
+
+
+@pytest.mark.parametrize("first", [0x90, 0xA0, 0xC0])
+def test_no_reserved_bit_may_be_set(first: int) -> None:
+    with pytest.raises(BadFrame, match="reserved bits"):
+        list(Reader().feed(bytes((first | TEXT, 0))))
+
+
+@pytest.mark.parametrize("opcode", [3, 4, 5, 6, 7, 11, 12, 13, 14, 15])
+def test_an_unknown_opcode_is_rejected(opcode: int) -> None:
+    with pytest.raises(BadFrame, match=f"unknown opcode {opcode}"):
+        list(Reader().feed(bytes((0x80 | opcode, 0))))
+
+
+def test_a_frame_is_rejected_as_soon_as_its_head_has_arrived() -> None:
+    reader = Reader()
+    assert list(reader.feed(b"\x81\x7f" + MAX_MESSAGE.to_bytes(8, "big")[:7])) == []
+    with pytest.raises(BadFrame, match="exceeds"):
+        list(reader.feed(b"\x01"))
+
+
+def test_a_message_may_reach_the_limit() -> None:
+    reader = Reader()
+    assert list(reader.feed(b"\x82\x7f" + MAX_MESSAGE.to_bytes(8, "big") + b"x")) == []
+    with pytest.raises(BadFrame, match="exceeds"):
+        list(Reader().feed(b"\x82\x7f" + (MAX_MESSAGE + 1).to_bytes(8, "big")))
+
+
+def test_the_size_limit_applies_to_every_message_anew() -> None:
+    reader, size = Reader(), MAX_MESSAGE // 2
+    for _ in range(2):
+        assert list(reader.feed(served(BINARY, bytes(size), fin=False))) == []
+        ((opcode, message),) = reader.feed(served(0, bytes(size)))
+        assert (opcode, len(message)) == (BINARY, MAX_MESSAGE)
+    list(reader.feed(served(TEXT, b"ab", fin=False)))
+    with pytest.raises(BadFrame, match="exceeds"):
+        list(reader.feed(b"\x80\x7f" + (MAX_MESSAGE - 1).to_bytes(8, "big")))
+
+
+def test_a_reader_is_between_frames_only_when_nothing_is_incomplete() -> None:
+    reader = Reader()
+    assert reader.between_frames
+    assert list(reader.feed(b"\x81")) == []
+    assert not reader.between_frames
+    assert list(reader.feed(b"\x00")) == [(TEXT, b"")]
+    assert reader.between_frames
+    assert list(reader.feed(served(BINARY, b"a", fin=False))) == []
+    assert not reader.between_frames
+    assert list(reader.feed(served(0, b"b", fin=False))) == []
+    assert not reader.between_frames
+    assert list(reader.feed(served(0, b"c"))) == [(BINARY, b"abc")]
+    assert reader.between_frames
+
+
+@pytest.mark.parametrize(
+    ("code", "valid"),
+    [
+        *((code, True) for code in (1000, 1001, 1003, 1007, 1014, 3000, 3999, 4000, 4999)),
+        *((code, False) for code in (0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65_535)),
+    ],
+)
+def test_only_codes_that_may_be_sent_are_valid(code: int, valid: bool) -> None:
+    payload = code.to_bytes(2, "big") + b"why"
+    if valid:
+        assert close_reason(payload) == f"{code} why"
+    else:
+        with pytest.raises(BadFrame, match=f"close code {code} is not valid"):
+            close_reason(payload)
+    with pytest.raises(BadFrame, match="incomplete"):
+        close_reason(payload[:1])
+
+
+def test_a_reason_that_is_not_utf_8_is_shown_as_far_as_possible() -> None:
+    assert close_reason(b"\x03\xe8a\xff") == "1000 a\ufffd"
+    assert close_reason(b"\x03\xe8") == "1000"

@@ -1,4 +1,4 @@
-"""The frame codec, against the one of the `websockets` package."""
+"""The server's frame codec, compared with that of the `websockets` package."""
 
 import random
 import struct
@@ -120,7 +120,7 @@ def conversation(chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("seed", range(150))
-def test_the_same_messages_however_they_are_cut(seed: int) -> None:
+def test_messages_do_not_depend_on_how_the_data_arrives(seed: int) -> None:
     chance = random.Random(seed)
     data = conversation(chance)
     expected = theirs([data])
@@ -132,7 +132,7 @@ def test_the_same_messages_however_they_are_cut(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_the_same_messages_byte_by_byte(seed: int) -> None:
+def test_messages_can_arrive_byte_by_byte(seed: int) -> None:
     chance = random.Random(seed)
     data = b"".join(
         masked(chance.choice((TEXT, BINARY, PING)), b"x" * chance.choice((0, 1, 125)))
@@ -189,7 +189,7 @@ INVALID: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", INVALID)
-def test_invalid_input_ends_with_the_same_code(name: str) -> None:
+def test_a_violation_has_the_same_close_code_as_in_websockets(name: str) -> None:
     data = masked(TEXT, b"before") + INVALID[name]
     expected = theirs([data])
     assert expected[1] is not None
@@ -222,7 +222,7 @@ def test_close_codes(code: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(400))
-def test_noise_ends_with_the_same_code(seed: int) -> None:
+def test_a_corrupted_byte_leads_to_the_same_close_code(seed: int) -> None:
     """Frames of which one byte is wrong. A frame with two faults may have either's code."""
     chance = random.Random(seed)
     data = bytearray(
@@ -238,7 +238,7 @@ def test_noise_ends_with_the_same_code(seed: int) -> None:
         assert (code, wanted) in ((1002, None), (1002, 1009))
 
 
-def test_a_close_may_come_inside_a_message() -> None:
+def test_a_close_frame_may_arrive_between_fragments() -> None:
     """The RFC allows control frames between fragments; `websockets` takes this one for a fault."""
     data = FRAGMENT + masked(CLOSE, b"\x03\xe8")
     assert ours([data]) == ([(CLOSE, b"\x03\xe8")], None)
@@ -247,13 +247,13 @@ def test_a_close_may_come_inside_a_message() -> None:
 
 @pytest.mark.parametrize("size", [*SIZES, 1 << 20])
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
-def test_frames_that_we_write(opcode: int, size: int) -> None:
+def test_frames_are_encoded_as_in_websockets(opcode: int, size: int) -> None:
     payload = b"x" * size
     assert frame(opcode, payload) == Frame(Opcode(opcode), payload).serialize(mask=False)
 
 
 @pytest.mark.parametrize("reason", ["", "why", "é" * 200, "a" + "é" * 200, "x" * 123])
-def test_close_frames_that_we_write(reason: str) -> None:
+def test_a_close_frame_truncates_a_long_reason(reason: str) -> None:
     written = close_frame(4001, reason)
     assert len(written) <= 127
     code, told = parse_close(written[2:])
@@ -263,7 +263,7 @@ def test_close_frames_that_we_write(reason: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2])
-def test_a_message_in_pieces_takes_its_size_and_no_more(size: int) -> None:
+def test_fragments_use_no_more_memory_than_their_payload(size: int) -> None:
     reader = Reader(1 << 20)
     reader.feed(masked(TEXT, b"", fin=False))
     reader.next()
@@ -278,13 +278,13 @@ def test_a_message_in_pieces_takes_its_size_and_no_more(size: int) -> None:
     assert grown < 60_000 * size * 2 + 50_000
 
 
-def test_fragments_have_an_end() -> None:
+def test_the_number_of_fragments_is_limited() -> None:
     enough = masked(TEXT, b"", fin=False) + masked(CONTINUATION, fin=False) * (MAX_FRAGMENTS - 2)
     assert ours([enough + masked(CONTINUATION)] * 2) == ([(TEXT, b"")] * 2, None)
     assert ours([enough + masked(CONTINUATION, fin=False) * 2]) == ([], 1009)
 
 
-def test_an_announced_size_takes_no_memory() -> None:
+def test_an_announced_size_allocates_no_memory() -> None:
     tracemalloc.start()
     reader = Reader(16 << 20)
     reader.feed(raw(0x82, 0xFF, struct.pack("!Q", 16 << 20), MASK) + b"x" * 1_000)
@@ -292,3 +292,109 @@ def test_an_announced_size_takes_no_memory() -> None:
     assert tracemalloc.get_traced_memory()[0] < 50_000
     tracemalloc.stop()
     assert reader.buffered == 1_014
+
+
+def lengths(opcode: int, size: int, width: int) -> bytes:
+    """A masked frame whose length is encoded in `width` bytes: 1, 2 or 8."""
+    marker = {1: size, 2: 126, 8: 127}[width]
+    extended = b"" if width == 1 else size.to_bytes(width, "big")
+    return bytes((0x80 | opcode, 0x80 | marker)) + extended + MASK + b"x" * size
+
+
+@pytest.mark.parametrize(
+    ("size", "width"),
+    [(0, 1), (1, 1), (125, 1), (125, 2), (126, 2), (127, 2), (65_535, 2), (65_535, 8), (65_536, 8)],
+)
+def test_every_length_encoding_is_read(size: int, width: int) -> None:
+    reader = Reader(65_536)
+    reader.feed(lengths(BINARY, size, width) + masked(TEXT, b"next"))
+    assert reader.next() == (BINARY, b"x" * size)
+    assert reader.next() == (TEXT, b"next")
+    assert reader.next() is None
+
+
+@pytest.mark.parametrize(
+    ("size", "head"),
+    [
+        (0, b"\x81\x00"),
+        (125, b"\x81\x7d"),
+        (126, b"\x81\x7e\x00\x7e"),
+        (65_535, b"\x81\x7e\xff\xff"),
+        (65_536, b"\x81\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+    ],
+)
+def test_a_frame_uses_the_shortest_length_encoding(size: int, head: bytes) -> None:
+    assert frame(TEXT, b"x" * size) == head + b"x" * size
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+@pytest.mark.parametrize(("size", "valid"), [(125, True), (126, False)])
+def test_a_control_payload_has_at_most_125_bytes(opcode: int, size: int, valid: bool) -> None:
+    reader = Reader(10)  # the limit is for messages only
+    reader.feed(lengths(opcode, size, 1 if valid else 2))
+    if valid:
+        assert reader.next() == (opcode, b"x" * size)
+    else:
+        with pytest.raises(Violation) as violation:
+            reader.next()
+        assert violation.value.code == 1002
+
+
+@pytest.mark.parametrize("limit", [1, 125, 126, 65_536])
+def test_a_message_may_reach_the_limit_but_not_exceed_it(limit: int) -> None:
+    reader = Reader(limit)
+    for _ in range(2):  # the limit applies to every message anew
+        reader.feed(masked(TEXT, b"x" * (limit - 1), fin=False))
+        assert reader.next() == (CONTINUATION, b"")
+        reader.feed(masked(CONTINUATION, b"y"))
+        assert reader.next() == (TEXT, b"x" * (limit - 1) + b"y")
+    reader.feed(masked(BINARY, b"x" * (limit + 1)))
+    with pytest.raises(Violation) as violation:
+        reader.next()
+    assert violation.value.code == 1009
+
+
+def test_an_incomplete_frame_stays_buffered() -> None:
+    reader, data = Reader(100), masked(TEXT, b"hello")
+    reader.feed(data[:3])
+    assert (reader.next(), reader.buffered) == (None, 3)
+    reader.feed(data[3:] + b"\x81")
+    assert reader.buffered == len(data) + 1
+    assert (reader.next(), reader.buffered) == ((TEXT, b"hello"), 1)
+    assert (reader.next(), reader.buffered) == (None, 1)
+
+
+def test_each_byte_is_unmasked_with_its_own_byte_of_the_mask() -> None:
+    reader = Reader(100)
+    reader.feed(raw(0x82, 0x85, b"\x01\x02\x04\x08", b"\x11\x12\x14\x18\x11"))
+    assert reader.next() == (BINARY, b"\x10" * 5)
+
+
+def test_a_violation_carries_its_code_and_reason() -> None:
+    violation = Violation(CloseCode.MESSAGE_TOO_BIG, "why")
+    assert (violation.code, str(violation)) == (1009, "why")
+
+
+@pytest.mark.parametrize("code", [1000, 1011, 4999])
+def test_a_close_frame_starts_with_its_code(code: int) -> None:
+    assert close_frame(code, "why") == b"\x88\x05" + code.to_bytes(2, "big") + b"why"
+
+
+def test_a_close_frame_without_a_status_is_empty() -> None:
+    assert close_frame(1005, "ignored") == b"\x88\x00"
+    assert parse_close(b"") == (1005, "")
+
+
+def test_a_reason_of_123_bytes_fits_and_one_more_is_cut() -> None:
+    assert close_frame(1000, "x" * 124) == close_frame(1000, "x" * 123)
+    assert len(close_frame(1000, "x" * 123)) == 127
+    assert parse_close(close_frame(1000, "é" * 62)[2:]) == (1000, "é" * 61)
+
+
+@pytest.mark.parametrize(
+    ("payload", "code"), [(b"\x03\xe8\xff", 1007), (b"\x03", 1002), (b"\x03\xed", 1002)]
+)
+def test_an_invalid_close_payload_is_a_violation(payload: bytes, code: int) -> None:
+    with pytest.raises(Violation) as violation:
+        parse_close(payload)
+    assert violation.value.code == code

@@ -1,7 +1,8 @@
-"""What the entry protocol takes for a plain handshake, and that it ends up answering every head as uvicorn's
-HTTP protocol with its own WebSocket protocol does."""
+"""Which request heads the entry protocol handles itself, and that every head gets the same response as
+from uvicorn with its own WebSocket protocol."""
 
 import asyncio
+import base64
 from typing import Any
 
 import pytest
@@ -116,41 +117,41 @@ LEFT = {
     "noise": bytes(range(256)),
 }
 
-# uvicorn hands these on although they are no handshake, and its WebSocket protocol has other words:
+# uvicorn passes these on to its WebSocket protocol, which rejects them with another status:
 STATUS = {
-    "no version": (b"426", b"400"),  # the client is told which version we speak
+    "no version": (b"426", b"400"),  # the response names the supported version
     "version 8": (b"426", b"400"),
     "version 13, 8": (b"426", b"400"),
     "POST": (b"400", b"405"),
     "HEAD": (b"400", b"405"),
-    # uvicorn hangs up, or waits for ever, without an answer
+    # uvicorn closes the connection, or waits forever, without a response
     "content-length": (b"400", None),
     "chunked": (b"400", None),
     "content-length and chunked": (b"400", b"400"),
 }
-# No client sends these to a server; uvicorn's hands them to the app, with such a path.
+# No client sends these to a server; uvicorn passes them to the app with that path.
 NO_PATH = ("absolute target", "asterisk")
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_taken(name: str) -> None:
+def test_a_plain_handshake_is_parsed(name: str) -> None:
     target, headers = handshake.parse(TAKEN[name]) or (b"", [])
     assert target.startswith(b"/")
     assert all(key == key.lower() and value == value.strip() for key, value in headers)
 
 
 @pytest.mark.parametrize("name", LEFT)
-def test_left_to_the_http_parser(name: str) -> None:
+def test_anything_unusual_is_left_to_the_http_parser(name: str) -> None:
     assert handshake.parse(LEFT[name]) is None
 
 
 @pytest.mark.parametrize("cut", range(1, len(head(*PLAIN))))
-def test_half_a_head_is_left_to_the_http_parser(cut: int) -> None:
+def test_an_incomplete_head_is_left_to_the_http_parser(cut: int) -> None:
     assert handshake.parse(head(*PLAIN)[:cut]) is None
 
 
 class Transport(asyncio.Transport):
-    """Takes down what is written."""
+    """Records what is written."""
 
     def __init__(self) -> None:
         super().__init__({"peername": ("127.0.0.1", 1), "sockname": ("127.0.0.1", 2)})
@@ -182,7 +183,7 @@ class Transport(asyncio.Transport):
 
 
 async def answers(kind: str, chunks: list[bytes]) -> tuple[list[Any], bytes, bool]:
-    """What the app was asked for, what was answered and whether the connection is closed then."""
+    """The scopes that the app received, the bytes written, and whether the connection was closed."""
     asked: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -232,7 +233,7 @@ def same(name: str, answer: tuple[list[Any], bytes, bool]) -> Any:
 
 @pytest.mark.parametrize("kind", ["entry", "protocol_class"])
 @pytest.mark.parametrize("name", [*TAKEN, *LEFT])
-def test_answered_as_uvicorn_answers(name: str, kind: str) -> None:
+def test_the_response_is_the_same_as_from_uvicorn(name: str, kind: str) -> None:
     data = (TAKEN | LEFT)[name]
     ours = same(name, asyncio.run(answers(kind, [data])))
     theirs = same(name, asyncio.run(answers("uvicorn", [data])))
@@ -242,7 +243,7 @@ def test_answered_as_uvicorn_answers(name: str, kind: str) -> None:
     elif name in NO_PATH:
         assert ours[:2] == ([], [b"400"])
     elif (name, kind) == ("tabs around values", "entry"):
-        # uvicorn keeps blanks at a value's end, and takes this for a page; they are none of it
+        # uvicorn keeps trailing blanks in values, and treats this as an ordinary request
         assert ours[1] == [b"101"]
         assert [value for _, value in ours[0][0]["headers"]][:2] == [b"x", b"websocket"]
     else:
@@ -250,7 +251,7 @@ def test_answered_as_uvicorn_answers(name: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["plain", "two keys", "no key", "page", "folded line", "POST"])
-def test_a_head_in_pieces_is_answered_as_a_whole_one(name: str) -> None:
+def test_a_head_may_arrive_in_pieces(name: str) -> None:
     data = (TAKEN | LEFT)[name]
     whole = same(name, asyncio.run(answers("entry", [data])))
     for cut in range(1, len(data), 7):
@@ -258,7 +259,7 @@ def test_a_head_in_pieces_is_answered_as_a_whole_one(name: str) -> None:
     assert same(name, asyncio.run(answers("entry", [bytes((b,)) for b in data]))) == whole
 
 
-def test_a_head_has_a_largest_size() -> None:
+def test_a_large_head_is_rejected() -> None:
     async def pour(first: bytes) -> Any:
         return await answers("entry", [first, *[b"X-More: " + b"x" * 9_000 + b"\r\n"] * 40])
 
@@ -266,3 +267,72 @@ def test_a_head_has_a_largest_size() -> None:
         _, written, closed = asyncio.run(pour(first))
         assert b"400 Bad Request" in written
         assert closed
+
+
+def rejection(*headers: tuple[bytes, bytes]) -> tuple[int, list[tuple[bytes, bytes]]]:
+    with pytest.raises(handshake.InvalidHandshake) as failure:
+        handshake.key(list(headers))
+    return failure.value.status, failure.value.headers
+
+
+UPGRADE = ((b"connection", b"keep-alive, Upgrade"), (b"upgrade", b"WebSocket"))
+VALID_KEY = (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")
+VERSION = (b"sec-websocket-version", b"13")
+
+
+def test_the_key_of_a_valid_handshake_is_returned() -> None:
+    assert handshake.key([*UPGRADE, VALID_KEY, VERSION]) == VALID_KEY[1]
+
+
+@pytest.mark.parametrize("versions", [[], [b"8"], [b"13, 8"], [b""]])
+def test_another_version_is_rejected_with_the_supported_one(versions: list[bytes]) -> None:
+    headers = [(b"sec-websocket-version", version) for version in versions]
+    assert rejection(*UPGRADE, VALID_KEY, *headers) == (426, [VERSION])
+
+
+def test_a_request_without_an_upgrade_is_rejected_with_the_required_one() -> None:
+    required = (426, [(b"upgrade", b"websocket")])
+    assert rejection(UPGRADE[0], VALID_KEY, VERSION) == required
+    assert rejection(UPGRADE[1], VALID_KEY, VERSION) == required
+    assert rejection(*UPGRADE, UPGRADE[1], VALID_KEY, VERSION) == required
+
+
+def test_ambiguous_keys_and_versions_are_rejected() -> None:
+    assert rejection(*UPGRADE, VERSION) == (400, [])
+    assert rejection(*UPGRADE, VALID_KEY, VALID_KEY, VERSION) == (400, [])
+    assert rejection(*UPGRADE, VALID_KEY, VERSION, VERSION) == (400, [])
+
+
+@pytest.mark.parametrize("size", [15, 17])
+def test_a_key_must_have_16_bytes(size: int) -> None:
+    key = (b"sec-websocket-key", base64.b64encode(bytes(size)))
+    assert rejection(*UPGRADE, key, VERSION) == (400, [])
+
+
+def test_the_accepting_response_has_the_headers_of_the_app() -> None:
+    # The key and the proof of RFC 6455, section 1.3.
+    response = handshake.accept(b"dGhlIHNhbXBsZSBub25jZQ==", [(b"x-one", b"1"), (b"x-two", b"2")])
+    assert response == (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nx-one: 1\r\nx-two: 2\r\n\r\n"
+    )
+
+
+def test_a_rejecting_response_adds_the_headers_that_are_missing() -> None:
+    assert handshake.response(426, [VERSION], b"why") == (
+        b"HTTP/1.1 426 Upgrade Required\r\nsec-websocket-version: 13\r\nconnection: close\r\n"
+        b"content-length: 3\r\ncontent-type: text/plain; charset=utf-8\r\n\r\nwhy"
+    )
+    assert handshake.response(499, [(b"Content-Type", b"a/b"), (b"Content-Length", b"0")], b"") == (
+        b"HTTP/1.1 499 \r\ncontent-type: a/b\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    )
+
+
+def test_subprotocols_are_collected_from_all_headers() -> None:
+    headers = [
+        (b"sec-websocket-protocol", b"a, b"),
+        (b"x", b"y"),
+        (b"sec-websocket-protocol", b"c"),
+    ]
+    assert handshake.subprotocols(headers) == ["a", "b", "c"]
+    assert handshake.subprotocols([(b"x", b"y")]) == []
