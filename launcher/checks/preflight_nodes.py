@@ -31,8 +31,8 @@ def node_checks(state: DeploymentState) -> Iterator[Finding]:
     try:
         with agents(runtime):
             files = [str(file) for file in programs(deployment).files]
-            views = runtime.look({"machine": True, "files": files})
-            skews = clock_skews(runtime.look)
+            views = runtime.probe({"machine": True, "files": files})
+            skews = clock_skews(runtime.probe)
     except LauncherError as failure:
         detail = str(failure).partition("\n")[0]
         yield fail(Check.NODES, (), detail, "check the state of the nodes: sinfo --Node")

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,9 @@ from launcher.runtimes.findings import Views
 from launcher.runtimes.local import local_nodes
 from launcher.runtimes.node_checks import same_together
 from launcher.runtimes.probe import probe
-from launcher.runtimes.slurm import SlurmRuntime
+from launcher.runtimes.slurm import folder_token, SlurmRuntime
 from launcher.slurm.allocation import Allocation, allocation, chosen, describe
 from launcher.slurm.salloc import momentary
-from launcher.system.files import check_writable
 from launcher.system.machine import limits
 from launcher.system.ports import first_taken
 
@@ -83,13 +81,13 @@ def _survey_nodes(
     runtime = SlurmRuntime(allocated, names, "openenv-doctor", silence, own_job=own_job)
     with agents(runtime):
         ports = same_together(listening_ports(placement))
-        with _token(deployment.folder) as token:
-            views = runtime.look(request | token | {"ports": ports})
+        with folder_token(_nearest_existing(deployment.folder)) as token:
+            views = runtime.probe(request | token | {"ports": ports})
         # One request at a time: a node that is silent for too long counts as lost.
         for each in ({"names": names}, _apptainer_trial(request)):
-            answers = runtime.look(each)
+            answers = runtime.probe(each)
             views = {node: {**view, **answers[node]} for node, view in views.items()}
-        skews = clock_skews(runtime.look)
+        skews = clock_skews(runtime.probe)
     in_order = {name: views[name] for name in names}
     return Survey(placement, nodes, in_order, skews, allocated.job_id)
 
@@ -145,14 +143,6 @@ def _apptainer_trial(request: Mapping[str, Any]) -> dict[str, Any]:
     return {"apptainer": request["files"][0]} if request["files"] else {}
 
 
-@contextlib.contextmanager
-def _token(folder: Path) -> Iterator[dict[str, Any]]:
-    """A file in the folder, or its nearest existing parent, that nodes sharing the folder can read."""
+def _nearest_existing(folder: Path) -> Path:
     folder = folder.absolute()
-    existing = next(above for above in (folder, *folder.parents) if above.is_dir())
-    check_writable(existing)
-    with tempfile.NamedTemporaryFile("w", dir=existing, prefix=".openenv-doctor-") as file:
-        text = f"{os.uname().nodename} {time.time_ns()}"
-        file.write(text)
-        file.flush()
-        yield {"token": [file.name, text]}
+    return next(above for above in (folder, *folder.parents) if above.is_dir())

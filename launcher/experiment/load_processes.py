@@ -113,7 +113,7 @@ class LoadProcesses:
             raise LoadFailed(obstacle)
 
     def __exit__(self, *_: object) -> None:
-        self._runtime.stopping()
+        self._runtime.expect_exits()
         for handle in self._handles.values():
             handle.kill()
         for handle in self._handles.values():
@@ -202,7 +202,7 @@ class LoadProcesses:
         for descriptor in events:
             self._selector.register(descriptor, selectors.EVENT_READ, "runtime")
         try:
-            waits = [wait for wait in (seconds, self._runtime.patience) if wait is not None]
+            waits = [wait for wait in (seconds, self._runtime.poll_seconds) if wait is not None]
             return [key for key, _ in self._selector.select(min(waits, default=None))]
         finally:
             for descriptor in events:
@@ -221,9 +221,11 @@ class LoadProcesses:
             self._selector.unregister(descriptor)
         node = self._placement.nodes[int(name.split("-")[1]) - 1]
         where = "" if self._placement.is_local else f" on {node}"
-        self._lost[name] = f"load worker {name} (pid {handle.pid}){where} {handle.ending()}"
+        self._lost[name] = f"load worker {name} (pid {handle.pid}){where} {handle.describe_exit()}"
         self._send({"lost": name})
 
     def _master_failure(self) -> LoadFailed:
         log, master = self._logs / f"{MASTER}.log", self._handles[MASTER]
-        return LoadFailed(f"the load master {master.ending()}; the end of {log}:\n{master.tail()}")
+        return LoadFailed(
+            f"the load master {master.describe_exit()}; the end of {log}:\n{master.tail()}"
+        )

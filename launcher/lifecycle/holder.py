@@ -77,7 +77,7 @@ class Up:
         self._status = DeploymentStatus.STARTING
         self._ready_at: float | None = None
         self._say = report
-        self._runtime.note = self._log
+        self._runtime.log = self._log
         self._watches = self._to_watch(attached=attached)
         self._supervisor = Supervisor(
             self._runtime,
@@ -127,8 +127,8 @@ class Up:
         except Interrupted as signal:
             self._status = DeploymentStatus.STOPPING
             self._report(f"stopping: {signal}")
-            if story := self._runtime.fate():
-                raise self._failed(DeploymentEnded(story)) from None
+            if termination := self._runtime.termination():
+                raise self._failed(DeploymentEnded(str(termination))) from None
             raise
         except LauncherError as failure:
             raise self._failed(failure) from None

@@ -11,7 +11,7 @@ from launcher.errors import DeploymentFailed
 from launcher.lifecycle import registry
 from launcher.lifecycle.batch_client import end
 from launcher.lifecycle.registry import Known
-from launcher.runtimes.agent import ASKED
+from launcher.runtimes.protocol import STOP_REQUEST
 from launcher.slurm import commands
 
 EXTRA_SECONDS = 10.0
@@ -67,7 +67,7 @@ def _stop_elsewhere(found: Known) -> str:
 
 def _end_step(found: Known, step: str, drain: float) -> None:
     with contextlib.suppress(commands.SlurmFailed):  # of its nodes, one may have died
-        commands.signal_step(step, str(int(ASKED)))
+        commands.signal_step(step, str(int(STOP_REQUEST)))
     deadline = time.monotonic() + drain + EXTRA_SECONDS
     while registry.step_alive(found.entry):
         if time.monotonic() > deadline:

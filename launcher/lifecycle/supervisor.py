@@ -105,7 +105,7 @@ class Supervisor:
                 raise StartFailed(f"not ready in time: {missing}{self._log_ends(missing)}")
             for child in self._ended(min(left, POLL_SECONDS)):
                 raise StartFailed(
-                    f"{child.name} {child.handle.ending()} before it was ready; the end of "
+                    f"{child.name} {child.handle.describe_exit()} before it was ready; the end of "
                     f"{child.process.log}:\n{child.handle.tail()}"
                 )
 
@@ -121,7 +121,7 @@ class Supervisor:
         """
         with self._watched(command):
             while command is None or command.poll() is None:
-                for child in self._ended(self._runtime.patience):
+                for child in self._ended(self._runtime.poll_seconds):
                     self._replace(child)
                 look()
 
@@ -130,7 +130,7 @@ class Supervisor:
 
         The balancer goes last: sessions that a server lets end go through it.
         """
-        self._runtime.stopping()
+        self._runtime.expect_exits()
         deadline = time.monotonic() + self._stop_seconds
         last = [c for c in self.children.values() if c.process.role is Role.ENVOY]
         self._end([c for c in self.children.values() if c not in last], deadline)
@@ -199,7 +199,7 @@ class Supervisor:
     def _replace(self, child: Child) -> None:
         self._forget(child)
         child.exits.add()
-        what = f"{child.name} {child.handle.ending()}"
+        what = f"{child.name} {child.handle.describe_exit()}"
         if child.exits.too_many:
             self._give_up(
                 child,

@@ -1,19 +1,19 @@
-"""`python -m launcher.runtimes.agent SECONDS`: starts and watches processes on one node of a Slurm step.
+"""`python -m launcher.runtimes.agent SECONDS` starts and watches processes on one node of a Slurm step.
 
 One Slurm step runs an agent on every node, so the number of steps does not grow with the nodes. It
-takes orders on standard input, which every agent of the step gets, and tells what happens on
-standard output, one JSON object a line.
+reads orders from standard input, which every agent of the step receives, and writes replies to standard
+output, one JSON object per line.
 
 orders   {"to": node | null, "start": {node: [process, ...]}} · {"to": node, "signal": 15, "name": process}
-         {"to": node | null, "look": {...}} · {"to": node | null, "quit": true} · {"to": null}
-answers  {"node": n, "hello": {...}} · {"node": n, "started": process, "pid": n} · {"node": n, "beat": n}
-         {"node": n, "ended": process, "code": n, "tail": [...]} · {"node": n, "seen": {...}}
-         {"node": n, "leaving": why} · {"node": n, "asked": signal}
-         {"node": n, "part": text} ..., {"node": n, "last": text}: an answer that is too long for one line
+         {"to": node | null, "probe": {...}} · {"to": node | null, "quit": true} · {"to": null}
+replies  {"node": n, "step": id} · {"node": n, "started": process, "pid": n} · {"node": n, "beat": n}
+         {"node": n, "exited": process, "code": n, "tail": [...]} · {"node": n, "view": {...}}
+         {"node": n, "leaving": reason, "signal": name} · {"node": n, "stop_request": true}
+         {"node": n, "part": text} ..., {"node": n, "last": text}: a reply that is too long for one line
 
-It ends when its input does, at SIGTERM, when told to, or when nothing has come for SECONDS: a
-launcher says something every second, but may have to wait for Slurm; one that is gone together with
-its srun says nothing, and Slurm does not close the input then. So does all that it has started.
+It terminates its processes and exits at SIGTERM, when it is ordered to quit, when its input closes, and
+after SECONDS without an order. The launcher sends an order every second, but may have to wait for Slurm.
+If the launcher and its srun are killed together, Slurm does not close the input.
 """
 
 import contextlib
@@ -25,25 +25,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from launcher.slurm.srun import OWN_JOB
+from launcher.errors import LauncherError
+from launcher.runtimes.protocol import LeaveReason, OWN_JOB, STOP_REQUEST
 from launcher.system.files import make_private_folder, private_folder
+from launcher.system.lines import LineSplitter
 from launcher.system.process import tail
 from launcher.system.reaper import adopt_orphans, kill_descendants, reaper_argv
+from launcher.system.signals import STOP_SIGNALS
+from launcher.system.wakeup import WakeupPipe
 
 BEAT_SECONDS = 1.0
 STOP_SECONDS = 4.0
+# srun forwards 1,024 bytes at a time and mixes the pieces of longer lines with those of other nodes.
+# A part is quoted once more, which can double its length.
 LINE_CHARACTERS, PART_CHARACTERS = 900, 400
-"""srun passes on 1,024 bytes at a time: of a longer line, pieces with other nodes' between them. A part
-is quoted once more, which can double it."""
-
-
-ASKED = signal.SIGWINCH
-"""Asks for the end of the deployment. Slurm sends a signal to all processes of a step, servers and
-Envoy too, which pass this one over: they are to end in their order."""
 
 
 class Child:
@@ -61,84 +60,98 @@ class Agent:
         self._node, self._silence = node, silence
         self._children: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
-        self._parted = False
-        self._input = b""
+        self._wakeup, self._input = WakeupPipe(), LineSplitter()
         self._signals: list[int] = []
-        self._lifeline, self._held = os.pipe()  # nobody else ever has the writing end
+        self._heard_at = time.monotonic()
+        self._lifeline, self._held = os.pipe()  # only this process has the writing end
 
     def run(self) -> None:
         adopt_orphans()
-        reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        signal.set_wakeup_fd(writing)
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, ASKED):
-            signal.signal(number, lambda number, _: self._signals.append(number))
+        self._wakeup.catch(
+            (*STOP_SIGNALS, STOP_REQUEST), lambda number, _: self._signals.append(number)
+        )
         os.set_blocking(0, False)
         self._selector.register(0, selectors.EVENT_READ)
-        self._selector.register(reading, selectors.EVENT_READ)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
         try:
-            self._tell(hello={"pid": os.getpid(), "step": os.environ["SLURM_STEP_ID"]})
-            self._tell(leaving=self._serve(reading))
+            self._reply(step=os.environ["SLURM_STEP_ID"])
+            reason = self._serve()
+            name = signal.Signals(self._signals[0]).name if self._signals else ""
+            self._reply(leaving=reason, signal=name)
         except BrokenPipeError:
-            pass  # nobody listens: the step has lost its srun
+            pass  # the step has lost its srun
         finally:
             self._stop()
 
-    def _serve(self, wakeup: int) -> str:
-        """Carries out orders until it must leave; why it must."""
-        beat = heard = time.monotonic()
+    def _serve(self) -> LeaveReason:
+        """Carries out orders until the agent must exit."""
+        beat = self._heard_at = time.monotonic()
         while True:
-            left = max(0.0, beat - time.monotonic())
-            for key, _ in self._selector.select(left):
-                if key.fd == wakeup:
-                    os.read(wakeup, 64)
-                elif key.fd == 0:
-                    heard = time.monotonic()
-                    for order in self._orders():
-                        if order is None:
-                            return "its launcher has gone"
-                        if "quit" in order:
-                            return "told to"
-                        self._carry_out(order)
-                else:
-                    self._bury(self._children.pop(key.fd))
-            while self._signals and self._signals[0] == ASKED:
-                self._tell(asked=signal.Signals(self._signals.pop(0)).name)
+            for key, _ in self._selector.select(max(0.0, beat - time.monotonic())):
+                if (reason := self._handle(key.fd)) is not None:
+                    return reason
+            while self._signals and self._signals[0] == STOP_REQUEST:
+                self._signals.pop(0)
+                self._reply(stop_request=True)
             if self._signals:
-                return signal.Signals(self._signals[0]).name
-            if time.monotonic() - heard > self._silence:
-                self._forsaken()
-                return "its launcher is silent"
+                return LeaveReason.SIGNAL
+            if time.monotonic() - self._heard_at > self._silence:
+                self._cancel_orphaned_job()
+                return LeaveReason.SILENCE
             if time.monotonic() >= beat:
                 beat = time.monotonic() + BEAT_SECONDS
-                self._tell(beat=time.time())
+                self._reply(beat=time.time())
 
-    def _forsaken(self) -> None:
-        """The launcher's node has died, and with it who would have ended the job."""
+    def _handle(self, descriptor: int) -> LeaveReason | None:
+        if descriptor == self._wakeup.fileno():
+            self._wakeup.drain()
+        elif descriptor != 0:
+            self._reap(self._children.pop(descriptor))
+        elif chunk := os.read(0, 1 << 16):
+            return self._receive(chunk)
+        else:
+            return LeaveReason.INPUT_CLOSED
+        return None
+
+    def _receive(self, chunk: bytes) -> LeaveReason | None:
+        self._heard_at = time.monotonic()
+        for order in self._orders(chunk):
+            if "quit" in order:
+                return LeaveReason.QUIT
+            self._carry_out(order)
+        return None
+
+    def _orders(self, chunk: bytes) -> Iterator[dict[str, Any]]:
+        for line in self._input.feed(chunk):
+            order = json.loads(line)
+            if order["to"] in (None, self._node):
+                yield order
+
+    def _cancel_orphaned_job(self) -> None:
+        """The launcher, which would have ended the job, may have died with its node."""
         if os.environ.get(OWN_JOB):
-            subprocess.run(("scancel", os.environ["SLURM_JOB_ID"]), check=False)
+            from launcher.slurm import commands
 
-    def _orders(self) -> list[dict[str, Any] | None]:
-        """Whole lines that have come for this node; None at the end of the input."""
-        chunk = os.read(0, 1 << 16)
-        if not chunk:
-            return [None]
-        *lines, self._input = (self._input + chunk).split(b"\n")
-        orders = [json.loads(line) for line in lines if line]
-        return [order for order in orders if order.get("to") in (None, self._node)]
+            with contextlib.suppress(LauncherError):
+                commands.cancel(os.environ["SLURM_JOB_ID"])
 
     def _carry_out(self, order: Mapping[str, Any]) -> None:
         for process in order.get("start", {}).get(self._node, []):
             self._start(process)
-        if "look" in order:
+        if "probe" in order:
             from launcher.runtimes.probe import probe
 
-            self._tell(seen=probe(order["look"], self._node))
+            self._reply(view=probe(order["probe"], self._node))
         if "signal" in order:
             for child in self._children.values():
                 if child.name == order["name"]:
-                    child.kill() if order["signal"] == signal.SIGKILL else child.popen.send_signal(
-                        order["signal"]
-                    )
+                    self._signal(child, order["signal"])
+
+    def _signal(self, child: Child, number: int) -> None:
+        if number == signal.SIGKILL:
+            child.kill()
+        else:
+            child.popen.send_signal(number)
 
     def _start(self, process: Mapping[str, Any]) -> None:
         name, log = process["name"], writable(Path(process["log"]))
@@ -154,21 +167,22 @@ class Agent:
                     pass_fds=(self._lifeline,),
                 )
         except OSError as failure:
-            what = f"cannot run {process['argv'][0]}: {failure.strerror}"
-            self._tell(ended=name, code=127, tail=[what])
+            problem = f"cannot run {process['argv'][0]}: {failure.strerror}"
+            self._reply(exited=name, code=127, tail=[problem])
             return
         child = Child(name, popen, log)
         self._children[child.pidfd] = child
         self._selector.register(child.pidfd, selectors.EVENT_READ)
-        self._tell(started=name, pid=popen.pid)
+        self._reply(started=name, pid=popen.pid)
 
-    def _bury(self, child: Child) -> None:
+    def _reap(self, child: Child) -> None:
         code = child.popen.wait()
-        child.kill()  # what it has left behind
-        self._end_orphans()
+        child.kill()  # the rest of its process group
+        # A reaper that was killed leaves orphans, which may be in other process groups.
+        kill_descendants({child.popen.pid for child in self._children.values()})
         self._selector.unregister(child.pidfd)
         os.close(child.pidfd)
-        self._tell(ended=child.name, code=code, tail=tail(child.log))
+        self._reply(exited=child.name, code=code, tail=tail(child.log))
 
     def _stop(self) -> None:
         for child in self._children.values():
@@ -182,26 +196,27 @@ class Agent:
             child.popen.wait()
         kill_descendants()
 
-    def _end_orphans(self) -> None:
-        """Of a guard that was killed: they may have left its process group."""
-        kill_descendants({child.popen.pid for child in self._children.values()})
+    def _reply(self, **reply: Any) -> None:
+        for line in reply_lines(self._node, reply):
+            data = line.encode() + b"\n"
+            while data:
+                data = data[os.write(1, data) :]
 
-    def _tell(self, **answer: Any) -> None:
-        text = json.dumps({"node": self._node} | answer)
-        while len(text) > LINE_CHARACTERS:
-            self._write({"node": self._node, "part": text[:PART_CHARACTERS]})
-            text = text[PART_CHARACTERS:]
-        self._write({"node": self._node, "last": text} if self._parted else text)
 
-    def _write(self, line: Mapping[str, str] | str) -> None:
-        self._parted = isinstance(line, dict) and "part" in line
-        data = (line if isinstance(line, str) else json.dumps(line)).encode() + b"\n"
-        while data:
-            data = data[os.write(1, data) :]
+def reply_lines(node: str, reply: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of a reply; see `AgentStep.replies`."""
+    text = json.dumps({"node": node, **reply})
+    if len(text) <= LINE_CHARACTERS:
+        yield text
+        return
+    while len(text) > LINE_CHARACTERS:
+        yield json.dumps({"node": node, "part": text[:PART_CHARACTERS]})
+        text = text[PART_CHARACTERS:]
+    yield json.dumps({"node": node, "last": text})
 
 
 def writable(log: Path) -> Path:
-    """The log, or one on this node where its folder is not there."""
+    """The log, or one in the private folder if this node does not have the log's folder."""
     return log if log.parent.is_dir() else private_folder() / log.name
 
 

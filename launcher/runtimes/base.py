@@ -1,6 +1,7 @@
-"""What every runtime can do."""
+"""What a deployment needs of the machines that it runs on."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -8,8 +9,19 @@ from launcher.deployment.placement import Process
 from launcher.system.machine import Limits
 
 
+@dataclass(frozen=True)
+class Termination:
+    """How Slurm ended the job of a deployment."""
+
+    job: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Slurm ended job {self.job}: {self.reason}"
+
+
 class Handle(Protocol):
-    """A process that a runtime has started, on this node or another."""
+    """A process that a runtime has started. `poll`, `wait` and `terminate` are as in `Popen`."""
 
     @property
     def pid(self) -> int | None:
@@ -23,25 +35,22 @@ class Handle(Protocol):
     def stdout(self) -> IO[bytes] | None: ...
 
     def fileno(self) -> int | None:
-        """Readable once the process has ended; None where its runtime's `events` tell."""
+        """A descriptor that is readable when the process has exited; None if the runtime's `events`
+        report the exit."""
         ...
 
-    def poll(self) -> int | None:
-        """As `Popen.poll`."""
-        ...
+    def poll(self) -> int | None: ...
 
-    def wait(self, timeout: float | None = None) -> int:
-        """As `Popen.wait`: raises `subprocess.TimeoutExpired`."""
-        ...
+    def wait(self, timeout: float | None = None) -> int: ...
 
     def terminate(self) -> None: ...
 
     def kill(self) -> None:
-        """Ends the process and whatever it has started in its group; also one that has ended."""
+        """Kills the process and its process group, also after the process itself has exited."""
         ...
 
-    def ending(self) -> str:
-        """How it has ended, as "exited with 1"."""
+    def describe_exit(self) -> str:
+        """For example "exited with 1"."""
         ...
 
     def tail(self) -> str:
@@ -52,38 +61,32 @@ class Handle(Protocol):
 
 
 class Runtime(Protocol):
+    """`check` is called during every wait of the runtime and ends it by raising; `log` gets what may
+    explain a failure later. `pump` must be called when one of `events` is readable, and every
+    `poll_seconds` if that is not None."""
+
     check: Callable[[], None]
-    """Called during every wait of its own; what it raises ends the wait."""
+    log: Callable[[str], object]
+    poll_seconds: float | None
 
-    note: Callable[[str], object]
-    """Called with every line of the runtime's own that may explain something later."""
-
-    patience: float | None
-    """Seconds after which `pump` is to be called although nothing happened."""
-
-    def events(self) -> list[int]:
-        """Descriptors that are readable when `pump` has something to do."""
-        ...
+    def events(self) -> list[int]: ...
 
     def pump(self) -> list[str]:
-        """Takes in what happened to processes; what there is to report, a line each.
-
-        Raises `DeploymentEnded` when all of them have lost their place.
-        """
+        """Takes in what happened to the processes and returns lines to report. Raises
+        `DeploymentEnded` if the nodes were taken away, `Interrupted` if another launcher asked for
+        the end."""
         ...
 
     def prepare(
         self, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
     ) -> None:
-        """`folder` must be the same on all nodes.
-
-        Raises `PortTaken`, `StartFailed` or `UsageError` for what would keep the processes from
-        running; it has started nothing then."""
+        """Checks that the processes can start; the nodes must share `folder`. Raises `PortTaken`,
+        `StartFailed` or `UsageError`."""
         ...
 
     def start(self, process: Process, *, pipes: bool = False) -> Handle:
-        """Starts the process with its output in its log, or with `pipes` to its standard input and
-        output. It ends when the caller ends. Raises `NodeLost`."""
+        """Starts a process that exits with this one. Its output goes to its log, or with `pipes` to
+        the handle. Raises `NodeLost`."""
         ...
 
     def free_port(self, node: str) -> int: ...
@@ -93,17 +96,15 @@ class Runtime(Protocol):
         ...
 
     def describe(self) -> Mapping[str, object]:
-        """What a run's files say of where it ran."""
+        """For the files of a deployment."""
         ...
 
-    def fate(self) -> str | None:
-        """What ended the nodes' allocation; None while it stands."""
+    def termination(self) -> Termination | None:
+        """None while the nodes can be used."""
         ...
 
-    def stopping(self) -> None:
-        """From now on processes are expected to end, and nodes to go."""
+    def expect_exits(self) -> None:
+        """From now on, exits of processes and agents are not failures."""
         ...
 
-    def close(self) -> None:
-        """Ends whatever is left of it."""
-        ...
+    def close(self) -> None: ...

@@ -1,4 +1,4 @@
-"""Processes on the nodes of a step, as a launcher holds them."""
+"""Handles of processes on the nodes of a Slurm allocation."""
 
 import contextlib
 import signal
@@ -14,28 +14,34 @@ from launcher.slurm import commands
 from launcher.system.process import describe_exit, indented, tail
 
 CLOSE_SECONDS = 6.0
-LOST = 255
+LOST_CODE = 255
 
 
 class Agents(Protocol):
-    """Who passes on what a process is told."""
-
     def signal(self, process: Process, number: int) -> None: ...
 
     def pumping(self, deadline: float | None) -> Iterator[None]: ...
 
 
 class RemoteProcess:
-    """A process that an agent holds for us."""
+    """A child of an agent. `last_lines` is the end of its log as the agent read it."""
 
-    def __init__(self, runtime: Agents, process: Process) -> None:
-        self._runtime, self.process = runtime, process
+    def __init__(self, agents: Agents, process: Process) -> None:
+        self._agents, self.process = agents, process
         self.pid: int | None = None
         self.code: int | None = None
-        self.lost = ""
+        self.loss = ""
         self.last_lines: Sequence[str] = ()
         self.stdin: IO[bytes] | None = None
         self.stdout: IO[bytes] | None = None
+
+    def set_exited(self, code: int, last_lines: Sequence[str]) -> None:
+        self.code, self.last_lines = code, last_lines
+
+    def set_lost(self, reason: str) -> None:
+        """A process that has exited keeps its exit code."""
+        if self.code is None:
+            self.code, self.loss = LOST_CODE, reason
 
     def fileno(self) -> None:
         return None
@@ -45,22 +51,22 @@ class RemoteProcess:
 
     def wait(self, timeout: float | None = None) -> int:
         deadline = None if timeout is None else time.monotonic() + timeout
-        for _ in self._runtime.pumping(deadline):
+        for _ in self._agents.pumping(deadline):
             if self.code is not None:
                 return self.code
         raise subprocess.TimeoutExpired(self.process.argv, timeout or 0.0)
 
     def terminate(self) -> None:
         if self.code is None:
-            self._runtime.signal(self.process, signal.SIGTERM)
+            self._agents.signal(self.process, signal.SIGTERM)
 
     def kill(self) -> None:
         if self.code is None:
-            self._runtime.signal(self.process, signal.SIGKILL)
+            self._agents.signal(self.process, signal.SIGKILL)
 
-    def ending(self) -> str:
-        if self.lost:
-            return f"is lost: {self.lost}"
+    def describe_exit(self) -> str:
+        if self.loss:
+            return f"is lost: {self.loss}"
         cause = explain_run_failure("\n".join(self.last_lines))
         return describe_exit(self.wait()) + (f" ({cause})" if cause else "")
 
@@ -71,23 +77,22 @@ class RemoteProcess:
 
 
 class SrunProcess(LocalProcess):
-    """A process that is a Slurm step of its own, as its srun."""
+    """A process with its own Slurm step, by its srun."""
 
     def __init__(
-        self, popen: subprocess.Popen[bytes], process: Process, job_id: str, name: str
+        self, popen: subprocess.Popen[bytes], process: Process, job_id: str, step_name: str
     ) -> None:
         super().__init__(popen, process.log)
-        self._job_id, self._name = job_id, name
-        self.node = process.node
-        self._lost = ""
+        self._job_id, self._step_name = job_id, step_name
+        self._loss = ""
 
-    def lose(self, why: str) -> None:
-        """Its node does not answer: Slurm may take minutes to notice."""
-        self._lost = why
+    def lose(self, reason: str) -> None:
+        """Terminates srun when the node does not respond: Slurm may take minutes to notice."""
+        self._loss = reason
         self.terminate()
 
-    def ending(self) -> str:
-        return f"is lost: {self._lost}" if self._lost else super().ending()
+    def describe_exit(self) -> str:
+        return f"is lost: {self._loss}" if self._loss else super().describe_exit()
 
     def kill(self) -> None:
         self.terminate()
@@ -95,7 +100,7 @@ class SrunProcess(LocalProcess):
             self.wait(CLOSE_SECONDS)
         except subprocess.TimeoutExpired:
             super().kill()
-        if self.wait() == -signal.SIGKILL:  # then the step goes on without it
+        if self.wait() == -signal.SIGKILL:  # the step outlives a killed srun
             with contextlib.suppress(commands.SlurmFailed):
-                if step := commands.steps(self._job_id).get(self._name):
+                if step := commands.steps(self._job_id).get(self._step_name):
                     commands.cancel(step)

@@ -1,4 +1,4 @@
-"""This machine: each node is a loopback address of its own, so every node has all its ports."""
+"""The runtime on this machine. Each node has its own loopback address, and so all ports to itself."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from typing import Any, IO
 from launcher.deployment.placement import Node, Process
 from launcher.deployment.spec import Deployment
 from launcher.images.apptainer import PROGRAM as APPTAINER
-from launcher.runtimes.base import Handle
+from launcher.runtimes.base import Handle, Termination
 from launcher.runtimes.node_checks import ports, refuse_failures
 from launcher.system.machine import Limits, limits
 from launcher.system.ports import first_taken, free_port
@@ -55,7 +55,7 @@ class LocalProcess:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
 
-    def ending(self) -> str:
+    def describe_exit(self) -> str:
         return describe_exit(self.wait())
 
     def tail(self) -> str:
@@ -68,12 +68,12 @@ class LocalProcess:
 
 
 class LocalRuntime:
-    patience: float | None = None
+    poll_seconds: float | None = None
 
     def __init__(self) -> None:
         self.check: Callable[[], None] = lambda: None
-        self.note: Callable[[str], object] = lambda _: None
-        self._lifeline, self._held = os.pipe()  # nobody else ever has the writing end
+        self.log: Callable[[str], object] = lambda _: None
+        self._lifeline, self._held = os.pipe()  # only this process has the writing end
 
     def events(self) -> list[int]:
         return []
@@ -93,7 +93,7 @@ class LocalRuntime:
         if pipes:
             options = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
         argv = process.argv
-        if argv[0] == APPTAINER:  # a container outlives its Apptainer
+        if argv[0] == APPTAINER:  # the processes of a container outlive Apptainer
             argv = (*reaper_argv(self._lifeline), *argv)
             options |= {"pass_fds": (self._lifeline,), "death_signal": signal.SIGTERM}
         return LocalProcess(spawn(argv, process.environment, process.log, **options), process.log)
@@ -107,11 +107,10 @@ class LocalRuntime:
     def describe(self) -> Mapping[str, object]:
         return {}
 
-    def fate(self) -> str | None:
+    def termination(self) -> Termination | None:
         return None
 
-    def stopping(self) -> None:
-        pass
+    def expect_exits(self) -> None: ...
 
     def close(self) -> None:
         os.close(self._lifeline)
@@ -119,7 +118,7 @@ class LocalRuntime:
 
 
 def local_nodes(deployment: Deployment) -> list[Node]:
-    """This machine's cores are shared among the servers."""
+    """The servers share the cores of this machine; Envoy may use all of them."""
     cores = len(os.sched_getaffinity(0))
     count = deployment.nodes + deployment.client_nodes
     addresses = [deployment.node_address(index) for index in range(count)]

@@ -21,7 +21,6 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     token     [path, text] -> "shared": whether the file holds this text, so that the folder is shared
     files     [path, ...] -> {path: {"digest"} or {"problem"}} for each image
     programs  [name, ...] -> "missing": those that are not on PATH
-    limits    true -> `launcher.system.machine.Limits`
     free_port true -> a port that is free now
     machine   true -> `launcher.system.machine.Machine`
     names     [name, ...] -> {name: {"address"} or {"problem"}}
@@ -36,10 +35,6 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
         from launcher.system.ports import free_port
 
         view["free_port"] = free_port("0.0.0.0")
-    if "limits" in request:
-        from launcher.system.machine import limits
-
-        view["limits"] = limits().as_dict()
     if "token" in request:
         path, text = request["token"]
         view["shared"] = _holds(Path(path), text)

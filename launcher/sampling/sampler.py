@@ -15,14 +15,16 @@ import orjson
 
 from launcher.deployment.state import DeploymentState
 from launcher.sampling.collector import line, Looker, PAGE_SECONDS, Sample, Source, source
-from launcher.sampling.remote import Remote
+from launcher.sampling.remote import complaint, start_sampling
 from launcher.sampling.replaced import Change, replaced
 from launcher.sampling.sources import Watched
+from launcher.slurm.srun import Reply, StepChannel
 from launcher.system.wakeup import WakeupPipe
 
 FIRST_SECONDS = 5.0
 LAST_SECONDS = 1.5
 LEAVE_SECONDS = 1.0
+TERMINATE_SECONDS = 0.4
 SILENT_SECONDS = 30.0
 GONE_INTERVALS = 4
 
@@ -46,7 +48,7 @@ class Sampler:
         `run_file` is run.json, which says where the load is."""
         self._output, self._interval = output, interval
         self._watched = Watched(state, run_file, url)
-        self._remotes: list[Remote] = []
+        self._remotes: list[StepChannel] = []
         self._file: int | None = None
         self._offset = self._written = 0
         self._changed = threading.Condition()
@@ -84,7 +86,7 @@ class Sampler:
         self._wakeup.wake()
         self._thread.join(LEAVE_SECONDS)
         for remote in self._remotes:
-            remote.close(LEAVE_SECONDS)
+            remote.close(LEAVE_SECONDS, TERMINATE_SECONDS)
         if not self._thread.is_alive():
             self._wakeup.close()
             if self._file is not None:
@@ -189,19 +191,22 @@ class Sampler:
             else:
                 self._hear(key.data)
 
-    def _hear(self, remote: Remote) -> None:
+    def _hear(self, remote: StepChannel) -> None:
         samples = []
-        for text, answer in remote.answers():
-            self._hear_from(answer["node"])
-            if "kind" in answer:
-                samples.append((text, answer))
-            elif "ended" in answer:
-                self._has_ended(answer["node"], answer["ended"])
+        for reply in remote.read():
+            if not isinstance(reply, Reply):
+                continue
+            content = reply.content
+            self._hear_from(content["node"])
+            if "kind" in content:
+                samples.append((reply.line, content))
+            elif "ended" in content:
+                self._has_ended(content["node"], content["ended"])
         self._keep(samples)
         if not remote.open:
             for node in remote.nodes:
                 self._heard.pop(node, None)
-            self._warn(f"{' '.join(remote.nodes)}: sampling has ended: {remote.complaint}")
+            self._warn(f"{' '.join(remote.nodes)}: sampling has ended: {complaint(remote)}")
             remote.cancel()
 
     def _carry_out(self, looker: Looker) -> None:
@@ -226,7 +231,7 @@ class Sampler:
     def _tell(self, order: Mapping[str, Any]) -> None:
         for remote in self._remotes:
             if remote.open:
-                remote.order(order)
+                remote.send(order)
 
     def _keep(self, samples: Sequence[tuple[bytes, Sample]]) -> None:
         try:
@@ -276,7 +281,7 @@ class Sampler:
             return
         try:
             for nodes in self._watched.allocated.by_component(self._watched.nodes):
-                self._remotes.append(Remote(self._watched.allocated, nodes, self._interval))
+                self._remotes.append(start_sampling(self._watched.allocated, self._interval, nodes))
         except OSError as failure:
             self._warn(f"cannot run srun: {failure.strerror}; the nodes are not sampled")
         self._tell({"watch": self._watched.there})
@@ -291,7 +296,7 @@ class Sampler:
         return all(self._ended.get(node, 0) >= self._ends for node in here)
 
     def _complaint(self) -> str:
-        return "; ".join({remote.complaint for remote in self._remotes})
+        return "; ".join({complaint(remote) for remote in self._remotes})
 
     def _wait_for(self, holds: Callable[[], bool], seconds: float) -> bool:
         with self._changed:

@@ -14,10 +14,10 @@ runtime = SlurmRuntime(allocated, allocated.nodes, "openenv-long", 60.0)
 try:
     runtime.prepare((), (), None)
     names = [f"a-name-that-nobody-resolves-{number:03}" for number in range(60)]
-    answers = [runtime.look({"names": names + ["node1"]}) for _ in range(10)]
+    answers = [runtime.probe({"names": names + ["node1"]}) for _ in range(10)]
 finally:
     runtime.close()
-print(json.dumps([[len(seen["names"]) for seen in looked.values()] for looked in answers]))
+print(json.dumps([[len(view["names"]) for view in views.values()] for views in answers]))
 """
 
 

@@ -23,7 +23,8 @@ from launcher.slurm.allocation import (
     unread,
 )
 from launcher.slurm.commands import Job, parse_job
-from launcher.slurm.srun import _names, step_argv
+from launcher.slurm.messages import node_names
+from launcher.slurm.srun import step_argv
 from launcher.system.command import error_line
 from launcher.system.machine import limits
 
@@ -171,7 +172,7 @@ def test_states_of_a_job(state: str, active: bool, ended: bool) -> None:
     ],
 )
 def test_names_of_several_nodes(text: str, nodes: list[str]) -> None:
-    assert _names(text) == nodes
+    assert node_names(text) == tuple(nodes)
 
 
 # -- what we ask of Slurm
