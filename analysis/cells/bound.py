@@ -6,7 +6,8 @@ Counters of failed sessions come before busy CPUs: a refusal is a fact, a busy C
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from analysis.cells.bound_rules import Candidate, causes, Cell, RULES
+from analysis.cells.bound_cell import Candidate, causes, Cell
+from analysis.cells.bound_rules import RULES
 from analysis.cells.codes import Bound
 from analysis.cells.samples import Sample, Sampled
 

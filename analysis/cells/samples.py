@@ -1,4 +1,4 @@
-"""What the samples of one cell say. Pure."""
+"""Figures from the samples of one cell. Pure."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 Sample = Mapping[str, Any]
-Source = tuple[str, str, str]
-"""Node, kind and name."""
+Source = tuple[str, str, str]  # node, kind and name
 
+# A thread that runs or waits for a CPU for at least this share of the time is CPU-bound.
 SATURATED = 0.9
-"""Share of the time that one thread runs or waits for a CPU, from which on it is CPU-bound."""
 
 
 def source(sample: Sample) -> Source:
@@ -19,16 +18,18 @@ def source(sample: Sample) -> Source:
 
 @dataclass(frozen=True)
 class Usage:
-    """One tree of processes in a cell."""
+    """CPU time and descriptors of one tree of processes, over the time of the cell.
+
+    `busiest` is the mean share of time for which its busiest thread ran or waited for a CPU,
+    `saturated` the share of time for which that thread was CPU-bound, `runnable` the mean number of
+    threads that ran or waited for a CPU (None when unknown).
+    """
 
     node: str
     name: str
     busiest: float
-    """Mean over the time of the cell, as `saturated`."""
     saturated: float
-    """Share of the time in which its busiest thread was CPU-bound."""
     runnable: float | None
-    """How many threads ran or waited for a CPU, on average."""
     fds: int
     fd_limit: int
 
@@ -38,7 +39,7 @@ class Usage:
 
 
 class Sampled:
-    """Samples of a cell in their order; those without a cell are from before it began."""
+    """Samples of a cell in their order; those without a cell were taken before it started."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._series: dict[Source, list[Sample]] = {}
@@ -46,7 +47,7 @@ class Sampled:
             self._series.setdefault(source(sample), []).append(sample)
 
     def of(self, kind: str) -> dict[Source, list[Sample]]:
-        """By source, those within the cell."""
+        """The samples of a kind within the cell, by source."""
         within = {
             each: [sample for sample in series if sample["cell"] is not None]
             for each, series in self._series.items()
@@ -55,7 +56,7 @@ class Sampled:
         return {each: series for each, series in within.items() if series}
 
     def rise(self, kind: str, *counters: str, node: str | None = None) -> int:
-        """By how much they grew together; one that fell began again from 0."""
+        """The sum by which counters grew. A counter that fell was reset to 0."""
         return sum(
             _rise([sample[counter] for sample in series if counter in sample])
             for each, series in self._series.items()
@@ -64,15 +65,15 @@ class Sampled:
         )
 
     def peaks(self, kind: str, value: str) -> dict[Source, int]:
-        """The largest of each source."""
+        """The largest value of each source within the cell."""
         return {
             each: max(sample.get(value, 0) for sample in series)
             for each, series in self.of(kind).items()
         }
 
     def cpu_busy(self, node: str) -> float | None:
-        """Of a node's CPUs, the share of the time that they were busy. A machine that stands for
-        several nodes is the only one."""
+        """The share of time for which a node's CPUs were busy; None when unknown. One machine may
+        stand for several nodes."""
         machines = self.of("node")
         series = machines.get((node, "node", ""))
         if series is None and len(machines) == 1:
@@ -81,7 +82,6 @@ class Sampled:
         return sum(busy) / len(busy) if busy else None
 
     def usages(self, prefix: str) -> list[Usage]:
-        """Of the processes whose names begin so."""
         return [
             _usage(each, series)
             for each, series in self.of("process").items()

@@ -1,4 +1,4 @@
-"""When the sessions of a cell began, opened and ended."""
+"""When the sessions of a cell started, opened and ended."""
 
 import math
 from dataclasses import dataclass
@@ -11,29 +11,31 @@ from analysis.rows.fields import Array
 
 @dataclass(frozen=True)
 class Spans:
-    """When sessions began, opened and ended, in seconds since the first began; NaN where unknown.
-    `late` is how much later than meant they began. `first` is the first moment in the rows."""
+    """One value per session, in seconds since the first one started; NaN when unknown.
+
+    `late` is how long after it was due a session started, `first` the first timestamp of the rows.
+    """
 
     first: str
-    began: Array
+    begun: Array
     opened: Array
     ended: Array
     late: Array
 
 
 def spans(rows: pd.DataFrame) -> Spans:
-    """A session counts from when it was meant to begin, not from when the load got to it. The time for
-    which one was held until all were open is not in its total latency."""
-    started, meant = rows["timestamp"].to_numpy(), rows["intended_timestamp"].to_numpy()
-    begin = np.where(np.isnat(meant), started, meant)
+    """A session starts when it was due, even when the load generator started it later. The total latency
+    does not include the time for which a session was held until all were open."""
+    started, due = rows["timestamp"].to_numpy(), rows["intended_timestamp"].to_numpy()
+    start = np.where(np.isnat(due), started, due)
     second = np.timedelta64(1, "s")
-    began = (begin - np.fmin.reduce(begin)) / second
-    opened = began + rows["connect_latency"].to_numpy()
+    begun = (start - np.fmin.reduce(start)) / second
+    opened = begun + rows["connect_latency"].to_numpy()
     held = np.nan_to_num(rows["hold_latency"].to_numpy())
-    ended = began + rows["total_latency"].to_numpy() + held
+    ended = begun + rows["total_latency"].to_numpy() + held
     first = np.fmin.reduce(started)
     text = "" if np.isnat(first) else f"{np.datetime_as_string(first, unit='us')}+00:00"
-    return Spans(text, began, opened, ended, (started - meant) / second)
+    return Spans(text, begun, opened, ended, (started - due) / second)
 
 
 def wall_time(times: Spans) -> float:
@@ -41,11 +43,11 @@ def wall_time(times: Spans) -> float:
     whole = ~np.isnan(times.ended)
     if not whole.any():
         return math.nan
-    return round(float(times.ended[whole].max() - times.began[whole].min()), 9)
+    return round(float(times.ended[whole].max() - times.begun[whole].min()), 9)
 
 
 def peak_open(times: Spans) -> int | None:
-    """Most sessions open at one moment; None when it is not known when any was."""
+    """The most sessions open at the same time; None when no session opened and ended."""
     opened, ended = open_spans(times)
     if not len(opened):
         return None
@@ -54,6 +56,6 @@ def peak_open(times: Spans) -> int | None:
 
 
 def open_spans(times: Spans) -> tuple[Array, Array]:
-    """When sessions opened, and when they ended: each sorted for itself."""
+    """The times at which sessions opened, and those at which they ended, each sorted."""
     known = ~np.isnan(times.opened + times.ended)
     return np.sort(times.opened[known]), np.sort(times.ended[known])

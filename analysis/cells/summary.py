@@ -1,4 +1,7 @@
-"""Summary: one line a cell, computed from its rows and from what its run says of it."""
+"""The summary: one line per cell, computed from its rows and from its entry in run.json.
+
+analysis/README.md describes the columns.
+"""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,7 +14,7 @@ from analysis.cells import validity
 from analysis.cells.codes import Counts
 from analysis.cells.spans import peak_open, Spans, spans, wall_time
 from analysis.rows.error_types import ErrorType
-from analysis.rows.fields import Array, ATTEMPT_KEY
+from analysis.rows.fields import Array, DEFAULTS
 
 # The columns that published scaling results for OpenEnv have.
 COLUMNS = [
@@ -48,20 +51,8 @@ Line = dict[str, Any]
 Facts = Mapping[str, Any]  # the entry of one attempt in run.json; empty when there is none
 
 
-def summarise(rows: pd.DataFrame, facts: Sequence[Facts] = ()) -> pd.DataFrame:
-    """One line for the last attempt of each cell in `rows`, in the order in which the cells began.
-
-    Latencies, waits and wall time in seconds; percentiles interpolate linearly between the rows of
-    successful sessions and are empty when there are none. `step_*` are of the means over each
-    session's steps, `step_max_p99` of its slowest step. `effective_concurrency` is successful × wait ×
-    steps / wall time, which for one step is what published results have.
-    """
-    of = facts_of(facts)
-    return as_frame(cell(group, of(group)) for group in _attempts(rows))
-
-
 def facts_of(facts: Sequence[Facts]) -> Callable[[pd.DataFrame], Facts | None]:
-    """Finds what run.json says of an attempt, by its rows."""
+    """A function that finds the entry of an attempt in run.json, given its rows."""
     known = {_attempt(fact): fact for fact in facts}
     return lambda rows: known.get(_attempt(_constants(rows)))
 
@@ -83,7 +74,7 @@ def as_csv(lines: Iterable[Line]) -> str:
 
 
 def last(lines: Iterable[Line]) -> list[Line]:
-    """Of each cell the line of its last attempt, in the order in which the cells began."""
+    """The line of each cell's last attempt, in the order in which the cells started."""
     counted: dict[tuple[Any, ...], Line] = {}
     for line in lines:
         key = tuple(_known(line[name]) for name in IDENTITY)
@@ -104,12 +95,12 @@ def cell(rows: pd.DataFrame, facts: Facts | None = None) -> Line:
     line |= {
         "start_spread": _percentiles(times.late, (99,))[0],
         "peak_open": peak_open(times),
-        "load_lag": _most(rows["load_lag"].to_numpy()),
+        "load_lag": _max(rows["load_lag"].to_numpy()),
         "step_max_p99": _percentiles(rows["step_latency_max"].to_numpy()[good], (99,))[0],
     }
     for name in ("open_clients", "open_servers"):
         known = facts.get(name)
-        line[name] = _whole(_most(rows[name].to_numpy()) if known is None else known)
+        line[name] = _whole(_max(rows[name].to_numpy()) if known is None else known)
     early = -float(np.fmin.reduce(times.late, initial=0.0))
     hosts = len(counts(rows["host_url"]))
     observed = validity.Observed(line, len(rows), errors, facts, early, hosts)
@@ -124,10 +115,10 @@ def cell(rows: pd.DataFrame, facts: Facts | None = None) -> Line:
 
 
 def counts(texts: "pd.Series[Any]") -> Counts:
-    """How often each text is there, the most frequent first."""
+    """How often each text occurs, the most frequent first."""
     codes = texts.cat.codes.to_numpy()
-    found = np.bincount(codes[codes >= 0], minlength=len(texts.cat.categories)).tolist()
-    pairs = [(str(name), n) for name, n in zip(texts.cat.categories, found, strict=True) if n]
+    number = np.bincount(codes[codes >= 0], minlength=len(texts.cat.categories)).tolist()
+    pairs = [(str(name), n) for name, n in zip(texts.cat.categories, number, strict=True) if n]
     return Counts(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -178,16 +169,13 @@ def _errors(errors: Mapping[str, int]) -> Line:
 
 def _latencies(part: str, seconds: Array) -> Line:
     seconds = seconds[~np.isnan(seconds)]
-    percents = PERCENTILES[part]
-    found = _percentiles(seconds, percents)
-    line: Line = {
-        f"{part}_p{percent}": value for percent, value in zip(percents, found, strict=True)
-    }
+    names = [f"{part}_p{percent}" for percent in PERCENTILES[part]]
+    line: Line = dict(zip(names, _percentiles(seconds, PERCENTILES[part]), strict=True))
     if part == "total":
         line |= {"total_min": math.nan, "total_max": math.nan, "total_avg": math.nan}
         if len(seconds):
             line |= {"total_min": float(seconds.min()), "total_max": float(seconds.max())}
-            # fsum: the same whatever the order of the rows
+            # fsum does not depend on the order of the rows.
             line["total_avg"] = math.fsum(seconds.tolist()) / len(seconds)
     return line
 
@@ -199,29 +187,28 @@ def _percentiles(values: Array, percents: Sequence[float]) -> list[float]:
     return [float(value) for value in np.percentile(values, percents)]
 
 
-def _attempts(rows: pd.DataFrame) -> list[pd.DataFrame]:
-    keys = rows.groupby(ATTEMPT_KEY, sort=False, observed=True, dropna=False)
-    return [group for _, group in keys]
-
-
 def _constants(rows: pd.DataFrame) -> Line:
     return dict(rows.iloc[0])
 
 
-def _attempt(of: Mapping[str, Any]) -> tuple[Any, ...]:
-    """The key of an attempt, from facts or from what its rows have in common."""
-    batch, wait = of.get("batch", of.get("batch_size")), of.get("wait", of.get("wait_requested"))
-    shape, steps, attempt = of.get("shape", "burst"), of.get("steps", 1), of.get("attempt", 1)
-    rate = _known(of.get("arrival_rate"))
-    return (of.get("mode"), shape, batch, wait, steps, rate, of.get("repetition", 1), attempt)
+def _attempt(values: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The key of an attempt, from its entry in run.json or from the constants of its rows."""
+    defaults = [(name, DEFAULTS[name]) for name in ("shape", "steps", "repetition", "attempt")]
+    return (
+        values.get("mode"),
+        values.get("batch", values.get("batch_size")),
+        values.get("wait", values.get("wait_requested")),
+        _known(values.get("arrival_rate")),
+        *(values.get(name, default) for name, default in defaults),
+    )
 
 
 def _unique(values: Array) -> int:
-    """-1 and NaN are nobody."""
+    """The number of different values; -1 and NaN are none."""
     return len(np.unique(values[values >= 0]))
 
 
-def _most(values: Array) -> float:
+def _max(values: Array) -> float:
     return float(np.fmax.reduce(values, initial=math.nan))
 
 

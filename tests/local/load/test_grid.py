@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 
-from analysis.cells.summary import COLUMNS, summarise
+from analysis.cells.summary import as_csv, cell, COLUMNS
 from analysis.rows.files import read
 from tests.helpers.grids import grid, rows_of, run_json, start_grid
 from tests.helpers.local import (
@@ -75,7 +75,7 @@ def test_the_summary_can_be_computed_again_from_the_rows(
 ) -> None:
     output = tmp_path / "results"
     assert grid(deployment, output, "--requests-grid", "4,9", "--reps", "2").returncode == 0
-    again = summarise(read(output / "raw.jsonl", messages=True).frame()).to_csv(index=False)
+    again = as_csv(map(cell, read(output / "raw.jsonl", messages=True).attempts()))
     assert again == (output / "summary.csv").read_text()
 
 

@@ -5,7 +5,8 @@ from itertools import chain
 
 import pytest
 
-from analysis.cells import bound_rules, validity
+from analysis.cells import validity
+from analysis.cells.bound_cell import Cause, causes
 from analysis.cells.codes import (
     Bound,
     BySource,
@@ -88,17 +89,17 @@ def test_counts_are_pairs_in_their_order() -> None:
 @pytest.mark.parametrize(
     ("message", "cause"),
     [
-        ("503: reset reason: Overflow", bound_rules.Cause.OVERFLOW),
-        ("Cannot assign requested address", bound_rules.Cause.NO_ADDRESS),
-        ("Address not available", bound_rules.Cause.NO_ADDRESS),
-        ("EADDRNOTAVAIL", bound_rules.Cause.NO_ADDRESS),
+        ("503: reset reason: Overflow", Cause.OVERFLOW),
+        ("Cannot assign requested address", Cause.NO_ADDRESS),
+        ("Address not available", Cause.NO_ADDRESS),
+        ("EADDRNOTAVAIL", Cause.NO_ADDRESS),
     ],
 )
-def test_envoys_words_are_read_in_one_place(message: str, cause: bound_rules.Cause) -> None:
-    assert bound_rules.causes(["", message]) == {cause}
+def test_envoys_words_are_read_in_one_place(message: str, cause: Cause) -> None:
+    assert causes(["", message]) == {cause}
 
 
 def test_other_messages_name_no_cause() -> None:
-    assert bound_rules.causes(["connection refused", "no healthy upstream"]) == frozenset()
-    words = list(chain.from_iterable(cause.value for cause in bound_rules.Cause))
-    assert bound_rules.causes(words) == frozenset(bound_rules.Cause)
+    assert causes(["connection refused", "no healthy upstream"]) == frozenset()
+    words = list(chain.from_iterable(cause.value for cause in Cause))
+    assert causes(words) == frozenset(Cause)

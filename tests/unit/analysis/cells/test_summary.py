@@ -2,14 +2,15 @@
 
 import io
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 import pandas as pd
 import pytest
 
-from analysis.cells.summary import as_csv, cell, COLUMNS, OWN_COLUMNS, summarise
-from analysis.rows.parser import table
+from analysis.cells.summary import as_csv, as_frame, cell, COLUMNS, facts_of, OWN_COLUMNS
+from analysis.rows.parser import Reader, table
 from analysis.rows.schema import LATENCIES
 from tests.helpers.readme import rows
 from tests.helpers.rows import failed, row
@@ -26,8 +27,11 @@ LATENCY_COLUMNS = [
 ] + ["total_min", "total_max", "total_avg", "total_p50", "total_p90", "total_p95", "total_p99"]
 
 
-def summary(*rows: dict[str, Any]) -> pd.DataFrame:
-    return summarise(table(orjson.dumps(fields) for fields in rows))
+def summary(*rows: dict[str, Any], facts: Sequence[dict[str, Any]] = ()) -> pd.DataFrame:
+    reader = Reader()
+    reader.take(b"\n".join(map(orjson.dumps, rows)))
+    find = facts_of(facts)
+    return as_frame(cell(attempt, find(attempt)) for attempt in reader.rows().attempts())
 
 
 def line(*rows: dict[str, Any]) -> dict[str, Any]:
@@ -331,11 +335,10 @@ def test_what_the_run_says_of_a_cell_goes_into_its_line() -> None:
     facts |= {"arrival_rate": None, "repetition": 1, "attempt": 1}
     facts |= {"open_clients": 1, "open_servers": 1}
     facts |= {"bound": {"by": "ports", "evidence": "28232 of 28232"}}
-    rows = table([orjson.dumps(row(batch_size=1))])
-    (found,) = csv_cells(summarise(rows, [facts]))
+    (found,) = csv_cells(summary(row(batch_size=1), facts=[facts]))
     assert (found["bound"], found["bound_evidence"]) == ("ports", "28232 of 28232")
     assert (found["open_clients"], found["open_servers"], found["valid"]) == ("1", "1", "True")
-    (other,) = csv_cells(summarise(rows, [facts | {"repetition": 2}]))
+    (other,) = csv_cells(summary(row(batch_size=1), facts=[facts | {"repetition": 2}]))
     assert (other["bound"], other["open_clients"]) == ("", "")
 
 
@@ -349,7 +352,7 @@ def test_a_summary_does_not_depend_on_the_order_of_rows() -> None:
 def test_text_of_lines_is_text_of_the_table() -> None:
     rows = table(orjson.dumps(row(batch_size=n)) for n in (1, 2, 2))
     lines = [cell(group) for _, group in rows.groupby("batch_size")]
-    assert as_csv(lines) == summarise(rows).to_csv(index=False)
+    assert as_csv(lines) == as_frame(lines).to_csv(index=False)
 
 
 def test_no_rows_are_no_cells() -> None:
