@@ -28,7 +28,6 @@ from analysis.rows.fields import Array
 from analysis.rows.files import read
 
 CURVE_POINTS = 400
-PARTS = ("connect", "reset", "step", "total")
 SAME = 1e-9
 """Relative difference below which two numbers are the same: other versions round differently."""
 
@@ -45,7 +44,6 @@ class CellDetails:
     hosts: dict[str, int] = field(default_factory=dict)
     load_workers: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
-    quantiles: dict[str, dict[str, float]] = field(default_factory=dict)
 
 
 @dataclass
@@ -92,14 +90,13 @@ def load(folder: Path) -> Results:
     return Results(folder, run, summary, details, warnings)
 
 
-def details(rows: pd.DataFrame, line: Line) -> CellDetails:
-    """Of the rows of one attempt, and of their line."""
+def details(rows: pd.DataFrame) -> CellDetails:
+    """Of the rows of one attempt."""
     return CellDetails(
         curve(*open_spans(spans(rows))),
         counts(rows["host_url"]),
         counts(rows["load_worker"]),
         counts(rows["error_type"]),
-        {part: _quantiles(part, line) for part in PARTS},
     )
 
 
@@ -139,14 +136,9 @@ def _lines(rows: Rows, facts: list[dict[str, Any]]) -> tuple[list[Line], list[Ce
     for attempt in rows.attempts():
         line = cell(attempt, of(attempt))
         lines.append(line)
-        found[id(line)] = details(attempt, line)
+        found[id(line)] = details(attempt)
     counted = last(lines)
     return counted, [found[id(line)] for line in counted]
-
-
-def _quantiles(part: str, line: Line) -> dict[str, float]:
-    found = {name: line[f"{part}_{name}"] for name in ("p50", "p95", "p99")}
-    return {name: value for name, value in found.items() if not pd.isna(value)}
 
 
 def _differences(folder: Path, ours: pd.DataFrame, foreign: bool) -> list[str]:

@@ -1,7 +1,6 @@
 """The row of raw.jsonl: one JSON object per session. Everything that writes, reads or documents rows
 uses the columns defined here."""
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, UTC
 from enum import Enum, StrEnum
@@ -97,7 +96,6 @@ COLUMNS = (
            ACCEPT, null=True),
 )  # fmt: skip
 NAMES = tuple(column.name for column in COLUMNS)
-BY_NAME = {column.name: column for column in COLUMNS}
 
 
 def names(group: Group) -> tuple[str, ...]:
@@ -121,26 +119,3 @@ def unfinished(
     values = {"request_id": request_id, "timestamp": now, "load_worker": worker, "success": False}
     values |= {"error_type": error, "error_message": message}
     return orjson.dumps(dict.fromkeys(NAMES) | constant | values)
-
-
-def problems(row: Mapping[str, Any]) -> Iterator[str]:
-    """How a row that this version writes differs from the schema."""
-    if tuple(row) != NAMES:
-        yield f"the columns are {', '.join(row)}, not {', '.join(NAMES)}"
-    for name, value in row.items():
-        column = BY_NAME.get(name)
-        if column is None or (value is None and column.null):
-            continue
-        if not _is(column.type, value):
-            yield f"{name} is {value!r}, not a {column.type}"
-    if row.get("success") is not (row.get("error_type") is None):
-        yield f"success is {row.get('success')} with the error {row.get('error_type')}"
-
-
-def _is(kind: Type, value: Any) -> bool:
-    if kind is Type.TIME:
-        return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() is not None
-    if kind is Type.NUMBER:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    types = {Type.WHOLE: int, Type.TEXT: str, Type.FLAG: bool}
-    return type(value) is types[kind]

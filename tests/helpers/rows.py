@@ -1,10 +1,12 @@
 """Rows of raw.jsonl."""
 
+from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from analysis.rows.schema import LATENCIES
+from analysis.rows.schema import COLUMNS, LATENCIES, NAMES, Type
 
 
 def row(**fields: Any) -> dict[str, Any]:
@@ -67,3 +69,27 @@ def published(request_id: int, **fields: Any) -> dict[str, Any]:
     )
     made = {"request_id": request_id} | {name: row()[name] for name in names.split()}
     return made | {"timestamp": "2026-03-01T12:00:00.123456"} | fields
+
+
+def problems(row: Mapping[str, Any]) -> Iterator[str]:
+    """How a row that this version writes differs from the schema."""
+    if tuple(row) != NAMES:
+        yield f"the columns are {', '.join(row)}, not {', '.join(NAMES)}"
+    by_name = {column.name: column for column in COLUMNS}
+    for name, value in row.items():
+        column = by_name.get(name)
+        if column is None or (value is None and column.null):
+            continue
+        if not _is(column.type, value):
+            yield f"{name} is {value!r}, not a {column.type}"
+    if row.get("success") is not (row.get("error_type") is None):
+        yield f"success is {row.get('success')} with the error {row.get('error_type')}"
+
+
+def _is(kind: Type, value: Any) -> bool:
+    if kind is Type.TIME:
+        return isinstance(value, str) and datetime.fromisoformat(value).utcoffset() is not None
+    if kind is Type.NUMBER:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    types = {Type.WHOLE: int, Type.TEXT: str, Type.FLAG: bool}
+    return type(value) is types[kind]

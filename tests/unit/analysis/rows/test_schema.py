@@ -10,13 +10,11 @@ from analysis.rows.error_types import ErrorType
 from analysis.rows.fields import CONSTANT, CONVERT, EXPECTED, FRACTIONS, REQUIRED, TEXTS, WHOLE
 from analysis.rows.schema import (
     Absent,
-    BY_NAME,
     CELL_KEY,
     COLUMNS,
     Group,
     NAMES,
     names,
-    problems,
     unfinished,
 )
 from launcher.experiment.cell_runner import constants, order
@@ -25,6 +23,7 @@ from locustfiles.grid.cell_share import Share
 from locustfiles.session.outcome import Outcome
 from locustfiles.session.plan import SessionError
 from tests.helpers.readme import rows
+from tests.helpers.rows import problems
 
 CELLS = [
     Cell("ws", 4, 1.0, 1),
@@ -58,17 +57,17 @@ def share(tmp_path: Any, cell: Cell) -> Share:
 def outcomes() -> Iterator[Outcome]:
     answered = {"pid": 7, "session_hash": "aaaaaaaaaaaa", "host_url": "n1:8000"}
     whole = Outcome(connect_latency=0.1, reset_latency=0.2, step_latencies=[1.0, 1.2], success=True)
-    whole.saw_last(answered | {"waited_seconds": 1})
-    whole.ended()
+    whole.observe_last(answered | {"waited_seconds": 1})
+    whole.finish()
     yield whole
     yield Outcome(success=True, hold_latency=0.0)
     for error in [*ErrorType, "HTTP_503", "SERVER_SAYS_SO"]:
         failed = Outcome(connect_latency=0.1, hold_latency=2.0)
-        failed.failed(SessionError(error, "no"))
-        failed.ended()
+        failed.fail(SessionError(error, "no"))
+        failed.finish()
         yield failed
     unknown = Outcome()
-    unknown.failed(ValueError("a mistake of the load generator"))
+    unknown.fail(ValueError("a mistake of the load generator"))
     yield unknown
 
 
@@ -155,7 +154,7 @@ def test_the_reader_reads_every_column_of_the_schema() -> None:
 def test_only_columns_that_are_not_nullable_have_a_default() -> None:
     defaults = {c.name: c.default for c in COLUMNS if c.default is not None}
     assert defaults == {"shape": "burst", "steps": 1, "repetition": 1, "attempt": 1}
-    assert not any(BY_NAME[name].null for name in defaults)
+    assert not any(column.null for column in COLUMNS if column.name in defaults)
 
 
 def test_the_readme_documents_the_columns_of_raw_jsonl() -> None:
