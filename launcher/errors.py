@@ -11,7 +11,8 @@ LauncherError
 ├── DeploymentEnded           Slurm ended the deployment: time limit, scancel, preemption
 ├── NodeLost                  a node is down, or its processes cannot be reached
 ├── DeploymentNotFound        there is no deployment of that name, or its launcher is gone
-├── SlurmFailed               (slurm.commands) a Slurm command failed or did not answer
+├── CommandFailed             (system.command) a command failed; it has its argv and output
+│   └── SlurmFailed           (slurm.commands) a Slurm command failed or did not answer
 ├── BuildFailed               (images.apptainer) an image could not be built
 ├── PreflightFailed           a check before an experiment failed
 ├── LoadFailed                the load could not be generated: a load worker lost, a limit reached

@@ -1,6 +1,7 @@
 """Reads a Deployment from flags, a YAML file and environment variables, in this order of precedence."""
 
 import difflib
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,9 @@ from pydantic import ValidationError
 
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
+from launcher.system.debug_log import redacted
+
+logger = logging.getLogger(__name__)
 
 CORES = "SLURM_CPUS_PER_TASK"
 
@@ -52,6 +56,8 @@ def read_deployment(
     if "sessions" in values and values.get("workers_per_node", ("", ""))[1] == f"variable {CORES}":
         # The user did not choose the number of cores with these sessions in mind.
         del values["workers_per_node"]
+    for field, (value, origin) in values.items():
+        logger.debug("%s from %s", *redacted([f"{field}={value}"]), origin)
     try:
         return Deployment(**{field: value for field, (value, _) in values.items()})
     except ValidationError as failure:

@@ -1,8 +1,11 @@
 """The search for a ceiling: which batch to try next, and the bracket of each repetition. Pure."""
 
+import logging
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ def repetition(within: Range, previous: Bracket | None = None) -> Generator[int,
     problem = None
     while problem is None and (batch := next_batch(within, low, high, previous)) is not None:
         outcome = yield batch
+        logger.debug("batch %d, between %d and %s: %s", batch, low, high, outcome)
         problem = outcome.problem
         if problem is None and outcome.passed:
             low = batch

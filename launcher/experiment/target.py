@@ -1,6 +1,7 @@
 """The server or deployment that answers at a URL, looked up once for each command."""
 
 import ipaddress
+import logging
 import os
 import socket
 from collections.abc import Mapping
@@ -14,6 +15,9 @@ from launcher.errors import LoadFailed, PreflightFailed
 from launcher.lifecycle import registry
 from launcher.sampling.replaced import Change, Kind
 from launcher.system import http
+from launcher.system.debug_log import redacted
+
+logger = logging.getLogger(__name__)
 
 PROBE_SECONDS = 10.0
 
@@ -153,7 +157,9 @@ class Target:
 def resolve(url: str) -> Target:
     for deployment in registry.all_known():
         if url in _urls(deployment.state) and deployment.alive:
+            logger.debug("%s is deployment %s", *redacted([url, deployment.state.name]))
             return Target(url, deployment.state)
+    logger.debug("%s is none of this user's deployments", *redacted([url]))
     return Target(url)
 
 

@@ -1,5 +1,6 @@
 """Apptainer: its argv, its run, and what its failures mean."""
 
+import logging
 import os
 import re
 import shutil
@@ -8,6 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from launcher.errors import LauncherError, UsageError
+from launcher.system.debug_log import log_command
+
+logger = logging.getLogger(__name__)
 
 PROGRAM = "apptainer"
 TAIL_LINES = 15
@@ -66,6 +70,7 @@ def run(
     """Runs apptainer in a folder and hands on its output, line by line. Raises `BuildFailed` with
     the reason and the end of the output."""
     log: list[str] = []
+    log_command(logger, argv)
     process = subprocess.Popen(
         argv,
         cwd=folder,

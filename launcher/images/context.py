@@ -4,12 +4,16 @@ A build sees a folder of copies, the same from a checkout and from an installed 
 """
 
 import hashlib
+import logging
 import shutil
 import subprocess
 from importlib.metadata import requires
 from pathlib import Path
 
 from launcher.images.assets import asset, module_file
+from launcher.system.debug_log import log_command
+
+logger = logging.getLogger(__name__)
 
 CONTAINERS = "containers"
 PACKAGES = {
@@ -74,5 +78,6 @@ def commit() -> str:
     argv = ("git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*")
     if not (root / ".git").exists() or shutil.which("git") is None:
         return "unknown"
+    log_command(logger, argv)
     described = subprocess.run(argv, capture_output=True, text=True, check=False)
     return described.stdout.strip() or "unknown"

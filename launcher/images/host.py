@@ -5,6 +5,7 @@ They are bound into the build at /mnt, or are variables of it; nothing of them s
 
 import ast
 import configparser
+import logging
 import os
 import shutil
 import subprocess
@@ -13,6 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+
+from launcher.system.debug_log import log_command
+
+logger = logging.getLogger(__name__)
 
 INSIDE = Path("/mnt")
 BUNDLES = (
@@ -94,6 +99,7 @@ def proxies(environment: Mapping[str, str]) -> dict[str, str]:
 def pip_config() -> str:
     """pip's configuration files, merged; nothing where this Python has no pip."""
     argv = (sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list")
+    log_command(logger, argv)
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
 

@@ -1,5 +1,6 @@
 """Probes Apptainer on this node: whether it is installed, and whether it runs an image."""
 
+import logging
 import os
 import shutil
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from launcher.images.apptainer import exec_argv, PROGRAM
+from launcher.system.debug_log import log_command
+
+logger = logging.getLogger(__name__)
 
 # The sum of all timeouts stays below the time after which a silent node counts as lost.
 QUICK_SECONDS, RUN_SECONDS = 1.5, 5.0
@@ -34,6 +38,7 @@ def _usable(device: Path) -> bool:
 
 def _output(argv: Sequence[str], seconds: float = QUICK_SECONDS) -> tuple[str, str]:
     """The standard output of a command, and why it failed: "" when it did not."""
+    log_command(logger, argv)
     try:
         done = subprocess.run(
             argv,

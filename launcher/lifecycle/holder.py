@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -36,6 +37,7 @@ from launcher.planning.plan import plan
 from launcher.runtimes.nodes import nodes_for, runtime_for
 from launcher.slurm.allocation import allocation
 from launcher.system import http
+from launcher.system.debug_log import log_command
 from launcher.system.files import (
     check_writable,
     lock,
@@ -45,6 +47,8 @@ from launcher.system.files import (
 )
 from launcher.system.machine import limits, machine
 from launcher.system.signals import Interrupted
+
+logger = logging.getLogger(__name__)
 
 STOP_MARGIN = 2.5
 
@@ -349,9 +353,11 @@ def detach(deployment: Deployment, report: Report) -> dict[str, Any]:
     """
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     reading, writing = os.pipe()
+    argv = (sys.executable, "-P", "-m", "launcher.lifecycle.detached", str(writing))
+    log_command(logger, argv)
     with tempfile.TemporaryFile() as output:
         holder = subprocess.Popen(
-            [sys.executable, "-P", "-m", "launcher.lifecycle.detached", str(writing)],
+            argv,
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=output,

@@ -1,9 +1,14 @@
 """A command beside a deployment."""
 
+import logging
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+
+from launcher.system.debug_log import log_command
+
+logger = logging.getLogger(__name__)
 
 
 class Beside:
@@ -12,6 +17,7 @@ class Beside:
     def __init__(self, command: Sequence[str], connection: Mapping[str, str]) -> None:
         tied, self._lifeline = os.pipe()
         argv = (sys.executable, "-P", "-m", "launcher.system.command_runner", str(tied), *command)
+        log_command(logger, argv)
         self.popen = subprocess.Popen(argv, env={**os.environ, **connection}, pass_fds=(tied,))
         os.close(tied)
 

@@ -1,5 +1,6 @@
 """From a deployment and its nodes to a plan: which process runs where, and how. Pure."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from launcher.envoy.config import configurations
 from launcher.planning.sizing import sized
 from launcher.system.machine import Limits
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -23,6 +26,8 @@ class Plan:
 def plan(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Plan:
     """`limits` are those of every node. Raises `UsageError`."""
     placement = place_sized(deployment, nodes, limits)
+    servers = " ".join(server.name for server in placement.servers)
+    logger.debug("Envoy on %s, servers on %s", placement.envoy_node, servers)
     return Plan(placement, programs(deployment), configurations(placement))
 
 

@@ -1,5 +1,6 @@
 """The nodes that a deployment gets, and the runtime that starts processes on them."""
 
+import logging
 from collections.abc import Sequence
 
 from launcher.deployment.placement import Node
@@ -9,6 +10,8 @@ from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import local_nodes, LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime, START_SECONDS
 from launcher.slurm.allocation import Allocation, chosen, describe
+
+logger = logging.getLogger(__name__)
 
 
 def nodes_for(deployment: Deployment, allocated: Allocation | None) -> list[Node]:
@@ -29,7 +32,9 @@ def runtime_for(
 ) -> Runtime:
     """Starts nothing."""
     if deployment.local or allocated is None:
+        logger.debug("runtime: processes on this machine")
         return LocalRuntime()
+    logger.debug("runtime: Slurm steps in job %s", allocated.job_id)
     return SlurmRuntime(
         allocated,
         [node.name for node in nodes],

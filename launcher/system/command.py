@@ -1,10 +1,14 @@
+import logging
 import os
 import shlex
 import subprocess
 from collections.abc import Sequence
 
 from launcher.errors import LauncherError
+from launcher.system.debug_log import log_command
 from launcher.system.process import describe_exit
+
+logger = logging.getLogger(__name__)
 
 
 class CommandFailed(LauncherError):
@@ -22,6 +26,7 @@ def capture(
     argv: Sequence[str], seconds: float, failure: type[CommandFailed], text: str | None = None
 ) -> str:
     """The standard output of a command that gets `text` as its input. Raises `failure`."""
+    log_command(logger, argv)
     try:
         done = subprocess.run(
             argv, input=text, capture_output=True, text=True, check=False, timeout=seconds

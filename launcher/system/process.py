@@ -1,3 +1,4 @@
+import logging
 import os
 import signal
 import subprocess
@@ -6,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.server.process import die_with_parent, raise_descriptor_limit
+from launcher.system.debug_log import log_command
+
+logger = logging.getLogger(__name__)
 
 TAIL_BYTES, TAIL_LINES = 8192, 15
 
@@ -19,6 +23,7 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Starts a child in its own session, with its output in `log`. The kernel sends it `death_signal`
     when this process exits. `options` override those of Popen."""
+    log_command(logger, argv)
     parent = os.getpid()
 
     def prepare() -> None:

@@ -1,7 +1,6 @@
 """Every command: its help, the types of its options, its completion, its usage errors."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -241,7 +240,3 @@ def test_without_a_command_the_help_is_printed() -> None:
     assert done.returncode == 2
     assert "Deployments:" in done.stderr
     assert "error" not in done.stderr
-
-
-def test_nothing_is_logged_without_debug() -> None:
-    assert not logging.getLogger("launcher").handlers
