@@ -15,7 +15,7 @@ from launcher.experiment.cell_runner import CellRunner, ProgressListener
 from launcher.experiment.grid import Cell, Grid, MAX_BATCH
 from launcher.experiment.load_placement import LoadPlacement
 from launcher.experiment.recorder import Recording
-from launcher.experiment.search import Bracket, contradiction, Outcome, Range, search
+from launcher.experiment.search import Bracket, contradiction, find_brackets, Outcome, Range
 from launcher.experiment.target import Target
 from launcher.system.machine import Limits
 
@@ -55,27 +55,27 @@ class SearchResult:
     limit: BatchLimit
 
 
-def largest_batch(wanted: CeilingSearch, target: Target) -> int:
+def largest_batch(search: CeilingSearch, target: Target) -> int:
     """The largest batch to prepare for: --max-batch, or what the target can hold where known."""
     capacity = target.state.capacity if target.state else None
     known = [limit for limit in (capacity, target.envoy_sessions) if limit is not None]
-    return max(wanted.start, wanted.max_batch or min(known, default=0))
+    return max(search.start, search.max_batch or min(known, default=0))
 
 
-def batch_limit(wanted: CeilingSearch, placement: LoadPlacement) -> BatchLimit:
+def batch_limit(search: CeilingSearch, placement: LoadPlacement) -> BatchLimit:
     """Raises `LoadFailed` when the load cannot open a batch of `start`."""
-    grid, target = wanted.grid, placement.target
+    grid, target = search.grid, placement.target
     addresses = len(grid.sources) or len(placement.machines)
     limits = load_limits(_limits(placement), len(placement.nodes), addresses)
     if (held := target.envoy_sessions) is not None:
         limits.append(
             BatchLimit(held, Bound.DESCRIPTORS, f"Envoy can hold {held} sessions (ulimit -n)")
         )
-    if wanted.max_batch is not None:
-        text = f"it was searched up to --max-batch {wanted.max_batch}"
-        limits.append(BatchLimit(wanted.max_batch, Bound.MAX_BATCH, text))
+    if search.max_batch is not None:
+        text = f"it was searched up to --max-batch {search.max_batch}"
+        limits.append(BatchLimit(search.max_batch, Bound.MAX_BATCH, text))
     lowest = min(limits, key=lambda limit: limit.batch)
-    needed = max(wanted.start, grid.expected_hosts or 1)
+    needed = max(search.start, grid.expected_hosts or 1)
     if lowest.batch < needed:
         raise LoadFailed(f"cannot start the search with batch {needed}: {lowest.evidence}")
     return lowest
@@ -104,36 +104,38 @@ def _limits(placement: LoadPlacement) -> Limits:
 
 
 def search_each_wait(
-    wanted: CeilingSearch, limit: BatchLimit, run: Callable[[Cell], Line]
+    search: CeilingSearch, limit: BatchLimit, run: Callable[[Cell], Line]
 ) -> list[SearchResult]:
     """`run` runs a cell and returns its line. Raises what `run` raises."""
-    grid = wanted.grid
-    within = Range(wanted.start, limit.batch, wanted.precision, grid.expected_hosts or 1)
+    grid = search.grid
+    within = Range(search.start, limit.batch, search.precision, grid.expected_hosts or 1)
     results = []
     for wait in grid.waits:
         lines: list[Line] = []
-        ask = partial(_ask, wanted, wait, run, lines)
-        results.append(SearchResult(wait, search(within, grid.reps, ask), tuple(lines), limit))
+        ask = partial(_ask, search, wait, run, lines)
+        results.append(
+            SearchResult(wait, find_brackets(within, grid.reps, ask), tuple(lines), limit)
+        )
     return results
 
 
 def _ask(
-    wanted: CeilingSearch,
+    search: CeilingSearch,
     wait: float,
     run: Callable[[Cell], Line],
     lines: list[Line],
     repetition: int,
     batch: int,
 ) -> Outcome:
-    line = run(wanted.grid.cell(wanted.grid.modes[0], batch, wait, repetition))
+    line = run(search.grid.cell(search.grid.modes[0], batch, wait, repetition))
     lines.append(line)
     if not line["valid"]:
         return Outcome(False, f"batch {batch} is INVALID: {line['reasons']}")
-    return Outcome(wanted.criterion.met(line))
+    return Outcome(search.criterion.met(line))
 
 
 def find_ceilings(
-    wanted: CeilingSearch,
+    search: CeilingSearch,
     placement: LoadPlacement,
     limit: BatchLimit,
     recording: Recording,
@@ -142,13 +144,13 @@ def find_ceilings(
     """Runs the search. Returns a ceiling line for each wait, with its `limit` and `notes`.
 
     Raises what `CellRunner.run` raises, and `ResultInvalid`."""
-    with CellRunner(wanted.grid, placement, recording, listener) as runner:
-        results = search_each_wait(wanted, limit, partial(_run, runner, placement.target))
-        if wanted.grid.require_valid:
+    with CellRunner(search.grid, placement, recording, listener) as runner:
+        results = search_each_wait(search, limit, partial(_run, runner, placement.target))
+        if search.grid.require_valid:
             runner.require_valid()
-    table = ceilings([load(recording.folder)], wanted.criterion)
+    table = ceilings([load(recording.folder)], search.criterion)
     lines = {line["wait_seconds"]: line for line in table_lines(table)}
-    answers = [answer(result, lines[result.wait], wanted.criterion) for result in results]
+    answers = [answer(result, lines[result.wait], search.criterion) for result in results]
     for line in answers:
         if line["ceiling"] is None:
             raise ResultInvalid(f"{sentence(line)}: {'; '.join(line['notes'])}")
@@ -193,9 +195,9 @@ def limit_reached(result: SearchResult) -> BatchLimit | None:
 
 def notes(result: SearchResult, criterion: Criterion) -> list[str]:
     """What is inconclusive or contradictory in the outcomes."""
-    found = dict.fromkeys(map(_inconclusive, result.brackets))
-    found[contradiction(_outcomes(result, criterion))] = None
-    return [text for text in found if text]
+    texts = dict.fromkeys(map(_inconclusive, result.brackets))
+    texts[contradiction(_outcomes(result, criterion))] = None
+    return [text for text in texts if text]
 
 
 def _outcomes(result: SearchResult, criterion: Criterion) -> list[tuple[int, int, bool]]:

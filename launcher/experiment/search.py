@@ -40,7 +40,7 @@ class Bracket:
     problem: str | None = None
 
 
-def search(
+def find_brackets(
     within: Range, repetitions: int, ask: Callable[[int, int], Outcome]
 ) -> tuple[Bracket, ...]:
     """Searches once per repetition; each after the first starts from the bracket before it.

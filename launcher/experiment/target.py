@@ -120,12 +120,12 @@ class Target:
         """Whether the deployment still serves; True for a server outside any known deployment."""
         if self.state is None:
             return True
-        found = registry.known(self.state.name)
+        known = registry.known(self.state.name)
         return (
-            found is not None
-            and self.url in _urls(found.state)
-            and found.state.status is DeploymentStatus.READY
-            and found.alive
+            known is not None
+            and self.url in _urls(known.state)
+            and known.state.status is DeploymentStatus.READY
+            and known.alive
         )
 
     def sessions_open(self) -> int | None:

@@ -7,14 +7,21 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from launcher.experiment.search import Bracket, contradiction, Outcome, Range, repetition, search
+from launcher.experiment.search import (
+    Bracket,
+    contradiction,
+    find_brackets,
+    Outcome,
+    Range,
+    repetition,
+)
 
 PASS, FAIL = Outcome(True), Outcome(False)
 
 
 @dataclass
 class System:
-    """What a batch comes to, and which batches were run."""
+    """Decides the outcome of each batch and records which batches were run."""
 
     outcome: Callable[[int], Outcome]
     asked: list[tuple[int, int]] = field(default_factory=list)
@@ -35,29 +42,29 @@ def bounds(start: int = 32, max_batch: int = 100_000, **more: float) -> Range:
     return Range(start, max_batch, **more)  # type: ignore[arg-type]
 
 
-def test_batches_grow_until_one_fails_then_the_gap_is_halved() -> None:
+def test_search_doubles_batches_until_one_fails_then_halves_the_gap() -> None:
     system = capped(1000)
-    assert search(bounds(), 1, system) == (Bracket(992, 1024),)
+    assert find_brackets(bounds(), 1, system) == (Bracket(992, 1024),)
     assert system.batches(1) == [32, 64, 128, 256, 512, 1024, 768, 896, 960, 992]
 
 
-def test_with_precision_0_the_ceiling_is_exact() -> None:
+def test_search_finds_the_exact_ceiling_with_precision_0() -> None:
     system = capped(1000)
-    assert search(bounds(precision=0), 1, system) == (Bracket(1000, 1001),)
+    assert find_brackets(bounds(precision=0), 1, system) == (Bracket(1000, 1001),)
     assert len(system.asked) == 6 + 9
 
 
 @pytest.mark.parametrize("cap", [1, 2, 19, 20, 31, 32, 33, 999, 1000, 1024, 65_536])
 @pytest.mark.parametrize("start", [1, 7, 32, 4096])
-def test_every_ceiling_is_found_from_every_start(cap: int, start: int) -> None:
-    found = search(bounds(start, precision=0), 3, capped(cap))
+def test_search_finds_every_ceiling_from_every_start(cap: int, start: int) -> None:
+    found = find_brackets(bounds(start, precision=0), 3, capped(cap))
     assert found == (Bracket(cap, cap + 1),) * 3
 
 
 @pytest.mark.parametrize("precision", [0, 0.01, 0.05, 0.5, 1])
-def test_the_gap_is_no_wider_than_the_precision(precision: float) -> None:
+def test_search_leaves_no_gap_wider_than_the_precision(precision: float) -> None:
     for cap in (1, 10, 100, 1000, 31_234):
-        for found in search(bounds(precision=precision), 2, capped(cap)):
+        for found in find_brackets(bounds(precision=precision), 2, capped(cap)):
             assert found.ceiling <= cap < (found.failing or 0)
             assert found.failing is not None
             assert found.failing - found.ceiling <= max(1, precision * found.ceiling)
@@ -65,25 +72,25 @@ def test_the_gap_is_no_wider_than_the_precision(precision: float) -> None:
 
 def test_later_repetitions_confirm_the_bracket_with_two_batches() -> None:
     system = capped(1000)
-    search(bounds(), 3, system)
+    find_brackets(bounds(), 3, system)
     assert system.batches(2) == system.batches(3) == [992, 1024]
 
 
-def test_a_repetition_that_does_better_walks_up_in_strides_that_double() -> None:
+def test_repetition_moves_up_in_doubling_strides_when_it_does_better() -> None:
     system = capped(1600)
     found = repetition_after(Bracket(992, 1024), system)
     assert system.batches(1)[:7] == [992, 1024, 1056, 1120, 1248, 1504, 2016]
     assert found.ceiling <= 1600 < (found.failing or 0)
 
 
-def test_a_repetition_that_does_worse_walks_down_in_strides_that_double() -> None:
+def test_repetition_moves_down_in_doubling_strides_when_it_does_worse() -> None:
     system = capped(700)
     found = repetition_after(Bracket(992, 1024), system)
     assert system.batches(1)[:5] == [992, 960, 896, 768, 512]
     assert found.ceiling <= 700 < (found.failing or 0)
 
 
-def test_a_chance_failure_at_the_start_does_not_hold_later_repetitions_down() -> None:
+def test_repetition_recovers_from_a_chance_failure_in_the_first() -> None:
     system = capped(50_000)
     assert repetition_after(Bracket(28, 29), system).ceiling > 47_000
     assert len(system.asked) < 30
@@ -99,14 +106,14 @@ def repetition_after(before: Bracket, system: System) -> Bracket:
             return ended.value  # type: ignore[no-any-return]
 
 
-def test_a_system_that_always_passes_is_searched_up_to_the_limit() -> None:
+def test_search_goes_up_to_the_limit_when_every_batch_passes() -> None:
     system = System(lambda _: PASS)
-    assert search(bounds(max_batch=1000), 2, system) == (Bracket(1000), Bracket(1000))
+    assert find_brackets(bounds(max_batch=1000), 2, system) == (Bracket(1000), Bracket(1000))
     assert system.batches(1) == [32, 64, 128, 256, 512, 1000]
     assert system.batches(2) == [1000]
 
 
-def test_a_repetition_can_fail_at_the_limit_that_another_passed() -> None:
+def test_repetition_moves_down_when_it_fails_at_the_limit() -> None:
     system = capped(900)
     steps = bounds(max_batch=1000)
     batches = repetition(steps, Bracket(1000))
@@ -118,57 +125,57 @@ def test_a_repetition_can_fail_at_the_limit_that_another_passed() -> None:
     assert ended.value.value.ceiling in range(850, 901)
 
 
-def test_a_limit_below_the_start_is_the_start() -> None:
+def test_search_starts_at_the_limit_when_that_is_below_the_start() -> None:
     system = System(lambda _: PASS)
-    assert search(bounds(32, max_batch=10), 1, system) == (Bracket(10),)
+    assert find_brackets(bounds(32, max_batch=10), 1, system) == (Bracket(10),)
     assert system.asked == [(1, 10)]
 
 
-def test_a_system_that_always_fails_has_the_ceiling_0() -> None:
+def test_search_finds_ceiling_0_when_every_batch_fails() -> None:
     system = System(lambda _: FAIL)
-    assert search(bounds(), 2, system) == (Bracket(0, 1), Bracket(0, 1))
+    assert find_brackets(bounds(), 2, system) == (Bracket(0, 1), Bracket(0, 1))
     assert system.batches(1) == [32, 16, 8, 4, 2, 1]
     assert system.batches(2) == [1]
 
 
-def test_a_repetition_that_works_after_one_that_did_not() -> None:
+def test_repetition_moves_up_after_one_in_which_every_batch_failed() -> None:
     system = capped(100)
     found = repetition_after(Bracket(0, 1), system)
     assert found.ceiling in range(96, 101)
     assert system.batches(1)[:8] == [1, 2, 4, 8, 16, 32, 64, 128]
 
 
-def test_nothing_below_the_least_batch_is_tried() -> None:
+def test_search_tries_no_batch_below_the_minimum() -> None:
     system = System(lambda _: FAIL)
-    assert search(bounds(min_batch=4), 2, system) == (Bracket(0, 4), Bracket(0, 4))
+    assert find_brackets(bounds(min_batch=4), 2, system) == (Bracket(0, 4), Bracket(0, 4))
     assert min(batch for _, batch in system.asked) == 4
 
 
-def test_a_batch_that_cannot_be_judged_ends_its_repetition_with_the_reason() -> None:
+def test_inconclusive_batch_ends_its_repetition_with_the_problem() -> None:
     system = System(
         lambda batch: Outcome(batch < 512, "the load was late" * (batch == 512) or None)
     )
-    assert search(bounds(), 2, system) == (Bracket(256, None, "the load was late"),) * 2
+    assert find_brackets(bounds(), 2, system) == (Bracket(256, None, "the load was late"),) * 2
     assert system.batches(1) == [32, 64, 128, 256, 512]
     assert system.batches(2) == [256, 512]
 
 
-def test_trouble_between_two_batches_that_are_known() -> None:
+def test_inconclusive_batch_within_the_gap_keeps_the_bracket() -> None:
     system = System(lambda batch: Outcome(batch <= 500, "late" if 300 < batch < 500 else None))
-    assert search(bounds(), 1, system) == (Bracket(256, 512, "late"),)
+    assert find_brackets(bounds(), 1, system) == (Bracket(256, 512, "late"),)
 
 
-def test_trouble_with_the_first_batch_leaves_nothing_known() -> None:
+def test_inconclusive_first_batch_leaves_the_bracket_open() -> None:
     system = System(lambda _: Outcome(False, "late"))
-    assert search(bounds(), 2, system) == (Bracket(0, None, "late"),) * 2
+    assert find_brackets(bounds(), 2, system) == (Bracket(0, None, "late"),) * 2
     assert system.asked == [(1, 32), (2, 32)]
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_a_noisy_system_is_found_near_its_cap(seed: int) -> None:
+def test_search_ends_near_the_cap_of_a_noisy_system(seed: int) -> None:
     chance = random.Random(seed)
     system = System(lambda batch: Outcome(batch * chance.uniform(0.9, 1.1) <= 1000))
-    for found in search(bounds(), 5, system):
+    for found in find_brackets(bounds(), 5, system):
         assert 1000 / 1.12 < found.ceiling < 1000 * 1.12
         assert found.failing is not None
         assert found.ceiling < found.failing <= found.ceiling * 1.05
@@ -176,22 +183,22 @@ def test_a_noisy_system_is_found_near_its_cap(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(50))
-def test_a_search_ends_however_outcomes_fall(seed: int) -> None:
+def test_search_ends_when_outcomes_are_random(seed: int) -> None:
     chance = random.Random(seed)
     system = System(lambda _: Outcome(chance.random() < 0.5))
-    for found in search(bounds(precision=0), 5, system):
+    for found in find_brackets(bounds(precision=0), 5, system):
         assert found.failing == found.ceiling + 1 or found.failing is None
     for number in range(1, 6):
         asked = system.batches(number)
         assert len(set(asked)) == len(asked) < 60
 
 
-def test_what_is_known_already_is_not_run_again() -> None:
+def test_search_resumes_at_every_batch() -> None:
     whole = capped(1000)
-    expected = search(bounds(), 3, whole)
+    expected = find_brackets(bounds(), 3, whole)
     for ran in range(len(whole.asked)):
         rest = capped(1000)
-        assert search(bounds(), 3, knowing(whole.asked[:ran], rest)) == expected
+        assert find_brackets(bounds(), 3, knowing(whole.asked[:ran], rest)) == expected
         assert rest.asked == whole.asked[ran:]
 
 
@@ -204,13 +211,34 @@ def knowing(known: list[tuple[int, int]], rest: System) -> Callable[[int, int], 
     return ask
 
 
-def test_outcomes_that_contradict_each_other_are_told() -> None:
-    plain = [(32, 1, True), (64, 1, False), (32, 2, True)]
-    assert contradiction(plain) is None
-    assert contradiction([]) is None
-    assert contradiction([(32, 1, False)]) is None
-    told = "batch 64 failed in repetition 1, though 70 passed in repetition 2"
-    for order in itertools.permutations([*plain, (70, 2, True)]):
-        assert contradiction(order) == told
-    same = "batch 64 passed in repetition 2 and failed in 1"
-    assert contradiction([*plain, (64, 2, True)]) == same
+PLAIN = [(32, 1, True), (64, 1, False), (32, 2, True)]
+
+
+@pytest.mark.parametrize("outcomes", [[], [(32, 1, False)], [(32, 1, True)], PLAIN])
+def test_contradiction_is_none_when_every_smaller_batch_passed(
+    outcomes: list[tuple[int, int, bool]],
+) -> None:
+    assert contradiction(outcomes) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ([(70, 2, True)], "batch 64 failed in repetition 1, though 70 passed in repetition 2"),
+        ([(64, 2, True)], "batch 64 passed in repetition 2 and failed in 1"),
+        # Only the smallest of several failing batches, and the largest of several passing ones, count.
+        (
+            [(70, 2, True), (128, 2, False)],
+            "batch 64 failed in repetition 1, though 70 passed in repetition 2",
+        ),
+        (
+            [(65, 2, True), (100, 3, True), (256, 3, False)],
+            "batch 64 failed in repetition 1, though 100 passed in repetition 3",
+        ),
+    ],
+)
+def test_contradiction_names_the_smallest_failure_and_the_largest_success(
+    more: list[tuple[int, int, bool]], text: str
+) -> None:
+    for order in itertools.permutations([*PLAIN, *more]):
+        assert contradiction(order) == text
