@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from analysis.report.formatting import count
 from analysis.report.series import crossed, Line, Panel, points
 from analysis.report.style import COLOURS, DASHES, INK, MARKERS, PANELS, WIDTH
-from analysis.words import count
 
 
 def new_figure(height: float) -> Figure:

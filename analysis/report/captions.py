@@ -1,21 +1,21 @@
-"""What figures show, in numbers: their captions."""
+"""The captions of figures: what they show, in numbers."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from analysis.report.formatting import count, listed, percent, plural, seconds
+from analysis.report.sentences import cell_name
 from analysis.report.series import column, Line, Panel, points, steepest, success, total, unevenness
-from analysis.report.text import cell_name
-from analysis.words import count, listed, percent, plural, seconds
 
 
 def interval_text(panels: Sequence[Panel]) -> str:
-    """What points and bars are."""
+    """How many repetitions points and bars stand for."""
     most = max((p.repetitions for p in _all_points(panels)), default=0)
     if most == 0:
         return ""
     if most == 1:
         return "One repetition: no interval."
-    return f"Points are means over up to {most} valid repetitions, bars go from the least to the greatest."
+    return f"Points are means over up to {most} valid repetitions, bars span their lowest and highest value."
 
 
 def _all_points(panels: Sequence[Panel]) -> list[Any]:
@@ -30,8 +30,7 @@ def invalid_text(panels: Sequence[Panel]) -> str:
 
 
 def success_text(panels: Sequence[Panel], least: float) -> str:
-    """What the figure of success shows, in numbers."""
-    said = []
+    texts = []
     for panel in panels:
         for wait in panel.waits:
             found = points(panel, wait, success)
@@ -40,16 +39,16 @@ def success_text(panels: Sequence[Panel], least: float) -> str:
             worst = min(found, key=lambda point: point.mean)
             name = _named(panel, wait)
             if worst.mean == 1:
-                said.append(f"{name}: 100 % at every batch")
+                texts.append(f"{name}: 100 % at every batch")
             elif worst.mean >= least:
-                said.append(f"{name}: at least {percent(worst.mean)} at every batch")
+                texts.append(f"{name}: at least {percent(worst.mean)} at every batch")
             else:
-                said.append(f"{name}: down to {percent(worst.mean)} at {count(worst.x)}")
-    return _semicolons(said) or "No valid cell."
+                texts.append(f"{name}: down to {percent(worst.mean)} at {count(worst.x)}")
+    return _semicolons(texts) or "No valid cell."
 
 
 def p99_text(panels: Sequence[Panel], limit: Callable[[Line], float | None]) -> str:
-    said = []
+    texts = []
     for panel in panels:
         for wait in panel.waits:
             found = points(panel, wait, column("total_p99"))
@@ -59,13 +58,13 @@ def p99_text(panels: Sequence[Panel], limit: Callable[[Line], float | None]) -> 
             name = _named(panel, wait)
             bounded = f" (criterion {seconds(most)})" if most is not None else ""
             last = found[-1]
-            said.append(f"{name}: {seconds(last.mean)} at {count(last.x)}{bounded}")
-    return _semicolons(said) or "No session succeeded in a valid cell."
+            texts.append(f"{name}: {seconds(last.mean)} at {count(last.x)}{bounded}")
+    return _semicolons(texts) or "No session succeeded in a valid cell."
 
 
 def latency_text(panels: Sequence[Panel]) -> str:
-    """The parts of a session at the largest batch of each wait."""
-    said = []
+    """The latency of each part of a session at the largest batch of each wait."""
+    texts = []
     for panel in panels:
         for wait in panel.waits:
             last = {
@@ -74,12 +73,12 @@ def latency_text(panels: Sequence[Panel]) -> str:
             }
             if all(last.values()):
                 parts = ", ".join(f"{part} {seconds(p[0].mean)}" for part, p in last.items())
-                said.append(f"{_named(panel, wait)} at {count(last['step'][0].x)}: {parts}")
-    return f"p99 at the largest batch: {_semicolons(said)}" if said else "No session succeeded."
+                texts.append(f"{_named(panel, wait)} at {count(last['step'][0].x)}: {parts}")
+    return f"p99 at the largest batch: {_semicolons(texts)}" if texts else "No session succeeded."
 
 
 def partly_text(panels: Sequence[Panel]) -> str:
-    """Which fields of the heat map have fewer repetitions than they should."""
+    """The fields of the heat map of which some repetitions are INVALID."""
     fields: dict[tuple[str, float, float], list[bool]] = {}
     for panel in panels:
         for line in panel.lines:
@@ -102,8 +101,8 @@ def heat_text(panels: Sequence[Panel]) -> str:
 
 
 def open_text(panels: Sequence[Panel], limit: int) -> str:
-    """The highest curve of each panel, and how many are not drawn."""
-    said = []
+    """The highest curve of each panel, and the number of curves when not all are drawn."""
+    texts = []
     for panel in panels:
         every = steepest(panel, len(panel.lines))
         if not every:
@@ -114,13 +113,13 @@ def open_text(panels: Sequence[Panel], limit: int) -> str:
         drawn = (
             f"; the {limit} largest of {len(every)} curves are drawn" if len(every) > limit else ""
         )
-        said.append(f"{name} most {count(most)} open, in {cell_name(highest[0])}{drawn}")
-    return _semicolons(said) or "No session was open."
+        texts.append(f"{name} most {count(most)} open, in {cell_name(highest[0])}{drawn}")
+    return _semicolons(texts) or "No session was open."
 
 
-def _semicolons(said: Sequence[str], most: int = 6) -> str:
-    more = [f"and {len(said) - most} more"] if len(said) > most else []
-    return f"{'; '.join([*said[:most], *more])}." if said else ""
+def _semicolons(texts: Sequence[str], most: int = 6) -> str:
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return f"{'; '.join([*texts[:most], *more])}." if texts else ""
 
 
 def _named(panel: Panel, wait: float) -> str:
@@ -128,7 +127,7 @@ def _named(panel: Panel, wait: float) -> str:
 
 
 def distribution_text(panels: Sequence[Panel]) -> str:
-    """max / mean over all valid cells, and in the most uneven of them."""
+    """max/mean over all valid cells together, and in the most uneven of them."""
     return " ".join(filter(None, (_distributed(panel) for panel in panels)))
 
 
@@ -138,14 +137,14 @@ def _distributed(panel: Panel) -> str:
         for line, detail in zip(panel.lines, panel.details, strict=True)
         if line["valid"]
     ]
-    told = []
+    texts = []
     for name, counts in (
         ("host", [detail.hosts for _, detail in cells]),
         ("load worker", [detail.load_workers for _, detail in cells]),
     ):
         together = total(counts)
         if not sum(together.values()):
-            told.append(f"{name}s unknown".capitalize())
+            texts.append(f"{name}s unknown".capitalize())
             continue
         text = f"{plural(len(together), name)}, max/mean {unevenness(together):.2f}"
         worst, line = max(
@@ -157,6 +156,6 @@ def _distributed(panel: Panel) -> str:
             if worst >= 1.005
             else "every cell even"
         )
-        told.append(f"{text}; {most}")
+        texts.append(f"{text}; {most}")
     where = f"{panel.title}: " if panel.title else ""
-    return f"{where}{'. '.join(told)}."
+    return f"{where}{'. '.join(texts)}."

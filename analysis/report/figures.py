@@ -23,9 +23,9 @@ from analysis.report.axes import (
     ticks_at_cells,
     wait_handles,
 )
+from analysis.report.formatting import count
 from analysis.report.series import column, Line, Panel, points, steepest, success, total
 from analysis.report.style import BARS, COLOURS, CURVES, DASHES, GRID, INK, NUMBERED, PANELS, styled
-from analysis.words import count
 
 
 @styled

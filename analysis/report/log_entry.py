@@ -1,4 +1,4 @@
-"""LOG_ENTRY.md: the log entry that the runbook asks for, filled from the files of the results."""
+"""LOG_ENTRY.md: the log entry that the runbook asks for, filled in from the files of the results."""
 
 import ipaddress
 import os
@@ -13,18 +13,22 @@ from urllib.parse import quote
 import jinja2
 import orjson
 
-from analysis.report import text
+from analysis.report import sentences
+from analysis.report.formatting import known, plural, timestamp
 from analysis.report.page import Content
 from analysis.report.series import ceilings_of, curve_key, Line, records, servers_of, total
-from analysis.results.file_names import RAW, SAMPLES, SUMMARY
+from analysis.results.file_names import RAW, RUN, SAMPLES, SUMMARY
 from analysis.results.folder import Results
 from analysis.scaling.ceilings import censored
-from analysis.scaling.efficiency import UNBANDED
-from analysis.words import known, moment, plural
+from analysis.scaling.efficiency import Verdict
 
 UNKNOWN = "unknown"
+
+# Every node has a sample with its number of cores within so many lines of samples.jsonl.
 SAMPLES_READ = 2000
-"""Lines of samples.jsonl in which every node has told its cores."""
+
+# How a number is marked where a ceiling is a lower bound.
+MARKS = {Verdict.AT_LEAST: "≥ ", Verdict.AT_MOST: "≤ "}
 
 
 @dataclass(frozen=True)
@@ -80,8 +84,8 @@ def entry(one: Results, content: Content) -> Entry:
     return Entry(
         date=str(started or first or UNKNOWN)[:10],
         infrastructure=infrastructure(run, servers),
-        start=moment(started or first),
-        end=moment(ended),
+        start=timestamp(started or first),
+        end=timestamp(ended),
         status=_status(run),
         nodes=_known(servers),
         cpus=_cpus(one),
@@ -97,7 +101,7 @@ def entry(one: Results, content: Content) -> Entry:
 
 
 def infrastructure(run: Mapping[str, Any], servers: int | None) -> str:
-    """slurm-single, slurm-multi, local-…; what ran the servers is unknown without a placement."""
+    """slurm-single, slurm-multi, local-single or local-multi; unknown-… without a placement."""
     processes = (run.get("placement") or {}).get("processes") or []
     nodes = {str(process.get("node")) for process in processes}
     size = "multi" if (servers or 0) > 1 else "single"
@@ -117,50 +121,52 @@ def observations(one: Results, ceilings: Sequence[Line]) -> list[str]:
     pairs = list(zip(lines, one.details, strict=True))
     hosts = total(detail.hosts for line, detail in pairs if line["valid"])
     workers = total(detail.load_workers for line, detail in pairs if line["valid"])
-    said = [
+    points = [
         f"Unique hosts seen: {len(hosts)}",
-        f"Load distribution: {text.even(hosts)} over hosts; {text.even(workers)} over load workers",
-        *text.validity_sentences(lines),
-        *(text.ceiling_sentence(line) for line in ceilings),
-        *text.status_sentences([one]),
-        text.sharing_sentence([one]),
+        f"Load distribution: {sentences.evenness(hosts)} over hosts; {sentences.evenness(workers)} over "
+        "load workers",
+        *sentences.validity_sentences(lines),
+        *(sentences.ceiling_sentence(line) for line in ceilings),
+        *sentences.status_sentences([one]),
+        sentences.sharing_sentence([one]),
     ]
-    return said + [f"Warning: {warning}" for warning in text.warning_sentences([one], lines)]
+    warnings = sentences.warning_sentences([one], lines)
+    return points + [f"Warning: {warning}" for warning in warnings]
 
 
 def metrics(content: Content) -> Metrics | None:
-    """None without two numbers of servers."""
+    """None unless there are ceilings of several numbers of servers."""
     beyond = [
-        (line, text.baseline(line, content.scaling))
+        (line, sentences.baseline(line, content.scaling))
         for line in content.scaling
-        if line["servers"] != text.baseline(line, content.scaling)["servers"]
+        if line["servers"] != sentences.baseline(line, content.scaling)["servers"]
     ]
     if not beyond:
         return None
     base = plural(int(beyond[0][1]["servers"]), "server")
     rows: list[tuple[str, str, list[str]]] = [
         (f"Single-node ceiling ({base})", "Max batch at the criterion",
-         [_ceiling(_found_of(first, content)) for _, first in beyond]),
+         [_ceiling(_ceiling_line(first, content)) for _, first in beyond]),
         ("Multi-node ceiling", "Max batch at the criterion",
-         [_ceiling(_found_of(line, content)) for line, _ in beyond]),
+         [_ceiling(_ceiling_line(line, content)) for line, _ in beyond]),
         ("Scaling factor", "multi_ceiling / single_ceiling",
          [_factor(line) for line, _ in beyond]),
         ("Scaling efficiency", "scaling_factor / num_workers",
          [_efficiency(line) for line, _ in beyond]),
         ("unique_hosts", "From results", [_hosts(line, content) for line, _ in beyond]),
     ]  # fmt: skip
-    notes = [*text.efficiency_sentences(content.scaling), *content.caveats]
-    heads = [text.subject(line) for line, _ in beyond]
+    notes = [*sentences.efficiency_sentences(content.scaling), *content.caveats]
+    heads = [sentences.subject(line) for line, _ in beyond]
     return Metrics(heads, [[name, formula, *values] for name, formula, values in rows], notes)
 
 
 def _row(line: Line) -> list[str]:
-    """A line of the Results Summary; what is not usual is said beside the wait."""
+    """A line of the Results Summary. An unusual mode, shape or number of steps is beside the wait."""
     extra = [str(line["mode"])] if line["mode"] != "ws" else []
     extra += [str(line["shape"])] if line["shape"] != "burst" else []
     extra += [plural(int(line["steps"]), "step")] if line["steps"] != 1 else []
     wait = str(float(line["wait_seconds"])) + (f" ({', '.join(extra)})" if extra else "")
-    if not _found(line):
+    if not _has_ceiling(line):
         return [wait, "none", "-", "-", "-"]
     share = line["success_at_ceiling"]
     p99, rps = line["p99_at_ceiling"], line["rps_at_ceiling"]
@@ -173,12 +179,12 @@ def _row(line: Line) -> list[str]:
     ]
 
 
-def _found(line: Line) -> bool:
+def _has_ceiling(line: Line) -> bool:
     return bool(known(line["ceiling"]) and line["ceiling"])
 
 
 def _ceiling(line: Line) -> str:
-    if not _found(line):
+    if not _has_ceiling(line):
         return "none"
     return f"{'≥ ' if censored(line) else ''}{line['ceiling']:.0f}"
 
@@ -192,20 +198,19 @@ def _efficiency(line: Line) -> str:
 
 
 def _limited(line: Line, number: str) -> str:
-    """≥ or ≤ where a ceiling is a lower bound only."""
-    least, most, unknown = map(str(line["interpretation"]).startswith, UNBANDED)
-    return UNKNOWN if unknown else f"{'≥ ' if least else '≤ ' if most else ''}{number}"
+    verdict = line["interpretation"].verdict
+    return UNKNOWN if verdict is Verdict.UNDETERMINED else f"{MARKS.get(verdict, '')}{number}"
 
 
-def _found_of(line: Line, content: Content) -> Line:
-    """The line of the ceilings of one of scaling."""
+def _ceiling_line(line: Line, content: Content) -> Line:
+    """The line of ceilings.csv for one of scaling.csv."""
     key = (*curve_key(line), line["servers"])
     same = [one for one in content.ceilings if (*curve_key(one), one["servers"]) == key]
     return next(one for one in same if known(one["ceiling"]))
 
 
 def _hosts(line: Line, content: Content) -> str:
-    hosts = _found_of(line, content)["unique_hosts"]
+    hosts = _ceiling_line(line, content)["unique_hosts"]
     return f"{hosts:.0f}" if known(hosts) else "-"
 
 
@@ -225,35 +230,35 @@ def _server_command(run: Mapping[str, Any]) -> str:
     if isinstance(command, list | tuple):
         return shlex.join(map(str, command))
     return (
-        str(command) if command else "# unknown: run.json does not say how the servers were started"
+        str(command) if command else f"# unknown: {RUN} does not contain the command of the servers"
     )
 
 
 def _command(run: Mapping[str, Any]) -> str:
     arguments = run.get("arguments")
     if not arguments:
-        return "# unknown: there is no run.json"
+        return f"# unknown: there is no {RUN}"
     return shlex.join(["launcher", *map(str, arguments)])
 
 
 def _cpus(one: Results) -> str:
     processes = (one.run.get("placement") or {}).get("processes") or []
     nodes = {str(process["node"]) for process in processes if process.get("role") == "server"}
-    found = sorted({cores for node, cores in _cores(one.folder).items() if node in nodes})
-    if not found and nodes and all(_loopback(node) for node in nodes):
-        found = [int((one.run.get("machine") or {}).get("cores", 0))]
-    return " to ".join(map(str, {found[0]: 0, found[-1]: 0})) if found else UNKNOWN
+    cores = sorted({number for node, number in _cores(one.folder).items() if node in nodes})
+    if not cores and nodes and all(_loopback(node) for node in nodes):
+        cores = [int((one.run.get("machine") or {}).get("cores", 0))]
+    return " to ".join(map(str, dict.fromkeys([cores[0], cores[-1]]))) if cores else UNKNOWN
 
 
 def _cores(folder: Path) -> dict[str, int]:
-    """Cores of each node, as sampled; empty without samples."""
-    found: dict[str, int] = {}
+    """The number of cores of each node that was sampled."""
+    cores: dict[str, int] = {}
     with suppress(OSError, ValueError, KeyError), (folder / SAMPLES).open("rb") as lines:
         for _, line in zip(range(SAMPLES_READ), lines, strict=False):
             sample = orjson.loads(line)
             if sample["kind"] == "node":
-                found[str(sample["node"])] = int(sample["cores"])
-    return found
+                cores[str(sample["node"])] = int(sample["cores"])
+    return cores
 
 
 def _first(one: Results, name: str) -> Any:

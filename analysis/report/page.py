@@ -7,9 +7,9 @@ from pathlib import Path
 
 import jinja2
 
+from analysis.report.formatting import listed, plural
 from analysis.report.series import Curve, Line, Panel, records
 from analysis.results.folder import Results
-from analysis.words import listed, plural
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
-"""The report of result folders, made from their files alone."""
+"""Writes the report of result folders, from their files alone."""
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from analysis.errors import ResultsError
-from analysis.report import log_entry
+from analysis.report import log_entry, texts
 from analysis.report.page import Content, render
+from analysis.report.sentences import subject
 from analysis.report.series import Curve, curve_key, Line, panels, records
-from analysis.report.text import subject
 from analysis.results.file_names import CEILINGS, FIGURES, LOG_ENTRY, RAW, REPORT, SCALING, SUMMARY
 from analysis.results.folder import find, load, Results
-from analysis.scaling.ceilings import ceilings, Criterion
-from analysis.scaling.efficiency import caveats, no_usl, scaling, Usl, usl
+from analysis.scaling.ceilings import ceilings
+from analysis.scaling.criterion import Criterion
+from analysis.scaling.efficiency import caveats, scaling
+from analysis.scaling.usl import usl
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +27,7 @@ INSTALL = 'pip install -e ".[analysis]"'
 
 @dataclass
 class Report:
-    """What was written, and what a reader should hear of at once."""
+    """What was written, with warnings. `missing` is the package without which there is no page."""
 
     output: Path
     files: list[Path] = field(default_factory=list)
@@ -32,11 +35,10 @@ class Report:
     cells: int = 0
     invalid: int = 0
     missing: str | None = None
-    """The package without which there is no page."""
 
 
 def write(folders: Sequence[Path], output: Path | None, criterion: Criterion) -> Report:
-    """Writes the files of the report. Raises `ResultsError`."""
+    """Writes the files of the report. Raises `ResultsError` for folders that cannot be read or written."""
     results = [load(folder) for folder in _result_folders(folders)]
     report = Report(output or default_output(folders))
     try:
@@ -54,22 +56,22 @@ def default_output(folders: Sequence[Path]) -> Path:
 
 
 def _result_folders(folders: Sequence[Path]) -> list[Path]:
-    """Each once, whatever names it was given by. Raises `ResultsError` for a folder without any."""
-    found: dict[Path, Path] = {}
+    """The folders that hold results, each once. Raises `ResultsError` for a folder without any."""
+    unique: dict[Path, Path] = {}
     for folder in folders:
         inside = find(folder)
         if not inside:
             what = f"holds no results (no {RAW} in it or in a folder of it)"
             raise ResultsError(f"{folder} {what if folder.is_dir() else 'is not a folder'}")
-        found |= {path.resolve(): path for path in inside}
-    return list(found.values())
+        unique |= {path.resolve(): path for path in inside}
+    return list(unique.values())
 
 
 def _write(results: Sequence[Results], report: Report, criterion: Criterion) -> None:
     report.output.mkdir(parents=True, exist_ok=True)
     for one in results:
         _summary(one, report)
-        report.warnings += [_of(one, text) for text in one.warnings]
+        report.warnings += one.warnings
         report.cells += len(one.summary)
         report.invalid += int((~one.summary["valid"].astype(bool)).sum())
     content = _content(results, criterion, report)
@@ -93,17 +95,19 @@ def _content(results: Sequence[Results], criterion: Criterion, report: Report) -
     _put(report, CEILINGS, found.to_csv(index=False))
     scaled: list[Line] = []
     curves: list[Curve] = []
-    said: list[str] = []
-    # Those of an earlier report would be taken for this one's.
+    notes: list[str] = []
+    # Files of an earlier report would be mistaken for those of this one.
     for stale in (SCALING, f"{FIGURES}/scaling.png"):
         (report.output / stale).unlink(missing_ok=True)
     if found["servers"].nunique() > 1:
         try:
-            efficiencies = scaling(found)
-            _put(report, SCALING, efficiencies.to_csv(index=False))
-            scaled, curves, said = records(efficiencies), list(_curves(found)), caveats(found)
+            table = scaling(found)
+            readable = table["interpretation"].map(texts.interpretation)
+            _put(report, SCALING, table.assign(interpretation=readable).to_csv(index=False))
+            scaled, curves = records(table), list(_curves(found))
+            notes = [texts.caveat(caveat) for caveat in caveats(found)]
         except ResultsError as failure:
-            said = [f"No scaling: {failure}."]
+            notes = [f"No scaling: {failure}."]
             report.warnings.append(f"no {SCALING}: {failure}")
     return Content(
         results=results,
@@ -113,12 +117,12 @@ def _content(results: Sequence[Results], criterion: Criterion, report: Report) -
         criterion=criterion.text,
         output=report.output,
         curves=curves,
-        caveats=said,
+        caveats=notes,
     )
 
 
 def _curves(found: "pd.DataFrame") -> Iterator[Curve]:
-    """Ceilings by servers, one curve for each mode, shape, wait and number of steps."""
+    """One curve for each mode, shape, wait and number of steps with several numbers of servers."""
     found = found[found["servers"].notna()]
     rows = records(found)
     keys = list(dict.fromkeys(curve_key(line) for line in rows))
@@ -127,63 +131,47 @@ def _curves(found: "pd.DataFrame") -> Iterator[Curve]:
         lines = sorted((rows[n] for n in place), key=lambda line: float(line["servers"]))
         if len({line["servers"] for line in lines}) < 2:
             continue
-        own = found.iloc[place]
-        title = subject(lines[0], servers=False)
-        fit, no_fit = _fit(own)
-        yield Curve(title, tuple(lines), fit, no_fit)
-
-
-def _fit(found: "pd.DataFrame") -> tuple[Usl | None, str | None]:
-    try:
-        return usl(found), no_usl(found)
-    except ResultsError as failure:
-        return None, str(failure)
+        yield Curve(subject(lines[0], servers=False), tuple(lines), usl(found.iloc[place]))
 
 
 def _summary(one: Results, report: Report) -> None:
-    """summary.csv as the rows say it; what was there and says something else is kept."""
+    """Writes summary.csv from the rows, and keeps a file that differs under another name."""
     path = one.folder / SUMMARY
     text = one.summary.to_csv(index=False)
     before = path.read_bytes() if path.exists() else None
     if before == text.encode():
         return
-    # A run that was ended, or is under way, has not summed up its last cell.
+    # A run that was interrupted, or is still running, has not summarised its last cell.
     if before and not text.encode().startswith(before):
         kept = _unused(path.with_name(f"{SUMMARY}.before"))
         path.rename(kept)
-        said = difference(before.decode(errors="replace"), text)
-        report.warnings.append(f"{path} is written anew ({said}); as it was: {kept.name}")
+        changed = difference(before.decode(errors="replace"), text)
+        report.warnings.append(
+            f"{path} was rewritten ({changed}); the previous file is {kept.name}"
+        )
     replace(path, text)
     report.files.append(path)
 
 
-def _of(one: Results, warning: str) -> str:
-    return warning if str(one.folder) in warning else f"{one.folder}: {warning}"
-
-
 def _unused(path: Path) -> Path:
-    number = 1
-    found = path
-    while found.exists():
-        number += 1
-        found = path.with_name(f"{path.name}-{number}")
-    return found
+    names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
+    return next(each for each in itertools.chain([path], names) if not each.exists())
 
 
 def difference(before: str, after: str) -> str:
-    """Where two summary.csv differ first."""
+    """The first difference between two summary.csv."""
     import csv
 
     old, new = (list(csv.reader(text.splitlines())) for text in (before, after))
     if not old or not new or old[0] != new[0]:
-        return f"its columns are others ({len(old[0]) if old else 0}, from the rows {len(new[0])})"
+        return f"it has other columns ({len(old[0]) if old else 0}, from the rows {len(new[0])})"
     for number, (a, b) in enumerate(zip(old[1:], new[1:], strict=False), 1):
         for name, was, now in zip(new[0], a, b, strict=False):
             if was != now:
                 return f"line {number}, {name} is {was!r}, from the rows {now!r}"
     if len(old) != len(new):
         return f"it has {len(old) - 1} lines, from the rows {len(new) - 1}"
-    return "it is written differently"
+    return "it is formatted differently"
 
 
 def _put(report: Report, name: str, text: str) -> None:
@@ -192,7 +180,7 @@ def _put(report: Report, name: str, text: str) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Writes a file whole or not at all."""
+    """Writes a file completely or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)

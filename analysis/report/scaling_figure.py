@@ -1,7 +1,6 @@
 """The figure of ceilings against servers."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -9,11 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from analysis.report.axes import handle, legend, new_axes
+from analysis.report.formatting import count, known
 from analysis.report.series import Curve
 from analysis.report.style import COLOURS, INK, PANELS, styled
 from analysis.scaling.ceilings import censored
-from analysis.scaling.efficiency import Usl
-from analysis.words import count, known
+from analysis.scaling.usl import Usl
 
 
 @styled
@@ -27,18 +26,14 @@ def scaling(curves: Sequence[Curve]) -> Figure:
         ax.set_xlabel("servers")
     axes[0].set_ylabel("ceiling (sessions)")
     handles = [handle("ceiling", COLOURS[0], "o", "")]
-    if any(_at_least(line) for curve in shown for line in curve.lines):
-        handles += [handle("at least: no larger batch failed", COLOURS[0], "^", "")]
+    if any(censored(line) for curve in shown for line in curve.lines):
+        handles += [handle("lower bound of a ceiling", COLOURS[0], "^", "")]
     handles += [handle("linear", INK, "", (0, (1, 1.5)))]
-    if any(curve.fit for curve in shown):
+    if any(isinstance(curve.fit, Usl) for curve in shown):
         handles += [handle("USL fit, within what was measured", COLOURS[1], "", "-")]
         handles += [handle("extrapolation", COLOURS[1], "", (0, (5, 2.5)))]
     legend(figure, handles)
     return figure
-
-
-def _at_least(line: Mapping[str, Any]) -> bool:
-    return "reached" in line and censored(line)
 
 
 def _curve(ax: Axes, curve: Curve) -> None:
@@ -47,7 +42,7 @@ def _curve(ax: Axes, curve: Curve) -> None:
         each = base["ceiling"] / base["servers"]
         ends = [base["servers"], curve.farthest]
         ax.plot(ends, [each * end for end in ends], color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
-    if curve.fit:
+    if isinstance(curve.fit, Usl):
         _fit(ax, curve.fit, curve.farthest)
     for line in curve.lines:
         if not known(line["ceiling"]):
@@ -55,7 +50,7 @@ def _curve(ax: Axes, curve: Curve) -> None:
         height = float(line["ceiling"])
         low, high = (line[f"ceiling_{end}"] for end in ("low", "high"))
         error = [[height - low], [high - height]] if known(low) and known(high) else None
-        marker = "^" if _at_least(line) else "o"
+        marker = "^" if censored(line) else "o"
         ax.errorbar(
             line["servers"], height, yerr=error, fmt=marker, color=COLOURS[0], capsize=3, zorder=3
         )
@@ -66,8 +61,8 @@ def _curve(ax: Axes, curve: Curve) -> None:
 
 
 def _fit(ax: Axes, fit: Usl, farthest: float) -> None:
-    least, most = min(fit.servers), max(fit.servers)
-    for low, high, dash in ((least, most, "-"), (most, farthest, (0, (5, 2.5)))):
+    fewest, measured = min(fit.servers), max(fit.servers)
+    for low, high, dash in ((fewest, measured, "-"), (measured, farthest, (0, (5, 2.5)))):
         if high <= low:
             continue
         at = np.linspace(low, high, 40)

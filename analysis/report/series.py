@@ -1,31 +1,30 @@
-"""What figures and sentences of a report are made of: panels of cells, and points within them."""
+"""The data of figures and sentences: panels of cells, points within them, curves of ceilings."""
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
 from typing import Any, cast, TYPE_CHECKING
 
-from analysis.results.folder import CellDetails, Results
-from analysis.scaling.efficiency import Usl
-from analysis.words import known, plural
+from analysis.report.formatting import known, plural
+from analysis.results.folder import CellDetails, natural, Results
+from analysis.scaling.usl import NoFit, Usl
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# A line of summary.csv, ceilings.csv or scaling.csv by its columns.
 Line = dict[str, Any]
-"""A line of summary.csv, or of ceilings.csv or scaling.csv, by its columns."""
 
 
 @dataclass(frozen=True)
 class Panel:
-    """The cells that can share axes: of one folder, in one mode and one shape."""
+    """The cells that share axes: those of one folder, mode and shape. `x` is the column on the
+    horizontal axis: batch_size, or arrival_rate for the shape open."""
 
     title: str
     lines: tuple[Line, ...]
     details: tuple[CellDetails, ...]
     x: str = "batch_size"
-    """What the horizontal axis shows: batch_size, or arrival_rate of cells in shape open."""
 
     @property
     def waits(self) -> list[float]:
@@ -33,11 +32,9 @@ class Panel:
 
     @property
     def places(self) -> list[float]:
-        """The values of the horizontal axis."""
         return sorted({line[self.x] for line in self.lines})
 
     def line(self, wait: float) -> Line:
-        """Any of the lines with the wait."""
         return next(line for line in self.lines if line["wait_seconds"] == wait)
 
     @property
@@ -47,7 +44,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Point:
-    """The valid repetitions of one batch at one wait."""
+    """The valid repetitions of one batch at one wait: their mean, lowest and highest value."""
 
     x: float
     mean: float
@@ -58,13 +55,11 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """The ceilings of one mode, shape, wait and number of steps by servers, and what fits them."""
+    """The ceilings of one mode, shape, wait and number of steps by servers, and the fit to them."""
 
     title: str
     lines: tuple[Line, ...]
-    fit: Usl | None
-    no_fit: str | None
-    """Why there is no fit."""
+    fit: Usl | NoFit
 
     @property
     def measured(self) -> int:
@@ -72,22 +67,22 @@ class Curve:
 
     @property
     def farthest(self) -> int:
-        """As far as the axis goes: far enough to see where the fit leads."""
-        return 2 * self.measured if self.fit else self.measured
+        """The end of the axis, far enough to see where a fit leads."""
+        return 2 * self.measured if isinstance(self.fit, Usl) else self.measured
 
 
 def records(frame: "pd.DataFrame") -> list[Line]:
-    """Lines with None for what is missing in a column of whole numbers."""
+    """The lines of a table, with None for a missing whole number."""
     import pandas as pd
 
-    found = cast(list[Line], frame.to_dict("records"))
+    lines = cast(list[Line], frame.to_dict("records"))
     return [
-        {name: None if value is pd.NA else value for name, value in line.items()} for line in found
+        {name: None if value is pd.NA else value for name, value in line.items()} for line in lines
     ]
 
 
 def panels(results: Sequence[Results], ceilings: Sequence[Line]) -> list[Panel]:
-    """Panels of all results, by servers, folder, mode and shape."""
+    """The panels of all results, ordered by the number of servers."""
     made: list[tuple[dict[str, str], Panel]] = []
     servers = [servers_of(one, ceilings) for one in results]
     for one, number in sorted(zip(results, servers, strict=True), key=lambda pair: pair[1] or 0):
@@ -101,7 +96,7 @@ def panels(results: Sequence[Results], ceilings: Sequence[Line]) -> list[Panel]:
 
 
 def ceilings_of(one: Results, ceilings: Sequence[Line]) -> list[Line]:
-    """Its lines of ceilings.csv, which name the folder and the run."""
+    """The lines of ceilings.csv for these results."""
     run = one.summary["run_id"].iloc[0]
     return [
         line
@@ -115,7 +110,8 @@ def servers_of(one: Results, ceilings: Sequence[Line]) -> int | None:
 
 
 def _axes(lines: Iterable[Line]) -> Callable[[Line], tuple[Any, ...]]:
-    """What tells panels of one folder apart; the rate only where each has several batches."""
+    """The key that separates the panels of one folder. The arrival rate is part of it only where each
+    rate has several batches."""
     pairs = {(line["arrival_rate"], line["batch_size"]) for line in lines}
     rates = {rate for rate, _ in pairs if known(rate)}
     by_rate = len(rates) > 1 and len([rate for rate, _ in pairs if known(rate)]) > len(rates)
@@ -154,7 +150,7 @@ def _names(one: Results, servers: int | None, key: tuple[Any, ...]) -> dict[str,
 
 
 def _titled(made: Sequence[tuple[dict[str, str], Panel]]) -> list[Panel]:
-    """A title says what the panel does not share with all others; the folder only when needed."""
+    """Titles name what panels do not share, and the folder only where it is needed."""
     if len(made) == 1:
         return [made[0][1]]
     varying = {part for part in _PARTS if len({names[part] for names, _ in made}) > 1}
@@ -175,7 +171,7 @@ _PARTS = ("servers", "folder", "mode", "shape", "steps", "rate")
 
 
 def points(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[Point]:
-    """What is drawn and joined for one wait: valid cells only, one point for each batch."""
+    """The points to draw and join for one wait: valid cells only, one point for each batch."""
     found = []
     for x in panel.places:
         values = [
@@ -191,7 +187,7 @@ def points(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[Po
 
 
 def crossed(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[tuple[float, float]]:
-    """INVALID cells as (x, y), those of which there is a value."""
+    """The INVALID cells that have a value, as (x, y)."""
     drawn = [
         (line[panel.x], value(line))
         for line in panel.lines
@@ -201,7 +197,7 @@ def crossed(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[t
 
 
 def success(line: Line) -> float:
-    """The share of sessions that succeeded, 0..1."""
+    """The share of sessions that succeeded, from 0 to 1."""
     return 1.0 - float(line["error_rate"])
 
 
@@ -213,7 +209,7 @@ def column(name: str) -> Callable[[Line], float]:
 
 
 def steepest(panel: Panel, limit: int) -> list[tuple[Line, CellDetails]]:
-    """The cells of the largest batches, one repetition of each (the first valid one)."""
+    """The cells with the largest batches; of each cell the first valid repetition."""
     first: dict[tuple[float, float], tuple[Line, CellDetails]] = {}
     cells = sorted(
         zip(panel.lines, panel.details, strict=True),
@@ -226,26 +222,20 @@ def steepest(panel: Panel, limit: int) -> list[tuple[Line, CellDetails]]:
 
 
 def total(details: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """Counts added up, the names in order."""
+    """The sums of counts, in natural order of their names."""
     sums: dict[str, int] = {}
     for counts in details:
         for name, number in counts.items():
             sums[name] = sums.get(name, 0) + number
-    return dict(sorted(sums.items(), key=lambda item: _natural(item[0])))
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """load-2 before load-10."""
-    parts = re.split(r"(\d+)", name)
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+    return dict(sorted(sums.items(), key=lambda item: natural(item[0])))
 
 
 def unevenness(counts: Mapping[str, int]) -> float:
-    """max / mean; NaN without any."""
+    """max / mean; NaN when all are zero."""
     amounts = list(counts.values())
     return max(amounts) / (sum(amounts) / len(amounts)) if sum(amounts) else nan
 
 
 def curve_key(line: Line) -> tuple[Any, ...]:
-    """What ceilings on one scaling curve have in common."""
+    """The key that ceilings on one scaling curve share."""
     return line["mode"], line["shape"], line["steps"], line["wait_seconds"]

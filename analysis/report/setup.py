@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from analysis.report.formatting import text_of, timestamp
 from analysis.report.page import Content, Part, Row, Section, Table
 from analysis.results.file_names import RAW, RUN, SUMMARY
 from analysis.results.folder import Results
-from analysis.words import moment, text_of
 
 MOST_PROCESSES = 16
 
@@ -37,7 +37,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
     grid = dict(run.get("grid") or {})
     found = {
         "run": f"{run.get('run_id')}, {run.get('status')}, "
-        f"{moment(run.get('started'))} to {moment(run.get('ended'))}",
+        f"{timestamp(run.get('started'))} to {timestamp(run.get('ended'))}",
         "error": run.get("error"),
         "URL": grid.get("url"),
         "hardware": grid.get("hardware"),
@@ -80,7 +80,9 @@ def _run_tables(run: Mapping[str, Any]) -> list[Table]:
     if sittings:
         names = ("started", "ended", "status", "cells_done", "url", "error")
         rows = [
-            Row([*(moment(s.get(n)) for n in names[:2]), *(text_of(s.get(n)) for n in names[2:])])
+            Row(
+                [*(timestamp(s.get(n)) for n in names[:2]), *(text_of(s.get(n)) for n in names[2:])]
+            )
             for s in sittings
         ]
         heads = ["began", "ended", "status", "cells done", "URL", "error"]
@@ -130,7 +132,7 @@ DEFINITIONS = {
     "INVALID": "a cell that says nothing about what it meant to measure: sessions or workers of the load "
     "lost, a load worker late, too few hosts reached, a server replaced, a node shared with the load.",
     "bound": "what kept larger batches from succeeding, by the measurement named as evidence.",
-    "peak open": "most sessions open at one moment, between connect and end, from the rows.",
+    "peak open": "most sessions open at one timestamp, between connect and end, from the rows.",
     "start spread": "p99 of actual start − intended start.",
     "load lag": "most that a load worker's loop ran late.",
     "max/mean": "sessions of the busiest host (or load worker) by the mean over all; 1 is even.",

@@ -1,27 +1,28 @@
-"""Sections of a report that are tables: the verdict's ceilings, what bound the cells, all cells."""
+"""The sections of a report that are tables: the verdict with the ceilings, the bounds, all cells."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from analysis.report import text
+from analysis.report import sentences
+from analysis.report.formatting import count, known, percent, plural, seconds, span, text_of
 from analysis.report.page import Content, Row, Section, Table
 from analysis.report.series import Line, records, success
 from analysis.results.file_names import SUMMARY
 from analysis.scaling.ceilings import censored
-from analysis.words import count, known, percent, plural, seconds, span, text_of
 
-MOST_CELLS = 1500
-"""Lines of the table of cells; the others are in summary.csv."""
+# Lines of the table of cells; the others are in summary.csv only.
+MAX_CELLS = 1500
 
 
 def verdict(content: Content) -> Section:
-    """What was found, before anything else."""
-    facts = [text.ceiling_sentence(line) for line in content.ceilings]
-    facts += text.efficiency_sentences(content.scaling)
-    facts += text.status_sentences(content.results)
-    facts += text.validity_sentences(content.lines)
-    facts += [text.sharing_sentence(content.results)]
-    facts += [f"Warning: {one}" for one in text.warning_sentences(content.results, content.lines)]
+    facts = [sentences.ceiling_sentence(line) for line in content.ceilings]
+    facts += sentences.efficiency_sentences(content.scaling)
+    facts += sentences.status_sentences(content.results)
+    facts += sentences.validity_sentences(content.lines)
+    facts += [sentences.sharing_sentence(content.results)]
+    facts += [
+        f"Warning: {one}" for one in sentences.warning_sentences(content.results, content.lines)
+    ]
     tables = [ceiling_table(content)] if len(content.ceilings) > 1 else []
     return Section("verdict", "Verdict", (), facts, (), tables)
 
@@ -34,8 +35,8 @@ def ceiling_table(content: Content) -> Table:
 
 
 def _ceiling_cells(line: Line) -> list[str]:
-    reached = "≥ " if censored(line) else ""
-    found = known(line["ceiling"]) and line["ceiling"]
+    has_ceiling = known(line["ceiling"]) and line["ceiling"]
+    mark = "≥ " if censored(line) else ""
     return [
         str(line["folder"]),
         _number(line["servers"]),
@@ -43,10 +44,10 @@ def _ceiling_cells(line: Line) -> list[str]:
         str(line["shape"]),
         _number(line["steps"]),
         f"{line['wait_seconds']:g}",
-        f"{reached}{count(line['ceiling'])}" if found else "none",
+        f"{mark}{count(line['ceiling'])}" if has_ceiling else "none",
         _interval(line),
         text_of(line["brackets"]),
-        percent(line["success_at_ceiling"]) if found else "–",
+        percent(line["success_at_ceiling"]) if has_ceiling else "–",
         _seconds(line["p99_at_ceiling"]),
         _rate(line["rps_at_ceiling"]),
         text_of(line["bound"]),
@@ -57,7 +58,7 @@ def _interval(line: Line) -> str:
     low, high = line["ceiling_low"], line["ceiling_high"]
     if not known(low):
         return "one repetition" if line["repetitions"] else "–"
-    return span(low, high) if known(high) else f"from {count(round(low))} on"
+    return span(low, high) if known(high) else f"at least {count(round(low))}"
 
 
 def bounds(content: Content) -> Section:
@@ -68,17 +69,17 @@ def bounds(content: Content) -> Section:
         for name, line in _named(content)
         if known(line["bound"])
     ]
-    left = len(content.lines) - len(rows)
-    said = [f"Nothing bound the other {plural(left, 'cell')}, or it is not known."] if left else []
-    if not rows:
-        said = ["Of no cell is it known what bound it."]
+    others = len(content.lines) - len(rows)
+    paragraphs = ["The bound of no cell is known."]
+    if rows:
+        paragraphs = [f"{plural(others, 'other cell')} had no bound that is known."] * bool(others)
     tables = [Table(heads, rows, frozenset({1 + several}))] if rows else []
-    return Section("bounds", "What bound each cell", said, tables=tables)
+    return Section("bounds", "What bound each cell", paragraphs, tables=tables)
 
 
 def _bound_cells(name: str, line: Line) -> list[str]:
     share, evidence = percent(success(line)), text_of(line["bound_evidence"])
-    return [name, text.cell_name(line), share, str(line["bound"]), evidence]
+    return [name, sentences.cell_name(line), share, str(line["bound"]), evidence]
 
 
 def _remarks(line: Line) -> str:
@@ -111,7 +112,7 @@ CELL_COLUMNS: tuple[tuple[str, bool, Callable[[Line], str]], ...] = (
 
 
 def cells(content: Content) -> Section:
-    """Every cell; columns in which all cells are empty or usual are left out."""
+    """Every cell, without the columns in which all cells are empty or usual."""
     several = len(content.results) > 1
     named = _named(content)
     columns = [
@@ -124,15 +125,15 @@ def cells(content: Content) -> Section:
     rows = [
         Row([*([name] if several else []), *(value(line) for _, _, value in columns)],
             not line["valid"])
-        for name, line in named[:MOST_CELLS]
+        for name, line in named[:MAX_CELLS]
     ]  # fmt: skip
     numeric = frozenset(n + offset for n, (_, is_number, _) in enumerate(columns) if is_number)
-    said = []
-    if len(named) > MOST_CELLS:
-        said = [f"The first {MOST_CELLS:,} of {len(named):,} cells; all are in {SUMMARY}."]
-    said.append(USUAL_TEXT)
+    paragraphs = []
+    if len(named) > MAX_CELLS:
+        paragraphs = [f"The first {MAX_CELLS:,} of {len(named):,} cells; all are in {SUMMARY}."]
+    paragraphs.append(USUAL_TEXT)
     return Section(
-        "cells", "All cells", said, (), (), [Table(heads, rows, numeric, "", "all-cells")]
+        "cells", "All cells", paragraphs, (), (), [Table(heads, rows, numeric, "", "all-cells")]
     )
 
 
@@ -148,8 +149,8 @@ USUAL: Mapping[str, set[str]] = {
 }
 
 USUAL_TEXT = (
-    "Mode ws, shape burst, 1 step and attempt 1 are not shown where all cells have them. p50 and p99 "
-    "are of whole sessions; spread is the start spread, lag the load lag."
+    "Mode ws, shape burst, 1 step and attempt 1 are hidden where all cells have them. p50 and p99 are "
+    "of whole sessions; spread is the start spread, lag the load lag."
 )
 
 

@@ -70,7 +70,7 @@ def find(folder: Path) -> list[Path]:
     if (folder / RAW).exists():
         return [folder]
     found = [each.parent for each in folder.glob(f"*/{RAW}")]
-    return sorted(found, key=lambda path: _natural(path.name))
+    return sorted(found, key=lambda path: natural(path.name))
 
 
 def load(folder: Path) -> Results:
@@ -191,5 +191,6 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _natural(name: str) -> list[tuple[int, str]]:
+def natural(name: str) -> list[tuple[int, str]]:
+    """A sort key that puts nodes-2 before nodes-10."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]

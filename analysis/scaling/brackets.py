@@ -1,7 +1,7 @@
-"""Between which batches the ceilings of repetitions lie, and resamples of them.
+"""The brackets that contain the ceilings of repetitions, and resamples of these ceilings.
 
-A search ends near the ceiling, not at it: the ceiling is anywhere from the largest batch that passed up
-to the smallest above it that failed.
+A search stops close to the ceiling, not at it: the ceiling lies between the largest batch that passed
+and the smallest larger batch that failed.
 """
 
 import math
@@ -16,24 +16,22 @@ SEED = 20260301
 
 
 class Bracket(NamedTuple):
-    """The largest batch of a repetition that passed, and the smallest above it that failed: None where
-    none did."""
+    """The largest batch of a repetition that passed, and the smallest larger batch that failed; None
+    when none failed."""
 
     low: int
     high: int | None
 
-    @property
-    def text(self) -> str:
+    def __str__(self) -> str:
         return f"{self.low}-{'' if self.high is None else self.high}"
 
     @property
-    def most(self) -> float:
-        """The largest ceiling that there can be."""
+    def max_ceiling(self) -> float:
         return math.inf if self.high is None else max(self.low, self.high - 1)
 
 
 def parse(text: Any) -> list[Bracket]:
-    """Of the column `brackets`: "336-352 704-"; none of what is no text."""
+    """The brackets in a value of the column `brackets`, such as "336-352 704-"; none in NaN or None."""
     words = text.split() if isinstance(text, str) else []
     pairs = [word.split("-") for word in words]
     return [Bracket(int(low), int(high) if high else None) for low, high in pairs]
@@ -42,26 +40,27 @@ def parse(text: Any) -> list[Bracket]:
 def resamples(
     brackets: Sequence[Bracket], generator: np.random.Generator, beyond: float = 0.0
 ) -> Array:
-    """RESAMPLES × repetitions: repetitions drawn at random, and a value within the bracket of each; an
-    open one reaches `beyond` what passed."""
+    """Bootstrap samples of ceilings, RESAMPLES × repetitions: repetitions drawn with replacement, and
+    a value within the bracket of each. An open bracket extends `beyond` its lower end."""
     lows = np.array([bracket.low for bracket in brackets], dtype=float)
-    mosts = np.array([bracket.most for bracket in brackets])
-    widths = np.where(np.isinf(mosts), beyond, mosts - lows)
+    highs = np.array([bracket.max_ceiling for bracket in brackets])
+    widths = np.where(np.isinf(highs), beyond, highs - lows)
     chosen = generator.integers(len(brackets), size=(RESAMPLES, len(brackets)))
-    # One place for all: searches that end in the same bracket err by the same, and places of their own
-    # would average away what none of them knows. Never 0, which times infinity is no number.
-    places = 1 - generator.random((RESAMPLES, 1))
-    return np.asarray(lows[chosen] + widths[chosen] * places)
+    # All repetitions of a resample take the same position within their brackets. Searches that stop in
+    # the same bracket share their error; independent positions would average it away. The position is
+    # never 0, because 0 × infinity is NaN.
+    positions = 1 - generator.random((RESAMPLES, 1))
+    return np.asarray(lows[chosen] + widths[chosen] * positions)
 
 
 def means(brackets: Sequence[Bracket], seed: int = SEED, beyond: float = 0.0) -> Array:
-    """Means of resamples; the same for the same brackets."""
+    """The mean of each resample; the same for the same arguments."""
     return np.asarray(resamples(brackets, np.random.default_rng(seed), beyond).mean(axis=1))
 
 
 def interval(lows: Array, highs: Array, contains: float) -> tuple[float, float]:
-    """95 % of resampled values, widened to what it is an interval of. `highs` may be infinite: they are
-    those of `lows` with open brackets at their most."""
+    """The 95 % interval of resampled values, widened to contain the estimate. `lows` and `highs` are
+    the values with open brackets at their lowest and at their highest, which may be infinite."""
     low = float(np.sort(lows)[int(0.025 * len(lows))])
     high = float(np.sort(highs)[math.ceil(0.975 * len(highs)) - 1])
     return min(low, contains), max(high, contains)

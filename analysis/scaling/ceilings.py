@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from enum import auto, Enum
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from analysis.cells.codes import Bound
 from analysis.results.folder import Results
 from analysis.scaling.brackets import Bracket, interval, means
 from analysis.scaling.criterion import Criterion
-
-__all__ = ["Criterion", "ceilings", "censored", "read", "whole"]
 
 COLUMNS = [
     "folder",
@@ -61,16 +60,56 @@ WHOLE = [
     "unique_hosts",
     "first_invalid",
 ]
+
+# The lines of one folder that agree in these columns share a ceiling.
 GROUP = ["mode", "shape", "wait_seconds", "steps"]
-"""Lines of one folder that have one ceiling in common."""
+
+Line = Mapping[str, Any]
+
+
+class CeilingStatus(Enum):
+    """How well a ceiling is known. The ceiling is a lower bound where no larger batch failed, where an
+    INVALID cell above it hides the first failure, and where the load generator was the limit. It is
+    unknown without valid cells, and where an INVALID cell is below the smallest failing batch and no
+    batch passed."""
+
+    MEASURED = auto()
+    NONE_PASSED = auto()
+    NO_FAILURE = auto()
+    INVALID_ABOVE = auto()
+    LOAD_LIMITED = auto()
+    NO_VALID_CELL = auto()
+    INVALID_BELOW = auto()
+
+
+LOWER_BOUNDS = frozenset(
+    {CeilingStatus.NO_FAILURE, CeilingStatus.INVALID_ABOVE, CeilingStatus.LOAD_LIMITED}
+)
+
+
+def status(line: Line) -> CeilingStatus:
+    """`line` is one of ceilings.csv."""
+    hidden = not pd.isna(line["first_invalid"])
+    if pd.isna(line["ceiling"]):
+        return CeilingStatus.INVALID_BELOW if hidden else CeilingStatus.NO_VALID_CELL
+    if not line["reached"]:
+        return CeilingStatus.INVALID_ABOVE if hidden else CeilingStatus.NO_FAILURE
+    if line["bound"] == Bound.LOAD:
+        return CeilingStatus.LOAD_LIMITED
+    return CeilingStatus.MEASURED if line["ceiling"] else CeilingStatus.NONE_PASSED
+
+
+def censored(line: Line) -> bool:
+    """Whether the servers' ceiling is only known to be at least the given one."""
+    return status(line) in LOWER_BOUNDS
 
 
 def ceilings(results: Sequence[Results], criterion: Criterion) -> pd.DataFrame:
-    """One line for each folder, mode, shape, wait and number of steps; none for open arrivals, of
-    which the rate and not the batch is the load. Only valid lines count; without one the ceiling is
-    unknown. Success and rates at the ceiling are means over repetitions."""
+    """One line for each folder, mode, shape, wait and number of steps. Open arrivals have none: their
+    load is the rate, not the batch. Only valid cells count; success, latency and rate at the ceiling
+    are means over repetitions."""
     lines = [
-        _of_folder(result) | dict(zip(GROUP, key, strict=True)) | _ceiling(group, criterion)
+        _identity(result) | dict(zip(GROUP, key, strict=True)) | _ceiling(group, criterion)
         for result in results
         for key, group in result.summary[result.summary["shape"] != "open"].groupby(
             GROUP, sort=False
@@ -81,122 +120,114 @@ def ceilings(results: Sequence[Results], criterion: Criterion) -> pd.DataFrame:
 
 
 def read(file: Path) -> pd.DataFrame:
-    """ceilings.csv, as `ceilings` made it."""
+    """The table of `ceilings` from ceilings.csv."""
     as_text = dict.fromkeys(TEXT, str)
     table = pd.read_csv(file, dtype=as_text, keep_default_na=False, na_values=[""])
     return table.astype(dict.fromkeys(WHOLE, "Int64")).fillna(dict.fromkeys(TEXT, ""))
 
 
-def censored(line: Mapping[str, Any]) -> bool:
-    """Whether all that is known of the servers' ceiling is that it is no less."""
-    return not line["reached"] or line.get("bound") == Bound.LOAD
-
-
 def whole(value: Any) -> int | None:
+    """`value` as an integer; None when it is missing or not a number."""
     try:
         return None if pd.isna(value) else int(value)
     except (TypeError, ValueError):
         return None
 
 
-def _of_folder(result: Results) -> dict[str, Any]:
-    caps = result.caps
+def _identity(result: Results) -> dict[str, Any]:
     return {
         "folder": result.name,
         "run_id": result.summary["run_id"].iloc[0],
         "servers": _servers(result),
-        "workers_per_node": whole(caps.get("workers_per_node")),
-        "max_concurrent_envs": whole(caps.get("max_concurrent_envs")),
+        "workers_per_node": whole(result.caps.get("workers_per_node")),
+        "max_concurrent_envs": whole(result.caps.get("max_concurrent_envs")),
     }
 
 
 def _servers(result: Results) -> int | None:
-    """As the run was told; else as many as it expected, else as answered."""
-    told = whole(result.caps.get("servers"))
-    if told is not None:
-        return told
-    for name in ("expected_hosts", "unique_hosts"):
-        most = whole(result.summary[name].max())
-        if most:
-            return most
-    return None
+    """The number in run.json, or else the number of hosts that were expected, or that answered."""
+    recorded = whole(result.caps.get("servers"))
+    if recorded is not None:
+        return recorded
+    counts = (whole(result.summary[name].max()) for name in ("expected_hosts", "unique_hosts"))
+    return next((count for count in counts if count), None)
 
 
 def _ceiling(group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
     valid = group[group["valid"].astype(bool)]
     lines: list[dict[str, Any]] = valid.to_dict("records")  # type: ignore[assignment]
     met = pd.Series([criterion.met(line) for line in lines], index=valid.index, dtype=bool)
-    found: dict[str, Any] = {"criterion": criterion.text, "repetitions": 0, "reached": False}
-    found |= dict.fromkeys(("by_repetition", "brackets", "bound", "bound_evidence"), "")
+    line: dict[str, Any] = {"criterion": criterion.text, "repetitions": 0, "reached": False}
+    line |= dict.fromkeys(("by_repetition", "brackets", "bound", "bound_evidence"), "")
     if valid.empty:
-        return found
+        return line
     passing, failing, invalid = valid[met], valid[~met], group.drop(valid.index)
-    found["first_failing"] = _least(failing)
+    line["first_failing"] = _smallest_batch(failing)
     below = invalid[invalid["batch_size"] < failing["batch_size"].min()]
     if passing.empty and len(below):
-        return found | {"first_invalid": _least(below)} | _bound(invalid)
+        return line | {"first_invalid": _smallest_batch(below)} | _bound(invalid)
     ceiling = int(passing["batch_size"].max()) if len(passing) else 0
-    above, beyond = (each[each["batch_size"] > ceiling] for each in (failing, invalid))
-    brackets = _brackets(valid.assign(met=met), invalid)
-    reached = _reached(ceiling, brackets, passing, above, beyond)
-    hides = beyond[~(beyond["batch_size"] >= above["batch_size"].min())]
-    found |= {
+    failing, invalid = (each[each["batch_size"] > ceiling] for each in (failing, invalid))
+    brackets = _brackets(valid.assign(met=met), group.drop(valid.index))
+    reached = _reached(ceiling, list(brackets), passing, failing, invalid)
+    hiding = invalid[~(invalid["batch_size"] >= failing["batch_size"].min())]
+    line |= {
         "ceiling": ceiling,
         "reached": reached,
-        "first_invalid": None if reached else _least(hides),
+        "first_invalid": None if reached else _smallest_batch(hiding),
     }
-    found |= _repetitions(list(brackets.values()), ceiling)
-    at = valid[valid["batch_size"] == ceiling]
-    return found | _at_ceiling(at) | _bound(above if len(above) else beyond)
+    line |= _repetitions(list(brackets.values()), ceiling)
+    line |= _at_ceiling(valid[valid["batch_size"] == ceiling])
+    return line | _bound(failing if len(failing) else invalid)
 
 
-def _least(lines: pd.DataFrame) -> int | None:
-    """The smallest batch."""
+def _smallest_batch(lines: pd.DataFrame) -> int | None:
     return int(lines["batch_size"].min()) if len(lines) else None
 
 
 def _brackets(valid: pd.DataFrame, invalid: pd.DataFrame) -> dict[Any, Bracket]:
-    """Of each repetition the largest batch that met the criterion below any that did not, and that one;
-    without repetitions of which an invalid cell between the two hides it."""
-    found = {}
+    """For each repetition, the largest passing batch below its first failure, and that failure. A
+    repetition with an invalid cell between the two has no bracket."""
+    brackets = {}
     for repetition, lines in valid.groupby("repetition", sort=True):
-        fails = lines.loc[~lines["met"], "batch_size"].min()  # NaN where none did
-        met = lines.loc[lines["met"], "batch_size"]
-        below = met[~(met >= fails)]
+        first_failure = lines.loc[~lines["met"], "batch_size"].min()  # NaN without a failure
+        passed = lines.loc[lines["met"], "batch_size"]
+        below = passed[~(passed >= first_failure)]
         largest = int(below.max()) if len(below) else 0
-        hidden = invalid.loc[invalid["repetition"] == repetition, "batch_size"]
-        if not ((hidden > largest) & ~(hidden >= fails)).any():
-            found[repetition] = Bracket(largest, whole(fails))
-    return found
+        hiding = invalid.loc[invalid["repetition"] == repetition, "batch_size"]
+        if not ((hiding > largest) & ~(hiding >= first_failure)).any():
+            brackets[repetition] = Bracket(largest, whole(first_failure))
+    return brackets
 
 
 def _reached(
     ceiling: int,
-    counted: Mapping[Any, Bracket],
+    bracketed: list[Any],
     passing: pd.DataFrame,
-    above: pd.DataFrame,
-    beyond: pd.DataFrame,
+    failing: pd.DataFrame,
+    invalid: pd.DataFrame,
 ) -> bool:
-    """Whether a batch above the ceiling failed, and no invalid cell below that may have met it. Only
-    repetitions that count can tell, of which one must have met it at the ceiling."""
-    of_counted = [lines[lines["repetition"].isin(list(counted))] for lines in (above, beyond)]
-    fails, hidden = (lines["batch_size"] for lines in of_counted)
-    at = passing.loc[passing["batch_size"] == ceiling, "repetition"]
-    told = at.isin(list(counted)).any() or ceiling == 0
-    return bool(len(fails) and told and not (hidden < fails.min()).any())
+    """Whether a batch above the ceiling failed, and no smaller batch above it is invalid. Only
+    repetitions with a bracket count, and one of them must have passed at the ceiling."""
+    failures, hiding = (
+        lines.loc[lines["repetition"].isin(bracketed), "batch_size"] for lines in (failing, invalid)
+    )
+    at_ceiling = passing.loc[passing["batch_size"] == ceiling, "repetition"]
+    passed = ceiling == 0 or at_ceiling.isin(bracketed).any()
+    return bool(len(failures) and passed and not (hiding < failures.min()).any())
 
 
 def _repetitions(brackets: Sequence[Bracket], ceiling: int) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    line: dict[str, Any] = {
         "repetitions": len(brackets),
         "by_repetition": " ".join(str(bracket.low) for bracket in brackets),
-        "brackets": " ".join(bracket.text for bracket in brackets),
+        "brackets": " ".join(map(str, brackets)),
     }
     if len(brackets) > 1:
         low, high = interval(means(brackets), means(brackets, beyond=math.inf), ceiling)
-        # An interval without an upper end has none in the table.
-        found |= {"ceiling_low": low, "ceiling_high": high if math.isfinite(high) else math.nan}
-    return found
+        # The upper end stays empty in the table when it is infinite.
+        line |= {"ceiling_low": low, "ceiling_high": high if math.isfinite(high) else math.nan}
+    return line
 
 
 def _at_ceiling(lines: pd.DataFrame) -> dict[str, Any]:
@@ -211,16 +242,13 @@ def _at_ceiling(lines: pd.DataFrame) -> dict[str, Any]:
 
 
 def _bound(lines: pd.DataFrame) -> dict[str, str]:
-    """What bound the smallest of these batches, as most of its lines say."""
+    """The most frequent bound among the cells of the smallest of these batches, and its evidence."""
     if lines.empty:
         return {"bound": "", "bound_evidence": ""}
     smallest = lines[lines["batch_size"] == lines["batch_size"].min()]
-    named = smallest[smallest["bound"].astype(bool)]
-    if named.empty:
-        return {
-            "bound": Bound.UNKNOWN.value,
-            "bound_evidence": "nothing that was sampled was at its limit",
-        }
-    bound = str(named["bound"].mode().iloc[0])
-    evidence = named.loc[named["bound"] == bound, "bound_evidence"].iloc[0]
-    return {"bound": bound, "bound_evidence": str(evidence)}
+    known = smallest[smallest["bound"].astype(bool)]
+    if known.empty:
+        return {"bound": Bound.UNKNOWN.value, "bound_evidence": "no sampled value was at its limit"}
+    bound = known["bound"].mode().iloc[0]
+    evidence = known.loc[known["bound"] == bound, "bound_evidence"].iloc[0]
+    return {"bound": str(bound), "bound_evidence": str(evidence)}

@@ -1,4 +1,4 @@
-"""What a batch must meet to count. Light to import: the command line does."""
+"""The criterion that a batch must meet. The command line imports this module, so it stays light."""
 
 import ast
 import operator
@@ -18,13 +18,14 @@ OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
 }
 FUNCTIONS: dict[str, Callable[..., float]] = {"min": min, "max": max}
 NAMES = ("wait", "steps")
-MOST_TEXT = 200
+MAX_TEXT = 200
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """What a batch must meet: a fraction of sessions that succeed and, if given, a 99th percentile of
-    total latency in seconds, as arithmetic over `wait` and `steps`: "wait * steps + 1"."""
+    """The least fraction of sessions that must succeed and, optionally, the largest 99th percentile of
+    the total latency in seconds, as arithmetic over `wait` and `steps`, such as "wait * steps + 1".
+    Raises `ResultsError` when either is invalid."""
 
     success: float = 0.95
     p99: str | None = None
@@ -32,14 +33,14 @@ class Criterion:
     def __post_init__(self) -> None:
         if not 0 < self.success <= 1:
             raise ResultsError(
-                f"a criterion of success >= {self.success:g}: give a fraction, as 0.95"
+                f"success >= {self.success:g} is not a criterion; give a fraction, such as 0.95"
             )
         if self.p99 is not None:
             _expression(self.p99)
 
     @property
     def max_error_rate(self) -> float:
-        """0.05 for 0.95: what people type, not 1 - 0.95 = 0.050000000000000044."""
+        """0.05 for 0.95, whereas 1 - 0.95 is 0.050000000000000044."""
         return round(1 - self.success, 12)
 
     @property
@@ -53,13 +54,13 @@ class Criterion:
         return self.p99 is None or bool(line["total_p99"] <= self.limit(line))
 
     def limit(self, line: Mapping[str, Any]) -> float:
-        """The p99 that is allowed, in seconds."""
+        """The largest p99 that is allowed, in seconds. Raises `ResultsError` for a division by zero."""
         assert self.p99 is not None
-        known = {"wait": float(line["wait_seconds"]), "steps": float(line["steps"])}
+        values = {"wait": float(line["wait_seconds"]), "steps": float(line["steps"])}
         try:
-            return _value(_expression(self.p99), known)
+            return _value(_expression(self.p99), values)
         except ArithmeticError as failure:
-            wait, steps = known["wait"], known["steps"]
+            wait, steps = values["wait"], values["steps"]
             raise ResultsError(
                 f"p99 <= {self.p99} for wait {wait:g} and steps {steps:g}: {failure}"
             ) from None
@@ -68,13 +69,13 @@ class Criterion:
 def _expression(text: str) -> ast.expr:
     """Raises `ResultsError` for anything but arithmetic."""
     try:
-        tree = ast.parse(text.strip()[: MOST_TEXT + 1], mode="eval").body if text.strip() else None
+        tree = ast.parse(text.strip()[: MAX_TEXT + 1], mode="eval").body if text.strip() else None
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         tree = None
-    if tree is None or len(text) > MOST_TEXT or not _allowed(tree):
+    if tree is None or len(text) > MAX_TEXT or not _allowed(tree):
         raise ResultsError(
             f"p99 <= {text[:60]!r} is not arithmetic; use numbers, {' and '.join(NAMES)}, "
-            "+ - * / ( ), min and max, as in 'wait * 2 + 1'"
+            "+ - * / ( ), min and max, such as 'wait * 2 + 1'"
         )
     return tree
 
@@ -94,17 +95,17 @@ def _allowed(node: ast.expr) -> bool:
     return False
 
 
-def _value(node: ast.expr, known: Mapping[str, float]) -> float:
+def _value(node: ast.expr, names: Mapping[str, float]) -> float:
     match node:
         case ast.Constant(value=int() | float() as value):
             return float(value)
         case ast.Name(id=name):
-            return known[name]
+            return names[name]
         case ast.UnaryOp(op=kind, operand=operand):
-            return OPERATORS[type(kind)](_value(operand, known))
+            return OPERATORS[type(kind)](_value(operand, names))
         case ast.BinOp(left=left, op=kind, right=right):
-            return OPERATORS[type(kind)](_value(left, known), _value(right, known))
+            return OPERATORS[type(kind)](_value(left, names), _value(right, names))
         case ast.Call(func=ast.Name(id=name), args=values):
-            each = [_value(value, known) for value in values]
+            each = [_value(value, names) for value in values]
             return FUNCTIONS[name](each)
     raise AssertionError(node)

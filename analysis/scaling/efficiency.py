@@ -1,19 +1,25 @@
 """How the ceiling grows with the number of servers."""
 
 import math
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import auto, Enum, IntEnum
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from analysis.cells.codes import Bound
 from analysis.errors import ResultsError
 from analysis.scaling.brackets import interval, means, parse
-from analysis.scaling.ceilings import censored, GROUP, whole
-from analysis.scaling.usl import no_usl, Usl, usl
-from analysis.words import count, percent, plural
-
-__all__ = ["Usl", "caveats", "interpretation", "no_usl", "scaling", "usl"]
+from analysis.scaling.ceilings import (
+    CeilingStatus,
+    censored,
+    GROUP,
+    Line,
+    LOWER_BOUNDS,
+    status,
+    whole,
+)
 
 COLUMNS = [
     *GROUP,
@@ -33,69 +39,144 @@ COLUMNS = [
     "efficiency_of_means",
 ]
 CAPS = ("max_concurrent_envs", "workers_per_node")
-GOOD, LINEAR = 0.9, 1.0
-"""The bands of the runbook."""
 
-BANDS = (
-    "significant overhead (below 90 %)",
-    "good linear scaling (90 to 100 %)",
-    "superlinear (above 100 %)",
-)
-OVERHEAD = "significant overhead, investigate load balancer"
-FINE = "good linear scaling"
-SUPERLINEAR = (
-    "superlinear: not plausible without a cause; check that caps and criterion are the same, that the "
-    "baseline's ceiling is its server's and not the load's, and that every server answered"
-)
-SKEWED = (
-    f"the baseline's bound is {Bound.SKEW}, which is a cause of more than 100 %: one node without Envoy "
-    "refuses while a sibling is free; --baseline envoy avoids it"
-)
-UNBANDED = ("at least ", "at most ", "cannot be told")
-"""How the interpretation begins where a ceiling is a lower bound only."""
 
-Line = Mapping[str, Any]
+class Band(IntEnum):
+    """The runbook's bands of efficiency: below 90 %, 90 to 100 %, above 100 %."""
+
+    OVERHEAD = 0
+    GOOD = 1
+    SUPERLINEAR = 2
+
+    @classmethod
+    def of(cls, efficiency: float) -> "Band":
+        rounded = round(efficiency, 9)  # 0.9 / 1.0 and 1.8 / 2.0 are in the same band
+        return cls.OVERHEAD if rounded < 0.9 else cls.GOOD if rounded <= 1 else cls.SUPERLINEAR
+
+
+class Verdict(Enum):
+    """What an efficiency shows. ABOVE_LINEAR is more than 100 %, with an interval that contains 100 %.
+    AT_LEAST, AT_MOST and UNDETERMINED are for ceilings that are lower bounds."""
+
+    BASELINE = auto()
+    NO_BASELINE = auto()
+    OVERHEAD = auto()
+    GOOD = auto()
+    ABOVE_LINEAR = auto()
+    SUPERLINEAR = auto()
+    AT_LEAST = auto()
+    AT_MOST = auto()
+    UNDETERMINED = auto()
+
+
+class Cells(NamedTuple):
+    """The cells that share a ceiling."""
+
+    mode: str
+    shape: str
+    wait_seconds: float
+    steps: int
+
+
+class LowerBound(NamedTuple):
+    """A ceiling that is only known to be at least `ceiling`, and why."""
+
+    servers: int
+    ceiling: int
+    status: CeilingStatus
+    first_invalid: int | None
+
+
+class Interval(NamedTuple):
+    """A 95 % interval if `resampled`, or else everything that the brackets allow. `high` may be
+    infinite; both ends are NaN when nothing is known."""
+
+    low: float
+    high: float
+    resampled: bool
+
+    def __truediv__(self, divisor: float) -> "Interval":
+        return Interval(self.low / divisor, self.high / divisor, self.resampled)
+
+
+NO_INTERVAL = Interval(math.nan, math.nan, False)
+
+
+@dataclass(frozen=True)
+class Interpretation:
+    """`reaches` are the other bands that the interval reaches into, `skewed` is whether accept skew at
+    the baseline explains more than 100 %, `lower_bounds` are of the baseline and of this ceiling."""
+
+    verdict: Verdict
+    efficiency: float
+    reaches: tuple[Band, ...] = ()
+    resampled: bool = True
+    skewed: bool = False
+    lower_bounds: tuple[LowerBound, ...] = ()
+
+
+class CaveatCode(Enum):
+    NO_VALID_CELL = auto()
+    INVALID_BELOW = auto()
+    SERVERS_UNKNOWN = auto()
+    CAPS_UNKNOWN = auto()
+    LOWER_BOUND = auto()
+    ONE_REPETITION = auto()
+    ONE_SERVER_COUNT = auto()
+
+
+@dataclass(frozen=True)
+class Caveat:
+    """What limits how far the ceilings of `folder` can be compared. The other fields are set where the
+    code needs them."""
+
+    code: CaveatCode
+    folder: str
+    cells: Cells | None = None
+    caps: tuple[str, ...] = ()
+    lower_bound: LowerBound | None = None
+    first_invalid: int | None = None
 
 
 def scaling(ceilings: pd.DataFrame) -> pd.DataFrame:
-    """Each ceiling against the one of the fewest servers, which is the baseline.
+    """Each ceiling relative to the baseline, which is the one with the fewest servers. The column
+    `interpretation` holds an `Interpretation`.
 
-    Raises `ResultsError` when they cannot be compared: other caps, another criterion, two folders with
-    as many servers.
+    Raises `ResultsError` when they cannot be compared: other caps, or two folders with the same number
+    of servers.
     """
-    lines = []
-    for lines_of_one in _groups(ceilings):
-        check(lines_of_one)
-        known = [line for line in lines_of_one if _comparable(line)]
-        lines += [_scaled(line, known[0]) for line in known]
-    table = pd.DataFrame(lines, columns=COLUMNS)
+    scaled = []
+    for lines in _groups(ceilings):
+        _check_comparable(lines)
+        known = [line for line in lines if _is_known(line)]
+        scaled += [_scaled(line, known[0]) for line in known]
+    table = pd.DataFrame(scaled, columns=COLUMNS)
     return table.astype({"servers": "Int64", "ceiling": "Int64"})
 
 
-def caveats(ceilings: pd.DataFrame) -> list[str]:
-    """What to know of these ceilings before their ratios are believed; each once."""
-    found = []
+def caveats(ceilings: pd.DataFrame) -> list[Caveat]:
+    """What limits the comparison of these ceilings, each caveat once."""
+    found: list[Caveat] = []
     for lines in _groups(ceilings):
         for line in lines:
             found += _caveats(line)
         if len(lines) == 1:
-            found.append(f"{lines[0]['folder']}: the only number of servers, so nothing scales")
+            found.append(Caveat(CaveatCode.ONE_SERVER_COUNT, lines[0]["folder"]))
     return list(dict.fromkeys(found))
 
 
-def check(lines: list[dict[str, Any]]) -> None:
-    """Raises `ResultsError` when ceilings of these lines cannot be compared."""
-    for name in (*CAPS, "criterion"):
+def _check_comparable(lines: list[dict[str, Any]]) -> None:
+    for name in CAPS:
         known = [line for line in lines if not pd.isna(line[name])]
         for line in known:
             if line[name] != known[0][name]:
                 raise ResultsError(
                     f"{known[0]['folder']} has {name} {known[0][name]}, {line['folder']} has "
-                    f"{line[name]}: their ceilings cannot be compared; measure both with the same"
+                    f"{line[name]}: their ceilings cannot be compared; measure both with the same value"
                 )
-    seen: dict[int, str] = {}
-    for line in filter(_comparable, lines):
-        other = seen.setdefault(line["servers"], line["folder"])
+    folders: dict[int, str] = {}
+    for line in filter(_is_known, lines):
+        other = folders.setdefault(line["servers"], line["folder"])
         if other != line["folder"]:
             raise ResultsError(
                 f"{other} and {line['folder']} both have {line['servers']} server(s); give one folder "
@@ -108,129 +189,108 @@ def _groups(ceilings: pd.DataFrame) -> Iterator[list[dict[str, Any]]]:
         yield group.sort_values("servers", kind="stable").to_dict("records")  # type: ignore[misc]
 
 
-def _comparable(line: Line) -> bool:
+def _is_known(line: Line) -> bool:
     return not pd.isna(line["servers"]) and not pd.isna(line["ceiling"])
 
 
-def _caveats(line: Line) -> list[str]:
+def _caveats(line: Line) -> Iterator[Caveat]:
     folder = line["folder"]
-    found: list[str] = []
-    if pd.isna(line["ceiling"]):
-        if pd.isna(line["first_invalid"]):
-            return [f"{folder}: no valid cell of {_name(line)}, so no ceiling"]
-        hidden = f"{count(line['first_invalid'])} is INVALID and no batch met the criterion"
-        return [f"{folder}: {hidden}, so no ceiling of {_name(line)}"]
+    cells = Cells(*(line[name] for name in GROUP))
+    match status(line):
+        case CeilingStatus.NO_VALID_CELL:
+            yield Caveat(CaveatCode.NO_VALID_CELL, folder, cells)
+            return
+        case CeilingStatus.INVALID_BELOW:
+            hidden = whole(line["first_invalid"])
+            yield Caveat(CaveatCode.INVALID_BELOW, folder, cells, first_invalid=hidden)
+            return
     if pd.isna(line["servers"]):
-        return [f"{folder}: the number of servers is not known, so it is left out"]
-    unknown = [name for name in CAPS if pd.isna(line[name])]
-    if unknown:
-        found.append(f"{folder}: {' and '.join(unknown)} not known: phases may differ in caps")
-    if censored(line):
-        found.append(f"{folder}: {_name(line)}: {_lower_bound(line)}")
+        yield Caveat(CaveatCode.SERVERS_UNKNOWN, folder)
+        return
+    if unknown := tuple(name for name in CAPS if pd.isna(line[name])):
+        yield Caveat(CaveatCode.CAPS_UNKNOWN, folder, caps=unknown)
+    for bound in _lower_bounds(line):
+        yield Caveat(CaveatCode.LOWER_BOUND, folder, cells, lower_bound=bound)
     if line["repetitions"] == 1:
-        found.append(f"{folder}: one repetition of {_name(line)}, so no interval")
-    return found
+        yield Caveat(CaveatCode.ONE_REPETITION, folder, cells)
 
 
-def _name(line: Line) -> str:
-    return f"{line['mode']} {line['shape']}, wait {line['wait_seconds']:g} s, steps {line['steps']}"
-
-
-def _lower_bound(line: Line) -> str:
-    """Why no more is known of a ceiling."""
-    number = count(line["ceiling"])
-    of = f"the ceiling of {plural(int(line['servers']), 'server')}"
-    if line["reached"]:
-        return f"{of} is the {Bound.LOAD}'s, so that the servers' is at least {number}"
-    hidden = whole(line["first_invalid"])
-    why = "no larger batch failed" if hidden is None else f"{count(hidden)} is INVALID"
-    return f"{of} is only known to be at least {number}: {why}"
+def _lower_bounds(*lines: Line) -> tuple[LowerBound, ...]:
+    return tuple(
+        LowerBound(int(line["servers"]), int(line["ceiling"]), found, whole(line["first_invalid"]))
+        for line in lines
+        if (found := status(line)) in LOWER_BOUNDS
+    )
 
 
 def _scaled(line: Line, base: Line) -> dict[str, Any]:
     times = line["servers"] / base["servers"]
     factor = line["ceiling"] / base["ceiling"] if base["ceiling"] else math.nan
-    low, high, sampled = _ends(line, base, factor)
-    told = (low, high if math.isfinite(high) else math.nan) if sampled else (math.nan, math.nan)
-    found = {name: line[name] for name in COLUMNS if name in line}
-    return found | {
+    of_factor = _interval(line, base, factor)
+    low, high = (
+        end if of_factor.resampled and math.isfinite(end) else math.nan for end in of_factor[:2]
+    )
+    mean, base_mean = _mean_ceiling(line), _mean_ceiling(base)
+    return {name: line[name] for name in COLUMNS if name in line} | {
         "expected_linear": base["ceiling"] * times,
         "scaling_factor": factor,
-        "factor_low": told[0],
-        "factor_high": told[1],
+        "factor_low": low,
+        "factor_high": high,
         "efficiency": factor / times,
-        "efficiency_low": told[0] / times,
-        "efficiency_high": told[1] / times,
-        "interpretation": _interpretation(
-            line, base, factor / times, (low / times, high / times), sampled
-        ),
-        "efficiency_of_means": _mean(line) / _mean(base) / times if _mean(base) else math.nan,
+        "efficiency_low": low / times,
+        "efficiency_high": high / times,
+        "interpretation": _interpretation(line, base, factor / times, of_factor / times),
+        "efficiency_of_means": mean / base_mean / times if base_mean else math.nan,
     }
 
 
-def _mean(line: Line) -> float:
-    """Of the repetitions' ceilings."""
+def _mean_ceiling(line: Line) -> float:
     each = [bracket.low for bracket in parse(line["brackets"])]
     return sum(each) / len(each) if each else math.nan
 
 
-def _ends(line: Line, base: Line, factor: float) -> tuple[float, float, bool]:
-    """Between which values the factor is, the upper may be infinite: 95 % by resampling both (True);
-    all that the brackets allow where one has a single repetition. NaN where nothing is known."""
-    if math.isnan(factor) or (line is not base and (censored(line) or censored(base))):
-        return math.nan, math.nan, False
-    if line is base:
-        return 1.0, 1.0, True
+def _interval(line: Line, base: Line, factor: float) -> Interval:
+    if line is base and not math.isnan(factor):
+        return Interval(1.0, 1.0, True)
+    if math.isnan(factor) or censored(line) or censored(base):
+        return NO_INTERVAL
     ours, theirs = parse(line["brackets"]), parse(base["brackets"])
-    least = min(theirs).low
-    if min(len(ours), len(theirs)) > 1 and least > 0:
+    smallest = min(theirs).low
+    if min(len(ours), len(theirs)) > 1 and smallest > 0:
         seed = int(base["servers"])
         lows = means(ours) / means(theirs, seed, math.inf)
         highs = means(ours, beyond=math.inf) / means(theirs, seed)
-        return *interval(lows, highs, factor), True
-    low = min(ours).low / max(each.most for each in theirs)
-    high = max(each.most for each in ours) / least if least else math.inf
-    return min(low, factor), max(high, factor), False
+        return Interval(*interval(lows, highs, factor), True)
+    low = min(ours).low / max(bracket.max_ceiling for bracket in theirs)
+    highest = max(bracket.max_ceiling for bracket in ours)
+    high = highest / smallest if smallest else math.inf
+    return Interval(min(low, factor), max(high, factor), False)
 
 
-def _interpretation(
-    line: Line, base: Line, efficiency: float, ends: tuple[float, float], sampled: bool
-) -> str:
+def _interpretation(line: Line, base: Line, efficiency: float, ends: Interval) -> Interpretation:
     if math.isnan(efficiency):
-        return "the baseline met the criterion at no batch: nothing to compare with"
+        return Interpretation(Verdict.NO_BASELINE, efficiency)
     if line is base:
-        return "baseline"
-    if censored(line) or censored(base):
-        return _bounded(line, base, efficiency)
-    found = interpretation(efficiency, *ends, sampled=sampled)
-    skewed = base["bound"] == Bound.SKEW and _band(ends[1]) == len(BANDS) - 1
-    return f"{found}; {SKEWED}" if skewed else found
+        return Interpretation(Verdict.BASELINE, efficiency)
+    if bounds := _lower_bounds(base, line):
+        if len(bounds) == 2:
+            verdict = Verdict.UNDETERMINED
+        else:
+            verdict = Verdict.AT_LEAST if censored(line) else Verdict.AT_MOST
+        return Interpretation(verdict, efficiency, lower_bounds=bounds)
+    skewed = base["bound"] == Bound.SKEW and Band.of(ends.high) is Band.SUPERLINEAR
+    return interpret(efficiency, ends, skewed=skewed)
 
 
-def _bounded(line: Line, base: Line, efficiency: float) -> str:
-    """Of an efficiency of which one ceiling, or both, is a lower bound only: no band."""
-    why = "; ".join(_lower_bound(one) for one in (base, line) if censored(one))
-    if censored(line) and censored(base):
-        return f"cannot be told: {why}"
-    return f"at {'least' if censored(line) else 'most'} {percent(efficiency)}: {why}"
-
-
-def interpretation(efficiency: float, low: float, high: float, *, sampled: bool = True) -> str:
-    """The runbook's words, and what else the efficiency may be, which is from `low` to `high`: by an
-    interval if `sampled`, else by brackets."""
-    first, band, last = map(_band, (low, efficiency, high))
-    if first == len(BANDS) - 1:
-        return SUPERLINEAR
-    told = (OVERHEAD, FINE, f"{FINE}: cannot be told from 100 %")[band]
-    own = min(band, 1)  # and more than linear is not plausible: nothing that it might be, too
-    others = [BANDS[each] for each in range(first, min(last, 1) + 1) if each != own]
-    if not others:
-        return told
-    reaches = "the interval reaches" if sampled else "the bracket of one repetition reaches"
-    return f"{told}, but {reaches} into {' and '.join(others)}"
-
-
-def _band(efficiency: float) -> int:
-    """Which of BANDS."""
-    rounded = round(efficiency, 9)  # 0.9 is 0.9, however it was computed
-    return 0 if rounded < GOOD else 1 if rounded <= LINEAR else 2
+def interpret(efficiency: float, ends: Interval, *, skewed: bool = False) -> Interpretation:
+    """The verdict on an efficiency, of which `ends` is the interval."""
+    lowest, band, highest = map(Band.of, (ends.low, efficiency, ends.high))
+    if lowest is Band.SUPERLINEAR:
+        return Interpretation(Verdict.SUPERLINEAR, efficiency, skewed=skewed)
+    verdict = (Verdict.OVERHEAD, Verdict.GOOD, Verdict.ABOVE_LINEAR)[band]
+    # More than linear is not plausible, so it is neither the band nor another one within reach.
+    plausible = min(band, Band.GOOD)
+    reaches = tuple(
+        Band(each) for each in range(lowest, min(highest, Band.GOOD) + 1) if each != plausible
+    )
+    return Interpretation(verdict, efficiency, reaches, ends.resampled, skewed)

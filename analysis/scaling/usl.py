@@ -6,23 +6,40 @@ N. J. Gunther, Guerrilla Capacity Planning (2007): C(N) = λN / (1 + α(N−1) +
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import auto, Enum
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from analysis.errors import ResultsError
 from analysis.scaling.brackets import Bracket, parse, resamples, SEED
 from analysis.scaling.ceilings import censored
-from analysis.words import listed
 
 Array = np.ndarray[Any, Any]
-FEWEST = 3
-"""Numbers of servers: as many as the law has parameters."""
+Law = tuple[float, float, float]
+
+# As many numbers of servers as the law has parameters.
+MIN_SERVER_COUNTS = 3
+
+
+class NoFitCode(Enum):
+    TOO_FEW_SERVER_COUNTS = auto()
+    NOT_THE_LAW = auto()
+    NO_SCIPY = auto()
+
+
+@dataclass(frozen=True)
+class NoFit:
+    """Why there is no fit: ceilings are known for `known` numbers of servers, and are lower bounds
+    for those in `lower_bounds`."""
+
+    code: NoFitCode
+    known: int = 0
+    lower_bounds: tuple[int, ...] = ()
 
 
 class Nodes(NamedTuple):
-    """How many servers: fewest, best and most of 95 %; None where no number is enough or known."""
+    """A number of servers and its 95 % interval; None where no number suffices, or it is unknown."""
 
     low: int | None
     best: int | None
@@ -31,27 +48,33 @@ class Nodes(NamedTuple):
 
 @dataclass(frozen=True)
 class Usl:
-    """`rate` λ is the ceiling of one server, `contention` α what waits for something shared,
-    `coherence` β what servers cost each other. `samples` are (λ, α, β) of fits to resampled
-    repetitions and brackets, none when there is one repetition; `servers` are those whose ceilings are
-    known."""
+    """`rate` λ is the ceiling of one server, `contention` α the share that is serialised, `coherence` β
+    the cost of keeping servers consistent. `samples` are (λ, α, β) of fits to resampled ceilings; none
+    with a single repetition. `servers` are the numbers of servers with a known ceiling."""
 
     rate: float
     contention: float
     coherence: float
-    samples: tuple[tuple[float, float, float], ...]
+    samples: tuple[Law, ...]
     servers: tuple[int, ...]
 
     @property
-    def law(self) -> tuple[float, float, float]:
+    def law(self) -> Law:
         return self.rate, self.contention, self.coherence
 
     def at(self, servers: float) -> float:
-        """The ceiling by the law."""
         return ceiling(self.law, servers)
 
+    @property
+    def supremum(self) -> float:
+        """The largest ceiling of the law, or the limit that it approaches."""
+        if self.coherence > 0:
+            peak = math.sqrt(max(0.0, 1 - self.contention) / self.coherence)
+            return self.at(max(1.0, peak))
+        return self.rate / self.contention if self.contention > 0 else math.inf
+
     def band(self, servers: float) -> tuple[float, float]:
-        """95 % of the resampled fits; NaN without."""
+        """The 95 % interval of the resampled fits; NaN without samples."""
         if not self.samples:
             return math.nan, math.nan
         low, high = np.percentile([ceiling(law, servers) for law in self.samples], (2.5, 97.5))
@@ -62,23 +85,23 @@ class Usl:
         best = nodes_for(self.law, sessions)
         if not self.samples:
             return Nodes(None, best, None)
-        each = sorted(math.inf if n is None else n for n in (*self._nodes(sessions), best))
+        each = sorted(
+            math.inf if number is None else number
+            for number in (best, *(nodes_for(law, sessions) for law in self.samples))
+        )
         low, high = each[int(0.025 * len(each))], each[math.ceil(0.975 * len(each)) - 1]
-        top = math.inf if best is None else best
-        return Nodes(_finite(min(low, top)), best, _finite(max(high, top)))
-
-    def _nodes(self, sessions: float) -> list[int | None]:
-        return [nodes_for(law, sessions) for law in self.samples]
+        middle = math.inf if best is None else best
+        return Nodes(_finite(min(low, middle)), best, _finite(max(high, middle)))
 
 
-def ceiling(law: tuple[float, float, float], servers: float) -> float:
+def ceiling(law: Law, servers: float) -> float:
     rate, contention, coherence = law
     more = servers - 1
     return rate * servers / (1 + contention * more + coherence * servers * more)
 
 
-def nodes_for(law: tuple[float, float, float], sessions: float) -> int | None:
-    """The fewest servers with such a ceiling; None when the law never gets there."""
+def nodes_for(law: Law, sessions: float) -> int | None:
+    """The smallest number of servers with such a ceiling; None when the law never reaches it."""
     rate, contention, coherence = law
     if sessions <= rate:
         return 1
@@ -89,86 +112,62 @@ def nodes_for(law: tuple[float, float, float], sessions: float) -> int | None:
     if a == 0:
         root = -c / b if b < 0 else math.inf
     else:
-        inside = b * b - 4 * a * c
-        # the smaller root, in the form that does not cancel
-        root = 2 * c / (-b + math.sqrt(inside)) if inside >= 0 and b < 0 else math.inf
+        discriminant = b * b - 4 * a * c
+        # The smaller root, in the form without cancellation.
+        root = 2 * c / (-b + math.sqrt(discriminant)) if discriminant >= 0 and b < 0 else math.inf
     if not math.isfinite(root):
         return None
     servers = max(1, math.ceil(root - 1e-9))
     return servers if ceiling(law, servers) >= sessions * (1 - 1e-9) else None
 
 
-def usl(ceilings: pd.DataFrame) -> Usl | None:
-    """The law through the ceilings of all repetitions; None where `no_usl` says why. Ceilings that are
-    lower bounds only are no part of it.
+def usl(ceilings: pd.DataFrame) -> Usl | NoFit:
+    """The law through the ceilings of all repetitions, without those that are lower bounds.
 
-    N/C is linear in 1/λ, α/λ and β/λ, so that a non-negative least squares fit of it, with relative
-    residuals, is the fit, and quick enough to be repeated for every resample.
+    N/C is linear in 1/λ, α/λ and β/λ, so a non-negative least squares fit of it, with relative
+    residuals, is the fit, and fast enough to repeat for every resample.
     """
-    if no_usl(ceilings):
-        return None
-    measured = _measured(ceilings)
+    lines = ceilings.dropna(subset=["servers"]).sort_values("servers").to_dict("records")
+    measured = _measured(lines)  # type: ignore[arg-type]
+    if len(measured) < MIN_SERVER_COUNTS:
+        bounds = tuple(int(line["servers"]) for line in lines if censored(line))  # type: ignore[arg-type]
+        return NoFit(NoFitCode.TOO_FEW_SERVER_COUNTS, len(measured), bounds)
+    try:
+        from scipy.optimize import nnls  # noqa: F401
+    except ImportError:
+        return NoFit(NoFitCode.NO_SCIPY)
     law = _fit({n: np.array([each.low for each in some]) for n, some in measured.items()})
-    samples: list[tuple[float, float, float]] = []
+    samples: list[Law | None] = []
     if min(map(len, measured.values())) > 1:
         generator = np.random.default_rng(SEED)
         drawn = [resamples(each, generator) for each in measured.values()]
         samples = [
             _fit(dict(zip(measured, each, strict=True))) for each in zip(*drawn, strict=True)
         ]
-    return Usl(*law, tuple(samples), tuple(measured))
+    if law is None or None in samples:
+        return NoFit(NoFitCode.NOT_THE_LAW)
+    return Usl(*law, tuple(sample for sample in samples if sample), tuple(measured))
 
 
-def no_usl(ceilings: pd.DataFrame) -> str | None:
-    """Why there is no fit; None when there is one."""
-    measured = _measured(ceilings)
-    if len(measured) >= FEWEST:
-        return None
-    why = (
-        f"the law has {FEWEST} parameters, and ceilings of {len(measured)} number(s) of servers are "
-        "known"
-    )
-    least = [str(line["servers"]) for line in _lines(ceilings) if _at_least(line)]
-    return f"{why}; of {listed(least)} server(s) it is a lower bound only" if least else why
-
-
-def _at_least(line: Mapping[str, Any]) -> bool:
-    return censored(line) and not pd.isna(line["ceiling"])
-
-
-def _lines(ceilings: pd.DataFrame) -> list[dict[str, Any]]:
-    """Of which the number of servers is known, in their order."""
-    known = ceilings.dropna(subset=["servers"]).sort_values("servers")
-    return known.to_dict("records")  # type: ignore[return-value]
-
-
-def _measured(ceilings: pd.DataFrame) -> Mapping[int, list[Bracket]]:
-    """Of repetitions by number of servers, without ceilings of none and lower bounds."""
-    found: dict[int, list[Bracket]] = {}
-    for line in _lines(ceilings):
+def _measured(lines: list[dict[str, Any]]) -> Mapping[int, list[Bracket]]:
+    """The brackets of all repetitions by number of servers, without lower bounds and zeros."""
+    measured: dict[int, list[Bracket]] = {}
+    for line in lines:
         each = [bracket for bracket in parse(line["brackets"]) if bracket.low > 0]
         if each and not censored(line):
-            found.setdefault(int(line["servers"]), []).extend(each)
-    return found
+            measured.setdefault(int(line["servers"]), []).extend(each)
+    return measured
 
 
-def _fit(measured: Mapping[int, Array]) -> tuple[float, float, float]:
-    try:
-        from scipy.optimize import nnls
-    except ImportError:
-        raise ResultsError(
-            'the fit of the scalability law needs scipy: pip install -e ".[analysis]"'
-        ) from None
+def _fit(measured: Mapping[int, Array]) -> Law | None:
+    from scipy.optimize import nnls
+
     servers = np.concatenate([np.full(len(each), n, float) for n, each in measured.items()])
     relative = np.concatenate(list(measured.values())) / servers
     terms = np.stack([np.ones_like(servers), servers - 1, servers * (servers - 1)], axis=1)
     scale = relative.mean()
     (a, b, c), _ = nnls(terms * (relative / scale)[:, None], np.ones_like(servers))
-    if a <= 0:
-        raise ResultsError(
-            "the ceilings do not follow the scalability law: more servers, far fewer sessions"
-        )
-    return float(scale / a), float(b / a), float(c / a)
+    return (float(scale / a), float(b / a), float(c / a)) if a > 0 else None
 
 
 def _finite(value: float) -> int | None:

@@ -45,7 +45,7 @@ def report(
     summary.csv from its rows.
     """
     from analysis.report.report import INSTALL, write
-    from analysis.scaling.ceilings import Criterion
+    from analysis.scaling.criterion import Criterion
 
     with _usage_errors():
         written = write(folders, output, Criterion(success, p99))

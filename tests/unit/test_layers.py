@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = {
     "launcher": "cli experiment lifecycle checks planning sampling runtimes envoy slurm deployment "
     "images system errors",
-    "analysis": "report compare scaling results cells rows words errors",
+    "analysis": "report compare scaling results cells rows errors",
     "locustfiles": "locustfile web grid session websocket",
     "benchmark/server": "__main__ workers app session admission protocol environment places settings "
     "process websocket",
@@ -62,7 +62,7 @@ def test_computation_never_imports_the_wording_of_the_report() -> None:
         for room in ("rows", "cells", "results", "scaling", "compare")
         for file in (ROOT / "analysis" / room).glob("*.py")
         for line, name in imports(file)
-        if name.startswith(("analysis.report", "analysis.words"))
+        if name.startswith("analysis.report")
     ]
     assert names == []
 

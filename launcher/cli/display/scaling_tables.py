@@ -2,15 +2,11 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 from rich.table import Table
 
-from analysis.errors import ResultsError
 from launcher.cli.display.console import out
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 Line = Mapping[str, Any]
 
@@ -19,34 +15,26 @@ def scaling_told(folder: Path) -> dict[str, Any]:
     """What the report's tables say."""
     import pandas as pd
 
+    from analysis.report.sentences import nodes_sentence
+    from analysis.report.texts import caveat
     from analysis.results.file_names import CEILINGS, SCALING
     from analysis.scaling.ceilings import read
     from analysis.scaling.efficiency import caveats
+    from analysis.scaling.usl import usl
     from launcher.experiment.ceiling import table_lines
 
     found = read(folder / CEILINGS)
     several = (folder / SCALING).exists()
     nodes = [
-        f"wait {wait:g} s: {_nodes(lines)}"
+        f"wait {wait:g} s: {nodes_sentence(usl(lines))}"
         for wait, lines in (found.groupby("wait_seconds") if several else ())
     ]
     return {
         "ceilings": table_lines(found),
         "scaling": table_lines(pd.read_csv(folder / SCALING)) if several else [],
         "nodes": nodes,
-        "caveats": caveats(found) if several else [],
+        "caveats": [caveat(one) for one in caveats(found)] if several else [],
     }
-
-
-def _nodes(lines: "pd.DataFrame") -> str:
-    """How many for the number of sessions that the runbook aims at, by extrapolation."""
-    from analysis.report.text import nodes_sentence
-    from analysis.scaling.efficiency import no_usl, usl
-
-    try:
-        return nodes_sentence(usl(lines), no_usl(lines))
-    except ResultsError as failure:
-        return nodes_sentence(None, str(failure))
 
 
 def print_scaling(told: Line) -> None:
@@ -86,7 +74,7 @@ def _between(line: Line, name: str, told: Callable[[Any], str]) -> str:
 
 def _means(line: Line) -> str:
     """The efficiency by means, where it is another."""
-    from analysis.report.text import MEANS_DIFFER
+    from analysis.report.sentences import MEANS_DIFFER
 
     best, means = line.get("efficiency"), line.get("efficiency_of_means")
     if best is None or means is None or abs(best - means) <= MEANS_DIFFER:

@@ -113,7 +113,7 @@ def test_two_servers_have_twice_the_ceiling_of_one(
     hosts = {row["host_url"] for row in rows(tmp_path / "nodes-2") if row["success"]}
     assert len(hosts) == 2
     assert re.search(r"^ 0\.5 +2 +12 +2\.00 +100\.0% +good linear", done.stdout, re.MULTILINE)
-    assert "How many nodes for 100,000 sessions? It cannot be said" in done.stdout
+    assert "How many nodes for 100,000 sessions? Unknown: " in done.stdout
     assert "1 server was measured without Envoy" in done.stdout
     assert snippet(tmp_path) == (6, 12, 1.0)
     entry = (tmp_path / "LOG_ENTRY.md").read_text()

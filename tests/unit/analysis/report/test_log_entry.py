@@ -10,7 +10,8 @@ import pytest
 
 from analysis.report import log_entry
 from analysis.report.report import write
-from analysis.scaling.ceilings import Criterion
+from analysis.scaling.criterion import Criterion
+from analysis.scaling.efficiency import Interpretation, Verdict
 from tests.helpers.report_folders import beyond, Made, none_refused
 
 # As the runbook has it.
@@ -94,7 +95,7 @@ def test_the_experiment_command_is_the_one_that_was_given(tmp_path: Path) -> Non
         "launcher",
         *json.loads((tmp_path / "grid" / "run.json").read_text())["arguments"],
     ]
-    assert "# unknown: run.json does not say how the servers were started" in text
+    assert "# unknown: run.json does not contain the command of the servers" in text
 
 
 def changed(folder: Path, **run: Any) -> Path:
@@ -173,11 +174,16 @@ def test_ceilings_that_are_lower_bounds_only_are_marked(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "marked"),
-    [("at most 75 %: so", "≤ 9"), ("cannot be told: so", "unknown"), ("good linear scaling", "9")],
+    ("verdict", "marked"),
+    [
+        (Verdict.AT_LEAST, "≥ 9"),
+        (Verdict.AT_MOST, "≤ 9"),
+        (Verdict.UNDETERMINED, "unknown"),
+        (Verdict.GOOD, "9"),
+    ],
 )
-def test_what_is_known_of_an_efficiency_is_marked(told: str, marked: str) -> None:
-    assert log_entry._limited({"interpretation": told}, "9") == marked
+def test_a_bound_of_an_efficiency_is_marked(verdict: Verdict, marked: str) -> None:
+    assert log_entry._limited({"interpretation": Interpretation(verdict, 0.75)}, "9") == marked
 
 
 @pytest.mark.parametrize(

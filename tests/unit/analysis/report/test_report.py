@@ -4,7 +4,7 @@ import csv
 import re
 import sys
 from collections.abc import Callable
-from math import inf, nan
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +15,13 @@ from analysis.report import (
     axes as report_axes,
 )
 from analysis.report import (
-    captions,
     figures,
-    text,
-)
-from analysis.report import (
-    page as report_page,
 )
 from analysis.report import (
     scaling_figure as report_curves,
 )
 from analysis.report import (
     style as report_style,
-)
-from analysis.report import (
-    tables as report_tables,
 )
 from analysis.report.report import difference, Report, write
 from analysis.report.series import (
@@ -43,368 +35,13 @@ from analysis.report.series import (
     steepest,
     success,
     total,
-    unevenness,
 )
 from analysis.results.folder import CellDetails, load, Results
-from analysis.scaling.ceilings import Criterion
-from analysis.scaling.efficiency import Usl
-from analysis.words import count, listed, percent, seconds, span
+from analysis.scaling.criterion import Criterion
 from tests.helpers.report_folders import beyond, Made
+from tests.helpers.report_lines import ceiling_line, cell, law, panel
 
 FIGURES = ["distribution", "heat", "latency", "open", "p99", "success"]
-
-
-def cell(batch: int = 32, **fields: Any) -> Line:
-    """A line of summary.csv: all of a batch succeeded."""
-    return (
-        {
-            "mode": "ws",
-            "shape": "burst",
-            "steps": 1,
-            "arrival_rate": nan,
-            "batch_size": batch,
-            "wait_seconds": 1.0,
-            "repetition": 1,
-            "attempt": 1,
-            "error_rate": 0.0,
-            "total_p99": 1.5,
-            "valid": True,
-            "reasons": "",
-            "warnings": "",
-        }
-        | {f"{part}_p{n}": 0.1 for part in ("connect", "reset", "step") for n in (50, 99)}
-        | fields
-    )
-
-
-def panel(*lines: Line, details: CellDetails | None = None, title: str = "") -> Panel:
-    return Panel(title, lines, tuple(details or CellDetails() for _ in lines))
-
-
-def found(**fields: Any) -> Line:
-    """A line of ceilings.csv."""
-    return {
-        "folder": "nodes-2",
-        "run_id": "run",
-        "mode": "ws",
-        "shape": "burst",
-        "wait_seconds": 1.0,
-        "steps": 1,
-        "servers": 2,
-        "ceiling": 3072,
-        "ceiling_low": 2900.0,
-        "ceiling_high": 3100.0,
-        "first_failing": 4096,
-        "repetitions": 3,
-        "by_repetition": "3072 2900 3072",
-        "reached": True,
-        "success_at_ceiling": 0.991,
-        "p99_at_ceiling": 2.5,
-        "rps_at_ceiling": 800.0,
-        "unique_hosts": 2,
-        "bound": "admission cap",
-        "bound_evidence": "1024 refused",
-        "brackets": "3072-3200 2900-3000 3072-3200",
-        "first_invalid": None,
-    } | fields
-
-
-def scaled(servers: int, **fields: Any) -> Line:
-    """A line of scaling.csv."""
-    return {
-        "mode": "ws",
-        "shape": "burst",
-        "wait_seconds": 1.0,
-        "steps": 1,
-        "servers": servers,
-        "ceiling": 1000 * servers,
-        "ceiling_low": 990.0 * servers,
-        "ceiling_high": 1010.0 * servers,
-        "scaling_factor": float(servers),
-        "efficiency": 1.0,
-        "efficiency_low": 0.97,
-        "efficiency_high": 1.02,
-        "interpretation": "good linear scaling",
-        "bound": "",
-        "efficiency_of_means": 1.0,
-    } | fields
-
-
-def results(name: str = "grid", **run: Any) -> Results:
-    import pandas as pd
-
-    return Results(Path(name), run, pd.DataFrame([cell()]), [CellDetails()], [])
-
-
-# Numbers as they are written
-
-
-@pytest.mark.parametrize(
-    ("share", "written"),
-    [
-        (1, "100 %"),
-        (0.9999, "> 99.9 %"),
-        (0.95, "95.0 %"),
-        (0.0001, "< 0.1 %"),
-        (0, "0 %"),
-        (nan, "–"),
-    ],
-)
-def test_only_all_is_100_percent(share: float, written: str) -> None:
-    assert percent(share) == written
-
-
-def test_numbers() -> None:
-    assert [count(3072), count(0.5), span(2899.6, 3100)] == ["3,072", "0.5", "2,900–3,100"]
-    assert [seconds(0.02083), seconds(1.0348), seconds(131.2)] == ["0.0208 s", "1.03 s", "131 s"]
-    assert [seconds(nan), seconds(inf)] == ["–", "–"]
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b", "c"]) == "a, b and c"
-    assert listed(["a", "b", "c"], most=2) == "a, b and 1 more"
-    assert report_page.tied("1.5 s, 95 % of 3 servers") == "1.5\u00a0s, 95\u00a0% of 3 servers"
-
-
-# Sentences
-
-
-def test_a_ceiling_says_its_interval_and_what_bound_it() -> None:
-    assert text.ceiling_sentence(found()) == (
-        "2 servers, wait 1 s: ceiling 3,072 sessions, mean success there 99.1 %. 4,096 failed. 95 % "
-        "interval 2,900–3,100 (bootstrap over 3 repetitions and their brackets: 3072-3200 2900-3000 "
-        "3072-3200). Bound by: admission cap: 1024 refused."
-    )
-
-
-HIDDEN = {"first_invalid": 1024, "repetitions": 0, "brackets": ""}
-
-
-@pytest.mark.parametrize(
-    ("fields", "said"),
-    [
-        (
-            {"reached": False, "first_failing": None},
-            "at least 3,072 sessions; no larger batch failed",
-        ),
-        (
-            {"ceiling": 0, "first_failing": 32},
-            "no batch met the criterion; 32, the smallest that failed",
-        ),
-        ({"ceiling": None, "first_failing": None}, "no ceiling, as no cell is VALID."),
-        (
-            {"ceiling": None, "first_failing": 64, "first_invalid": 32, "repetitions": 0},
-            "the ceiling cannot be told, below 64, which failed: 32 is INVALID.",
-        ),
-        (
-            {"ceiling": 512, "reached": False, "first_failing": None} | HIDDEN,
-            "wait 1 s: at least 512; cannot be told beyond: 1,024 is INVALID. Bound by",
-        ),
-        (
-            {"ceiling": 512, "reached": False, "first_failing": 2048} | HIDDEN,
-            "wait 1 s: at least 512, below 2,048; cannot be told between: 1,024 is INVALID. Bound by",
-        ),
-        (
-            {"ceiling": 512, "reached": False, "first_failing": 512} | HIDDEN,
-            "wait 1 s: at least 512; cannot be told beyond: 1,024 is INVALID. Bound by",
-        ),
-        (
-            {"bound": "load generator"},
-            "at least 3,072 sessions; the load generator was the bound, so the servers may hold more.",
-        ),
-        ({"ceiling_high": nan}, "95 % interval from 2,900 on (bootstrap over"),
-        (
-            {"ceiling_low": nan, "repetitions": 1, "brackets": "3072-3200"},
-            "One repetition: no interval; the ceiling is from 3,072 to below 3,200.",
-        ),
-        ({"first_failing": 3072}, "Not in every repetition: 3,072 failed in some."),
-        ({"first_failing": 2048}, "Not in every repetition: 2,048 failed in some."),
-        (
-            {"ceiling_low": nan, "repetitions": 1, "brackets": "3072-3073"},
-            "One repetition: no interval. Bound",
-        ),
-        ({"ceiling_low": 3072.0, "ceiling_high": 3072.0}, "The same in all 3 repetitions."),
-        ({"bound": "", "bound_evidence": ""}, "2900-3000 3072-3200)."),
-        (
-            {"mode": "http", "shape": "hold", "steps": 3},
-            "wait 1 s, http, shape hold, 3 steps: ceiling",
-        ),
-        ({"servers": None}, "unknown servers, wait 1 s: ceiling"),
-    ],
-)
-def test_ceilings_that_are_not_usual(fields: dict[str, Any], said: str) -> None:
-    assert said in text.ceiling_sentence(found(**fields))
-
-
-def test_efficiency_is_said_with_its_interval_and_the_baseline_is_not_compared_with_itself() -> (
-    None
-):
-    lines = [scaled(1), scaled(4, scaling_factor=3.8, efficiency=0.95, efficiency_low=0.91)]
-    lines[1]["efficiency_of_means"] = 0.955
-    assert text.efficiency_sentences(lines) == [
-        "4 servers, wait 1 s: 3.80 times the ceiling of 1 server; efficiency 95.0 % (95 % interval "
-        "91.0 % to 102.0 %): good linear scaling."
-    ]
-    single = [scaled(1), scaled(2, efficiency_low=nan)]
-    assert "efficiency 100 % (one repetition: no interval)" in text.efficiency_sentences(single)[0]
-    none = [scaled(1), scaled(2, efficiency=nan)]
-    assert "no efficiency, as 1 server has no ceiling." in text.efficiency_sentences(none)[0]
-
-
-def test_efficiency_by_means_is_said_where_it_is_another() -> None:
-    near = scaled(2, efficiency=0.78, efficiency_of_means=0.785)
-    assert "means" not in text.efficiency_sentences([scaled(1), near])[0]
-    far = scaled(
-        2, scaling_factor=1.54, efficiency=0.77, efficiency_of_means=0.91, efficiency_high=nan
-    )
-    assert text.efficiency_sentences([scaled(1), far]) == [
-        "2 servers, wait 1 s: 1.54 times the ceiling of 1 server; efficiency 77.0 % by the runbook's "
-        "formula, which takes the best repetition of each; 91.0 % by their means (95 % interval 97.0 % "
-        "without an upper end): good linear scaling."
-    ]
-
-
-def test_efficiency_by_a_lower_bound_is_a_bound() -> None:
-    line = scaled(2, efficiency_low=nan, interpretation="at least 75.0 %: no larger batch failed")
-    assert text.efficiency_sentences([scaled(1), line]) == [
-        "2 servers, wait 1 s: efficiency at least 75.0 %: no larger batch failed."
-    ]
-
-
-def test_the_table_of_ceilings_says_what_is_open() -> None:
-    def cells(**fields: Any) -> list[str]:
-        return report_tables._ceiling_cells(found(**fields))[6:9]
-
-    brackets = "3072-3200 2900-3000 3072-3200"
-    assert cells() == ["3,072", "2,900–3,100", brackets]
-    assert cells(bound="load generator")[0] == cells(reached=False)[0] == "≥ 3,072"
-    assert cells(ceiling_high=nan)[1] == "from 2,900 on"
-    assert cells(ceiling_low=nan, repetitions=1)[1] == "one repetition"
-    assert cells(ceiling_low=nan, **HIDDEN)[1:] == ["–", ""]
-
-
-def test_efficiency_has_the_baseline_of_its_own_wait() -> None:
-    lines = [scaled(1), scaled(2), scaled(2, wait_seconds=5.0), scaled(4, wait_seconds=5.0)]
-    first, second = text.efficiency_sentences(lines)
-    assert "ceiling of 1 server;" in first
-    assert "ceiling of 2 servers;" in second
-
-
-def test_invalid_cells_are_counted_and_named_with_their_reasons() -> None:
-    lost = {"valid": False, "reasons": "3 sessions lost by the load"}
-    lines = [cell(), cell(64, **lost), cell(64, repetition=2, **lost), cell(128)]
-    assert text.validity_sentences(lines) == [
-        "2 of 4 cells are VALID, 2 INVALID.",
-        "INVALID: ws 64 × 1 s #1 and ws 64 × 1 s #2: 3 sessions lost by the load.",
-    ]
-    assert text.validity_sentences([cell(), cell(64)]) == ["All 2 cells are VALID."]
-    many = [cell(n, valid=False, reasons=f"{n} rows") for n in range(1, 20)]
-    assert (
-        text.validity_sentences(many)[-1] == "INVALID for other reasons: 13 cells, see all cells."
-    )
-
-
-def test_cells_have_short_names() -> None:
-    line = cell(4096, shape="open", arrival_rate=50.0, steps=3, wait_seconds=0.5)
-    assert text.cell_name(line) == "ws open at 50/s 4,096 × 0.5 s, 3 steps #1"
-    assert text.cell_name(cell(folder="nodes-2")) == "nodes-2 ws 32 × 1 s #1"
-
-
-def test_load_that_shares_a_node_is_said() -> None:
-    def run(shares: object) -> Results:
-        return results(placement={"load_shares_node": shares})
-
-    assert text.sharing_sentence([run(False)]) == "The load ran on no node that it measured."
-    assert "The load ran on a node that it measured (grid)" in text.sharing_sentence([run(True)])
-    assert "not known" in text.sharing_sentence([run(None)])
-    assert "not known" in text.sharing_sentence([run(False), results("other")])
-
-
-def test_unfinished_runs_are_said() -> None:
-    unfinished = results(status="failed", error="a load worker was lost", planned_cells=9)
-    assert text.status_sentences([unfinished, results(status="complete")]) == [
-        "grid is not complete (failed: a load worker was lost); 1 cell of 9 recorded."
-    ]
-
-
-def test_warnings_of_cells_are_said_once() -> None:
-    lines = [
-        cell(warnings="clocks differ; no session succeeded"),
-        cell(64, warnings="clocks differ"),
-    ]
-    one = results()
-    one.warnings.append("no run.json")
-    assert text.warning_sentences([one], lines) == [
-        "no run.json",
-        "clocks differ (in 2 cells)",
-        "no session succeeded (in 1 cell)",
-    ]
-
-
-def law(**fields: Any) -> Usl:
-    values: dict[str, Any] = {"rate": 1000.0, "contention": 0.0, "coherence": 0.0}
-    values |= {"samples": (), "servers": (1, 2, 4)} | fields
-    return Usl(**values)
-
-
-def test_nodes_beyond_what_was_measured_are_an_extrapolation() -> None:
-    assert text.nodes_sentence(law(), None) == (
-        "How many nodes for 100,000 sessions? 100 servers (one repetition: no range). This is an "
-        "EXTRAPOLATION: the law was fitted on 1 to 4 servers, and 100 is 25 times as many."
-    )
-    sampled = law(samples=tuple((rate, 0.0, 0.0) for rate in (900.0, 1000.0, 1100.0)))
-    assert "100 servers (95 % range 91 to 112)" in text.nodes_sentence(sampled, None)
-    assert "within what was measured" in text.nodes_sentence(law(), None, target=3500)
-
-
-def test_nodes_that_no_number_reaches_and_nodes_that_cannot_be_said() -> None:
-    bent = law(contention=0.1)
-    never = "By the fit no number of servers is enough: its ceiling never exceeds"
-    assert f"{never} 10,000." in text.nodes_sentence(bent, None)
-    assert f"{never} 5,263." in text.nodes_sentence(law(coherence=0.01), None)
-    assert "EXTRAPOLATION" in text.nodes_sentence(bent, None)
-    assert text.nodes_sentence(None, "two numbers of servers").endswith(
-        "said: two numbers of servers."
-    )
-    assert "one number of servers" in text.nodes_sentence(None, None)
-
-
-def test_captions_say_what_figures_show() -> None:
-    shown = panel(
-        cell(32), cell(64, error_rate=0.5, total_p99=3.0), cell(64, valid=False, repetition=2)
-    )
-    assert captions.success_text([shown], 0.95) == "wait 1 s: down to 50.0 % at 64."
-    assert captions.success_text([panel(cell())], 0.95) == "wait 1 s: 100 % at every batch."
-    assert captions.success_text([panel(cell(error_rate=0.01))], 0.95).endswith(
-        "at least 99.0 % at every batch."
-    )
-    assert captions.p99_text([shown], lambda _: 2.0) == "wait 1 s: 3 s at 64 (criterion 2 s)."
-    assert captions.interval_text([shown]) == "One repetition: no interval."
-    assert captions.invalid_text([shown]).startswith("1 INVALID cell drawn")
-    assert captions.partly_text([shown]) == "Fewer valid repetitions: 64 × 1 s (1 of 2)."
-    assert captions.heat_text([shown]) == "2 fields, from 50.0 % to 100 %."
-    assert "connect 0.1 s, reset 0.1 s, step 0.1 s" in captions.latency_text([shown])
-    twice = panel(cell(), cell(repetition=2))
-    assert "means over up to 2 valid repetitions" in captions.interval_text([twice])
-
-
-def test_captions_without_any_session() -> None:
-    none = panel(cell(valid=False, error_rate=1.0, total_p99=nan))
-    assert captions.success_text([none], 0.95) == "No valid cell."
-    assert captions.p99_text([none], lambda _: None) == "No session succeeded in a valid cell."
-    assert captions.latency_text([none]) == "No session succeeded."
-    assert captions.open_text([none], 6) == "No session was open."
-    assert captions.distribution_text([none]) == "Hosts unknown. Load workers unknown."
-
-
-def test_distribution_says_how_uneven_it_is() -> None:
-    details = CellDetails(hosts={"n1": 30, "n2": 10}, load_workers={"load-1": 20, "load-2": 20})
-    assert captions.distribution_text([panel(cell(), details=details)]) == (
-        "2 hosts, max/mean 1.50; most uneven cell ws 32 × 1 s #1: 1.50. 2 load workers, max/mean 1.00; "
-        "every cell even."
-    )
-    assert text.even({"n1": 30, "n2": 10}) == "uneven (max/mean 1.50)"
-    assert text.even({"n1": 10, "n2": 10}) == "even (max/mean 1.00)"
-    assert text.even({}) == "unknown"
-    assert unevenness({"n1": 0}) != unevenness({"n1": 0})
 
 
 # Panels and points
@@ -437,7 +74,8 @@ def test_counts_are_added_up_in_the_order_of_their_numbers() -> None:
 def test_panels_are_titled_by_what_tells_them_apart(tmp_path: Path) -> None:
     loaded = [load(Made(tmp_path / f"n{n}", servers=n, run_id=f"r{n}").write()) for n in (2, 1)]
     ceilings = [
-        found(folder=one.name, run_id=f"r{one.name[1]}", servers=int(one.name[1])) for one in loaded
+        ceiling_line(folder=one.name, run_id=f"r{one.name[1]}", servers=int(one.name[1]))
+        for one in loaded
     ]
     assert [one.title for one in panels(loaded, ceilings)] == ["1 server", "2 servers"]
     assert [one.title for one in panels(loaded[:1], ceilings)] == [""]
@@ -489,7 +127,20 @@ DRAWN: dict[str, Callable[[], Any]] = {
     "distribution": lambda: figures.distribution([GRID]),
     "scaling": lambda: report_curves.scaling([CURVE]),
 }
-CURVE = Curve("wait 1 s", (scaled(1), scaled(2), scaled(4, reached=False)), law(), None)
+CURVE = Curve(
+    "wait 1 s",
+    tuple(
+        ceiling_line(
+            servers=n,
+            ceiling=1000 * n,
+            ceiling_low=990.0 * n,
+            ceiling_high=1010.0 * n,
+            reached=n < 4,
+        )
+        for n in (1, 2, 4)
+    ),
+    law(),
+)
 
 
 def test_an_invalid_cell_is_drawn_and_not_joined() -> None:
@@ -646,8 +297,8 @@ def test_a_summary_that_lacks_its_last_cells_is_completed_without_a_word(
 def test_the_first_difference_is_named() -> None:
     assert difference("a,b\n1,2\n", "a,b\n1,3\n") == "line 1, b is '2', from the rows '3'"
     assert difference("a,b\n1,2\n1,2\n", "a,b\n1,2\n") == "it has 2 lines, from the rows 1"
-    assert difference("a\n1\n", "a,b\n1,3\n") == "its columns are others (1, from the rows 2)"
-    assert difference("a,b\r\n1,2\r\n", "a,b\n1,2\n") == "it is written differently"
+    assert difference("a\n1\n", "a,b\n1,3\n") == "it has other columns (1, from the rows 2)"
+    assert difference("a,b\r\n1,2\r\n", "a,b\n1,2\n") == "it is formatted differently"
 
 
 def test_an_experiment_is_one_report_with_its_scaling(experiment: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from analysis.errors import ResultsError
 from analysis.results.folder import curve, find, load
-from analysis.scaling.ceilings import ceilings, Criterion
+from analysis.scaling.ceilings import ceilings
+from analysis.scaling.criterion import Criterion
 from tests.helpers.rows import failed, published, row, some
 
 RUN = {"run_id": "run", "caps": {"max_concurrent_envs": 8, "workers_per_node": 2, "servers": 1}}

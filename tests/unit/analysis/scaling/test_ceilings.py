@@ -9,7 +9,8 @@ import pytest
 
 from analysis.errors import ResultsError
 from analysis.scaling.brackets import Bracket, interval, means, parse
-from analysis.scaling.ceilings import ceilings, censored, COLUMNS, Criterion, read
+from analysis.scaling.ceilings import ceilings, censored, COLUMNS, read
+from analysis.scaling.criterion import Criterion
 from tests.helpers.results import cell, repeated, results
 
 
@@ -89,9 +90,13 @@ def test_a_bracket_is_open_where_nothing_failed() -> None:
 
 def test_brackets_are_read_as_they_are_written() -> None:
     assert parse("336-352 704-") == [Bracket(336, 352), Bracket(704, None)]
-    assert " ".join(bracket.text for bracket in parse("336-352 704-")) == "336-352 704-"
+    assert " ".join(str(bracket) for bracket in parse("336-352 704-")) == "336-352 704-"
     assert parse("") == parse(math.nan) == parse(None) == []
-    assert [Bracket(20, 21).most, Bracket(20, 30).most, Bracket(20, None).most] == [
+    assert [
+        Bracket(20, 21).max_ceiling,
+        Bracket(20, 30).max_ceiling,
+        Bracket(20, None).max_ceiling,
+    ] == [
         20,
         29,
         math.inf,
@@ -156,9 +161,11 @@ def test_an_invalid_cell_above_the_ceiling_hides_it(
 
 
 def test_a_ceiling_of_the_load_or_below_no_failure_is_a_lower_bound() -> None:
-    assert not censored({"reached": True, "bound": "admission cap"})
-    assert censored({"reached": True, "bound": "load generator"})
-    assert censored({"reached": False, "bound": ""})
+    line = {"ceiling": 64, "first_invalid": None, "reached": True, "bound": "admission cap"}
+    assert not censored(line)
+    assert censored(line | {"bound": "load generator"})
+    assert censored(line | {"reached": False})
+    assert not censored(line | {"reached": False, "ceiling": None})
 
 
 def test_a_table_is_read_again_as_it_was(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Scaling from ceilings made by hand."""
 
-import builtins
 import math
+import sys
 from typing import Any
 
 import pandas as pd
@@ -9,8 +9,23 @@ import pytest
 
 from analysis.errors import ResultsError
 from analysis.scaling.brackets import parse
-from analysis.scaling.ceilings import ceilings, Criterion
-from analysis.scaling.efficiency import caveats, COLUMNS, interpretation, no_usl, scaling, Usl, usl
+from analysis.scaling.ceilings import ceilings, CeilingStatus
+from analysis.scaling.criterion import Criterion
+from analysis.scaling.efficiency import (
+    Band,
+    Caveat,
+    CaveatCode,
+    caveats,
+    Cells,
+    COLUMNS,
+    interpret,
+    Interpretation,
+    Interval,
+    LowerBound,
+    scaling,
+    Verdict,
+)
+from analysis.scaling.usl import NoFit, NoFitCode, Usl, usl
 from tests.helpers.results import CAPS, cell, repeated, results
 
 
@@ -37,12 +52,16 @@ def searched(*phases: tuple[int, str], bound: Any = None) -> pd.DataFrame:
     return ceilings(folders, Criterion())
 
 
+CELLS = Cells("ws", "burst", 1.0, 1)
+
+
 def law(rate: float, contention: float, coherence: float, *counts: int) -> pd.DataFrame:
     exact, around = Usl(rate, contention, coherence, (), ()), (0.98, 1.0, 1.02)
     lines = [
         {
             "mode": "ws", "shape": "burst", "wait_seconds": 1.0, "steps": 1, "servers": n,
             "ceiling": round(exact.at(n)), "reached": True, "bound": "",
+            "first_invalid": None,
             "brackets": " ".join(f"{round(exact.at(n) * x)}-{round(exact.at(n) * x) + 1}" for x in around),
         }
         for n in counts
@@ -58,8 +77,8 @@ def test_efficiency_is_the_runbooks_formula() -> None:
     assert table["scaling_factor"].tolist() == [1.0, 1.8, 2.0]
     assert table["efficiency"].tolist() == [1.0, 0.9, 0.5]
     assert table["efficiency_low"].tolist() == [1.0, 0.9, 0.5]
-    assert table["interpretation"].tolist()[:2] == ["baseline", "good linear scaling"]
-    assert table["interpretation"][2].startswith("significant overhead, investigate load balancer")
+    verdicts = [one.verdict for one in table["interpretation"]]
+    assert verdicts == [Verdict.BASELINE, Verdict.GOOD, Verdict.OVERHEAD]
 
 
 def test_the_baseline_is_the_fewest_servers_whatever_the_order() -> None:
@@ -80,134 +99,148 @@ def test_intervals_are_of_the_repetitions_of_both() -> None:
 def test_one_repetition_has_no_interval_and_says_so() -> None:
     found = measured((1, [1000]), (2, [1800]))
     assert math.isnan(scaling(found).loc[1, "efficiency_low"])
-    assert "nodes-2: one repetition of ws burst, wait 1 s, steps 1, so no interval" in caveats(
-        found
-    )
+    assert caveats(found) == [
+        Caveat(CaveatCode.ONE_REPETITION, name, CELLS) for name in ("nodes-1", "nodes-2")
+    ]
 
 
-OVERHEAD = "significant overhead, investigate load balancer"
+INF = math.inf
 
 
 @pytest.mark.parametrize(
-    ("low", "efficiency", "high", "says"),
+    ("low", "efficiency", "high", "verdict", "reaches"),
     [
-        (0.8, 0.85, 0.89, OVERHEAD),
-        (0.85, 0.899, 0.95,
-         f"{OVERHEAD}, but the interval reaches into good linear scaling (90 to 100 %)"),
-        (0.85, 0.899, 1.05,
-         f"{OVERHEAD}, but the interval reaches into good linear scaling (90 to 100 %)"),
-        (0.9 - 1e-12, 0.9 - 1e-12, 1.0 + 1e-12, "good linear scaling"),
-        (0.85, 0.95, 0.99,
-         "good linear scaling, but the interval reaches into significant overhead (below 90 %)"),
-        (0.95, 1.0, 1.04, "good linear scaling"),
-        (0.95, 1.2, 1.3, "good linear scaling: cannot be told from 100 %"),
-        (0.8, 1.2, math.inf,
-         "good linear scaling: cannot be told from 100 %, but the interval reaches into significant "
-         "overhead (below 90 %)"),
+        (0.8, 0.85, 0.89, Verdict.OVERHEAD, ()),
+        (0.85, 0.899, 0.95, Verdict.OVERHEAD, (Band.GOOD,)),
+        (0.85, 0.899, 1.05, Verdict.OVERHEAD, (Band.GOOD,)),
+        (0.9 - 1e-12, 0.9 - 1e-12, 1.0 + 1e-12, Verdict.GOOD, ()),
+        (0.9 - 1e-6, 0.9 - 1e-6, 0.9 - 1e-6, Verdict.OVERHEAD, ()),
+        (0.85, 0.95, 0.99, Verdict.GOOD, (Band.OVERHEAD,)),
+        (0.95, 1.0, 1.04, Verdict.GOOD, ()),
+        (1.0, 1.0 + 1e-6, 1.04, Verdict.ABOVE_LINEAR, ()),
+        (0.95, 1.2, 1.3, Verdict.ABOVE_LINEAR, ()),
+        (0.8, 1.2, INF, Verdict.ABOVE_LINEAR, (Band.OVERHEAD,)),
+        (1.1, 1.2, 1.3, Verdict.SUPERLINEAR, ()),
     ],
-)  # fmt: skip
-def test_efficiency_in_words(low: float, efficiency: float, high: float, says: str) -> None:
-    assert interpretation(efficiency, low, high) == says
+)
+@pytest.mark.parametrize("resampled", [False, True])
+def test_the_verdict_follows_the_bands(
+    low: float, efficiency: float, high: float, verdict: Verdict, reaches: Any, resampled: bool
+) -> None:
+    found = interpret(efficiency, Interval(low, high, resampled))
+    assert (found.verdict, found.reaches, found.efficiency) == (verdict, reaches, efficiency)
+    assert found.resampled == (resampled or verdict is Verdict.SUPERLINEAR)
+    assert not found.skewed and not found.lower_bounds
 
 
-def test_more_than_linear_is_doubted() -> None:
-    said = "superlinear: not plausible without a cause; check"
-    assert interpretation(1.2, 1.1, 1.3).startswith(said)
-
-
-def words(found: pd.DataFrame) -> str:
+def last(found: pd.DataFrame) -> Interpretation:
     """The interpretation of the phase with the most servers."""
-    return str(scaling(found)["interpretation"].iloc[-1])
+    interpretation = scaling(found)["interpretation"].iloc[-1]
+    assert isinstance(interpretation, Interpretation)
+    return interpretation
 
 
-def test_what_a_bracket_leaves_open_is_no_superlinear_scaling() -> None:
+def test_an_open_bracket_is_not_superlinear_scaling() -> None:
     table = scaling(searched((1, "336-352 336-352 320-336"), (2, "688-720 688-720 688-720")))
     line = table.iloc[1]
     assert line["efficiency"] == pytest.approx(688 / 672)
     assert line["efficiency_low"] < 1 < line["efficiency"] < line["efficiency_high"]
-    assert line["interpretation"] == "good linear scaling: cannot be told from 100 %"
+    assert line["interpretation"].verdict is Verdict.ABOVE_LINEAR
 
 
 @pytest.mark.parametrize(
-    ("baseline", "phase", "says"),
+    ("baseline", "phase", "verdict", "reaches"),
     [
-        ("1000-1001", "1900-1901", "good linear scaling"),
-        ("1000-1050", "1900-1990",
-         "good linear scaling"),
-        ("1000-1050", "2000-2090", "good linear scaling"),
-        ("1000-1050", "1850-1900",
-         "good linear scaling, but the bracket of one repetition reaches into significant overhead "
-         "(below 90 %)"),
-        ("1000-1050", "2050-2150", "good linear scaling: cannot be told from 100 %"),
-        ("1000-1050", "2200-2300", "superlinear: not plausible without a cause"),
+        ("1000-1001", "1900-1901", Verdict.GOOD, ()),
+        ("1000-1050", "1900-1990", Verdict.GOOD, ()),
+        ("1000-1050", "2000-2090", Verdict.GOOD, ()),
+        ("1000-1050", "1850-1900", Verdict.GOOD, (Band.OVERHEAD,)),
+        ("1000-1050", "2050-2150", Verdict.ABOVE_LINEAR, ()),
+        ("1000-1050", "2200-2300", Verdict.SUPERLINEAR, ()),
     ],
-)  # fmt: skip
-def test_one_repetition_has_its_bracket(baseline: str, phase: str, says: str) -> None:
+)
+def test_one_repetition_is_judged_by_its_bracket(
+    baseline: str, phase: str, verdict: Verdict, reaches: tuple[Band, ...]
+) -> None:
     found = searched((1, baseline), (2, phase))
-    assert words(found).startswith(says)
-    if not says.startswith("superlinear"):
-        assert words(found) == says
+    assert (last(found).verdict, last(found).reaches) == (verdict, reaches)
+    assert last(found).resampled == (verdict is Verdict.SUPERLINEAR)
     assert scaling(found)[["efficiency_low", "factor_high"]].iloc[1].isna().all()
 
 
-def test_a_baseline_of_which_some_repetitions_met_nothing_has_no_interval() -> None:
+def test_a_baseline_with_a_repetition_that_passed_nothing_has_no_interval() -> None:
     found = searched((1, "0-10 100-110"), (2, "200-210 200-210"))
     assert scaling(found).loc[1, ["factor_low", "factor_high"]].isna().all()
-    assert words(found) == "good linear scaling"
+    assert last(found).verdict is Verdict.GOOD
 
 
-def test_a_repetition_without_an_end_has_an_interval_without_one() -> None:
+def test_a_single_repetition_on_one_side_has_no_interval() -> None:
+    for phases in (
+        ((1, "100-110 100-110"), (2, "150-160")),
+        ((1, "100-110"), (2, "150-160 150-160")),
+    ):
+        line = scaling(searched(*phases)).iloc[1]
+        assert math.isnan(line["efficiency_low"]) and math.isnan(line["factor_low"])
+        assert not line["interpretation"].resampled
+
+
+def test_an_open_repetition_leaves_the_interval_open() -> None:
     found = searched((1, "100-101 100-101"), (2, "190-191 190-"))
     line = scaling(found).iloc[1]
     assert line["efficiency_low"] == 0.95
     assert math.isnan(line["efficiency_high"]) and math.isnan(line["factor_high"])
-    assert line["interpretation"] == "good linear scaling"
+    assert line["interpretation"].verdict is Verdict.GOOD
 
 
-def test_the_efficiency_of_means_takes_all_repetitions() -> None:
+def test_the_efficiency_of_means_uses_all_repetitions() -> None:
     table = scaling(searched((1, "800-801 1000-1001"), (2, "1500-1501 1560-1561")))
     assert table["efficiency"].tolist() == [1.0, 0.78]
     assert table["efficiency_of_means"].tolist() == [1.0, 0.85]
     assert table.columns[-1] == "efficiency_of_means"
 
 
+def test_the_efficiency_of_means_weighs_unequal_numbers_of_repetitions() -> None:
+    table = scaling(searched((1, "800-801 1000-1001 1200-1201"), (4, "2000-2001 4000-4001")))
+    assert table["efficiency_of_means"].tolist() == [1.0, 0.75]
+    assert table["scaling_factor"].tolist() == [1.0, 4000 / 1200]
+
+
+ONE = LowerBound(1, 1000, CeilingStatus.NO_FAILURE, None)
+TWO = LowerBound(2, 1500, CeilingStatus.NO_FAILURE, None)
+
+
 @pytest.mark.parametrize(
-    ("baseline", "phase", "bound", "says"),
+    ("baseline", "phase", "bound", "verdict", "bounds"),
     [
-        ("1000-1001", "1500-", {},
-         "at least 75.0 %: the ceiling of 2 servers is only known to be at least 1,500: no larger batch "
-         "failed"),
-        ("1000-", "1500-1501", {},
-         "at most 75.0 %: the ceiling of 1 server is only known to be at least 1,000: no larger batch "
-         "failed"),
-        ("1000-", "1500-", {},
-         "cannot be told: the ceiling of 1 server is only known to be at least 1,000: no larger batch "
-         "failed; the ceiling of 2 servers is only known to be at least 1,500: no larger batch failed"),
-        ("1000-1001", "1500-1501", {2: "load generator"},
-         "at least 75.0 %: the ceiling of 2 servers is the load generator's, so that the servers' is at "
-         "least 1,500"),
-        ("1000-1001", "1500-1501", {1: "load generator"},
-         "at most 75.0 %: the ceiling of 1 server is the load generator's, so that the servers' is at "
-         "least 1,000"),
+        ("1000-1001", "1500-", {}, Verdict.AT_LEAST, (TWO,)),
+        ("1000-", "1500-1501", {}, Verdict.AT_MOST, (ONE,)),
+        ("1000-", "1500-", {}, Verdict.UNDETERMINED, (ONE, TWO)),
+        ("1000-1001", "1500-1501", {2: "load generator"}, Verdict.AT_LEAST,
+         (TWO._replace(status=CeilingStatus.LOAD_LIMITED),)),
+        ("1000-1001", "1500-1501", {1: "load generator"}, Verdict.AT_MOST,
+         (ONE._replace(status=CeilingStatus.LOAD_LIMITED),)),
     ],
 )  # fmt: skip
-def test_lower_bounds_are_in_no_band(baseline: str, phase: str, bound: Any, says: str) -> None:
+def test_lower_bounds_are_in_no_band(
+    baseline: str, phase: str, bound: Any, verdict: Verdict, bounds: tuple[LowerBound, ...]
+) -> None:
     found = searched((1, " ".join([baseline] * 2)), (2, " ".join([phase] * 2)), bound=bound)
-    assert words(found) == says
+    assert last(found) == Interpretation(verdict, 0.75, lower_bounds=bounds)
     assert scaling(found)[["efficiency_low", "efficiency_high"]].iloc[1].isna().all()
-    why = says.partition(": ")[2].partition("; ")[0]
-    assert any(why in text for text in caveats(found))
+    assert [one.lower_bound for one in caveats(found)] == list(bounds)
+    assert {one.code for one in caveats(found)} == {CaveatCode.LOWER_BOUND}
 
 
-def test_accept_skew_of_the_baseline_is_a_cause() -> None:
+def test_accept_skew_at_the_baseline_explains_more_than_linear() -> None:
     skew = {1: "accept skew"}
-    cause = (
-        "; the baseline's bound is accept skew, which is a cause of more than 100 %: one node without "
-        "Envoy refuses while a sibling is free; --baseline envoy avoids it"
-    )
-    assert words(searched((1, "10-11 10-11"), (2, "40-41 40-41"), bound=skew)).endswith(cause)
-    assert cause not in words(searched((1, "10-11 10-11"), (2, "18-19 18-19"), bound=skew))
-    assert cause not in words(searched((1, "10-11 10-11"), (2, "40-41 40-41")))
+    assert last(searched((1, "10-11 10-11"), (2, "40-41 40-41"), bound=skew)).skewed
+    assert last(searched((1, "10-11 10-11"), (2, "20-23 20-23"), bound=skew)).skewed
+    assert not last(searched((1, "10-11 10-11"), (2, "20-21 20-21"), bound=skew)).skewed
+    assert not last(searched((1, "10-11 10-11"), (2, "18-19 18-19"), bound=skew)).skewed
+    assert not last(searched((1, "10-11 10-11"), (2, "40-41 40-41"))).skewed
+    assert not last(
+        searched((1, "10-11 10-11"), (2, "40-41 40-41"), bound={2: "accept skew"})
+    ).skewed
 
 
 @pytest.mark.parametrize("name", ["max_concurrent_envs", "workers_per_node"])
@@ -221,7 +254,9 @@ def test_caps_that_are_not_known_are_a_caveat() -> None:
     phases = [measured((1, [1000, 1000])), measured((2, [2000, 2000]), max_concurrent_envs=None)]
     found = pd.concat(phases)
     assert scaling(found)["efficiency"].tolist() == [1.0, 1.0]
-    assert caveats(found) == ["nodes-2: max_concurrent_envs not known: phases may differ in caps"]
+    assert caveats(found) == [
+        Caveat(CaveatCode.CAPS_UNKNOWN, "nodes-2", caps=("max_concurrent_envs",))
+    ]
 
 
 def test_two_folders_with_as_many_servers_are_refused() -> None:
@@ -238,11 +273,11 @@ def test_a_ceiling_that_was_not_reached_is_said() -> None:
         ],
         Criterion(),
     )
-    assert scaling(table).loc[1, "interpretation"].startswith("at least 75.0 %: the ceiling of 2")
-    assert caveats(table)[-2] == (
-        "two: ws burst, wait 1 s, steps 1: the ceiling of 2 servers is only known to be at least 1,500: "
-        "no larger batch failed"
-    )
+    assert last(table) == Interpretation(Verdict.AT_LEAST, 0.75, lower_bounds=(TWO,))
+    assert caveats(table)[-2:] == [
+        Caveat(CaveatCode.LOWER_BOUND, "two", CELLS, lower_bound=TWO),
+        Caveat(CaveatCode.ONE_REPETITION, "two", CELLS),
+    ]
 
 
 def test_a_ceiling_that_an_invalid_cell_hides_is_said() -> None:
@@ -251,11 +286,9 @@ def test_a_ceiling_that_an_invalid_cell_hides_is_said() -> None:
     three = results(cell(64, valid=False), cell(128, 0.9), name="three", caps=CAPS | {"servers": 3})
     table = ceilings([one, two, three], Criterion())
     assert scaling(table)["servers"].tolist() == [1, 2]
-    assert words(table).endswith("only known to be at least 1,500: 1,600 is INVALID")
-    assert caveats(table)[-1] == (
-        "three: 64 is INVALID and no batch met the criterion, so no ceiling of ws burst, wait 1 s, "
-        "steps 1"
-    )
+    bound = LowerBound(2, 1500, CeilingStatus.INVALID_ABOVE, 1600)
+    assert last(table).lower_bounds == (bound,)
+    assert caveats(table)[-1] == Caveat(CaveatCode.INVALID_BELOW, "three", CELLS, first_invalid=64)
 
 
 def test_a_phase_without_valid_cells_is_left_out_and_said() -> None:
@@ -266,19 +299,19 @@ def test_a_phase_without_valid_cells_is_left_out_and_said() -> None:
     ]
     table = ceilings([*good, bad], Criterion())
     assert scaling(table)["servers"].tolist() == [1, 2]
-    assert "bad: no valid cell of ws burst, wait 1 s, steps 1, so no ceiling" in caveats(table)
+    assert Caveat(CaveatCode.NO_VALID_CELL, "bad", CELLS) in caveats(table)
 
 
 def test_a_baseline_that_never_met_the_criterion_is_nothing_to_compare_with() -> None:
     zero = results(cell(100, 0.9), name="one", caps=CAPS | {"servers": 1})
     table = scaling(ceilings([zero, results(*repeated(500))], Criterion()))
     assert table["efficiency"].isna().all()
-    assert "nothing to compare with" in table.loc[1, "interpretation"]
+    assert {one.verdict for one in table["interpretation"]} == {Verdict.NO_BASELINE}
 
 
 def test_the_law_is_found_again_in_what_it_makes() -> None:
     fit = usl(law(10_000, 0.05, 0.001, 1, 2, 4, 8, 16))
-    assert fit is not None
+    assert isinstance(fit, Usl)
     assert fit.law == pytest.approx((10_000, 0.05, 0.001), rel=0.02)
     assert fit.servers == (1, 2, 4, 8, 16)
     low, high = fit.band(8)
@@ -288,45 +321,38 @@ def test_the_law_is_found_again_in_what_it_makes() -> None:
 
 def test_the_law_is_never_negative() -> None:
     fit = usl(law(1000, 0.0, 0.0, 1, 2, 3))
-    assert fit is not None
+    assert isinstance(fit, Usl)
     assert min(fit.law) >= 0 and all(min(sample) >= 0 for sample in fit.samples)
     assert fit.at(4) == pytest.approx(4000, rel=0.03)
 
 
 def test_fewer_than_three_numbers_of_servers_are_no_fit() -> None:
     found = measured((1, [1000, 1000]), (2, [2000, 2000]))
-    assert usl(found) is None
-    assert no_usl(found) == (
-        "the law has 3 parameters, and ceilings of 2 number(s) of servers are known"
-    )
-    assert no_usl(measured((1, [100]), (2, [200]), (4, [300]))) is None
+    assert usl(found) == NoFit(NoFitCode.TOO_FEW_SERVER_COUNTS, 2)
+    assert isinstance(usl(measured((1, [100]), (2, [200]), (4, [300]))), Usl)
 
 
 def test_lower_bounds_are_no_part_of_the_fit() -> None:
     phases = [(n, f"{1000 * n}-{1000 * n + 1}") for n in (1, 2, 3)]
     fit = usl(searched(*phases, (4, "1500-"), (8, "1600-1601"), bound={8: "load generator"}))
-    assert fit is not None
+    assert isinstance(fit, Usl)
     assert fit.servers == (1, 2, 3)
     assert fit.at(4) == pytest.approx(4000)
     few = searched(*phases[:2], (4, "1500-"), (8, "1600-1601"), bound={8: "load generator"})
-    assert usl(few) is None
-    assert no_usl(few) == (
-        "the law has 3 parameters, and ceilings of 2 number(s) of servers are known; of 4 and 8 "
-        "server(s) it is a lower bound only"
-    )
+    assert usl(few) == NoFit(NoFitCode.TOO_FEW_SERVER_COUNTS, 2, (4, 8))
 
 
 def test_the_band_of_the_fit_knows_the_brackets() -> None:
     phases = [(n, " ".join([f"{1000 * n}-{1050 * n}"] * 3)) for n in (1, 2, 4)]
     fit = usl(searched(*phases))
-    assert fit is not None
+    assert isinstance(fit, Usl)
     low, high = fit.band(4)
     assert low == pytest.approx(4000, rel=0.01) and 4150 < high < 4200
 
 
 def test_one_repetition_is_a_fit_without_a_band() -> None:
     fit = usl(measured((1, [1000]), (2, [1900]), (4, [3500])))
-    assert fit is not None
+    assert isinstance(fit, Usl)
     assert fit.samples == ()
     assert all(map(math.isnan, fit.band(4)))
     assert fit.nodes_for(3000) == (None, 4, None)
@@ -361,14 +387,58 @@ def test_servers_have_an_interval_that_may_have_no_end() -> None:
     assert Usl(1000.0, 0.0, 0.0, samples, (1, 2, 4)).nodes_for(5000) == (5, 5, 8)
 
 
-def test_without_scipy_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
+def test_without_scipy_there_is_no_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    assert usl(law(1000, 0.1, 0.01, 1, 2, 4)) == NoFit(NoFitCode.NO_SCIPY)
 
-    def without(name: str, *rest: Any, **named: Any) -> Any:
-        if name.startswith("scipy"):
-            raise ImportError(name)
-        return real(name, *rest, **named)
 
-    monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ResultsError, match=r'pip install -e "\.\[analysis\]"'):
-        usl(law(1000, 0.1, 0.01, 1, 2, 4))
+def test_ceilings_that_fall_steeply_do_not_follow_the_law() -> None:
+    assert usl(searched((10, "1000-1001"), (20, "470-471"), (30, "300-301"))) == NoFit(
+        NoFitCode.NOT_THE_LAW
+    )
+
+
+@pytest.mark.parametrize(
+    ("contention", "coherence", "supremum"),
+    [
+        (0.0, 0.0, INF),
+        (0.1, 0.0, 10_000),
+        (0.0, 0.01, 5263.157894),
+        (2.0, 0.01, 1000),
+        (0.5, 0.5, 1000),
+    ],
+)
+def test_the_law_has_a_supremum(contention: float, coherence: float, supremum: float) -> None:
+    assert Usl(1000, contention, coherence, (), (1,)).supremum == pytest.approx(supremum)
+
+
+def test_a_folder_with_unknown_servers_is_left_out() -> None:
+    known = [
+        results(*repeated(n * 500, n * 500), name=f"n{n}", caps=CAPS | {"servers": n})
+        for n in (1, 2)
+    ]
+    unknown = results(*[cell(100, unique_hosts=0)], name="unknown", caps={})
+    table = ceilings([unknown, *known], Criterion())
+    assert scaling(table)["servers"].tolist() == [1, 2]
+    assert caveats(table) == [Caveat(CaveatCode.SERVERS_UNKNOWN, "unknown")]
+
+
+def test_a_single_folder_is_its_own_baseline() -> None:
+    found = searched((3, "300-301 300-301"))
+    (line,) = scaling(found).to_dict("records")
+    assert line["interpretation"].verdict is Verdict.BASELINE
+    assert (line["scaling_factor"], line["efficiency"], line["expected_linear"]) == (1.0, 1.0, 300)
+    assert (line["factor_low"], line["efficiency_high"]) == (1.0, 1.0)
+    assert caveats(found) == [Caveat(CaveatCode.ONE_SERVER_COUNT, "nodes-3")]
+
+
+def test_each_wait_has_a_baseline_of_its_own() -> None:
+    cells = {
+        1: [cell(100), cell(200, wait_seconds=5.0)],
+        2: [cell(150), cell(400, wait_seconds=5.0)],
+    }
+    folders = [
+        results(*some, name=f"n{n}", caps=CAPS | {"servers": n}) for n, some in cells.items()
+    ]
+    table = scaling(ceilings(folders, Criterion()))
+    assert table["efficiency"].tolist() == [1.0, 0.75, 1.0, 1.0]

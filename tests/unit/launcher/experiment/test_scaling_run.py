@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from analysis.report.report import write as report
-from analysis.scaling.ceilings import Criterion
+from analysis.scaling.criterion import Criterion
 from launcher.cli.display.scaling_tables import print_scaling, scaling_told
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, LoadFailed, UsageError
@@ -152,7 +152,13 @@ def test_outcomes_that_do_not_fit_together_are_told() -> None:
 def test_the_answer_has_the_words_of_the_runbook(
     ceiling: int | None, reached: bool, said: str
 ) -> None:
-    known = {"ceiling": ceiling, "reached": reached, "wait_seconds": 1.0}
+    known = {
+        "ceiling": ceiling,
+        "reached": reached,
+        "wait_seconds": 1.0,
+        "first_invalid": None,
+        "bound": "",
+    }
     told = sentence(known | {"criterion": Criterion().text})
     assert told == f"max_batch where success >= 95 % at wait 1 s: {said}"
 
@@ -408,7 +414,7 @@ def test_a_phase_without_a_repetition_that_counts_is_told_of(
     assert told["scaling"][1]["interpretation"].startswith("at least 50.0 %")
     [nodes] = told["nodes"]
     assert nodes.endswith(
-        "1 number(s) of servers are known; of 2 server(s) it is a lower bound only."
+        "known for 1 number of servers only; for 2 servers they are lower bounds."
     )
     print_scaling(told)
 

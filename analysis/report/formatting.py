@@ -1,4 +1,4 @@
-"""Numbers as a report writes them."""
+"""How a report formats numbers, lists and timestamps."""
 
 from math import isinf, isnan
 from typing import Any
@@ -10,7 +10,7 @@ def count(number: float) -> str:
 
 
 def percent(share: float) -> str:
-    """0.953 → 95.3 %. Only all is 100 %, only none is 0 %."""
+    """0.953 → 95.3 %. Only 1 is 100 %, and only 0 is 0 %."""
     if isnan(share):
         return "–"
     if share in (0, 1):
@@ -22,16 +22,16 @@ def percent(share: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """Three digits."""
+    """With three significant digits; a dash for NaN and infinity."""
     if isnan(value) or isinf(value):
         return "–"
     return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s"
 
 
-def listed(words: list[str], most: int = 6) -> str:
-    """a, b and c; of many, the first and how many more."""
-    if len(words) > most:
-        return f"{', '.join(words[:most])} and {len(words) - most} more"
+def listed(words: list[str], limit: int = 6) -> str:
+    """a, b and c; beyond the limit, a, b and 5 more."""
+    if len(words) > limit:
+        return f"{', '.join(words[:limit])} and {len(words) - limit} more"
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
@@ -51,6 +51,6 @@ def text_of(value: Any) -> str:
     return str(value) if known(value) else ""
 
 
-def moment(value: Any) -> str:
-    """2026-03-01T12:00:00Z, as the runbook writes it."""
+def timestamp(value: Any) -> str:
+    """In the format of the runbook: 2026-03-01T12:00:00Z."""
     return f"{str(value)[:19]}Z" if value else "unknown"
