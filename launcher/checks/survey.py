@@ -18,8 +18,8 @@ from launcher.runtimes.local import local_nodes
 from launcher.runtimes.node_checks import same_together
 from launcher.runtimes.probe import probe
 from launcher.runtimes.slurm import folder_token, SlurmRuntime
-from launcher.slurm.allocation import Allocation, allocation, chosen, describe
-from launcher.slurm.salloc import momentary
+from launcher.slurm.allocation import Allocation, allocation, choose_nodes, describe
+from launcher.slurm.salloc import temporary_allocation
 from launcher.system.machine import limits
 from launcher.system.ports import first_taken
 
@@ -49,7 +49,7 @@ def survey(deployment: Deployment, report: Callable[[str], None]) -> Survey:
     allocated = allocation()
     if allocated is not None:
         return _survey_nodes(deployment, allocated)
-    with momentary(deployment, report) as allocated:
+    with temporary_allocation(deployment, report) as allocated:
         return _survey_nodes(deployment, allocated, own_job=True)
 
 
@@ -128,7 +128,7 @@ def _chosen(allocated: Allocation, deployment: Deployment) -> Sequence[str]:
     """The nodes that `up` would choose; unlike `up`, a single node of an allocation will do."""
     alone = len(allocated.nodes) == 1 and not deployment.client_nodes
     requested = "nodes" in deployment.model_fields_set
-    return allocated.nodes if alone and not requested else chosen(allocated, deployment)
+    return allocated.nodes if alone and not requested else choose_nodes(allocated, deployment)
 
 
 def _request(placement: Placement) -> dict[str, Any]:

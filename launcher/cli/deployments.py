@@ -18,7 +18,7 @@ from launcher.lifecycle import registry
 from launcher.lifecycle import stop as stopping
 from launcher.lifecycle.registry import Known
 from launcher.planning.needs import ranges
-from launcher.slurm.allocation import allocation, unread
+from launcher.slurm.allocation import allocation, ignored_partition
 
 
 @click.command()
@@ -48,7 +48,7 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
         raise click.UsageError("--detach and -- COMMAND exclude each other")
     if not deployment.local and allocation() is None:
         sys.exit(batch_client.run(deployment, say, ready, command or None, detach=detach))
-    if not deployment.local and (unread_variables := unread()):
+    if not deployment.local and (unread_variables := ignored_partition()):
         warn(unread_variables)
     if detach:
         ready(holder.detach(deployment, say)["connection"])

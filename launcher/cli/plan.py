@@ -16,7 +16,7 @@ from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 from launcher.planning.needs import Assumed, Needs, needs, ranges
 from launcher.runtimes.nodes import nodes_for
-from launcher.slurm.allocation import allocation, to_come
+from launcher.slurm.allocation import allocation, expected_allocation
 
 if TYPE_CHECKING:
     from launcher.planning.plan import Plan
@@ -72,7 +72,7 @@ def plan(
     if not deployment.local and allocated is None:
         submission = batch_client.submission(deployment)
         cores = None if deployment.sessions is None else assumed.cores
-        allocated, deployment = to_come(deployment, cores), deployment.absolute()
+        allocated, deployment = expected_allocation(deployment, cores), deployment.absolute()
     planned = decide(deployment, nodes_for(deployment, allocated), assumed.limits)
     sessions = deployment.sessions
     needed = needs(planned.placement, assumed, sessions) if sessions is not None else None

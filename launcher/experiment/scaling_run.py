@@ -18,7 +18,7 @@ from launcher.lifecycle.holder import detach
 from launcher.lifecycle.stop import stop
 from launcher.planning.plan import place_sized
 from launcher.runtimes.nodes import nodes_for
-from launcher.slurm.allocation import allocation, to_come
+from launcher.slurm.allocation import allocation, expected_allocation
 from launcher.system.machine import limits
 from launcher.system.signals import Interrupted, interruptible, STOP_SIGNALS
 
@@ -48,7 +48,7 @@ def check(phases: Sequence[Phase]) -> None:
     first: dict[str, Any] = {}
     for phase in phases:
         deployment = phase.deployment
-        allocated = to_come(deployment) if _needs_job(deployment) else allocation()
+        allocated = expected_allocation(deployment) if _needs_job(deployment) else allocation()
         nodes = nodes_for(deployment, allocated)
         placement = place_sized(deployment, nodes, limits())
         planned = (deployment.max_concurrent_envs, placement.workers_per_node)

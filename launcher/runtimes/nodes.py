@@ -9,7 +9,7 @@ from launcher.errors import UsageError
 from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import local_nodes, LocalRuntime
 from launcher.runtimes.slurm import SlurmRuntime, START_SECONDS
-from launcher.slurm.allocation import Allocation, chosen, describe
+from launcher.slurm.allocation import Allocation, choose_nodes, describe
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def nodes_for(deployment: Deployment, allocated: Allocation | None) -> list[Node
         return local_nodes(deployment)
     if allocated is None:
         raise UsageError("not in a Slurm allocation; use salloc or sbatch, or --local")
-    return describe(allocated, chosen(allocated, deployment))
+    return describe(allocated, choose_nodes(allocated, deployment))
 
 
 def runtime_for(

@@ -1,4 +1,4 @@
-"""The allocation that this process runs in, as Slurm's variables describe it."""
+"""The allocation that this process runs in, from Slurm's environment variables (srun(1), sbatch(1))."""
 
 import os
 import re
@@ -17,12 +17,11 @@ JOB_ID = "SLURM_JOB_ID"
 
 @dataclass(frozen=True)
 class Component:
-    """Nodes that were asked for together; a plain allocation has one component."""
+    """The nodes of a job. Only the components of a heterogeneous job have a `job_id` of their own."""
 
     nodes: tuple[str, ...]
     cores: tuple[int, ...]
     job_id: str | None = None
-    """Its own, within a heterogeneous job."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +51,11 @@ class Allocation:
         return 1
 
     def group(self, node: str) -> int:
-        """The number of the component that the node is in."""
+        """The number of the node's component."""
         return next(n for n, component in enumerate(self.components) if node in component.nodes)
 
     def job_of(self, node: str) -> str:
-        """The job that Slurm counts a step on the node to."""
+        """The id of the job that a Slurm step on the node belongs to."""
         return self.components[self.group(node)].job_id or self.job_id
 
     def by_component(self, nodes: Sequence[str]) -> list[list[str]]:
@@ -68,7 +67,7 @@ def allocation(
     environment: Mapping[str, str] = os.environ,
     hostnames: Callable[[str], list[str]] = commands.hostnames,
 ) -> Allocation | None:
-    """None outside of an allocation."""
+    """None outside an allocation."""
     job_id = environment.get(JOB_ID)
     if not job_id:
         return None
@@ -79,20 +78,19 @@ def allocation(
     return Allocation(job_id, components) if all(c.nodes for c in components) else None
 
 
-def unread(environment: Mapping[str, str] = os.environ) -> str | None:
-    """What was meant for sbatch, which has variables of its own; None when nothing was lost."""
-    wanted, partition = environment.get("PARTITION"), environment.get("SLURM_JOB_PARTITION")
-    if not wanted or not partition or wanted == partition:
+def ignored_partition(environment: Mapping[str, str] = os.environ) -> str | None:
+    """A warning if the user set PARTITION, which sbatch ignores, and the job runs elsewhere."""
+    requested, partition = environment.get("PARTITION"), environment.get("SLURM_JOB_PARTITION")
+    if not requested or not partition or requested == partition:
         return None
     return (
-        f"PARTITION={wanted} is not read by sbatch: this job runs in {partition}; submit it with "
-        f"SBATCH_PARTITION={wanted} or sbatch --partition={wanted}"
+        f"sbatch ignored PARTITION={requested}: this job runs in {partition}; submit it with "
+        f"SBATCH_PARTITION={requested} or sbatch --partition={requested}"
     )
 
 
-def to_come(deployment: Deployment, cores: int | None = None) -> Allocation:
-    """What a job of the deployment's own will be, with names in the place of its nodes, which may
-    have so many cores."""
+def expected_allocation(deployment: Deployment, cores: int | None = None) -> Allocation:
+    """The allocation of the deployment's future job, with placeholders for the names of its nodes."""
     count = deployment.nodes + deployment.client_nodes
     names = tuple(f"NODE_{number}" for number in range(1, count + 1))
     return Allocation("JOB", (Component(names, (deployment.cpus_per_task or cores or 1,) * count),))
@@ -113,15 +111,15 @@ def _component(
 
 
 def expand(counts: str) -> list[int]:
-    """Slurm's "48(x3),16" as [48, 48, 48, 16]."""
-    found: list[int] = []
+    """Expands "48(x3),16" to [48, 48, 48, 16]."""
+    expanded: list[int] = []
     for number, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", counts):
-        found += [int(number)] * int(times or 1)
-    return found
+        expanded += [int(number)] * int(times or 1)
+    return expanded
 
 
-def chosen(allocated: Allocation, deployment: Deployment) -> list[str]:
-    """The nodes that a deployment uses of an allocation, clients last. Raises `UsageError`."""
+def choose_nodes(allocated: Allocation, deployment: Deployment) -> list[str]:
+    """The nodes of the allocation that the deployment uses, clients last. Raises `UsageError`."""
     nodes, clients = allocated.nodes, deployment.client_nodes
     have = len(nodes)
     if "nodes" not in deployment.model_fields_set:
@@ -130,16 +128,16 @@ def chosen(allocated: Allocation, deployment: Deployment) -> list[str]:
                 f"allocation {allocated.job_id} has {have} node(s)"
                 + (f", of which {clients} for clients" if clients else "")
                 + "; Envoy and a server need two: allocate more (salloc --nodes=3 for two servers), "
-                "or serve from one node without Envoy with --nodes 1"
+                "or use --nodes 1 to serve from one node without Envoy"
             )
         return list(nodes)
-    wanted = deployment.nodes + clients
-    if wanted > have:
+    count = deployment.nodes + clients
+    if count > have:
         raise UsageError(
             f"--nodes {deployment.nodes}{f' --client-nodes {clients}' if clients else ''} is more than "
             f"the {have} node(s) of allocation {allocated.job_id}: {' '.join(nodes)}"
         )
-    return list(nodes[:wanted])
+    return list(nodes[:count])
 
 
 def describe(allocated: Allocation, names: Sequence[str]) -> list[Node]:
@@ -147,8 +145,8 @@ def describe(allocated: Allocation, names: Sequence[str]) -> list[Node]:
 
 
 def address_of(name: str) -> str:
-    """The IPv4 address of a node, or its name where it cannot be told here: many a machine knows
-    itself by a loopback address."""
+    """The IPv4 address of a node, or its name if this machine resolves it to a loopback address, as
+    many do for their own name, or not at all."""
     try:
         address = str(socket.getaddrinfo(name, None, socket.AF_INET)[0][4][0])
     except OSError:

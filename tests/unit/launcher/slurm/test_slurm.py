@@ -16,11 +16,11 @@ from launcher.slurm import commands
 from launcher.slurm.allocation import (
     Allocation,
     allocation,
-    chosen,
+    choose_nodes,
     Component,
     expand,
-    to_come,
-    unread,
+    expected_allocation,
+    ignored_partition,
 )
 from launcher.slurm.commands import Job, parse_job
 from launcher.slurm.messages import node_names
@@ -97,7 +97,7 @@ def test_counts_are_expanded(counts: str, cores: list[int]) -> None:
     ],
 )
 def test_a_deployment_takes_the_first_nodes(fields: dict[str, Any], nodes: list[str]) -> None:
-    assert chosen(PLAIN, Deployment(**fields)) == nodes
+    assert choose_nodes(PLAIN, Deployment(**fields)) == nodes
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_a_deployment_takes_the_first_nodes(fields: dict[str, Any], nodes: list[
 )
 def test_more_nodes_than_there_are_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match="(?s)^" + message.replace("(", r"\(").replace(")", r"\)")):
-        chosen(PLAIN, Deployment(**fields))
+        choose_nodes(PLAIN, Deployment(**fields))
 
 
 def test_an_allocation_of_one_node_says_what_would_do() -> None:
     with pytest.raises(UsageError, match="Envoy and a server need two: allocate more"):
-        chosen(Allocation("7", (Component(("n1",), (4,)),)), Deployment())
+        choose_nodes(Allocation("7", (Component(("n1",), (4,)),)), Deployment())
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_an_allocation_of_one_node_says_what_would_do() -> None:
     ],
 )
 def test_a_partition_that_sbatch_did_not_read(variables: dict[str, str], lost: bool) -> None:
-    assert bool(unread(variables)) == lost
+    assert bool(ignored_partition(variables)) == lost
 
 
 # -- what Slurm says
@@ -216,7 +216,7 @@ def test_a_job_is_never_started_again_and_outlives_a_node() -> None:
 
 def test_a_plan_without_an_allocation_has_names_in_the_place_of_nodes(tmp_path: Path) -> None:
     wanted = Deployment(nodes=3, client_nodes=1, cpus_per_task=2, dir=tmp_path)
-    placement = place_sized(wanted, nodes_for(wanted, to_come(wanted)), limits())
+    placement = place_sized(wanted, nodes_for(wanted, expected_allocation(wanted)), limits())
     assert placement.envoy_node == "NODE_1"
     assert [server.name for server in placement.servers] == ["NODE_2", "NODE_3"]
     assert [(node.name, node.cores) for node in placement.client_nodes] == [("NODE_4", 2)]
