@@ -7,7 +7,8 @@ from locust import events, task, User
 
 from locustfiles.grid.recorder import report
 from locustfiles.session import run as session
-from locustfiles.session.run import Outcome, Plan, SessionError, Target
+from locustfiles.session.outcome import Outcome
+from locustfiles.session.plan import Plan, SessionError, Target
 
 # In seconds. Without a pause, users of a server that is down would only consume CPU time.
 PAUSE_AFTER_FAILURE = 1.0
@@ -15,16 +16,9 @@ PAUSE_AFTER_FAILURE = 1.0
 
 @events.init_command_line_parser.add_listener
 def add_fields(parser: Any) -> None:
-    parser.add_argument(
-        "--wait-seconds", type=float, default=1.0, help="how many seconds each step waits"
-    )
+    parser.add_argument("--wait-seconds", type=float, default=1.0, help="the wait of each step")
     parser.add_argument("--steps", type=int, default=1, help="the number of steps of each session")
-    parser.add_argument(
-        "--session-timeout",
-        type=float,
-        default=120.0,
-        help="the time limit of a session in seconds",
-    )
+    parser.add_argument("--session-timeout", type=float, default=120.0, help="in seconds")
 
 
 class OpenEnvUser(User):

@@ -28,20 +28,12 @@ def main() -> int:
     )
     parser.add_argument("--app", default=DEFAULT_APP, help="the ASGI app, as module:attribute")
     parser.add_argument("--host", default="0.0.0.0", help="the address to listen on")
+    parser.add_argument("--control-port", type=int, help="for health checks (default: PORT + 1)")
     parser.add_argument(
-        "--control-port",
-        type=int,
-        help="for health and metrics (default: PORT + 1)",
+        "--worker-port", type=int, help="worker i uses this + i (default: PORT + 2)"
     )
-    parser.add_argument(
-        "--worker-port", type=int, help="worker i listens on this port + i (default: PORT + 2)"
-    )
-    parser.add_argument(
-        "--drain",
-        type=float,
-        default=DRAIN_SECONDS,
-        help="how many seconds to wait for open sessions after SIGTERM",
-    )
+    drain_help = "how many seconds to wait for open sessions after SIGTERM"
+    parser.add_argument("--drain", type=float, default=DRAIN_SECONDS, help=drain_help)
     options = parser.parse_args()
     defaults = ports_from(settings.port)
     ports = Ports(

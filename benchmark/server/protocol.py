@@ -78,11 +78,8 @@ def parse(text: str) -> tuple[str, Any]:
     """
     message = _decode(text)
     if not isinstance(message, dict):
-        raise ProtocolFailure(
-            ErrorCode.SESSION_ERROR,
-            f"a message must be a JSON object, not {type(message).__name__}",
-            fatal=True,
-        )
+        text = f"a message must be a JSON object, not {type(message).__name__}"
+        raise ProtocolFailure(ErrorCode.SESSION_ERROR, text, fatal=True)
     kind = message.get("type", "")
     model = MESSAGES.get(kind) if isinstance(kind, str) else None
     if model is None:
@@ -94,9 +91,8 @@ def parse(text: str) -> tuple[str, Any]:
         if isinstance(checked, StepMessage):
             return kind, WaitAction.model_validate(checked.data).wait_seconds
     except ValidationError as failure:
-        raise ProtocolFailure(
-            ErrorCode.VALIDATION_ERROR, "Invalid message", errors=problems(failure)
-        ) from None
+        code, errors = ErrorCode.VALIDATION_ERROR, problems(failure)
+        raise ProtocolFailure(code, "Invalid message", errors=errors) from None
     return kind, getattr(checked, "data", None)
 
 
@@ -125,9 +121,8 @@ def _fast_payload(kind: str, message: dict[str, Any]) -> Any:
     if kind == "step":
         return _fast_wait(message.get("data")) if len(message) == 2 else None
     if kind == "reset":
-        return (
-            {} if len(message) == 1 or (len(message) == 2 and message.get("data") == {}) else None
-        )
+        plain = len(message) == 1 or (len(message) == 2 and message.get("data") == {})
+        return {} if plain else None
     return {} if len(message) == 1 else None
 
 
@@ -162,6 +157,5 @@ def _encode(reply: dict[str, Any]) -> bytes:
         try:
             return to_json(reply, fallback=str)
         except ValueError as failure:  # a lone surrogate, which UTF-8 cannot encode
-            return error(
-                ErrorCode.EXECUTION_ERROR, str(failure).encode("ascii", "replace").decode()
-            )
+            text = str(failure).encode("ascii", "replace").decode()
+            return error(ErrorCode.EXECUTION_ERROR, text)

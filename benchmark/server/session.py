@@ -44,9 +44,8 @@ class Session:
 
     def _reply(self, message: str | bytes) -> None:
         if isinstance(message, bytes):
-            raise ProtocolFailure(
-                ErrorCode.SESSION_ERROR, "messages must be text frames, not binary", fatal=True
-            )
+            text = "messages must be text frames, not binary"
+            raise ProtocolFailure(ErrorCode.SESSION_ERROR, text, fatal=True)
         kind, payload = protocol.parse(message)
         if kind == "close":
             self._channel.close()

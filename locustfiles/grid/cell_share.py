@@ -17,14 +17,11 @@ from locustfiles.session.plan import Plan, Target
 
 # How many sessions to start, or to resume, before processing what has arrived in the meantime.
 SLICE = 16
-
 # How many sessions of a burst may be in their handshake. This keeps the server busy but does not
 # overflow its accept queue, after which the kernel drops connections and retries a second later.
 MAX_OPENING = 512
-
 # After this time without a newly opened session, holding others back is pointless.
 STALL_SECONDS = 1.0
-
 RETRY_SECONDS = 0.002
 
 

@@ -70,14 +70,10 @@ class GridMaster:
         start = time.time() + LEAD_SECONDS
         for worker, share in cell.shares(start):
             self._send(CELL, share, worker)
-        self._write_off(
-            cell, cell.unassigned, ErrorType.NOT_STARTED, "no load worker accepted the session"
-        )
+        self._write_off(cell, cell.unassigned, ErrorType.NOT_STARTED, "no load worker accepted it")
         held = self._hold(cell) if cell.holds else {}
         self._collect(cell, _deadline(cell), lambda: cell.done)
-        self._write_off(
-            cell, cell.missing(), ErrorType.ROW_MISSING, "the load worker sent no row in time"
-        )
+        self._write_off(cell, cell.missing(), ErrorType.ROW_MISSING, "the load worker sent no row")
         self._progress(cell)
         self._cell = None
         ended = {"begun": iso(start), "ended": iso(time.time()), **held}

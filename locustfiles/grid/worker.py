@@ -70,9 +70,8 @@ class LoadWorker:
             self._request_time()
         elif self._clock_offset is None or self._idle:
             self._clock_offset = self._measured.seconds
-            self._runner.send_message(
-                HELLO, {"name": self._name, "clock_offset": self._clock_offset}
-            )
+            hello = {"name": self._name, "clock_offset": self._clock_offset}
+            self._runner.send_message(HELLO, hello)
 
     def _on_cell(self, msg: Message, **_: Any) -> None:
         self._flush()
@@ -94,10 +93,8 @@ class LoadWorker:
     def _flush(self) -> None:
         if (share := self._share) is not None:
             rows, self._recorder.rows = self._recorder.rows, []
-            counts = {"cell": share.cell, "open": share.open, "held": share.held}
-            self._runner.send_message(
-                ROWS, counts | {"rows": rows, "fitness": self._monitor.report()}
-            )
+            report = {"cell": share.cell, "open": share.open, "held": share.held, "rows": rows}
+            self._runner.send_message(ROWS, report | {"fitness": self._monitor.report()})
 
     def _flush_regularly(self) -> None:
         while True:

@@ -165,9 +165,7 @@ class Conversation:
             return b""
         if self.phase == HELD:
             parse_reply(message)  # raises the server's own error, if the message is one
-            raise SessionError(
-                ErrorType.PROTOCOL_ERROR, "the server sent a message without a request"
-            )
+            raise SessionError(ErrorType.PROTOCOL_ERROR, "the server sent an unexpected message")
         return b""
 
     def _step(self, now: float) -> bytes:

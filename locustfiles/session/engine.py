@@ -21,15 +21,11 @@ from locustfiles.session.plan import connect_error, Target
 
 # How long to wait for the server's close frame, which frees the place of the session.
 CLOSE_SECONDS = 10.0
-
 # How long to wait for the server to close the connection after both close frames.
 DISCONNECT_SECONDS = 1.0
-
 MAX_EVENTS = 4096  # events that one epoll call returns
-
 # After this time other greenlets run, even if more sockets are ready.
 TURN_SECONDS = 0.02
-
 SMALL, LARGE = 4096, 262_144  # bytes to read at once: usually, and within a fragmented message
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT

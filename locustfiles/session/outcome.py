@@ -88,9 +88,8 @@ def parse_reply(content: bytes) -> dict[str, Any]:
     kind = reply.get("type") if isinstance(reply, dict) else None
     data = reply.get("data") if isinstance(reply, dict) else None
     if kind == "error" and isinstance(data, dict):
-        raise SessionError(
-            str(data.get("code", ErrorType.UNKNOWN_ERROR)), str(data.get("message", ""))
-        )
+        code = str(data.get("code", ErrorType.UNKNOWN_ERROR))
+        raise SessionError(code, str(data.get("message", "")))
     if kind != "observation":
         raise _no_observation(reply)
     return observation_in(data, reply)

@@ -53,12 +53,8 @@ class Target:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "ws") or not parts.hostname:
                 raise ValueError("not an http:// or ws:// URL")
-            return cls(
-                parts.hostname,
-                80 if parts.port is None else parts.port,
-                parts.path.rstrip("/"),
-                source,
-            )
+            port = 80 if parts.port is None else parts.port
+            return cls(parts.hostname, port, parts.path.rstrip("/"), source)
         except ValueError as failure:
             raise SessionError(ErrorType.BAD_URL, f"{url!r}: {failure}") from None
 
@@ -145,10 +141,8 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.steps < 1 or not self.wait >= 0 or not self.timeout > 0:
-            raise SessionError(
-                ErrorType.BAD_PLAN,
-                "a session requires steps ≥ 1, wait ≥ 0 and timeout > 0",
-            )
+            text = "a session requires steps ≥ 1, wait ≥ 0 and timeout > 0"
+            raise SessionError(ErrorType.BAD_PLAN, text)
 
     @functools.cached_property
     def step(self) -> Request:

@@ -9,8 +9,6 @@ from locustfiles.session.engine import engine
 from locustfiles.session.outcome import Outcome
 from locustfiles.session.plan import Plan, SessionError, Target
 
-__all__ = ["Gate", "Outcome", "Plan", "SessionError", "Target", "run"]
-
 
 def run(plan: Plan, target: Target, gate: Gate | None = None, due: float | None = None) -> Outcome:
     """Runs one session and blocks the calling greenlet until it ends; a failure is an outcome too.

@@ -25,13 +25,10 @@ from benchmark.server.websocket.interface import DirectSession
 
 # The messages, and their bytes, that are queued for a busy app; the rest stays in the socket.
 MAX_QUEUED, QUEUE_BYTES = 32, 65_536
-
 # After this many messages of one client, the event loop serves the other clients.
 MESSAGES_PER_TURN = 16
-
 # How long to wait for the client's close frame.
 CLOSE_SECONDS = 10.0
-
 # After a violation: when to send EOF, and when to abort the connection.
 EOF_SECONDS, ABORT_SECONDS = 0.2, 2.0
 

@@ -15,7 +15,6 @@ from benchmark.server.websocket.protocol_class import WebSocketProtocol
 # The time for a client to send a complete request head; without it, silent connections would hold
 # descriptors forever. In a burst, a whole accept queue must be served within this time.
 REQUEST_SECONDS = 60.0
-
 # More than any client's cookies and tokens need.
 MAX_HEAD_BYTES = 262_144
 

@@ -83,9 +83,7 @@ def key(headers: Headers) -> bytes:
             upgrades.append(value.lower())
     if b"upgrade" not in _tokens(connection) or upgrades != [b"websocket"]:
         required = [(b"upgrade", b"websocket")]
-        raise InvalidHandshake(
-            426, "Connection: Upgrade and Upgrade: websocket are required", required
-        )
+        raise InvalidHandshake(426, "an upgrade to websocket is required", required)
     if len(keys) != 1 or not _is_key(keys[0]):
         raise InvalidHandshake(400, "exactly one base64 Sec-WebSocket-Key of 16 bytes is required")
     if len(versions) > 1:

@@ -141,9 +141,8 @@ class WebSocketProtocol(Connection):
             headers = [*headers, (b"sec-websocket-protocol", subprotocol.encode("latin-1"))]
         self._phase = Phase.OPEN
         default = self._state.default_headers
-        self._transport.write(
-            handshake.accept(self._key, [*default, *headers] if default else headers)
-        )
+        headers = [*default, *headers] if default else headers
+        self._transport.write(handshake.accept(self._key, headers))
 
     def _reject(self, status: int, headers: Headers, body: bytes) -> None:
         headers = [*self._state.default_headers, *headers]
@@ -211,9 +210,8 @@ class WebSocketProtocol(Connection):
     def _send_open(self, kind: str, message: Any) -> None:
         if kind == "websocket.send":
             text, data = message.get("text"), message.get("bytes")
-            self._transport.write(
-                frame(TEXT, text.encode()) if data is None else frame(BINARY, data)
-            )
+            encoded = frame(TEXT, text.encode()) if data is None else frame(BINARY, data)
+            self._transport.write(encoded)
         elif kind == "websocket.close":
             self.close(message.get("code", CloseCode.NORMAL_CLOSURE), message.get("reason") or "")
         else:
@@ -233,9 +231,7 @@ class WebSocketProtocol(Connection):
             if not message.get("more_body", False):
                 self._reject(*self._rejection)
         else:
-            raise RuntimeError(
-                f"ASGI message {kind!r} is not valid before the WebSocket is accepted"
-            )
+            raise RuntimeError(f"ASGI message {kind!r} is not valid before 'websocket.accept'")
 
     async def _drained(self) -> None:
         if self._writable is None:

@@ -55,9 +55,7 @@ class _Board(Collector):
                     families[name].add_metric([str(index)], value)
         yield from families.values()
         draining = float(self._board.draining)
-        yield GaugeMetricFamily(
-            "openenv_draining", "1 while the server accepts no new sessions.", draining
-        )
+        yield GaugeMetricFamily("openenv_draining", "1 while the server drains.", draining)
 
 
 def _places(slot: Slot) -> dict[str, float]:

@@ -13,6 +13,9 @@ KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 2, 15
 class PortTaken(Exception):
     """A port cannot be bound; the message names the process that occupies it."""
 
+    def __init__(self, host: str, port: int, failure: OSError) -> None:
+        super().__init__(f"port {port} on {host} cannot be bound: {blame(host, port, failure)}")
+
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound, inheritable TCP socket. Raises `PortTaken`."""
@@ -29,9 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
         bound.bind((host, port))
     except OSError as failure:
         bound.close()
-        raise PortTaken(
-            f"port {port} on {host} cannot be bound: {blame(host, port, failure)}"
-        ) from None
+        raise PortTaken(host, port, failure) from None
     bound.set_inheritable(True)
     return bound
 

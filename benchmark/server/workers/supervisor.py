@@ -21,7 +21,7 @@ from benchmark.server.process import raise_descriptor_limit
 from benchmark.server.settings import DEFAULT_APP, Ports, Settings
 from benchmark.server.workers.control import ControlServer
 from benchmark.server.workers.restarts import ExitHistory, WINDOW_SECONDS
-from benchmark.server.workers.sockets import blame, listen, PortTaken, WORKER_MODULE
+from benchmark.server.workers.sockets import listen, PortTaken, WORKER_MODULE
 
 START_SECONDS = 60.0
 CLOSE_SECONDS = 2.0
@@ -68,10 +68,7 @@ class Server:
         try:
             return ControlServer(self._host, self._ports.control, self._board)
         except OSError as failure:
-            reason = blame(self._host, self._ports.control, failure)
-            raise PortTaken(
-                f"port {self._ports.control} on {self._host} cannot be bound: {reason}"
-            ) from None
+            raise PortTaken(self._host, self._ports.control, failure) from None
 
     @contextlib.contextmanager
     def _listen(self) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
@@ -138,9 +135,8 @@ class Server:
         if not was_ready:
             raise ServerFailed(f"{report} before it was ready")
         if worker.exits.too_many:
-            raise ServerFailed(
-                f"{report}: {len(worker.exits)} exits in {WINDOW_SECONDS:.0f} s, not restarting it again"
-            )
+            exits = f"{len(worker.exits)} exits in {WINDOW_SECONDS:.0f} s"
+            raise ServerFailed(f"{report}: {exits}, not restarting it again")
         print(f"{report}; its sessions are lost; restarting it", file=sys.stderr, flush=True)
         self._start(index, shared, own)
 
