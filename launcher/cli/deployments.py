@@ -33,7 +33,7 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
     the variables of openenv-connection.env, stops the deployment when the command exits, and exits
     with its exit code. Outside of a Slurm allocation, and without --local, it submits a job.
     """
-    from launcher.lifecycle import batch_client, holder
+    from launcher.lifecycle import batch_client, detached, holder
 
     def ready(connection: dict[str, str]) -> None:
         if not command:  # otherwise standard output belongs to the command
@@ -51,9 +51,9 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
     if not deployment.local and (unread_variables := ignored_partition()):
         warn(unread_variables)
     if detach:
-        ready(holder.detach(deployment, say)["connection"])
+        ready(detached.detach(deployment, say))
     else:
-        sys.exit(holder.Up(deployment, say).run(placed, command or None))
+        sys.exit(holder.HeldDeployment(deployment, say).run(placed, command or None))
 
 
 def print_ready(connection: dict[str, str], as_json: bool) -> None:

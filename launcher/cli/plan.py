@@ -61,7 +61,7 @@ def plan(
     sessions need on each node, which limit binds first and what to do for more; exits with 2 if the
     deployment cannot hold them.
     """
-    from launcher.lifecycle import batch_client
+    from launcher.lifecycle import batch_job
     from launcher.planning.capacity import check
     from launcher.planning.plan import plan as decide
 
@@ -70,7 +70,7 @@ def plan(
     assumed = _assumed(node_cores, node_mem, node_descriptors)
     submission, allocated = None, allocation()
     if not deployment.local and allocated is None:
-        submission = batch_client.submission(deployment)
+        submission = batch_job.submission(deployment)
         cores = None if deployment.sessions is None else assumed.cores
         allocated, deployment = expected_allocation(deployment, cores), deployment.absolute()
     planned = decide(deployment, nodes_for(deployment, allocated), assumed.limits)

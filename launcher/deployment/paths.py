@@ -1,19 +1,19 @@
-"""RunDir: the name of every file that a deployment writes."""
+"""The path of every file that a deployment writes."""
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.system.files import check_writable, private_folder
+from launcher.system.files import private_folder
 
 CONNECTION_FILE = "openenv-connection.env"
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """The folder of one deployment, and its entry in the user's list of deployments."""
+    """The files of one deployment: in its folder, and in the user's list of deployments."""
 
     folder: Path
     name: str
@@ -38,12 +38,12 @@ class RunDir:
 
     @property
     def request(self) -> Path:
-        """What a Slurm job that is to hold the deployment was asked for."""
+        """The deployment that a Slurm job is to hold."""
         return self.folder / "openenv-request.json"
 
     @property
-    def beat(self) -> Path:
-        """Touched for as long as somebody waits beside a deployment that must not outlive them."""
+    def heartbeat(self) -> Path:
+        """Touched by the launcher that submitted the Slurm job; the deployment stops without it."""
         return self.folder / ".openenv-attached"
 
     @property
@@ -55,13 +55,14 @@ class RunDir:
         return self.log("launcher")
 
     def admin_socket(self, process: str = "envoy") -> Path:
-        """On the node's own disk: shared file systems hold no sockets, and their paths are long."""
+        # On the node's own disk: shared file systems support no sockets, and paths of sockets are
+        # limited to 107 bytes (unix(7)).
         number = process.removeprefix("envoy")
         return private_folder() / f"{_digest(self.folder / self.name)}{number}.sock"
 
     @property
     def admin_sockets(self) -> list[Path]:
-        """Of all its Envoy processes, as far as they are there on this machine."""
+        """The admin sockets of all Envoy processes that exist on this machine."""
         first = self.admin_socket()
         return [first, *first.parent.glob(f"{first.stem}-*.sock")]
 
@@ -71,16 +72,19 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """Held while the deployment is; the kernel frees it however its launcher ends."""
+        """Locked by the launcher that holds the deployment."""
         return self.entry.with_suffix(".lock")
 
-    def create(self) -> None:
-        """Raises `UsageError` when the folder cannot be written."""
-        check_writable(self.folder)
+    def leftovers(self) -> Iterator[Path]:
+        """Files that an earlier deployment left, and that a new one does not overwrite."""
+        yield from (self.connection, *self.admin_sockets)
+        for pattern in ("server-*", "envoy*"):
+            yield from self.folder.glob(self.log(pattern).name)
+        yield from self.folder.glob(self.envoy_config("envoy*").name)
 
 
 def deployments_folder() -> Path:
-    """Where this user's deployments are listed: in the home folder, which clusters share."""
+    """The user's list of deployments: in the home folder, which the nodes of a cluster share."""
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     return Path(state) / "openenv-slurm"
 
@@ -90,7 +94,7 @@ def to_env_file(values: Mapping[str, str]) -> str:
 
 
 def from_env_file(text: str) -> dict[str, str]:
-    """Reads what `to_env_file` writes; other lines are passed over."""
+    """Reads the output of `to_env_file`; ignores other lines."""
     values = {}
     for line in text.splitlines():
         try:

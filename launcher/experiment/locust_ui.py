@@ -10,7 +10,7 @@ from pathlib import Path
 from launcher.deployment.placement import Process, Role
 from launcher.errors import PortTaken
 from launcher.experiment.load_placement import LoadPlacement
-from launcher.lifecycle.supervisor import Supervisor
+from launcher.lifecycle.supervisor import Supervisor, Unready
 from launcher.system import http
 from launcher.system.files import check_writable
 from launcher.system.ports import first_taken
@@ -84,7 +84,7 @@ def hold(ui: WebUI, on_ready: Callable[[], None], report: Callable[[str], None])
             for process in processes(ui, port):
                 process.log.unlink(missing_ok=True)
                 supervisor.start(process)
-            supervisor.wait_ready(lambda: _missing(ui), time.monotonic() + START_SECONDS)
+            supervisor.wait_ready(lambda: _unready(ui), time.monotonic() + START_SECONDS)
             on_ready()
             supervisor.hold()
         except Interrupted:
@@ -100,11 +100,10 @@ def _check_port(ui: WebUI) -> None:
         raise PortTaken(f"{taken}; choose another --web-port")
 
 
-def _missing(ui: WebUI) -> str | None:
-    """Why the page cannot be used yet; None when it can."""
+def _unready(ui: WebUI) -> Unready | None:
     try:
         joined = len(http.get_json(f"{ui.address}/stats/requests", 2.0).get("workers", []))
     except (OSError, ValueError):
-        return f"no page at {ui.address}"
+        return Unready(f"no page at {ui.address}")
     expected = len(ui.placement.nodes)
-    return None if joined >= expected else f"{joined} of {expected} load workers joined"
+    return None if joined >= expected else Unready(f"{joined} of {expected} load workers joined")

@@ -14,7 +14,7 @@ from launcher.experiment.journal import check_same_caps, Journal, Phase, SAME_CA
 from launcher.experiment.target import resolve, Target
 from launcher.lifecycle import batch_client as job
 from launcher.lifecycle import registry
-from launcher.lifecycle.holder import detach
+from launcher.lifecycle.detached import detach
 from launcher.lifecycle.stop import stop
 from launcher.planning.plan import place_sized
 from launcher.runtimes.nodes import nodes_for
@@ -119,7 +119,7 @@ def bring_up(deployment: Deployment, report: Report) -> dict[str, str]:
     """Starts the deployment here, in the allocation, or in a Slurm job of its own. Returns its
     connection once it is ready."""
     if not _needs_job(deployment):
-        return dict(detach(deployment, report)["connection"])
+        return detach(deployment, report)
     connection: dict[str, str] = {}
     code = job.run(deployment, report, connection.update, detach=True)
     if code:

@@ -1,4 +1,4 @@
-"""`python -m launcher.lifecycle.batch_holder REQUEST` holds a deployment from within its Slurm job."""
+"""`python -m launcher.lifecycle.batch_holder REQUEST` holds a deployment inside its Slurm job."""
 
 import json
 import os
@@ -9,29 +9,28 @@ from launcher.deployment.paths import RunDir
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentState, DeploymentStatus
 from launcher.errors import LauncherError
+from launcher.lifecycle.holder import HeldDeployment
 from launcher.slurm.allocation import JOB_ID
 
 
 def main() -> int:
-    from launcher.lifecycle.holder import Up
-
-    wanted = json.loads(Path(sys.argv[1]).read_text())
-    deployment = Deployment.model_validate_json(json.dumps(wanted["deployment"]))
+    request = json.loads(Path(sys.argv[1]).read_text())
+    deployment = Deployment.model_validate_json(json.dumps(request["deployment"]))
     try:
-        held = Up(deployment, _say, own_job=True, attached=wanted["attached"])
+        held = HeldDeployment(deployment, _report, own_job=True, attached=request["attached"])
         return held.run(lambda placement: print(f"ready: {placement.url}", flush=True))
     except LauncherError as failure:
         print(f"error: {failure}", file=sys.stderr, flush=True)
-        _leave_word(deployment, str(failure))
+        _record_failure(deployment, str(failure))
         return failure.exit_code
 
 
-def _say(event: str) -> None:
+def _report(event: str) -> None:
     print(event, flush=True)
 
 
-def _leave_word(deployment: Deployment, error: str) -> None:
-    """For whoever waits for the deployment, when it failed before it had anything to write."""
+def _record_failure(deployment: Deployment, error: str) -> None:
+    """For the submitting side, when the deployment failed before it wrote its state."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     job = os.environ.get(JOB_ID)
     state = DeploymentState.load(rundir.state)

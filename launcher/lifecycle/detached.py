@@ -1,33 +1,89 @@
-"""`python -m launcher.lifecycle.detached FD`: holds a deployment without a terminal.
+"""Holds a deployment in a process of its own, without a terminal.
 
-Reads the deployment as one line of JSON from standard input, whose end means, until the deployment
-is ready, that nobody waits for it any more. Writes what happens until then to FD, one JSON object a
-line.
+The parent runs `python -m launcher.lifecycle.detached FD`, and writes the deployment to its standard input
+as one line of JSON. Until the deployment is ready, the child stops when its standard input ends, and writes
+its progress to FD, one JSON object per line: {"event"}, then {"connection"} or {"error", "exit_code"}.
 """
 
 import json
+import logging
 import os
+import subprocess
 import sys
+import tempfile
 from typing import Any
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError
-from launcher.lifecycle.holder import Up
+from launcher.lifecycle.holder import HeldDeployment
+from launcher.lifecycle.supervisor import Report
+from launcher.system.debug_log import log_command
+from launcher.system.signals import Interrupted
+
+logger = logging.getLogger(__name__)
+
+
+def detach(deployment: Deployment, report: Report) -> dict[str, str]:
+    """Returns the connection of the deployment when it is ready.
+
+    Raises a `LauncherError` with the message and exit code of what `HeldDeployment.run` raised.
+    """
+    rundir = RunDir(deployment.folder.absolute(), deployment.name)
+    reading, writing = os.pipe()
+    argv = (sys.executable, "-P", "-m", "launcher.lifecycle.detached", str(writing))
+    log_command(logger, argv)
+    with tempfile.TemporaryFile() as output:
+        holder = subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
+            pass_fds=(writing,),
+            start_new_session=True,
+        )
+        os.close(writing)
+        assert holder.stdin is not None
+        holder.stdin.write(deployment.as_given().encode() + b"\n")
+        holder.stdin.flush()
+        try:
+            with os.fdopen(reading) as messages:
+                for line in messages:
+                    message = json.loads(line)
+                    if "event" in message:
+                        report(message["event"])
+                    elif "error" in message:
+                        holder.wait()
+                        failure = LauncherError(message["error"])
+                        failure.exit_code = message["exit_code"]
+                        raise failure
+                    else:
+                        return dict(message["connection"])
+        except (KeyboardInterrupt, Interrupted):
+            holder.terminate()
+            holder.wait()
+            raise
+        holder.wait()
+        output.seek(0)
+        printed = output.read().decode(errors="replace")
+    raise LauncherError(
+        f"the launcher of {deployment.name!r} exited before the deployment was ready; see "
+        f"{rundir.folder}\n{printed}"
+    )
 
 
 def main() -> int:
     descriptor: int | None = int(sys.argv[1])
     os.set_inheritable(int(sys.argv[1]), False)
 
-    def tell(answer: dict[str, Any]) -> None:
+    def send(message: dict[str, Any]) -> None:
         if descriptor is not None:
-            os.write(descriptor, json.dumps(answer).encode() + b"\n")
+            os.write(descriptor, json.dumps(message).encode() + b"\n")
 
     def ready(placement: Placement) -> None:
         nonlocal descriptor
-        tell({"url": placement.url, "connection": placement.connection})
+        send({"connection": placement.connection})
         log = os.open(rundir.launcher_log, os.O_WRONLY | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(log, stream)
@@ -39,9 +95,10 @@ def main() -> int:
     try:
         deployment = Deployment.model_validate_json(sys.stdin.buffer.readline())
         rundir = RunDir(deployment.folder.absolute(), deployment.name)
-        return Up(deployment, lambda event: tell({"event": event})).run(ready, lifeline=0)
+        held = HeldDeployment(deployment, lambda event: send({"event": event}))
+        return held.run(ready, lifeline=0)
     except LauncherError as failure:
-        tell({"error": str(failure), "exit_code": failure.exit_code})
+        send({"error": str(failure), "exit_code": failure.exit_code})
         print(f"error: {failure}", file=sys.stderr, flush=True)
         return failure.exit_code
 

@@ -1,4 +1,4 @@
-"""The logs of a deployment, merged."""
+"""The merged logs of a deployment."""
 
 import threading
 import time
@@ -13,17 +13,17 @@ ALIVE_SECONDS = 2.0
 
 
 def lines(found: Known, follow: bool) -> Iterator[tuple[str, str]]:
-    """(process, line) pairs: each log as it stands; with `follow` also what is added, until the
-    deployment has ended."""
+    """Yields (process, line) pairs: the lines of each log and, with `follow`, further lines until the
+    deployment ends."""
     paths = {"job": found.rundir.batch_log, "launcher": found.rundir.launcher_log}
     paths |= {process.name: Path(process.log) for process in found.state.processes}
     opened: dict[str, TextIO] = {}
     pause = threading.Event()
-    alive, ask = True, 0.0
+    alive, next_check = True, 0.0
     try:
         while True:
-            if time.monotonic() >= ask:
-                alive, ask = found.alive, time.monotonic() + ALIVE_SECONDS
+            if time.monotonic() >= next_check:
+                alive, next_check = found.alive, time.monotonic() + ALIVE_SECONDS
             for name, path in paths.items():
                 if name not in opened and path.exists():
                     opened[name] = path.open(errors="replace")

@@ -1,4 +1,4 @@
-"""Deployments of this user: which are up, where their files are, and what they last said."""
+"""The deployments of this user: which are up, where their files are, and their last state."""
 
 import contextlib
 import os
@@ -25,13 +25,13 @@ from launcher.system import http
 from launcher.system.files import remove
 
 READY_SECONDS = 2.0
-BEGIN_SECONDS = 30.0
+# How long a running job may take until its Slurm step appears.
+STEP_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Known:
-    """A deployment that is listed, alive or not. `entry` is what its launcher wrote into the list;
-    `state`, in the run folder, can be gone with that folder."""
+    """A listed deployment, alive or not. `state` is empty when the run folder was removed."""
 
     rundir: RunDir
     entry: Entry
@@ -43,12 +43,11 @@ class Known:
 
     @property
     def job(self) -> str | None:
-        """The Slurm job that the deployment runs in."""
         return self.entry.job
 
     @property
     def job_story(self) -> str | None:
-        """What Slurm says of that job; None without one, or when Slurm has forgotten it."""
+        """Slurm's view of the job; None without a job, or when Slurm no longer knows it."""
         if self.job is None:
             return None
         try:
@@ -56,11 +55,6 @@ class Known:
         except LauncherError as failure:
             return str(failure)
         return None if job.state == commands.UNKNOWN else f"job {job.id}: {job.description}"
-
-    @property
-    def own_job(self) -> bool:
-        """Whether that job is there for this deployment alone."""
-        return self.entry.own_job
 
     @property
     def status(self) -> DeploymentStatus:
@@ -105,11 +99,11 @@ def step_of(holder: Holder) -> str | None:
 
 
 def _just_started(holder: Holder) -> bool:
-    return isinstance(holder, Entry) and time.time() - holder.begun < BEGIN_SECONDS
+    return isinstance(holder, Entry) and time.time() - holder.begun < STEP_SECONDS
 
 
 def identity() -> dict[str, Any]:
-    """What tells this process from every other, on every machine."""
+    """Identifies this process on every machine."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -125,12 +119,12 @@ def known(name: str) -> Known | None:
 
 
 def read_state(folder: Path) -> DeploymentState:
-    """What the deployment of the folder last wrote; an empty state when there is nothing."""
+    """The last state of the folder's deployment; an empty one when there is none."""
     return DeploymentState.load(RunDir(folder, "").state) or DeploymentState()
 
 
 def usual_name() -> str:
-    """Of the deployment whose folder this is; else the name that a deployment has by default."""
+    """The name of the deployment in the current folder, or the default name."""
     name = read_state(Path()).name
     found = known(name) if name else None
     here = found is not None and found.rundir.folder == Path().absolute()
@@ -149,25 +143,32 @@ def find(name: str) -> Known:
         others = ", ".join(other.rundir.name for other in all_known()) or "none"
         raise DeploymentNotFound(
             f"no deployment named {name!r} is up; known deployments: {others}. Start one with: "
-            f"launcher up{'' if name == 'openenv' else f' --name {name}'}"
+            f"launcher up{'' if name == DEFAULT_NAME else f' --name {name}'}"
         )
     return found
 
 
 def gone(found: Known) -> DeploymentNotFound:
     return DeploymentNotFound(
-        f"deployment {found.rundir.name!r} is gone: its launcher ended without stopping it; clean up "
-        f"with `launcher down {found.rundir.name}`, then start it again"
+        f"deployment {found.rundir.name!r} is gone: its launcher was killed; run `launcher down "
+        f"{found.rundir.name}`, then start it again"
+    )
+
+
+def already_up(name: str) -> str:
+    return (
+        f"deployment {name!r} is already up; stop it with `launcher down {name}` or choose another "
+        "--name"
     )
 
 
 def forget(found: Known) -> None:
-    """Removes what a deployment that is gone left behind."""
+    """Removes the remaining files of a deployment that is gone."""
     remove([found.rundir.connection, *found.rundir.admin_sockets, found.rundir.entry])
 
 
 def connection(folder: Path) -> dict[str, str] | None:
-    """What `openenv-connection.env` in the folder says; None without one.
+    """The variables in the folder's connection file; None without one.
 
     Raises `DeploymentNotFound` when the deployment that wrote it is gone.
     """
@@ -187,15 +188,15 @@ def connection(folder: Path) -> dict[str, str] | None:
 
 
 def places(state: DeploymentState) -> dict[str, Any]:
-    """Used and free places of each server that answers, by the name of its process."""
-    found = {}
+    """Each server's page of places, by the name of its process; only those that answer."""
+    pages = {}
     for name, server in zip(state.server_names, state.servers, strict=True):
         with contextlib.suppress(http.Unreachable, ValueError):
             url = f"http://{server.address}:{server.control_port}/ready"
-            found[name] = http.get_json(url, READY_SECONDS)
-    return found
+            pages[name] = http.get_json(url, READY_SECONDS)
+    return pages
 
 
 def uptime(state: DeploymentState) -> float | None:
-    """Seconds since the deployment was ready."""
+    """Seconds since the deployment became ready."""
     return None if state.ready_at is None else max(0.0, time.time() - state.ready_at)

@@ -9,7 +9,7 @@ import time
 
 from launcher.errors import DeploymentFailed
 from launcher.lifecycle import registry
-from launcher.lifecycle.batch_client import end
+from launcher.lifecycle.batch_job import stop_job
 from launcher.lifecycle.registry import Known
 from launcher.runtimes.protocol import STOP_REQUEST
 from launcher.slurm import commands
@@ -19,60 +19,64 @@ POLL_SECONDS = 0.5
 
 
 def stop(found: Known) -> str:
-    """Asks the launcher that holds the deployment to stop it and waits until it has; what was done.
+    """Stops the deployment, waits until its launcher has exited, and returns a message for the user.
 
-    Raises `DeploymentFailed` when that launcher does not end.
+    Raises `DeploymentFailed` when the launcher does not exit.
     """
-    name = found.rundir.name
-    if not found.alive:
-        host = found.entry.host
-        if host != socket.gethostname() and found.job is None:
-            raise DeploymentFailed(f"{name!r} is held on {host}; run `launcher down {name}` there")
-        status = found.status
-        registry.forget(found)
-        return f"{name} was {status} already; removed what it had left"
-    if found.entry.host != socket.gethostname():
-        return _stop_elsewhere(found)
-    pid = found.entry.pid
+    name, entry = found.rundir.name, found.entry
+    is_here = entry.host == socket.gethostname()
+    if found.alive:
+        if is_here:
+            _stop_here(found)
+        else:
+            _stop_elsewhere(found)
+        return f"{name} is down"
+    if not is_here and entry.job is None:
+        raise DeploymentFailed(
+            f"{name!r} is held on {entry.host}; run `launcher down {name}` there"
+        )
+    status = found.status
+    registry.forget(found)
+    return f"{name} was already {status}; removed its remaining files"
+
+
+def _stop_here(found: Known) -> None:
+    pid, timeout = found.entry.pid, found.entry.drain + EXTRA_SECONDS
     assert pid is not None
-    patience = found.entry.drain + EXTRA_SECONDS
     try:
         pidfd = os.pidfd_open(pid)
-    except ProcessLookupError:  # just now
-        return f"{name} is down"
+    except ProcessLookupError:  # it has exited since
+        return
     try:
         os.kill(pid, signal.SIGTERM)
-        if not select.select([pidfd], [], [], patience)[0]:
+        if not select.select([pidfd], [], [], timeout)[0]:
             raise DeploymentFailed(
-                f"the launcher of {name!r} (pid {pid}) has not ended {patience:.0f} s after SIGTERM; "
-                f"see {found.rundir.launcher_log}"
+                f"the launcher of {found.rundir.name!r} (pid {pid}) has not exited {timeout:.0f} s after "
+                f"SIGTERM; see {found.rundir.launcher_log}"
             )
     finally:
         os.close(pidfd)
-    return f"{name} is down"
 
 
-def _stop_elsewhere(found: Known) -> str:
-    """By Slurm: the launcher hears it from the deployment's Slurm step, on whichever machine it is;
-    a job that has not begun is cancelled."""
-    name, job, drain = found.rundir.name, str(found.job), found.entry.drain
+def _stop_elsewhere(found: Known) -> None:
+    """Through Slurm: the agents of the Slurm step tell the launcher, wherever it runs."""
     step = registry.step_of(found.entry)
-    if found.own_job or step is None:
-        end(job, drain)
+    if found.entry.own_job or step is None:
+        stop_job(str(found.job), found.entry.drain)
     else:
-        _end_step(found, step, drain)
+        _stop_step(found, step)
     registry.forget(found)
-    return f"{name} is down"
 
 
-def _end_step(found: Known, step: str, drain: float) -> None:
-    with contextlib.suppress(commands.SlurmFailed):  # of its nodes, one may have died
+def _stop_step(found: Known, step: str) -> None:
+    with contextlib.suppress(commands.SlurmFailed):  # one of its nodes may have failed
         commands.signal_step(step, str(int(STOP_REQUEST)))
-    deadline = time.monotonic() + drain + EXTRA_SECONDS
+    timeout = found.entry.drain + EXTRA_SECONDS
+    deadline = time.monotonic() + timeout
     while registry.step_alive(found.entry):
         if time.monotonic() > deadline:
             raise DeploymentFailed(
-                f"{found.rundir.name!r} has not ended {drain + EXTRA_SECONDS:.0f} s after it was asked "
-                f"to; cancel its Slurm step with: scancel {step}"
+                f"{found.rundir.name!r} has not stopped within {timeout:.0f} s; cancel its Slurm step "
+                f"with: scancel {step}"
             )
         time.sleep(POLL_SECONDS)

@@ -1,14 +1,13 @@
-"""Holds the processes of a deployment: starts them, waits until all are ready, replaces one that
-dies, stops them."""
+"""Supervises the processes of a deployment: starts them, waits until all are ready, replaces those that
+exit, and stops them."""
 
 import contextlib
 import os
-import re
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -20,11 +19,20 @@ from launcher.system.signals import Interrupted, Signals
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 2.5
-LAST_SECONDS = 0.5
-LOGS_SHOWN = 3
+# What Envoy gets to exit after the servers took all of the time to stop.
+ENVOY_STOP_SECONDS = 0.5
+MAX_LOGS_SHOWN = 3
 
 Report = Callable[[str], None]
 _LIFELINE = object()
+
+
+@dataclass(frozen=True)
+class Unready:
+    """Why a deployment is not ready. `nodes`: those that are known to be unhealthy."""
+
+    text: str
+    nodes: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -42,13 +50,35 @@ class Child:
     def name(self) -> str:
         return f"{self.process.name} on {self.process.node}"
 
+    @property
+    def log_end(self) -> str:
+        return f"the end of {self.process.log}:\n{self.handle.tail()}"
+
+
+def can_continue(role: Role, remaining: Iterable[Role], *, one_for_all: bool) -> bool:
+    """Whether a deployment keeps running when it gives up a process with this role."""
+    return not one_for_all and role in remaining
+
+
+def stop_order(processes: Iterable[Process]) -> tuple[list[Process], list[Process]]:
+    """Envoy stops last, because sessions that a server drains pass through it."""
+    first: list[Process] = []
+    last: list[Process] = []
+    for process in processes:
+        (last if process.role is Role.ENVOY else first).append(process)
+    return first, last
+
+
+def unhealthy_first(processes: Iterable[Process], nodes: Collection[str]) -> list[Process]:
+    return sorted(processes, key=lambda process: process.node not in nodes)
+
 
 class Supervisor:
-    """Holds the children of one deployment; every wait ends at once when one of them does, or when
-    a signal comes: it waits within `with supervisor.signals`.
+    """Every wait ends at once when a child exits or a signal arrives; all waits must be within
+    `with supervisor.signals`.
 
-    `one_for_all`: the deployment fails when any child dies too often. Otherwise it goes on as long
-    as a server is left, and an Envoy where there is one.
+    `one_for_all`: the deployment fails when any child exits too often. Otherwise it keeps running
+    while it has a server, and an Envoy if it started with one.
     """
 
     def __init__(
@@ -72,7 +102,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def tied_to(self, lifeline: int | None) -> Iterator[None]:
-        """Within, the end of the pipe `lifeline` counts as SIGHUP."""
+        """Within `with`, the end of the pipe `lifeline` has the effect of SIGHUP."""
         if lifeline is None:
             yield
             return
@@ -93,51 +123,48 @@ class Supervisor:
         if descriptor is not None:
             self._selector.register(descriptor, selectors.EVENT_READ, child)
 
-    def wait_ready(self, ready: Callable[[], str | None], deadline: float) -> None:
-        """Until `ready` returns None; its text says what is still missing.
+    def wait_ready(self, unready: Callable[[], Unready | None], deadline: float) -> None:
+        """Waits until `unready` returns None.
 
-        Raises `StartFailed` when a child ends first or `deadline` (monotonic) passes, and
+        Raises `StartFailed` when a child exits first or `deadline` (monotonic) passes, and
         `Interrupted`.
         """
-        while (missing := ready()) is not None:
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise StartFailed(f"not ready in time: {missing}{self._log_ends(missing)}")
-            for child in self._ended(min(left, POLL_SECONDS)):
+        while (reason := unready()) is not None:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise StartFailed(f"not ready in time: {reason.text}{self._log_ends(reason.nodes)}")
+            for child in self._exited(min(remaining, POLL_SECONDS)):
                 raise StartFailed(
-                    f"{child.name} {child.handle.describe_exit()} before it was ready; the end of "
-                    f"{child.process.log}:\n{child.handle.tail()}"
+                    f"{child.name} {child.handle.describe_exit()} before it was ready; {child.log_end}"
                 )
 
     def hold(
         self,
         command: subprocess.Popen[bytes] | None = None,
-        look: Callable[[], None] = lambda: None,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Replaces children that die, for ever or until `command` ends; calls `look` whenever it
-        wakes.
+        """Replaces children that exit, until `command` exits or forever; calls `check` on every
+        wake-up.
 
-        Raises `DeploymentFailed` when it cannot go on, and `Interrupted`.
+        Raises `DeploymentFailed` when the deployment cannot continue, and `Interrupted`.
         """
         with self._watched(command):
             while command is None or command.poll() is None:
-                for child in self._ended(self._runtime.poll_seconds):
+                for child in self._exited(self._runtime.poll_seconds):
                     self._replace(child)
-                look()
+                check()
 
     def stop(self) -> None:
-        """Ends every child: SIGTERM, and SIGKILL to its whole group when that is not enough.
-
-        The balancer goes last: sessions that a server lets end go through it.
-        """
+        """Sends SIGTERM to every child, and SIGKILL to the process group of each that remains."""
         self._runtime.expect_exits()
         deadline = time.monotonic() + self._stop_seconds
-        last = [c for c in self.children.values() if c.process.role is Role.ENVOY]
-        self._end([c for c in self.children.values() if c not in last], deadline)
-        self._end(last, max(deadline, time.monotonic() + LAST_SECONDS))
+        first, last = stop_order(child.process for child in self.children.values())
+        self._stop(first, deadline)
+        self._stop(last, max(deadline, time.monotonic() + ENVOY_STOP_SECONDS))
         self.children.clear()
 
-    def _end(self, children: list[Child], deadline: float) -> None:
+    def _stop(self, processes: Iterable[Process], deadline: float) -> None:
+        children = [self.children[process.name] for process in processes]
         for child in children:
             child.handle.terminate()
         for child in children:
@@ -163,8 +190,8 @@ class Supervisor:
             self._selector.unregister(pidfd)
             os.close(pidfd)
 
-    def _ended(self, timeout: float | None) -> list[Child]:
-        """Waits for whatever comes first; the children that have ended. Raises `Interrupted`."""
+    def _exited(self, timeout: float | None) -> list[Child]:
+        """Waits for the first event; returns the children that have exited. Raises `Interrupted`."""
         with self._runtime_watched():
             ready = [key.data for key, _ in self._selector.select(timeout)]
         self.signals.check()
@@ -186,7 +213,7 @@ class Supervisor:
 
     @contextlib.contextmanager
     def _runtime_watched(self) -> Iterator[None]:
-        """A runtime's descriptors come and go with its nodes."""
+        # Registered for each wait, because a runtime opens and closes descriptors with its nodes.
         events = self._runtime.events()
         for descriptor in events:
             self._selector.register(descriptor, selectors.EVENT_READ, self._runtime)
@@ -199,31 +226,29 @@ class Supervisor:
     def _replace(self, child: Child) -> None:
         self._forget(child)
         child.exits.add()
-        what = f"{child.name} {child.handle.describe_exit()}"
+        exited = f"{child.name} {child.handle.describe_exit()}"
         if child.exits.too_many:
-            self._give_up(
-                child,
-                f"{what}, {len(child.exits)} times within {WINDOW_SECONDS / 60:.0f} minutes; the end "
-                f"of {child.process.log}:\n{child.handle.tail()}",
-            )
+            minutes = WINDOW_SECONDS / 60
+            often = f"{exited}, {len(child.exits)} times within {minutes:.0f} minutes"
+            self._give_up(child, often, f"; {child.log_end}")
             return
         try:
             self.start(child.process)
         except NodeLost as failure:
-            self._give_up(child, f"{what} and cannot be replaced: {failure}")
+            self._give_up(child, f"{exited} and cannot be replaced: {failure}")
             return
-        self._report(f"{what}; replaced ({len(child.exits)} of {MAX_RESTARTS})")
+        self._report(f"{exited}; replaced ({len(child.exits)} of {MAX_RESTARTS})")
         self._changed()
 
-    def _give_up(self, child: Child, why: str) -> None:
-        """Raises `DeploymentFailed` when the deployment cannot go on without it."""
+    def _give_up(self, child: Child, reason: str, details: str = "") -> None:
+        """Raises `DeploymentFailed` when the deployment cannot continue without the child."""
         child.given_up = True
         role = child.process.role
-        left = [c for c in self.children.values() if not c.given_up and c.process.role is role]
-        if self._one_for_all or not left:
-            raise DeploymentFailed(why)
-        what = "Envoy process(es)" if role is Role.ENVOY else "server(s)"
-        self._report(f"{why.partition(chr(10))[0]}; {len(left)} {what} are left")
+        remaining = [c.process.role for c in self.children.values() if not c.given_up]
+        if not can_continue(role, remaining, one_for_all=self._one_for_all):
+            raise DeploymentFailed(f"{reason}{details}")
+        kind = "Envoy process(es)" if role is Role.ENVOY else "server(s)"
+        self._report(f"{reason}; {remaining.count(role)} {kind} are left")
         self._changed()
 
     def _forget(self, child: Child) -> None:
@@ -233,11 +258,11 @@ class Supervisor:
                 self._selector.unregister(descriptor)
         child.handle.close()
 
-    def _log_ends(self, missing: str) -> str:
-        """Of a few processes, those on the nodes that are missing first."""
-        named = re.findall(r"[\w.-]+", missing)
-        children = sorted(self.children.values(), key=lambda c: c.process.node not in named)
+    def _log_ends(self, unhealthy: Collection[str]) -> str:
+        processes = unhealthy_first((child.process for child in self.children.values()), unhealthy)
         ends = (
-            f"\n{child.process.log}:\n{text}" for child in children if (text := child.handle.tail())
+            f"\n{process.log}:\n{text}"
+            for process in processes
+            if (text := self.children[process.name].handle.tail())
         )
-        return "".join(islice(ends, LOGS_SHOWN))
+        return "".join(islice(ends, MAX_LOGS_SHOWN))

@@ -1,34 +1,41 @@
-"""A command beside a deployment."""
+"""The user's command that runs while a deployment is up: `launcher up … -- COMMAND`."""
 
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
+from launcher.errors import UsageError
 from launcher.system.debug_log import log_command
+from launcher.system.process import shell_code
 
 logger = logging.getLogger(__name__)
 
 
-class Beside:
-    """It ends, with all that it started, when it is cut off or this process ends."""
+class UserCommand:
+    """Ends, with all of its descendants, at `terminate` or when this process exits."""
 
     def __init__(self, command: Sequence[str], connection: Mapping[str, str]) -> None:
-        tied, self._lifeline = os.pipe()
-        argv = (sys.executable, "-P", "-m", "launcher.system.command_runner", str(tied), *command)
+        lifeline, self._lifeline = os.pipe()
+        argv = (
+            *(sys.executable, "-P", "-m", "launcher.system.command_runner"),
+            *(str(lifeline), *command),
+        )
         log_command(logger, argv)
-        self.popen = subprocess.Popen(argv, env={**os.environ, **connection}, pass_fds=(tied,))
-        os.close(tied)
+        self.popen = subprocess.Popen(argv, env={**os.environ, **connection}, pass_fds=(lifeline,))
+        os.close(lifeline)
 
-    def cut(self) -> None:
+    def terminate(self) -> None:
         os.close(self._lifeline)
 
-    def end(self) -> int:
-        """Cuts it off and waits; its exit code, as a shell counts it."""
-        self.cut()
-        return self.wait()
-
     def wait(self) -> int:
-        code = self.popen.wait()
-        return code if code >= 0 else 128 - code
+        """The exit code, as a shell reports it."""
+        return shell_code(self.popen.wait())
+
+
+def check_command(command: Sequence[str] | None) -> None:
+    """Raises `UsageError` when the user's command does not exist."""
+    if command is not None and shutil.which(command[0]) is None:
+        raise UsageError(f"cannot run {command[0]!r}: no such program")

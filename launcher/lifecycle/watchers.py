@@ -1,4 +1,4 @@
-"""What is looked at while a deployment stands: whom Envoy counts, and whether anybody waits."""
+"""Checks that run while a deployment is held."""
 
 import signal
 import time
@@ -8,67 +8,62 @@ from pathlib import Path
 from launcher.envoy import admin
 from launcher.system.signals import Interrupted
 
-LOOK_SECONDS = 1.0
-BEAT_SECONDS = 1.0
+CHECK_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 
 
-class Backends:
-    """Reports when Envoy counts a node out, and when it counts it in again."""
+class BackendWatcher:
+    """Reports the nodes that become unhealthy or healthy in Envoy's view."""
 
     def __init__(
-        self, admin_urls: Sequence[str], expected: int, report: Callable[[str], None]
+        self, admin_urls: Sequence[str], endpoints: int, report: Callable[[str], None]
     ) -> None:
-        """All Envoy processes find the same, but not at the same moment: the first one that answers
-        speaks for all."""
         self._admin_urls, self._report = admin_urls, report
-        self._healthy = expected
-        self._sick: set[str] = set()
+        self._healthy = endpoints
+        self._unhealthy: set[str] = set()
         self._next = 0.0
 
-    def look(self) -> None:
+    def check(self) -> None:
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + LOOK_SECONDS
+        self._next = time.monotonic() + CHECK_SECONDS
+        # All Envoy processes come to the same view, though not at the same time: the first that
+        # answers is enough.
         for admin_url in self._admin_urls:
             try:
-                self._look_at(admin_url)
+                self._check(admin_url)
                 return
             except (OSError, ValueError):
-                continue  # this Envoy is being replaced
+                continue  # this Envoy process is being replaced
 
-    def _look_at(self, admin_url: str) -> None:
+    def _check(self, admin_url: str) -> None:
         healthy = admin.healthy(admin_url)
         if healthy == self._healthy:
             return
-        sick = {b.node for b in admin.backends(admin_url) if not b.healthy}
+        unhealthy = {b.node for b in admin.backends(admin_url) if not b.healthy}
         self._healthy = healthy
-        if sick - self._sick:
-            self._report(f"Envoy counts {_names(sick - self._sick)} as not healthy")
-        if self._sick - sick:
-            self._report(f"Envoy counts {_names(self._sick - sick)} as healthy again")
-        self._sick = sick
+        if failed := unhealthy - self._unhealthy:
+            self._report(f"Envoy reports {', '.join(sorted(failed))} as unhealthy")
+        if recovered := self._unhealthy - unhealthy:
+            self._report(f"Envoy reports {', '.join(sorted(recovered))} as healthy again")
+        self._unhealthy = unhealthy
 
 
-class Attached:
-    """Somebody waits as long as the file's time goes on changing."""
+class HeartbeatWatcher:
+    """The launcher on the login node changes the time of a file as long as it waits for the deployment."""
 
-    def __init__(self, beat: Path, patience: float) -> None:
-        """`patience` is in seconds."""
-        self._beat, self._patience = beat, patience
-        self._seen = 0
-        self._since = time.monotonic()
+    def __init__(self, heartbeat: Path, timeout: float) -> None:
+        self._heartbeat, self._timeout = heartbeat, timeout
+        self._last = 0
+        self._changed_at = time.monotonic()
 
-    def look(self) -> None:
-        """Raises `Interrupted`."""
+    def check(self) -> None:
+        """Raises `Interrupted` when the file has not changed for `timeout` seconds."""
         try:
-            now = self._beat.stat().st_mtime_ns
+            modified = self._heartbeat.stat().st_mtime_ns
         except OSError:
-            now = 0
-        if now != self._seen:
-            self._seen, self._since = now, time.monotonic()
-        elif time.monotonic() - self._since > self._patience:
+            modified = 0
+        if modified != self._last:
+            self._last, self._changed_at = modified, time.monotonic()
+        elif time.monotonic() - self._changed_at > self._timeout:
             raise Interrupted(signal.SIGHUP)
-
-
-def _names(nodes: set[str]) -> str:
-    return ", ".join(sorted(nodes))

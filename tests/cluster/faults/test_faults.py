@@ -57,7 +57,7 @@ class TestContainers:
         scene.nothing_left()
         status = held.status()
         assert (status.returncode, "doomed: failed" in status.stdout) == (1, True)
-        assert "was failed already" in held.down().stderr
+        assert "was already failed" in held.down().stderr
         assert held.status().returncode == 1
 
 
@@ -84,11 +84,11 @@ class TestKilled:
         code, said = held.front_ends()
         assert code == 1
         assert "ended: FAILED" in said
-        assert "without a word of its launcher on node1" in said
+        assert "its launcher on node1 reported nothing" in said
         scene.nothing_left()
         status = held.status()
         assert (status.returncode, "headless: gone" in status.stdout) == (1, True)
-        assert "was gone already" in held.down().stderr
+        assert "was already gone" in held.down().stderr
 
     @pytest.mark.parametrize("also", ["", "srun"])
     def test_the_launcher_in_an_allocation(self, also: str, scene: Scene) -> None:
@@ -133,7 +133,7 @@ class TestNodes:
         wait_for(lambda: "lost node3" in held.events, 60, "Slurm tells")
         status = held.status()
         assert status.returncode == 0
-        assert "Envoy counts node3 as not healthy" in status.stdout
+        assert "Envoy reports node3 as unhealthy" in status.stdout
         assert "smaller: ready" in status.stdout
         assert held.front is not None
         held.front.send_signal(signal.SIGINT)
@@ -146,8 +146,8 @@ class TestNodes:
         scene.kill("node1", "node3")
         code, said = attached.front_ends(90)
         assert code == 1
-        assert "node1, the node of Envoy and of the launcher, has died" in said or (
-            "NODE_FAIL (NodeDown), without a word of its launcher on node1: " in said
+        assert "node node1, which ran Envoy and the launcher, has failed" in said or (
+            "NODE_FAIL (NodeDown); its launcher on node1 reported nothing" in said
         )
         scene.nothing_left(90)
         for held in (attached, detached):

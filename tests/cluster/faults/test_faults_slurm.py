@@ -71,7 +71,7 @@ class TestEndedBySlurm:
         assert "taken: ended" in status.stdout
         assert shows.format(job=job) in status.stdout
         assert f"Reason={job}" not in scene.cluster.run("squeue").stdout
-        assert "was ended already" in held.down().stderr
+        assert "was already ended" in held.down().stderr
 
 
 class TestDown:

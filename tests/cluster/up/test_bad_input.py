@@ -172,7 +172,7 @@ class TestApps:
 
     def test_one_that_never_gets_healthy(self, alice: Alice, fails: Callable[..., Done]) -> None:
         alice.write("slow.py", SLOW)
-        says = "not ready in time: Envoy counts node2, node3 as not healthy"
+        says = "not ready in time: Envoy reports node2, node3 as unhealthy"
         done = fails(*SHORT, "--app", "slow:app", "--ready-timeout", "3", says=says)
         assert f"{FOLDER}/benchmark-env-server-2.log:\n  Node: node3" in done.stderr
 

@@ -214,7 +214,7 @@ def test_down_cleans_up_after_a_killed_launcher(tmp_path: Path, mark: dict[str, 
     holder.kill()
     holder.communicate()
     done = launch("down", "cleaned")
-    assert (done.returncode, "was gone already" in done.stderr) == (0, True)
+    assert (done.returncode, "was already gone" in done.stderr) == (0, True)
     assert not (tmp_path / "openenv-connection.env").exists()
 
 
@@ -281,7 +281,7 @@ def test_a_detached_deployment_that_failed_says_so_until_it_is_taken_down(tmp_pa
         status = wait_for(lambda: says_failed(fallen), 10, "status says so")
         assert "4 times within 5 minutes" in status
         assert "server-1 | " in fallen.run("logs", "fallen").stdout
-        assert "was failed already" in fallen.run("down", "fallen").stderr
+        assert "was already failed" in fallen.run("down", "fallen").stderr
         assert_one_line(fallen.run("status", "fallen"), "no deployment named 'fallen'", code=1)
 
 
@@ -359,7 +359,7 @@ def test_a_deployment_that_is_never_healthy_ends_at_its_deadline(
     more = ["--app", "slow:app", "--ready-timeout", "2"]
     done = launch(*THREE, *options(tmp_path, "slow"), *more, cwd=tmp_path, env=mark)
     assert done.returncode == 1
-    assert "error: not ready in time: Envoy counts" in done.stderr
+    assert "error: not ready in time: Envoy reports" in done.stderr
     assert gone(mark)
 
 
@@ -403,7 +403,7 @@ def test_down_with_nothing_up() -> None:
         (["--ready-timeout", "nan"], "--ready-timeout: 'nan' should be"),
         (["--local-address", "10.0.0.1"], "outside the loopback range"),
         (["--app", "no colon"], "write it as module:attribute"),
-        (["--name", "with space"], "a name is made of"),
+        (["--name", "with space"], "a name consists of"),
         (["--config", "absent.yaml"], "cannot read absent.yaml: No such file"),
     ],
 )

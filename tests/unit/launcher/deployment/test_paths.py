@@ -7,7 +7,13 @@ import pytest
 
 from launcher.deployment.paths import deployments_folder, from_env_file, RunDir, to_env_file
 from launcher.errors import UsageError
-from launcher.system.files import make_private_folder, read_json, remove, write_atomically
+from launcher.system.files import (
+    check_writable,
+    make_private_folder,
+    read_json,
+    remove,
+    write_atomically,
+)
 
 
 @pytest.mark.parametrize(
@@ -110,10 +116,24 @@ def test_the_longest_name_leaves_an_admin_socket_that_the_kernel_takes(
 
 
 def test_a_folder_is_created_with_those_above_it(tmp_path: Path) -> None:
-    rundir = RunDir(tmp_path / "a b" / "it's", "blue")
-    rundir.create()
-    rundir.create()
-    assert list(rundir.folder.iterdir()) == []
+    folder = tmp_path / "a b" / "it's"
+    check_writable(folder)
+    check_writable(folder)
+    assert list(folder.iterdir()) == []
+
+
+def test_leftovers_are_the_files_that_a_new_deployment_does_not_overwrite(tmp_path: Path) -> None:
+    rundir = RunDir(tmp_path, "blue")
+    stale = [
+        rundir.connection,
+        *(rundir.log(name) for name in ("envoy", "envoy-2", "server-1", "server-12")),
+        *(rundir.envoy_config(name) for name in ("envoy", "envoy-3")),
+    ]
+    kept = [rundir.state, rundir.batch_log, rundir.launcher_log, tmp_path / "server-1.log"]
+    for file in (*stale, *kept):
+        file.write_text("")
+    remove(rundir.leftovers())
+    assert sorted(tmp_path.iterdir()) == sorted(kept)
 
 
 @pytest.mark.parametrize(("below", "reason"), [("", "File exists"), ("folder", "Not a directory")])
@@ -122,7 +142,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, below: str, re
     file.write_text("")
     folder = file / below
     with pytest.raises(UsageError) as refused:
-        RunDir(folder, "blue").create()
+        check_writable(folder)
     assert str(refused.value) == f"cannot write to {folder}: {reason}; choose another folder"
 
 

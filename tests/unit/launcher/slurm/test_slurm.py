@@ -9,7 +9,7 @@ import pytest
 from launcher.deployment.paths import RunDir
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
-from launcher.lifecycle.batch_client import sbatch_argv, submission
+from launcher.lifecycle.batch_job import sbatch_argv, submission
 from launcher.planning.plan import place_sized
 from launcher.runtimes.nodes import nodes_for
 from launcher.slurm import commands
