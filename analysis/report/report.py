@@ -1,5 +1,6 @@
 """Writes the report of result folders, from their files alone."""
 
+import csv
 import itertools
 import os
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ from analysis.report.page import Content, render
 from analysis.report.sentences import subject
 from analysis.report.series import Curve, curve_key, Line, panels, records
 from analysis.results.file_names import CEILINGS, FIGURES, LOG_ENTRY, RAW, REPORT, SCALING, SUMMARY
-from analysis.results.folder import find, load, Results
+from analysis.results.folder import find, load, Results, WORDED
 from analysis.scaling.ceilings import ceilings
 from analysis.scaling.criterion import Criterion
 from analysis.scaling.efficiency import caveats, scaling
@@ -139,7 +140,7 @@ def _summary(one: Results, report: Report) -> None:
     path = one.folder / SUMMARY
     text = one.summary.to_csv(index=False)
     before = path.read_bytes() if path.exists() else None
-    if before == text.encode():
+    if before is not None and _unworded(before.decode(errors="replace")) == _unworded(text):
         return
     # A run that was interrupted, or is still running, has not summarised its last cell.
     if before and not text.encode().startswith(before):
@@ -153,6 +154,12 @@ def _summary(one: Results, report: Report) -> None:
     report.files.append(path)
 
 
+def _unworded(table: str) -> list[dict[str, str]]:
+    """The lines of summary.csv without the columns that versions word differently."""
+    lines = csv.DictReader(table.splitlines())
+    return [{name: line[name] for name in line if name not in WORDED} for line in lines]
+
+
 def _unused(path: Path) -> Path:
     names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     return next(each for each in itertools.chain([path], names) if not each.exists())
@@ -160,8 +167,6 @@ def _unused(path: Path) -> Path:
 
 def difference(before: str, after: str) -> str:
     """The first difference between two summary.csv."""
-    import csv
-
     old, new = (list(csv.reader(text.splitlines())) for text in (before, after))
     if not old or not new or old[0] != new[0]:
         return f"it has other columns ({len(old[0]) if old else 0}, from the rows {len(new[0])})"
