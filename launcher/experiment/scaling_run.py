@@ -1,7 +1,5 @@
 """The runbook's experiment: for each number of servers, a deployment and its ceiling."""
 
-import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,7 @@ from launcher.planning.plan import place_sized
 from launcher.runtimes.nodes import nodes_for
 from launcher.slurm.allocation import allocation, expected_allocation
 from launcher.system.machine import limits
-from launcher.system.signals import Interrupted, interruptible, STOP_SIGNALS
+from launcher.system.signals import Interrupted, interruptible, signals_deferred
 
 NAME = "experiment"
 
@@ -132,20 +130,3 @@ def take_down(deployment: Deployment, report: Report) -> None:
     known = registry.known(deployment.name)
     if known is not None and known.rundir.folder == deployment.folder.absolute():
         report(stop(known))
-
-
-@contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Delivers signals that stop a launcher after the block instead of within it."""
-    caught: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: caught.append(number))
-        for number in STOP_SIGNALS
-    }
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-    if caught:
-        os.kill(os.getpid(), caught[0])

@@ -35,21 +35,24 @@ class Target:
     state: DeploymentState | None = None
 
     @property
+    def is_deployment(self) -> bool:
+        """Whether the URL is a deployment's own, not the URL of one of its servers."""
+        return self.state is not None and self.url == self.state.url
+
+    @property
     def servers(self) -> int | None:
         """None when the deployment is unknown."""
         if self.state is None:
             return None
-        return len(self.state.servers) if self._is_whole_deployment(self.state) else 1
+        return len(self.state.servers) if self.is_deployment else 1
 
     @property
     def envoy_sessions(self) -> int | None:
         """How many sessions Envoy can hold; None when the deployment is unknown or has no Envoy, or
         when the URL bypasses Envoy."""
-        if self.state is None or not self.state.connection["ENVOY_NODE"]:
+        if self.state is None or not self.is_deployment:
             return None
-        if not self._is_whole_deployment(self.state):
-            return None
-        return self.state.envoy_sessions
+        return self.state.envoy_sessions if self.state.connection["ENVOY_NODE"] else None
 
     @property
     def shares_node(self) -> bool:
@@ -135,7 +138,7 @@ class Target:
                 return int(http.get_json(f"{self.url}/ready", PROBE_SECONDS)["used"])
             counts = registry.places(self.state)
             names = self.state.server_names
-            if not self._is_whole_deployment(self.state):
+            if not self.is_deployment:
                 names = [f"server-{_server_urls(self.state).index(self.url) + 1}"]
             return sum(int(counts[name]["used"]) for name in names)
         except (http.Unreachable, ValueError, KeyError, TypeError):
@@ -145,10 +148,6 @@ class Target:
         """The processes of the deployment as they are now."""
         processes = registry.read_state(self.state.folder).processes if self.state else ()
         return {(process.name, process.node): process for process in processes}
-
-    def _is_whole_deployment(self, state: DeploymentState) -> bool:
-        """Whether the URL is the deployment's own, not the URL of one of its servers."""
-        return self.url == state.url
 
     def _no_openenv(self, reason: str) -> PreflightFailed:
         return PreflightFailed(f"{self.url} answers but is not an OpenEnv server: {reason}")

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import selectors
 import signal
 from collections import deque
@@ -18,6 +19,16 @@ class Interrupted(Exception):
 
 
 @contextlib.contextmanager
+def _handled(handler: Callable[[int, object], object]) -> Iterator[None]:
+    previous = {number: signal.signal(number, handler) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)
+
+
+@contextlib.contextmanager
 def interruptible() -> Iterator[Callable[[], None]]:
     """Within `with`, a signal that stops the launcher raises `Interrupted` wherever it arrives, until
     the yielded function is called: from then on these signals are ignored."""
@@ -25,17 +36,22 @@ def interruptible() -> Iterator[Callable[[], None]]:
     def interrupt(number: int, _: object) -> None:
         raise Interrupted(number)
 
-    previous = {number: signal.signal(number, interrupt) for number in STOP_SIGNALS}
-
     def ignore() -> None:
-        for number in previous:
+        for number in STOP_SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
-    try:
+    with _handled(interrupt):
         yield ignore
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def signals_deferred() -> Iterator[None]:
+    """A signal that stops the launcher takes effect after the `with` block instead of within it."""
+    caught: list[int] = []
+    with _handled(lambda number, _: caught.append(number)):
+        yield
+    if caught:
+        os.kill(os.getpid(), caught[0])
 
 
 class Signals:

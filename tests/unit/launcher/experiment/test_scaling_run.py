@@ -34,12 +34,12 @@ from launcher.experiment.grid_run import open_recording
 from launcher.experiment.journal import check_same_caps, experiment_lock, Journal, Phase
 from launcher.experiment.load_placement import LoadPlacement
 from launcher.experiment.run_status import RunStatus
-from launcher.experiment.scaling_run import Measure, phases, signals_deferred
+from launcher.experiment.scaling_run import Measure, phases
 from launcher.experiment.search import Bracket
 from launcher.experiment.target import Target
 from launcher.system import files
 from launcher.system.machine import Limits
-from launcher.system.signals import Interrupted, interruptible
+from launcher.system.signals import Interrupted, interruptible, signals_deferred
 from tests.helpers.command_line import refusal
 from tests.helpers.report_folders import beyond, Made
 
