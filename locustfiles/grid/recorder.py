@@ -11,7 +11,7 @@ from locustfiles.grid.clock import ProcessMonitor
 from locustfiles.session.outcome import Outcome
 
 PARTS = ("connect", "reset", "step")
-BATCH = 250  # sessions to record before other greenlets run
+RECORDS_PER_TURN = 250  # sessions to record before other greenlets run
 
 
 class Recorder:
@@ -32,7 +32,7 @@ class Recorder:
     def run(self) -> None:
         while True:
             self._pending.wait()
-            for _ in range(min(BATCH, len(self._outcomes))):
+            for _ in range(min(RECORDS_PER_TURN, len(self._outcomes))):
                 self._record(*self._outcomes.popleft())
             if not self._outcomes:
                 self._pending.clear()

@@ -55,7 +55,7 @@ class Connection:
 
 
 class Engine:
-    """`on_lag` is called with the seconds that the last served sockets waited for their turn."""
+    """`on_lag` is called after every turn with the time, in seconds, that ready sockets waited for it."""
 
     def __init__(self, hub: Hub) -> None:
         self.on_lag: Callable[[float], None] = lambda _: None
@@ -97,9 +97,8 @@ class Engine:
         """Drops the session in any phase, without calling `done`."""
         if conversation.phase != OVER:
             conversation.finish(None)
-            if connection := self._open.get(
-                conversation.fd
-            ):  # none before the host name is resolved
+            connection = self._open.get(conversation.fd)
+            if connection is not None:  # None until the host name is resolved
                 self._forget(connection)
 
     def turn(self) -> bool:

@@ -33,7 +33,7 @@ SCRIPTS: dict[str, list[str | bytes]] = {
     "step with the default": ['{"type":"step","data":{}}'],
     "step with an integer": ['{"type":"step","data":{"wait_seconds":0}}'],
     "step with a numeric string": ['{"type":"step","data":{"wait_seconds":"0.01"}}'],
-    "step with a word": ['{"type":"step","data":{"wait_seconds":"soon"}}', STEP],
+    "step with a text": ['{"type":"step","data":{"wait_seconds":"soon"}}', STEP],
     "step with a boolean": [
         '{"type":"step","data":{"wait_seconds":true}}'.replace("true", "false")
     ],
@@ -87,7 +87,7 @@ SCRIPTS: dict[str, list[str | bytes]] = {
 
 
 async def talk(url: str, frames: list[str | bytes]) -> list[Any]:
-    """Sends frames one after the other, and what came back; the last entry is how it ended."""
+    """Sends the frames one by one; returns the replies and, as the last entry, how the session ended."""
     replies: list[Any] = []
     async with websockets.connect(
         url.replace("http", "ws", 1) + "/ws", compression=None, max_size=None, ping_interval=None
@@ -104,13 +104,13 @@ async def talk(url: str, frames: list[str | bytes]) -> list[Any]:
 
 
 def reset_by_peer(connection: socket.socket) -> None:
-    """Ends the connection as a client that is killed does: with a reset, without a close frame."""
+    """Ends the connection like a client that is killed: with a reset and without a close frame."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
 
 
 def shape(reply: Any, key: str = "") -> Any:
-    """A reply without its values: keys and types; codes, error kinds and places are kept."""
+    """The keys and types of a reply; only codes, error types and locations keep their values."""
     if key in ("code", "type", "loc", "done", "reward", "step_count"):
         return reply
     if isinstance(reply, dict):

@@ -1,4 +1,4 @@
-"""Servers that speak WebSocket by hand, for what no library would send."""
+"""Servers that write WebSocket bytes by hand, including bytes that no library would send."""
 
 import base64
 import contextlib
@@ -17,23 +17,23 @@ from locustfiles.session.plan import Plan, Target
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 PLAN = Plan("ws", 0.0, 10.0)
-SEEN = {"waited_seconds": 0.0, "pid": 17, "session_hash": "abc", "host_url": "n:1"}
-REPLY = json.dumps({"type": "observation", "data": {"observation": SEEN}}).encode()
+OBSERVATION = {"waited_seconds": 0.0, "pid": 17, "session_hash": "abc", "host_url": "n:1"}
+REPLY = json.dumps({"type": "observation", "data": {"observation": OBSERVATION}}).encode()
 FULL = b'{"type":"error","data":{"message":"no place","code":"CAPACITY_REACHED"}}'
 
 Act = Callable[[socket.socket, bytes], None]
 
 
-def said(opcode: Opcode, content: bytes, fin: bool = True) -> bytes:
+def server_frame(opcode: Opcode, content: bytes, fin: bool = True) -> bytes:
     return Frame(opcode, content, fin).serialize(mask=False)
 
 
-TEXT = said(Opcode.TEXT, REPLY)
-BYE = said(Opcode.CLOSE, Close(1000, "").serialize())
+TEXT = server_frame(Opcode.TEXT, REPLY)
+CLOSE = server_frame(Opcode.CLOSE, Close(1000, "").serialize())
 
 
-def asked(connection: socket.socket) -> bytes:
-    """The head of the upgrade that a client sends."""
+def read_head(connection: socket.socket) -> bytes:
+    """Reads the head of the client's upgrade request."""
     head = b""
     while not head.endswith(b"\r\n\r\n"):
         if not (more := connection.recv(4096)):
@@ -51,25 +51,25 @@ def accepted(head: bytes) -> bytes:
 
 @contextlib.contextmanager
 def serving(act: Act) -> Iterator[Target]:
-    """`act` gets each connection and the head of its upgrade."""
+    """Calls `act` with each connection and the head of its upgrade request."""
 
     def handle(connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
-            act(connection, asked(connection))
+            act(connection, read_head(connection))
 
     def accept() -> None:
         while True:
             try:
-                connection, _ = listening.accept()
+                connection, _ = listener.accept()
             except OSError:
                 return
             threading.Thread(target=handle, args=(connection,), daemon=True).start()
 
-    with socket.create_server(("127.0.0.1", 0)) as listening:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=accept, daemon=True)
         thread.start()
-        yield Target("127.0.0.1", listening.getsockname()[1])
-        listening.shutdown(socket.SHUT_RDWR)
+        yield Target("127.0.0.1", listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
         thread.join(5)
 
 
@@ -79,7 +79,7 @@ def outcome_of(act: Act, plan: Plan = PLAN) -> Outcome:
 
 
 def after_upgrade(*answers: bytes) -> Act:
-    """Gives these answers, one to each message of the client."""
+    """Accepts the upgrade, then sends one of the answers after each message of the client."""
 
     def act(connection: socket.socket, head: bytes) -> None:
         connection.sendall(accepted(head))
@@ -93,7 +93,7 @@ def after_upgrade(*answers: bytes) -> Act:
     return act
 
 
-def assert_well(outcome: Outcome, steps: int = 1) -> None:
+def assert_success(outcome: Outcome, steps: int = 1) -> None:
     assert outcome.error_message is None
     assert outcome.success
     assert (outcome.pid, outcome.host_url, outcome.waited_seconds) == (17, "n:1", 0.0)

@@ -1,4 +1,4 @@
-"""An app that serves one step at a time, each for exactly SERVICE_SECONDS: the D/1 of a queue."""
+"""An app that serves one step at a time for exactly SERVICE_SECONDS, like the D/1 part of a queue."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ app = FastAPI()
 
 
 class Counter:
-    """Ends steps by the clock, not by sleeping for a time: sleeps are late, and would add up."""
+    """Ends steps at absolute times, because the delays of relative sleeps would add up."""
 
     def __init__(self) -> None:
         self._free_at = 0.0
@@ -35,8 +35,8 @@ async def schema() -> dict[str, Any]:
 async def session(websocket: WebSocket) -> None:
     await websocket.accept()
     try:
-        while (asked := await websocket.receive_json())["type"] != "close":
-            if asked["type"] == "step":
+        while (request := await websocket.receive_json())["type"] != "close":
+            if request["type"] == "step":
                 await counter.serve()
             data = {"observation": {"host_url": "one:8000"}, "reward": None, "done": False}
             await websocket.send_json({"type": "observation", "data": data})

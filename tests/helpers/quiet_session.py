@@ -1,4 +1,4 @@
-"""Holds one session through a URL without a word for a while, then steps it.
+"""Holds one session open without sending anything for a while, then steps it.
 
 python tests/helpers/quiet_session.py http://127.0.0.2:8000 360
 """

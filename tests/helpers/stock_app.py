@@ -1,4 +1,4 @@
-"""The benchmark environment served by OpenEnv's own server: the partner of the conformance tests."""
+"""The benchmark environment on OpenEnv's own server, for the conformance tests."""
 
 import os
 from typing import Any

@@ -41,11 +41,11 @@ async def app(scope: Any, receive: Receive, send: Send) -> None:
 
 
 async def page(scope: Any, send: Send) -> None:
-    """What an app saw; /open lets one go on that waits."""
+    """/log returns what an app saw; /open opens the gate that an app waits for."""
     if scope["path"] == "/open":
         gates[key(scope)].set()
-    told = {"log": log[key(scope)]} if scope["path"] == "/log" else {"path": scope["path"]}
-    body = json.dumps(told).encode()
+    content = {"log": log[key(scope)]} if scope["path"] == "/log" else {"path": scope["path"]}
+    body = json.dumps(content).encode()
     headers = [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": body})
@@ -81,16 +81,16 @@ async def dressed(scope: Any, receive: Receive, send: Send) -> None:
     chosen = scope["subprotocols"][-1] if scope["subprotocols"] else None
     await send({"type": "websocket.accept", "subprotocol": chosen, "headers": headers})
     names = ("type", "http_version", "scheme", "root_path", "path", "subprotocols", "asgi")
-    told = {name: scope[name] for name in names}
-    told["raw"] = [scope["raw_path"].decode(), scope["query_string"].decode()]
-    told["state"] = scope["state"].get("from_lifespan")
-    told["headers"] = [
+    details = {name: scope[name] for name in names}
+    details["raw"] = [scope["raw_path"].decode(), scope["query_string"].decode()]
+    details["state"] = scope["state"].get("from_lifespan")
+    details["headers"] = [
         [k.decode("latin-1"), v.decode("latin-1")]
         for k, v in scope["headers"]
         if k not in (b"host", b"sec-websocket-key")
     ]
-    told["ends"] = [len(scope["client"]), scope["server"][1]]
-    await send({"type": "websocket.send", "text": json.dumps(told)})
+    details["ends"] = [len(scope["client"]), scope["server"][1]]
+    await send({"type": "websocket.send", "text": json.dumps(details)})
     await send({"type": "websocket.close"})
 
 
@@ -141,7 +141,7 @@ async def close(scope: Any, receive: Receive, send: Send) -> None:
 
 
 async def wrong(scope: Any, receive: Receive, send: Send) -> None:
-    """Messages that an app must not send."""
+    """Sends messages that an app must not send."""
     await see(scope, receive)
     for message in ({"type": "websocket.send", "text": "x"}, {"type": "websocket.accept"}) * 2:
         try:
@@ -162,7 +162,7 @@ async def send_to_gone(scope: Any, receive: Receive, send: Send) -> None:
 
 
 async def slow(scope: Any, receive: Receive, send: Send) -> None:
-    """Reads nothing until it is told to, then everything."""
+    """Reads nothing until the gate opens, then everything."""
     await see(scope, receive)
     await send({"type": "websocket.accept"})
     await gates[key(scope)].wait()
@@ -175,7 +175,7 @@ async def slow(scope: Any, receive: Receive, send: Send) -> None:
 
 
 async def late(scope: Any, receive: Receive, send: Send) -> None:
-    """Lets the client in when it is told to."""
+    """Accepts the client when the gate opens."""
     await see(scope, receive)
     await gates[key(scope)].wait()
     await send({"type": "websocket.accept"})
@@ -198,7 +198,7 @@ async def torrent(scope: Any, receive: Receive, send: Send) -> None:
 
 
 async def cancelling(scope: Any, receive: Receive, send: Send) -> None:
-    """Gives up waiting for a message, and waits again before that has sunk in."""
+    """Cancels a receive and starts another before the cancellation takes effect."""
     await see(scope, receive)
     await send({"type": "websocket.accept"})
     first = asyncio.create_task(receive())

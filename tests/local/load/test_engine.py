@@ -20,10 +20,10 @@ from tests.helpers.misbehaving import (
     accepted,
     Act,
     after_upgrade,
-    assert_well,
-    BYE,
+    assert_success,
+    CLOSE,
     PLAN,
-    said,
+    server_frame,
     serving,
     TEXT,
 )
@@ -62,9 +62,9 @@ def test_held_sessions_have_their_time_anew() -> None:
         gevent.sleep(0.6)
         barrier.release()
 
-    outcomes = held(40, Plan("ws", 0.0, 0.5), after_upgrade(TEXT, TEXT, BYE), release)
+    outcomes = held(40, Plan("ws", 0.0, 0.5), after_upgrade(TEXT, TEXT, CLOSE), release)
     for outcome in outcomes:
-        assert_well(outcome)
+        assert_success(outcome)
         assert outcome.hold_latency is not None
         assert outcome.hold_latency >= 0.6
         assert outcome.total_latency is not None
@@ -77,7 +77,7 @@ def test_a_held_session_that_is_cut_is_not_held_any_more() -> None:
     def act(connection: socket.socket, head: bytes) -> None:
         connection.sendall(accepted(head))
         connection.recv(4096)
-        connection.sendall(TEXT + said(Opcode.PING, b""))
+        connection.sendall(TEXT + server_frame(Opcode.PING, b""))
         assert connection.recv(4096)[0] == 0x8A
         cut.wait(5)
 
@@ -122,7 +122,7 @@ def most_at_once(shape: str, sessions: int, silent: int, monkeypatch: pytest.Mon
         time.sleep(0.02)
         with lock:
             waiting -= 1
-        after_upgrade(TEXT, TEXT, BYE)(connection, head)
+        after_upgrade(TEXT, TEXT, CLOSE)(connection, head)
 
     with serving(act) as target:
         cell = message(f"http://127.0.0.1:{target.port}", sessions, shape, timeout=3.0)

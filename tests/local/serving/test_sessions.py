@@ -19,13 +19,13 @@ from tests.helpers.misbehaving import (
     accepted,
     Act,
     after_upgrade,
-    assert_well,
-    BYE,
+    assert_success,
+    CLOSE,
     FULL,
     outcome_of,
     PLAN,
     REPLY,
-    said,
+    server_frame,
     serving,
     TEXT,
 )
@@ -48,7 +48,7 @@ def test_a_session_with_the_websockets_package() -> None:
         outcome = session.run(Plan("ws", 0.25, 10.0, 3), Target("127.0.0.1", port))
         server.shutdown()
         thread.join(5)
-    assert_well(outcome, 3)
+    assert_success(outcome, 3)
     step = {"type": "step", "data": {"wait_seconds": 0.25}}
     reset = {"type": "reset", "data": {}}
     assert messages == [reset, step, step, step, {"type": "close"}]
@@ -57,23 +57,23 @@ def test_a_session_with_the_websockets_package() -> None:
 def test_a_server_that_sends_byte_by_byte() -> None:
     def act(connection: socket.socket, head: bytes) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for answer in (accepted(head), TEXT, TEXT, BYE):
+        for answer in (accepted(head), TEXT, TEXT, CLOSE):
             for at in range(len(answer)):
                 connection.send(answer[at : at + 1])
             connection.recv(4096)
 
-    assert_well(outcome_of(act))
+    assert_success(outcome_of(act))
 
 
 def test_all_in_one_segment() -> None:
-    assert_well(outcome_of(lambda it, head: it.sendall(accepted(head) + TEXT + TEXT + BYE)))
+    assert_success(outcome_of(lambda it, head: it.sendall(accepted(head) + TEXT + TEXT + CLOSE)))
 
 
 def test_a_ping_is_answered_in_the_middle_of_a_fragmented_reply() -> None:
-    ping = said(Opcode.PING, b"there?")
+    ping = server_frame(Opcode.PING, b"there?")
     parts = [REPLY[at : at + 50] for at in range(0, len(REPLY), 50)]
     frames = [
-        said(Opcode.CONT if at else Opcode.TEXT, part, at == len(parts) - 1)
+        server_frame(Opcode.CONT if at else Opcode.TEXT, part, at == len(parts) - 1)
         for at, part in enumerate(parts)
     ]
     heard: list[int] = []
@@ -87,9 +87,9 @@ def test_a_ping_is_answered_in_the_middle_of_a_fragmented_reply() -> None:
         connection.recv(4096)
         connection.sendall(TEXT)
         connection.recv(4096)
-        connection.sendall(BYE)
+        connection.sendall(CLOSE)
 
-    assert_well(outcome_of(act))
+    assert_success(outcome_of(act))
     assert heard == [0x8A]
 
 
@@ -99,24 +99,24 @@ def test_a_server_that_asks_for_more_pongs_than_it_reads() -> None:
     heard = bytearray()
 
     def act(connection: socket.socket, head: bytes) -> None:
-        connection.sendall(accepted(head) + said(Opcode.PING, b"x" * 125) * pings)
+        connection.sendall(accepted(head) + server_frame(Opcode.PING, b"x" * 125) * pings)
         while len(heard) < most:
             heard.extend(connection.recv(65_536))
         connection.sendall(TEXT)
         connection.recv(4096)
         connection.sendall(TEXT)
         connection.recv(4096)
-        connection.sendall(BYE)
+        connection.sendall(CLOSE)
 
-    assert_well(outcome_of(act))
+    assert_success(outcome_of(act))
     assert len(heard) == most
 
 
 def test_a_reply_of_many_megabytes() -> None:
     long = json.loads(REPLY)
     long["data"]["observation"]["text"] = "x" * 9_000_000
-    reply = said(Opcode.TEXT, json.dumps(long).encode())
-    assert_well(outcome_of(after_upgrade(reply, TEXT, BYE)))
+    reply = server_frame(Opcode.TEXT, json.dumps(long).encode())
+    assert_success(outcome_of(after_upgrade(reply, TEXT, CLOSE)))
 
 
 def reset_by(connection: socket.socket) -> None:
@@ -146,22 +146,22 @@ def refused(body: bytes, *headers: bytes) -> Act:
         (refused(FULL, b"x-openenv-error: CAPACITY_REACHED"), "CAPACITY_REACHED", "no place"),
         (refused(b"no route"), "HTTP_503", "no route"),
         (
-            lambda it, head: it.sendall(accepted(head) + said(Opcode.TEXT, FULL) + BYE),
+            lambda it, head: it.sendall(accepted(head) + server_frame(Opcode.TEXT, FULL) + CLOSE),
             "CAPACITY_REACHED",
             "no place",
         ),
         (lambda it, head: it.sendall(accepted(head)), "DISCONNECTED", "ended"),
         (reset_after_upgrade, "DISCONNECTED", "ended"),
         (
-            after_upgrade(TEXT, said(Opcode.CLOSE, Close(1011, "oops").serialize())),
+            after_upgrade(TEXT, server_frame(Opcode.CLOSE, Close(1011, "oops").serialize())),
             "DISCONNECTED",
             "1011 oops",
         ),
         (after_upgrade(TEXT[:-1] + b"!"), "PROTOCOL_ERROR", "not JSON"),
-        (after_upgrade(said(Opcode.TEXT, b"[1]")), "PROTOCOL_ERROR", "not an observation"),
+        (after_upgrade(server_frame(Opcode.TEXT, b"[1]")), "PROTOCOL_ERROR", "not an observation"),
         (after_upgrade(b"\xff\xff\xff"), "PROTOCOL_ERROR", "reserved bits"),
         (after_upgrade(Frame(Opcode.TEXT, REPLY).serialize(mask=True)), "PROTOCOL_ERROR", "masked"),
-        (after_upgrade(TEXT, said(Opcode.TEXT, FULL)), "CAPACITY_REACHED", "no place"),
+        (after_upgrade(TEXT, server_frame(Opcode.TEXT, FULL)), "CAPACITY_REACHED", "no place"),
     ],
 )
 def test_what_goes_wrong_is_counted_by_its_name(act: Act, error_type: str, says: str) -> None:
@@ -209,14 +209,14 @@ def test_a_name_that_nobody_has() -> None:
 def test_a_server_that_does_not_close_has_done_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engines, "CLOSE_SECONDS", 0.2)
     outcome = outcome_of(after_upgrade(TEXT, TEXT))
-    assert_well(outcome)
+    assert_success(outcome)
     assert outcome.total_latency is not None
     assert outcome.total_latency >= 0.2
 
 
 def test_a_session_that_is_due_counts_from_then() -> None:
-    with serving(after_upgrade(TEXT, TEXT, BYE)) as target:
+    with serving(after_upgrade(TEXT, TEXT, CLOSE)) as target:
         outcome = session.run(PLAN, target, due=time.perf_counter() - 3)
-    assert_well(outcome)
+    assert_success(outcome)
     assert outcome.connect_latency is not None
     assert outcome.connect_latency > 3

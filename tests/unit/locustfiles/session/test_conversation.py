@@ -131,9 +131,9 @@ def test_an_error_of_the_server_has_its_own_code() -> None:
     ],
 )
 def test_an_invalid_reply_is_a_protocol_error(data: bytes, message: str) -> None:
-    error_type, found = error_of(upgraded(), data)
+    error_type, text_of_error = error_of(upgraded(), data)
     assert error_type == "PROTOCOL_ERROR"
-    assert message in found
+    assert message in text_of_error
 
 
 def test_a_message_to_a_held_session_is_a_protocol_error_unless_it_is_an_error() -> None:

@@ -31,13 +31,13 @@ def payload(size: int) -> bytes:
     return random.Random(size).randbytes(size)
 
 
-def served(opcode: int, content: bytes, fin: bool = True) -> bytes:
-    """As a server writes it."""
+def server_frame(opcode: int, content: bytes, fin: bool = True) -> bytes:
+    """A frame as `websockets` writes it on a server."""
     return Frame(Opcode(opcode), content, fin).serialize(mask=False)
 
 
-def understood(data: bytes) -> list[Frame]:
-    """As a server reads it."""
+def parsed(data: bytes) -> list[Frame]:
+    """The frames that `websockets` reads on a server."""
     server = ServerProtocol(max_size=None)
     server.state = server.state.OPEN
     server.parser = server.parse()
@@ -48,9 +48,9 @@ def understood(data: bytes) -> list[Frame]:
 
 def read(pieces: Iterator[bytes]) -> list[tuple[int, bytes]]:
     reader = Reader()
-    found = [message for piece in pieces for message in reader.feed(piece)]
+    messages = [message for piece in pieces for message in reader.feed(piece)]
     assert reader.between_frames
-    return found
+    return messages
 
 
 def cut(data: bytes, size: int) -> Iterator[bytes]:
@@ -61,22 +61,22 @@ def cut(data: bytes, size: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("opcode", [TEXT, BINARY])
 def test_frames_can_be_read_by_websockets(opcode: int, size: int) -> None:
     content = payload(size)
-    (seen,) = understood(frame(opcode, content))
-    assert (seen.opcode, bytes(seen.data), seen.fin) == (opcode, content, True)
+    (received,) = parsed(frame(opcode, content))
+    assert (received.opcode, bytes(received.data), received.fin) == (opcode, content, True)
 
 
 def test_every_frame_has_a_new_mask() -> None:
     step = Request(TEXT, b'{"type":"step"}')
     frames = {step.frame() for _ in range(3000)}
     assert len(frames) > 2990
-    assert {bytes(seen.data) for sent in frames for seen in understood(sent)} == {
+    assert {bytes(received.data) for sent in frames for received in parsed(sent)} == {
         b'{"type":"step"}'
     }
 
 
 @pytest.mark.parametrize("size", SIZES)
 def test_a_single_text_frame_is_recognised(size: int) -> None:
-    data = served(TEXT, payload(size))
+    data = server_frame(TEXT, payload(size))
     assert whole_text(data) == (payload(size) if size < 65_536 else None)
     assert whole_text(data[:-1]) is None
     assert whole_text(data + b"\x81") is None
@@ -92,14 +92,14 @@ def test_anything_but_a_complete_text_frame_is_left_to_the_reader(data: bytes) -
 def test_messages_do_not_depend_on_how_the_data_arrives(size: int) -> None:
     data = b"".join(
         [
-            served(TEXT, payload(300)),
-            served(PING, b"there?"),
-            served(TEXT, b"one ", fin=False),
-            served(PONG, b""),
-            served(0, b"two ", fin=False),
-            served(0, b"three"),
-            served(BINARY, payload(70_000)) if size > 7 else b"",
-            served(CLOSE, Close(1000, "bye").serialize()),
+            server_frame(TEXT, payload(300)),
+            server_frame(PING, b"there?"),
+            server_frame(TEXT, b"one ", fin=False),
+            server_frame(PONG, b""),
+            server_frame(0, b"two ", fin=False),
+            server_frame(0, b"three"),
+            server_frame(BINARY, payload(70_000)) if size > 7 else b"",
+            server_frame(CLOSE, Close(1000, "bye").serialize()),
         ]
     )
     messages = read(cut(data, size))
@@ -114,7 +114,7 @@ def test_messages_do_not_depend_on_how_the_data_arrives(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "says"),
+    ("data", "message"),
     [
         (b"\xc1\x00", "reserved bits"),
         (b"\x83\x00", "unknown opcode 3"),
@@ -127,14 +127,14 @@ def test_messages_do_not_depend_on_how_the_data_arrives(size: int) -> None:
         (b"\x81\x7f" + b"\xff" * 8, "exceeds"),
     ],
 )
-def test_an_invalid_frame_is_rejected(data: bytes, says: str) -> None:
-    with pytest.raises(BadFrame, match=says):
+def test_an_invalid_frame_is_rejected(data: bytes, message: str) -> None:
+    with pytest.raises(BadFrame, match=message):
         list(Reader().feed(data))
 
 
 def test_the_size_limit_applies_to_the_sum_of_fragments() -> None:
-    reader, part = Reader(), served(0, bytes(MAX_MESSAGE // 3), fin=False)
-    list(reader.feed(served(TEXT, b"x", fin=False)))
+    reader, part = Reader(), server_frame(0, bytes(MAX_MESSAGE // 3), fin=False)
+    list(reader.feed(server_frame(TEXT, b"x", fin=False)))
     with pytest.raises(BadFrame, match="exceeds"):
         for _ in range(4):
             list(reader.feed(part))
@@ -159,9 +159,9 @@ def test_the_reason_of_a_close_frame_is_text() -> None:
 
 
 def test_the_reply_to_a_close_frame_has_its_code() -> None:
-    (seen,) = understood(close_reply(b"\x03\xe8bye"))
-    assert (seen.opcode, bytes(seen.data)) == (CLOSE, b"\x03\xe8")
-    assert bytes(understood(close_reply(b""))[0].data) == b""
+    (received,) = parsed(close_reply(b"\x03\xe8bye"))
+    assert (received.opcode, bytes(received.data)) == (CLOSE, b"\x03\xe8")
+    assert bytes(parsed(close_reply(b""))[0].data) == b""
 
 
 @pytest.mark.parametrize(
@@ -204,13 +204,13 @@ def lengths(size: int, width: int, opcode: int = TEXT) -> bytes:
 def test_every_length_encoding_is_read(size: int, width: int) -> None:
     data = lengths(size, width)
     assert whole_text(data) == (None if width == 8 else b"x" * size)
-    assert list(Reader().feed(data + served(PING, b""))) == [(TEXT, b"x" * size), (PING, b"")]
+    assert list(Reader().feed(data + server_frame(PING, b""))) == [(TEXT, b"x" * size), (PING, b"")]
 
 
 @pytest.mark.parametrize("opcode", [PING, PONG, CLOSE])
 def test_a_control_payload_has_at_most_125_bytes(opcode: int) -> None:
     content = b"\x03\xe8" + b"x" * 123
-    assert list(Reader().feed(served(opcode, content))) == [(opcode, content)]
+    assert list(Reader().feed(server_frame(opcode, content))) == [(opcode, content)]
     with pytest.raises(BadFrame, match="control frame"):
         list(Reader().feed(lengths(126, 2, opcode)))
 
@@ -244,10 +244,10 @@ def test_a_message_may_reach_the_limit() -> None:
 def test_the_size_limit_applies_to_every_message_anew() -> None:
     reader, size = Reader(), MAX_MESSAGE // 2
     for _ in range(2):
-        assert list(reader.feed(served(BINARY, bytes(size), fin=False))) == []
-        ((opcode, message),) = reader.feed(served(0, bytes(size)))
+        assert list(reader.feed(server_frame(BINARY, bytes(size), fin=False))) == []
+        ((opcode, message),) = reader.feed(server_frame(0, bytes(size)))
         assert (opcode, len(message)) == (BINARY, MAX_MESSAGE)
-    list(reader.feed(served(TEXT, b"ab", fin=False)))
+    list(reader.feed(server_frame(TEXT, b"ab", fin=False)))
     with pytest.raises(BadFrame, match="exceeds"):
         list(reader.feed(b"\x80\x7f" + (MAX_MESSAGE - 1).to_bytes(8, "big")))
 
@@ -259,11 +259,11 @@ def test_a_reader_is_between_frames_only_when_nothing_is_incomplete() -> None:
     assert not reader.between_frames
     assert list(reader.feed(b"\x00")) == [(TEXT, b"")]
     assert reader.between_frames
-    assert list(reader.feed(served(BINARY, b"a", fin=False))) == []
+    assert list(reader.feed(server_frame(BINARY, b"a", fin=False))) == []
     assert not reader.between_frames
-    assert list(reader.feed(served(0, b"b", fin=False))) == []
+    assert list(reader.feed(server_frame(0, b"b", fin=False))) == []
     assert not reader.between_frames
-    assert list(reader.feed(served(0, b"c"))) == [(BINARY, b"abc")]
+    assert list(reader.feed(server_frame(0, b"c"))) == [(BINARY, b"abc")]
     assert reader.between_frames
 
 

@@ -1,4 +1,4 @@
-"""How the load asks for a WebSocket, and what it makes of the answer."""
+"""The load's upgrade request, and how it reads the response."""
 
 import pytest
 from websockets.http11 import Request
@@ -12,7 +12,7 @@ TARGET = Target.from_url("http://node-1:8080/prefix/")
 
 
 def accepted(key: bytes) -> bytes:
-    """By the `websockets` package."""
+    """The response of the `websockets` package."""
     server = ServerProtocol()
     server.receive_data(handshake.request(TARGET.upgrade_head, key))
     (event,) = server.events_received()
@@ -23,33 +23,33 @@ def accepted(key: bytes) -> bytes:
 
 
 def check(data: bytes, key: bytes) -> None:
-    answer = handshake.parse(data)
-    assert answer is not None
-    assert answer.status == 101
-    handshake.check_accepted(answer, key)
+    response = handshake.parse(data)
+    assert response is not None
+    assert response.status == 101
+    handshake.check_accepted(response, key)
 
 
-def test_a_server_accepts() -> None:
+def test_the_response_of_a_server_is_accepted() -> None:
     key = handshake.new_key()
     check(accepted(key), key)
     assert handshake.new_key() != key
 
 
-def test_an_answer_is_whole_with_its_empty_line() -> None:
+def test_a_response_head_ends_with_an_empty_line() -> None:
     data = accepted(handshake.new_key())
     assert all(handshake.parse(data[:size]) is None for size in range(len(data)))
-    answer = handshake.parse(data + b"\x81\x00")
-    assert answer is not None
-    assert answer.rest == b"\x81\x00"
+    response = handshake.parse(data + b"\x81\x00")
+    assert response is not None
+    assert response.rest == b"\x81\x00"
 
 
-def test_the_host_of_the_usual_port_stands_alone() -> None:
+def test_the_host_header_omits_the_default_port() -> None:
     assert b"Host: a\r\n" in Target.from_url("http://a").upgrade_head
     assert b"Host: [::1]:81\r\n" in Target.from_url("http://[::1]:81").upgrade_head
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         (b"Upgrade: websocket", b"Upgrade: h2c", "Upgrade"),
         (b"Connection: Upgrade", b"Connection: close", "Connection"),
@@ -57,49 +57,49 @@ def test_the_host_of_the_usual_port_stands_alone() -> None:
         (b"Upgrade: websocket", b"Upgrade: websocket\r\nSec-WebSocket-Extensions: x", "extension"),
     ],
 )
-def test_an_upgrade_to_something_else_is_refused(old: bytes, new: bytes, says: str) -> None:
+def test_an_unexpected_response_is_rejected(old: bytes, new: bytes, message: str) -> None:
     key = handshake.new_key()
     data = accepted(key)
     assert old in data
-    with pytest.raises(HandshakeError, match=says):
+    with pytest.raises(HandshakeError, match=message):
         check(data.replace(old, new), key)
 
 
 @pytest.mark.parametrize(
     "data", [b"SSH-2.0-x\r\n", b"HTTP/1.1 ok\r\n\r\n", b"\x16\x03", b"x" * 70_000]
 )
-def test_what_is_not_http_is_refused(data: bytes) -> None:
+def test_anything_but_http_is_rejected(data: bytes) -> None:
     with pytest.raises(HandshakeError, match="not an HTTP response"):
         handshake.parse(data)
 
 
-def refused(data: bytes) -> tuple[str, str]:
-    answer = handshake.parse(data)
-    assert answer is not None
-    assert answer.body is not None
-    return handshake.rejection(answer, answer.body)
+def rejected(data: bytes) -> tuple[str, str]:
+    response = handshake.parse(data)
+    assert response is not None
+    assert response.body is not None
+    return handshake.rejection(response, response.body)
 
 
 FULL = b'{"type":"error","data":{"message":"no place","code":"CAPACITY_REACHED"}}'
 
 
-def test_a_full_server_says_so() -> None:
+def test_a_full_server_sends_its_error_code() -> None:
     head = b"HTTP/1.1 503 Full\r\nX-OpenEnv-Error: CAPACITY_REACHED\r\nContent-Length: %d\r\n\r\n"
     data = head % len(FULL) + FULL
-    assert refused(data) == ("CAPACITY_REACHED", "no place")
+    assert rejected(data) == ("CAPACITY_REACHED", "no place")
     partly = handshake.parse(data[:-1])
     assert partly is not None
     assert partly.body is None
 
 
-def test_a_full_server_may_say_it_in_chunks() -> None:
+def test_a_rejection_may_be_chunked() -> None:
     head = b"HTTP/1.1 503 Full\r\nx-openenv-error: CAPACITY_REACHED\r\n"
     head += b"Transfer-Encoding: chunked\r\n\r\n"
     body = b"a;x=1\r\n" + FULL[:10] + b"\r\n%x\r\n" % len(FULL[10:]) + FULL[10:] + b"\r\n0\r\n\r\n"
-    assert refused(head + body) == ("CAPACITY_REACHED", "no place")
-    assert refused(head + b"nonsense\r\n")[0] == "CAPACITY_REACHED"
+    assert rejected(head + body) == ("CAPACITY_REACHED", "no place")
+    assert rejected(head + b"nonsense\r\n")[0] == "CAPACITY_REACHED"
 
 
-def test_any_other_refusal_has_its_status() -> None:
-    assert refused(b"HTTP/1.1 404 Not Found\r\n\r\nnothing") == ("HTTP_404", "nothing")
-    assert refused(b"HTTP/1.0 502\r\ncontent-length: 0\r\n\r\n") == ("HTTP_502", "")
+def test_any_other_rejection_has_its_status() -> None:
+    assert rejected(b"HTTP/1.1 404 Not Found\r\n\r\nnothing") == ("HTTP_404", "nothing")
+    assert rejected(b"HTTP/1.0 502\r\ncontent-length: 0\r\n\r\n") == ("HTTP_502", "")

@@ -38,9 +38,9 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in pairwise([0, *sorted(cuts), len(data)])]
 
 
-def ours(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | None]:
-    """Messages and control frames, then the code of a violation, if there is one."""
-    reader, found = Reader(limit), []
+def read(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | None]:
+    """Messages and control frames, and the close code of a violation if there is one."""
+    reader, result = Reader(limit), []
     try:
         for chunk in chunks:
             reader.feed(chunk)
@@ -50,12 +50,12 @@ def ours(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | 
                 if message[0] == CLOSE:
                     parse_close(message[1])
                 if message[0] != CONTINUATION:
-                    found.append(message)
+                    result.append(message)
                 if message[0] == CLOSE:
-                    return found, None
+                    return result, None
     except Violation as failure:
-        return found, failure.code
-    return found, None
+        return result, failure.code
+    return result, None
 
 
 def _check_text(payload: bytes) -> None:
@@ -65,9 +65,9 @@ def _check_text(payload: bytes) -> None:
         raise Violation(CloseCode.INVALID_DATA, "not UTF-8") from None
 
 
-def theirs(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | None]:
+def read_by_websockets(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int | None]:
     protocol = ServerProtocol(state=OPEN, max_size=limit)
-    found: list[Message] = []
+    result: list[Message] = []
     parts: list[Frame] = []
     for chunk in chunks:
         protocol.receive_data(chunk)
@@ -81,14 +81,14 @@ def theirs(chunks: list[bytes], limit: int = LIMIT) -> tuple[list[Message], int 
                 kind = parts[0].opcode
                 parts = []
                 if kind is Opcode.TEXT and not _is_text(whole):
-                    return found, CloseCode.INVALID_DATA
-                found.append((int(kind), whole))
+                    return result, CloseCode.INVALID_DATA
+                result.append((int(kind), whole))
             else:
-                found.append((int(event.opcode), bytes(event.data)))
+                result.append((int(event.opcode), bytes(event.data)))
         if protocol.parser_exc is not None:
             assert protocol.close_sent is not None
-            return found, int(protocol.close_sent.code)
-    return found, None
+            return result, int(protocol.close_sent.code)
+    return result, None
 
 
 def _is_text(payload: bytes) -> bool:
@@ -100,7 +100,7 @@ def _is_text(payload: bytes) -> bool:
 
 
 def conversation(chance: random.Random) -> bytes:
-    """Messages, some in fragments with control frames between, as a client may send them."""
+    """Random messages as a client may send them, some fragmented with control frames in between."""
     sent = bytearray()
     for _ in range(chance.randrange(1, 12)):
         size = chance.choice(SIZES)
@@ -123,12 +123,12 @@ def conversation(chance: random.Random) -> bytes:
 def test_messages_do_not_depend_on_how_the_data_arrives(seed: int) -> None:
     chance = random.Random(seed)
     data = conversation(chance)
-    expected = theirs([data])
-    assert ours([data]) == expected
+    expected = read_by_websockets([data])
+    assert read([data]) == expected
     for _ in range(4):
         many = chance.choice((1, 5, 50))
         chunks = pieces(data, [chance.randrange(len(data) + 1) for _ in range(many)])
-        assert ours(chunks) == expected
+        assert read(chunks) == expected
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -140,7 +140,7 @@ def test_messages_can_arrive_byte_by_byte(seed: int) -> None:
     )
     data += masked(TEXT, b"y" * 126, fin=False) + masked(CONTINUATION, b"z" * 1_000)
     chunks = [data[at : at + 1] for at in range(len(data))]
-    assert ours(chunks) == theirs([data])
+    assert read(chunks) == read_by_websockets([data])
 
 
 def raw(first: int, second: int, *rest: bytes) -> bytes:
@@ -166,7 +166,7 @@ INVALID: dict[str, bytes] = {
     "pong in fragments": raw(0x0A, 0x80, MASK),
     "close in fragments": raw(0x08, 0x80, MASK),
     "continuation without a beginning": masked(CONTINUATION, b"a"),
-    "continuation that begins nothing": masked(CONTINUATION, b"a", fin=False),
+    "continuation without a start": masked(CONTINUATION, b"a", fin=False),
     "continuation after a whole message": masked(TEXT, b"a") + masked(CONTINUATION, b"a"),
     "continuation after the last": FRAGMENT + masked(CONTINUATION) + masked(CONTINUATION),
     "text inside a message": FRAGMENT + masked(TEXT, b"b"),
@@ -191,10 +191,10 @@ INVALID: dict[str, bytes] = {
 @pytest.mark.parametrize("name", INVALID)
 def test_a_violation_has_the_same_close_code_as_in_websockets(name: str) -> None:
     data = masked(TEXT, b"before") + INVALID[name]
-    expected = theirs([data])
+    expected = read_by_websockets([data])
     assert expected[1] is not None
-    assert ours([data]) == expected
-    assert ours([data[at : at + 1] for at in range(len(data))]) == expected
+    assert read([data]) == expected
+    assert read([data[at : at + 1] for at in range(len(data))]) == expected
 
 
 @pytest.mark.parametrize(
@@ -210,39 +210,39 @@ def test_a_violation_has_the_same_close_code_as_in_websockets(name: str) -> None
     ids=["largest", "largest in sum", "ping in a character", "16 bits", "64 bits", "twice"],
 )
 def test_what_is_just_allowed(data: bytes) -> None:
-    expected = theirs([data])
+    expected = read_by_websockets([data])
     assert expected[1] is None
-    assert ours([data]) == expected
+    assert read([data]) == expected
 
 
 @pytest.mark.parametrize("code", [*range(998, 1020), 1099, 2999, 3000, 3999, 4000, 4999, 5000, 0])
 def test_close_codes(code: int) -> None:
     data = masked(CLOSE, struct.pack("!H", code) + b"why")
-    assert ours([data])[1] == theirs([data])[1]
+    assert read([data])[1] == read_by_websockets([data])[1]
 
 
 @pytest.mark.parametrize("seed", range(400))
 def test_a_corrupted_byte_leads_to_the_same_close_code(seed: int) -> None:
-    """Frames of which one byte is wrong. A frame with two faults may have either's code."""
+    """One byte is wrong. A frame with two faults may have the code of either."""
     chance = random.Random(seed)
     data = bytearray(
         b"".join(masked(chance.choice((1, 2, 8, 9)), b"\x03\xe8ab", fin=True) for _ in range(5))
     )
     data[chance.randrange(len(data))] = chance.randrange(256)
-    messages, code = ours([bytes(data)])
-    expected, wanted = theirs([bytes(data)])
-    if code == wanted:
+    messages, code = read([bytes(data)])
+    expected, expected_code = read_by_websockets([bytes(data)])
+    if code == expected_code:
         assert [m for m in messages if m[0] != CLOSE] == [m for m in expected if m[0] != CLOSE]
     else:
-        # we judge a head before its payload is there, and a close code after its frame
-        assert (code, wanted) in ((1002, None), (1002, 1009))
+        # this reader checks a head before the payload arrives, and a close code after the frame
+        assert (code, expected_code) in ((1002, None), (1002, 1009))
 
 
 def test_a_close_frame_may_arrive_between_fragments() -> None:
-    """The RFC allows control frames between fragments; `websockets` takes this one for a fault."""
+    """The RFC allows control frames between fragments; `websockets` rejects this one."""
     data = FRAGMENT + masked(CLOSE, b"\x03\xe8")
-    assert ours([data]) == ([(CLOSE, b"\x03\xe8")], None)
-    assert theirs([data])[1] == 1002
+    assert read([data]) == ([(CLOSE, b"\x03\xe8")], None)
+    assert read_by_websockets([data])[1] == 1002
 
 
 @pytest.mark.parametrize("size", [*SIZES, 1 << 20])
@@ -256,9 +256,9 @@ def test_frames_are_encoded_as_in_websockets(opcode: int, size: int) -> None:
 def test_a_close_frame_truncates_a_long_reason(reason: str) -> None:
     written = close_frame(4001, reason)
     assert len(written) <= 127
-    code, told = parse_close(written[2:])
-    assert (code, told) == (4001, reason[: len(told)])
-    assert len(told.encode()) >= min(len(reason.encode()), 122)
+    code, text = parse_close(written[2:])
+    assert (code, text) == (4001, reason[: len(text)])
+    assert len(text.encode()) >= min(len(reason.encode()), 122)
     assert parse_close(close_frame(1005)[2:]) == (1005, "")
 
 
@@ -280,8 +280,8 @@ def test_fragments_use_no_more_memory_than_their_payload(size: int) -> None:
 
 def test_the_number_of_fragments_is_limited() -> None:
     enough = masked(TEXT, b"", fin=False) + masked(CONTINUATION, fin=False) * (MAX_FRAGMENTS - 2)
-    assert ours([enough + masked(CONTINUATION)] * 2) == ([(TEXT, b"")] * 2, None)
-    assert ours([enough + masked(CONTINUATION, fin=False) * 2]) == ([], 1009)
+    assert read([enough + masked(CONTINUATION)] * 2) == ([(TEXT, b"")] * 2, None)
+    assert read([enough + masked(CONTINUATION, fin=False) * 2]) == ([], 1009)
 
 
 def test_an_announced_size_allocates_no_memory() -> None:
@@ -343,7 +343,7 @@ def test_a_control_payload_has_at_most_125_bytes(opcode: int, size: int, valid: 
 @pytest.mark.parametrize("limit", [1, 125, 126, 65_536])
 def test_a_message_may_reach_the_limit_but_not_exceed_it(limit: int) -> None:
     reader = Reader(limit)
-    for _ in range(2):  # the limit applies to every message anew
+    for _ in range(2):  # the limit applies to every message again
         reader.feed(masked(TEXT, b"x" * (limit - 1), fin=False))
         assert reader.next() == (CONTINUATION, b"")
         reader.feed(masked(CONTINUATION, b"y"))

@@ -32,7 +32,7 @@ def without(name: str, *more: str) -> bytes:
     return head(*(line for line in PLAIN if not line.startswith(name)), *more)
 
 
-TAKEN = {
+PLAIN_HANDSHAKES = {
     "plain": head(*PLAIN),
     "no space after colons": head(*(line.replace(": ", ":") for line in PLAIN)),
     "tabs around values": head(*(line.replace(": ", ":\t ") + " \t" for line in PLAIN)),
@@ -61,7 +61,7 @@ TAKEN = {
     "Host twice": head(*PLAIN, "Host: y"),
     "many headers": head(*PLAIN, *(f"X-{n}: {n}" for n in range(60))),
 }
-LEFT = {
+UNUSUAL = {
     "LF only": head(*PLAIN, end="\n"),
     "LF once": head(*PLAIN).replace(b"Host: x\r\n", b"Host: x\n"),
     "CR alone": head(*PLAIN, "X-A: b\rX-C: d"),
@@ -110,7 +110,7 @@ LEFT = {
     "two requests": head(*PLAIN) + head("Host: x", first="GET /second HTTP/1.1"),
     "page, then handshake": head("Host: x", first="GET /first HTTP/1.1") + head(*PLAIN),
     "page": head("Host: x"),
-    "page that tells of an upgrade": head("Host: x", "X-A: upgrade: websocket"),
+    "page with an upgrade in a value": head("Host: x", "X-A: upgrade: websocket"),
     "empty lines before": b"\r\n\r\n" + head(*PLAIN),
     "nothing but an end": b"\r\n\r\n",
     "TLS": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
@@ -133,16 +133,16 @@ STATUS = {
 NO_PATH = ("absolute target", "asterisk")
 
 
-@pytest.mark.parametrize("name", TAKEN)
+@pytest.mark.parametrize("name", PLAIN_HANDSHAKES)
 def test_a_plain_handshake_is_parsed(name: str) -> None:
-    target, headers = handshake.parse(TAKEN[name]) or (b"", [])
+    target, headers = handshake.parse(PLAIN_HANDSHAKES[name]) or (b"", [])
     assert target.startswith(b"/")
     assert all(key == key.lower() and value == value.strip() for key, value in headers)
 
 
-@pytest.mark.parametrize("name", LEFT)
+@pytest.mark.parametrize("name", UNUSUAL)
 def test_anything_unusual_is_left_to_the_http_parser(name: str) -> None:
-    assert handshake.parse(LEFT[name]) is None
+    assert handshake.parse(UNUSUAL[name]) is None
 
 
 @pytest.mark.parametrize("cut", range(1, len(head(*PLAIN))))
@@ -184,11 +184,11 @@ class Transport(asyncio.Transport):
 
 async def answers(kind: str, chunks: list[bytes]) -> tuple[list[Any], bytes, bool]:
     """The scopes that the app received, the bytes written, and whether the connection was closed."""
-    asked: list[Any] = []
+    scopes: list[Any] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         names = ("type", "path", "raw_path", "query_string", "headers", "subprotocols", "method")
-        asked.append({name: scope[name] for name in names if name in scope})
+        scopes.append({name: scope[name] for name in names if name in scope})
         if scope["type"] == "websocket":
             await receive()
             await send({"type": "websocket.accept"})
@@ -216,43 +216,43 @@ async def answers(kind: str, chunks: list[bytes]) -> tuple[list[Any], bytes, boo
             await asyncio.sleep(0)
     for _ in range(8):
         await asyncio.sleep(0)
-    found = asked, transport.written, transport.closed
+    result = scopes, transport.written, transport.closed
     for task in state.tasks:
         task.cancel()
     await asyncio.gather(*state.tasks, return_exceptions=True)
     transport.protocol.connection_lost(ConnectionResetError())
-    return found
+    return result
 
 
 def same(name: str, answer: tuple[list[Any], bytes, bool]) -> Any:
-    asked, written, closed = answer
+    scopes, written, closed = answer
     statuses = [line.split(b" ")[1] for line in written.split(b"\r\n") if line[:5] == b"HTTP/"]
     accepted = [line for line in written.lower().split(b"\r\n") if b"websocket-accept" in line]
-    return asked, statuses, accepted, closed
+    return scopes, statuses, accepted, closed
 
 
 @pytest.mark.parametrize("kind", ["entry", "protocol_class"])
-@pytest.mark.parametrize("name", [*TAKEN, *LEFT])
+@pytest.mark.parametrize("name", [*PLAIN_HANDSHAKES, *UNUSUAL])
 def test_the_response_is_the_same_as_from_uvicorn(name: str, kind: str) -> None:
-    data = (TAKEN | LEFT)[name]
-    ours = same(name, asyncio.run(answers(kind, [data])))
-    theirs = same(name, asyncio.run(answers("uvicorn", [data])))
+    data = (PLAIN_HANDSHAKES | UNUSUAL)[name]
+    own = same(name, asyncio.run(answers(kind, [data])))
+    uvicorns = same(name, asyncio.run(answers("uvicorn", [data])))
     if name in STATUS:
-        assert (ours[1], theirs[1]) == tuple([s] if s else [] for s in STATUS[name])
-        assert ours[0] == theirs[0] == []
+        assert (own[1], uvicorns[1]) == tuple([s] if s else [] for s in STATUS[name])
+        assert own[0] == uvicorns[0] == []
     elif name in NO_PATH:
-        assert ours[:2] == ([], [b"400"])
+        assert own[:2] == ([], [b"400"])
     elif (name, kind) == ("tabs around values", "entry"):
         # uvicorn keeps trailing blanks in values, and treats this as an ordinary request
-        assert ours[1] == [b"101"]
-        assert [value for _, value in ours[0][0]["headers"]][:2] == [b"x", b"websocket"]
+        assert own[1] == [b"101"]
+        assert [value for _, value in own[0][0]["headers"]][:2] == [b"x", b"websocket"]
     else:
-        assert ours == theirs
+        assert own == uvicorns
 
 
 @pytest.mark.parametrize("name", ["plain", "two keys", "no key", "page", "folded line", "POST"])
 def test_a_head_may_arrive_in_pieces(name: str) -> None:
-    data = (TAKEN | LEFT)[name]
+    data = (PLAIN_HANDSHAKES | UNUSUAL)[name]
     whole = same(name, asyncio.run(answers("entry", [data])))
     for cut in range(1, len(data), 7):
         assert same(name, asyncio.run(answers("entry", [data[:cut], data[cut:]]))) == whole
