@@ -7,9 +7,10 @@ import time
 from pathlib import Path
 
 from launcher.deployment.paths import RunDir
-from launcher.deployment.spec import Deployment, SLURM_OPTIONS
+from launcher.deployment.spec import Deployment
 from launcher.errors import DeploymentFailed
 from launcher.slurm import commands
+from launcher.slurm.sbatch import sbatch_argv
 
 STOP_SECONDS = 20.0
 POLL_SECONDS = 0.5
@@ -25,30 +26,6 @@ def script(rundir: RunDir) -> str:
     # `exec`, so that signals sent to the batch script reach the launcher.
     launcher = (sys.executable, "-P", "-m", "launcher.lifecycle.batch_holder", str(rundir.request))
     return f"#!/bin/sh\nexec {shlex.join(launcher)}\n"
-
-
-def sbatch_argv(deployment: Deployment, rundir: RunDir) -> tuple[str, ...]:
-    """A job that Slurm never requeues, and that keeps running when one of its nodes fails."""
-    options = [
-        f"--{name.replace('_', '-')}={value}"
-        for name in SLURM_OPTIONS
-        if (value := getattr(deployment, name)) is not None
-    ]
-    return (
-        *("sbatch", "--parsable", f"--job-name=openenv-{deployment.name}"),
-        f"--nodes={deployment.nodes + deployment.client_nodes}",
-        *("--ntasks-per-node=1", "--no-requeue", "--no-kill", "--open-mode=append"),
-        f"--chdir={Path.cwd()}",
-        f"--output={escaped(str(rundir.batch_log))}",
-        *options,
-        *deployment.sbatch,
-        str(rundir.job_script),
-    )
-
-
-def escaped(path: str) -> str:
-    """Escapes the patterns of sbatch's file names, which begin with a percent sign (sbatch(1))."""
-    return path.replace("%", "%%")
 
 
 def request(deployment: Deployment, *, attached: bool) -> str:

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from launcher.deployment.spec import Deployment, SLURM_OPTIONS
 from launcher.errors import UsageError
 from launcher.system.command import capture, CommandFailed
 
@@ -55,12 +54,6 @@ def call(argv: Sequence[str], text: str | None = None) -> str:
             "cluster, or add --local to use this machine"
         )
     return capture(argv, TIMEOUT_SECONDS, SlurmFailed, text)
-
-
-def resource_options(deployment: Deployment, **defaults: str) -> list[str]:
-    """The deployment's options of sbatch and salloc; `defaults` are for those that it leaves open."""
-    values = {name: getattr(deployment, name) or defaults.get(name) for name in SLURM_OPTIONS}
-    return [f"--{n.replace('_', '-')}={value}" for n, value in values.items() if value is not None]
 
 
 def hostnames(nodelist: str) -> list[str]:

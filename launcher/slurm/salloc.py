@@ -15,7 +15,8 @@ from typing import Any
 from launcher.deployment.spec import Deployment
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation, allocation
-from launcher.slurm.commands import resource_options, SlurmFailed
+from launcher.slurm.commands import SlurmFailed
+from launcher.slurm.sbatch import resource_options
 from launcher.system.process import spawn
 
 MINUTES = "5"

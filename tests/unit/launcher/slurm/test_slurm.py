@@ -9,7 +9,7 @@ import pytest
 from launcher.deployment.paths import RunDir
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
-from launcher.lifecycle.batch_job import sbatch_argv, submission
+from launcher.lifecycle.batch_job import submission
 from launcher.planning.plan import place_sized
 from launcher.runtimes.nodes import nodes_for
 from launcher.slurm import commands
@@ -24,6 +24,7 @@ from launcher.slurm.allocation import (
 )
 from launcher.slurm.commands import Job, parse_job
 from launcher.slurm.messages import node_names
+from launcher.slurm.sbatch import sbatch_argv
 from launcher.slurm.srun import step_argv
 from launcher.system.command import error_line
 from launcher.system.machine import limits
