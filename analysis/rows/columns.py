@@ -1,4 +1,4 @@
-"""Many rows in little memory: columns of numbers, texts as codes."""
+"""Millions of rows in little memory: arrays of numbers, and texts as numbers of distinct texts."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Codes(dict[Any, int]):
-    """Text → its number among those seen; None is -1."""
+    """Numbers distinct texts in the order in which they first occur; None is -1."""
 
     def __init__(self) -> None:
         super().__init__({None: -1})
@@ -33,7 +33,7 @@ class Codes(dict[Any, int]):
 
 
 class Constants(dict[tuple[Any, ...], int]):
-    """What the rows of an attempt have in common → its number among those seen."""
+    """Numbers distinct tuples of the columns that are constant in an attempt."""
 
     def __init__(self) -> None:
         self.list: list[Row] = []
@@ -62,7 +62,8 @@ def _constant(name: str, value: Any) -> Any:
 
 @dataclass
 class Rows:
-    """`attempt[i]` is the index in `constants` of row i, in the order in which attempts began."""
+    """All rows of a file. `attempt[i]` is the index in `constants` of row i; attempts are in the order
+    in which they started. `missing` names the expected columns that no row has."""
 
     constants: list[Row]
     attempt: Array
@@ -79,7 +80,7 @@ class Rows:
         return self._frame(slice(None), self.attempt)
 
     def attempts(self) -> "Iterator[pd.DataFrame]":
-        """The rows of one attempt after the other; those of one need not be together."""
+        """Yields the rows of each attempt; they need not be adjacent in the file."""
         ends = [*(np.flatnonzero(np.diff(self.attempt)) + 1).tolist(), len(self)]
         order: Array | None = None
         if len(ends) > len(self.constants):
@@ -93,17 +94,14 @@ class Rows:
     def _frame(self, some: slice | Array, attempt: Array) -> "pd.DataFrame":
         import pandas as pd
 
-        found: dict[str, Any] = {}
-        for name in CONSTANT:
-            values = [constant[name] for constant in self.constants]
-            found[name] = _spread(name, values, attempt)
-        for name, all_values in self.columns.items():
-            column = all_values[some]
-            if name in self.names:
-                found[name] = _category(column, self.names[name])
-            else:
-                found[name] = column
-        return pd.DataFrame(found, copy=False)
+        columns: dict[str, Any] = {
+            name: _spread(name, [constant[name] for constant in self.constants], attempt)
+            for name in CONSTANT
+        }
+        for name, values in self.columns.items():
+            texts = self.names.get(name)
+            columns[name] = values[some] if texts is None else _category(values[some], texts)
+        return pd.DataFrame(columns, copy=False)
 
 
 def _spread(name: str, values: list[Any], attempt: Array) -> Any:
@@ -122,22 +120,23 @@ def _category(codes: Array, names: list[str]) -> "pd.Categorical[Any]":
 
 
 def count_repetitions(rows: Rows) -> None:
-    """Repetitions by the order of rows: where a request_id comes again, the next one has begun."""
+    """Counts repetitions of rows without that column: each time a request_id occurs again, another
+    repetition has started."""
     order = np.lexsort((rows.columns["request_id"], rows.attempt))
     ids, attempts = rows.columns["request_id"][order], rows.attempt[order]
     new = np.append(True, (np.diff(ids) != 0) | (np.diff(attempts) != 0))
     position = np.arange(len(order))
     repetition = np.empty(len(order), dtype=np.int64)
     repetition[order] = position - np.maximum.accumulate(np.where(new, position, 0))
-    most = int(repetition.max()) + 1
-    pairs, rows.attempt = np.unique(rows.attempt * most + repetition, return_inverse=True)
+    count = int(repetition.max()) + 1
+    pairs, rows.attempt = np.unique(rows.attempt * count + repetition, return_inverse=True)
     rows.constants = [
-        rows.constants[pair // most] | {"repetition": pair % most + 1} for pair in pairs.tolist()
+        rows.constants[pair // count] | {"repetition": pair % count + 1} for pair in pairs.tolist()
     ]
 
 
 def join_attempts(rows: Rows) -> None:
-    """One constant for each attempt, numbered in the order of their first rows."""
+    """Merges the constants of each attempt, and numbers attempts in the order of their first rows."""
     keys: dict[tuple[Any, ...], int] = {}
     firsts: list[Row] = []
     changes = np.flatnonzero(np.diff(rows.attempt)) + 1

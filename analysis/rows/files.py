@@ -1,7 +1,7 @@
-"""Rows from a file.
+"""Reads raw.jsonl.
 
-Two million rows are more than a gigabyte of text. It is read in pieces that fit a processor's cache,
-which takes half the time of larger ones, and a large file in parts side by side.
+Two million rows are more than a gigabyte of text. Files are read in pieces that fit the processor's
+cache, which halves the time, and large files by several processes in parallel.
 """
 
 import os
@@ -20,17 +20,19 @@ from analysis.rows.columns import Rows
 from analysis.rows.parser import Reader
 
 PIECE_BYTES = 1 << 17
+MAX_PARTS = 4
+
+# Reading a smaller part takes less time than starting another process.
 PART_BYTES = 64 << 20
-"""A part smaller than this is read before another process has begun."""
-MOST_PARTS = 4
 
 
 def read(raw: Path, messages: bool = False) -> Rows:
-    """All rows of a file. Raises `ResultsError` for one that cannot be read as rows of one run."""
+    """All rows of a file, with their error messages on request. Raises `ResultsError` when the file
+    cannot be read or does not hold rows of one run."""
     try:
         with raw.open("rb") as file:
-            reader = None if messages else _side_by_side(raw, file)
-            rows = (reader or _alone(raw, file, messages)).rows()
+            reader = None if messages else _in_parallel(raw, file)
+            rows = (reader or _serially(raw, file, messages)).rows()
     except OSError as failure:
         raise ResultsError(f"cannot read {raw}: {failure.strerror}") from None
     if len(rows.runs) > 1:
@@ -41,15 +43,15 @@ def read(raw: Path, messages: bool = False) -> Rows:
     return rows
 
 
-def _alone(raw: Path, file: BinaryIO, messages: bool) -> Reader:
+def _serially(raw: Path, file: BinaryIO, messages: bool) -> Reader:
     reader = Reader(str(raw), messages)
     _take_last(reader, _take(reader, file, 0, os.fstat(file.fileno()).st_size))
     return reader
 
 
-def _side_by_side(raw: Path, file: BinaryIO) -> Reader | None:
-    """Reads the first part here and each other in a process of its own; None when the file is small,
-    or when one of those failed: reading alone tells why."""
+def _in_parallel(raw: Path, file: BinaryIO) -> Reader | None:
+    """Reads the first part here and each other part in another process. Returns None when the file is
+    small or a process failed; reading serially then reports the error."""
     cuts = _cuts(file)
     if len(cuts) < 3:
         return None
@@ -77,9 +79,9 @@ def _other(raw: Path, begin: int, end: int) -> "subprocess.Popen[bytes]":
 
 
 def _cuts(file: BinaryIO) -> list[int]:
-    """Where parts begin, at line ends, and where the file does."""
+    """The offsets at which parts start, after line ends, and the end of the file."""
     size = os.fstat(file.fileno()).st_size
-    parts = min(MOST_PARTS, len(os.sched_getaffinity(0)), size // PART_BYTES)
+    parts = min(MAX_PARTS, len(os.sched_getaffinity(0)), size // PART_BYTES)
     cuts = [0]
     for number in range(1, parts):
         file.seek(size * number // parts)
@@ -89,7 +91,7 @@ def _cuts(file: BinaryIO) -> list[int]:
 
 
 def _take(reader: Reader, file: BinaryIO, begin: int, end: int) -> bytes:
-    """Returns what comes after the last whole line."""
+    """Returns the bytes after the last line end."""
     file.seek(begin)
     left, rest = end - begin, b""
     while piece := file.read(min(PIECE_BYTES, left)):
@@ -101,13 +103,13 @@ def _take(reader: Reader, file: BinaryIO, begin: int, end: int) -> bytes:
 
 
 def _take_last(reader: Reader, line: bytes) -> None:
-    """A line without an end: whole, or cut off while it was written."""
+    """Takes a line without a line end: complete, or truncated while it was written."""
     if not line.strip():
         return
     try:
         orjson.loads(line)
     except ValueError:
-        reader.warnings.append(f"{reader.where}: the last line is cut off and does not count")
+        reader.warnings.append(f"{reader.where}: the last line is truncated and was ignored")
     else:
         reader.take(line)
 

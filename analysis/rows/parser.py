@@ -1,4 +1,4 @@
-"""Rows from their lines."""
+"""Parses lines of raw.jsonl into columns."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -29,12 +29,12 @@ from analysis.rows.schema import LATENCIES
 if TYPE_CHECKING:
     import pandas as pd
 
+# As many rows as fit the processor's cache once they are objects.
 PIECE_ROWS = 200
-"""As many as fit a processor's cache, once they are objects."""
 
 
 class Reader:
-    """Takes rows in pieces. Raises `ResultsError` that names the line in `where`."""
+    """Collects rows in pieces. Raises `ResultsError` with the number of the line in `where`."""
 
     def __init__(self, where: str = "row", messages: bool = False) -> None:
         self.where = where
@@ -50,7 +50,7 @@ class Reader:
         }
 
     def take(self, text: bytes) -> None:
-        """Whole lines, the last one without its end."""
+        """Parses complete lines, the last one without its line end."""
         try:
             rows = orjson.loads(b"[" + text.replace(b"\n", b",") + b"]")
             self._add(rows)
@@ -73,7 +73,7 @@ class Reader:
 
     def _parse(self, line: bytes, number: int) -> Row:
         try:
-            row = json.loads(line)  # knows NaN too
+            row = json.loads(line)  # accepts NaN, unlike orjson
         except ValueError:
             raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}") from None
         if not isinstance(row, dict):
@@ -107,13 +107,13 @@ class Reader:
         self._seen.update(columns)
 
     def part(self, rest: bytes) -> "Part":
-        """All that was taken; the reader is empty then."""
+        """Returns what was collected and leaves the reader empty."""
         columns = {name: _joined(name, self._pieces.pop(name)) for name in list(self._pieces)}
         names = {name: codes.names for name, codes in self._texts.items()}
         return Part(columns, list(self._constants), names, self._seen, self._lines, rest)
 
     def join(self, part: "Part") -> None:
-        """Takes what another reader took."""
+        """Appends what another reader collected."""
         for name, values in part.columns.items():
             if name == "attempt":
                 new = np.array([self._constants[key] for key in part.constants], dtype=np.int32)
@@ -128,7 +128,7 @@ class Reader:
         self._lines += part.lines
 
     def rows(self) -> Rows:
-        """All that was taken; the reader is empty then."""
+        """Returns what was collected and leaves the reader empty."""
         whole = self.part(b"")
         attempt = whole.columns.pop("attempt")
         missing = tuple(sorted(EXPECTED - self._seen)) if len(attempt) else ()
@@ -145,7 +145,7 @@ class Reader:
 
 @dataclass
 class Part:
-    """What a reader took of a part of a file, and what came after the last whole line."""
+    """What a reader collected from a part of a file; `rest` is the text after its last line end."""
 
     columns: dict[str, Array]
     constants: list[tuple[Any, ...]]
@@ -161,7 +161,7 @@ def _nothing(name: str, size: int) -> Array:
 
 
 def _forget_zeros(rows: Rows) -> None:
-    """Another tool's 0.0 is a latency that was not measured."""
+    """Other tools write 0.0 for a latency that was not measured."""
     for name in LATENCIES:
         seconds = rows.columns[name]
         seconds[seconds == 0.0] = np.nan
@@ -190,8 +190,8 @@ def _getter(names: tuple[str, ...]) -> Callable[[Row], tuple[Any, ...]]:
 
 
 def table(lines: Iterable[bytes]) -> "pd.DataFrame":
-    """Rows as a table, in their order: latencies in float seconds, timestamps in UTC to the
-    microsecond, texts as categories. What was not measured is NaN."""
+    """A table of rows in their order: latencies in seconds, timestamps in UTC microseconds, texts as
+    categories; NaN for null."""
     reader = Reader(messages=True)
     rest = iter(lines)
     while some := list(islice(rest, PIECE_ROWS)):

@@ -161,9 +161,7 @@ def test_facts_without_shape_and_steps_are_of_a_burst_of_one_step(tmp_path: Path
 
 def test_a_line_cut_off_is_a_warning(tmp_path: Path) -> None:
     results = load(folder(tmp_path, *some(5), rest=b'{"request_id":5,"ti'))
-    assert results.warnings == [
-        f"{tmp_path}/raw.jsonl: the last line is cut off and does not count"
-    ]
+    assert results.warnings == [f"{tmp_path}/raw.jsonl: the last line is truncated and was ignored"]
 
 
 def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
