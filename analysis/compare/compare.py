@@ -1,106 +1,147 @@
-"""Two results of the same grid: what changed beyond the noise.
+"""What changed beyond the noise between two results of the same grid.
 
-Latencies and rates are compared by their logarithms and success by the arcsine of its root, so that
-cells of different size have noise of about the same size. Every test that a comparison makes counts
-in the correction of all of them.
+Latencies and rates are compared by their logarithms, and success by the arcsine of its square root, so
+that cells of different sizes have similar noise. All tests of a comparison are corrected together.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import auto, Enum
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from analysis.compare import noise
-from analysis.compare.comparable import check
+from analysis.compare.comparable import Difference, differences
 from analysis.errors import ResultsError
 from analysis.results.folder import Results
 from analysis.rows.fields import Array
 
-CELL = ["mode", "shape", "batch_size", "wait_seconds", "steps", "arrival_rate"]
 HIGHER_IS_BETTER = {"success": True, "requests_per_second": True}
 MEASURES = ("success", "total_p50", "total_p99", "connect_p99", "step_p99", "requests_per_second")
 
-ENOUGH = 3
-"""Repetitions on each side, from which on they tell how much they vary; cells, from which on there is
-a test of all together."""
+# With fewer repetitions on either side, their variance is unknown; with fewer cells, all cells together
+# are not tested.
+MIN_REPETITIONS = MIN_CELLS = 3
 
+# The share of comparisons of equal systems in which any change may be reported.
 LEVEL = 0.05
-"""Share of comparisons of equal systems that may find any change at all."""
 
+# Relative changes up to this size are noise, whatever the test results in; for success, differences.
 FLOOR = 0.05
-"""Relative changes up to this are noise, whatever the test says."""
-
 SUCCESS_FLOOR = 0.01
-"""Of success, which is a fraction itself, the difference."""
 
-Cell = tuple[Any, ...]
+
+class Cell(NamedTuple):
+    """A cell without its repetition, by the columns of summary.csv."""
+
+    mode: str
+    shape: str
+    batch_size: int
+    wait_seconds: float
+    steps: int
+    arrival_rate: float | None
+
+
+class Basis(Enum):
+    """What a change is tested on: the repetitions of a cell, the means of all cells, or for success the
+    sessions of too few repetitions. Other measures of too few repetitions are not tested."""
+
+    REPETITIONS = auto()
+    CELLS = auto()
+    SESSIONS = auto()
+    NONE = auto()
+
+
+class Verdict(Enum):
+    WORSE = auto()
+    BETTER = auto()
+    NOISE = auto()
+    NOT_TESTED = auto()
 
 
 @dataclass(frozen=True)
 class Change:
-    """One measure of one cell, means over its repetitions; or of all cells, means over these
-    (geometric, but of success). `relative` is (b − a) / a, None for a = 0. `p` is how likely chance
-    makes as much of it among all that was tested; None where that cannot be told, and `note` says
-    why."""
+    """One measure of one cell, or of all `cells` together when `cell` is None.
 
-    cell: str
+    `a` and `b` are means over repetitions; those of all cells are means over the cells, geometric except
+    for success. `relative` is (b − a) / a, None for a = 0. `p` is the corrected probability that chance
+    makes a change as large; None when it is not tested. `repetitions` is the smaller number of both.
+    """
+
+    cell: Cell | None
+    cells: int
     measure: str
     a: float
     b: float
-    relative: float | None
-    beyond_noise: bool
-    worse: bool
-    note: str
+    basis: Basis
+    repetitions: int
     p: float | None
+
+    @property
+    def relative(self) -> float | None:
+        return (self.b - self.a) / self.a if self.a else None
+
+    @property
+    def verdict(self) -> Verdict:
+        if self.p is None:
+            return Verdict.NOT_TESTED
+        floor = SUCCESS_FLOOR if self.measure == "success" else FLOOR * abs(self.a)
+        if self.p > LEVEL or abs(self.b - self.a) <= floor:
+            return Verdict.NOISE
+        is_better = (self.b > self.a) == HIGHER_IS_BETTER.get(self.measure, False)
+        return Verdict.BETTER if is_better else Verdict.WORSE
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Cells that were not compared: those of INVALID `lines` of a folder, or, without such lines, those
+    that have valid lines in this folder only."""
+
+    folder: str
+    cells: tuple[Cell, ...]
+    lines: int = 0
+
+
+class Missing(NamedTuple):
+    """A cell that is valid in a only. `reasons` are those for which it is INVALID in b; None when b
+    does not have it."""
+
+    cell: Cell
+    reasons: str | None
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`a` and `b` are the names of the folders; `notes` say what was left out or differs besides;
-    `missing` are cells that are valid in a and not in b."""
+    """`a` and `b` are the names of the folders."""
 
     a: str
     b: str
     changes: tuple[Change, ...]
-    notes: tuple[str, ...]
-    missing: tuple[str, ...] = ()
+    notes: tuple[Difference | LeftOut, ...]
+    missing: tuple[Missing, ...] = ()
 
     @property
     def worse(self) -> bool:
-        """Something got worse in b, beyond the noise, or is not there any more."""
-        return bool(self.missing) or any(change.worse for change in self.changes)
-
-    @property
-    def untold(self) -> list[str]:
-        """What could not be tested, and why."""
-        found: dict[str, list[Change]] = {}
-        for change in self.changes:
-            if change.p is None:
-                found.setdefault(change.note, []).append(change)
-        return [f"{_of(changes)}: {note}" for note, changes in found.items()]
-
-
-def _of(changes: Sequence[Change]) -> str:
-    measures = ", ".join(dict.fromkeys(change.measure for change in changes))
-    return f"{measures} of {len({change.cell for change in changes})} cell(s)"
+        """Whether something is worse in b beyond the noise, or no longer valid there."""
+        return bool(self.missing) or any(one.verdict is Verdict.WORSE for one in self.changes)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The values of one measure of one cell in both results, one a repetition."""
+    """The values of one measure of one cell in both results, one for each repetition. `sessions` are
+    the successful ones in a and b, and all in a and b."""
 
-    cell: str
+    cell: Cell
     measure: str
     a: Array
     b: Array
     sessions: tuple[int, int, int, int]
-    """Successful in a, in b; all in a, in b."""
 
     @property
-    def fewest(self) -> int:
+    def repetitions(self) -> int:
         return min(len(self.a), len(self.b))
 
     @cached_property
@@ -113,30 +154,21 @@ def _angle(shares: Array) -> Array:
     return np.asarray(np.arcsin(np.sqrt(np.clip(shares, 0.0, 1.0))))
 
 
-@dataclass(frozen=True)
-class Found:
-    """A change with its own chance, not corrected; None where it cannot be told."""
-
-    cell: str
-    measure: str
-    a: float
-    b: float
-    chance: float | None
-    note: str = ""
-
-
 def compare(a: Results, b: Results) -> Comparison:
-    """Cells that both have, by their valid lines. Raises `ResultsError` when caps, the number of
-    servers or the way in which sessions arrive differ, or when no cell is in both."""
-    notes = [*check(a, b), *_invalid(a), *_invalid(b)]
+    """Compares the cells with valid lines in both. Raises `ResultsError` when caps, the number of
+    servers or the arrivals of sessions differ, or when no cell is in both."""
+    notes: list[Difference | LeftOut] = [*differences(a, b), *_invalid(a), *_invalid(b)]
     ours, theirs = _cells(a), _cells(b)
     if only := theirs.keys() - ours.keys():
-        notes.append(_only(b, only))
-    missing, absent = _missing(b, ours.keys() - theirs.keys())
-    if "search" in a.run or "search" in b.run:  # each search chooses its own batches
-        notes += [_only(a, absent)] * bool(absent)
-    else:
-        missing += [f"{name}: not in {b.name}" for name in sorted(map(_name, absent))]
+        notes.append(LeftOut(b.name, tuple(only)))
+    there = _grouped(b.summary)
+    gone = ours.keys() - theirs.keys()
+    absent = gone - there.keys()
+    missing = [Missing(cell, str(there[cell]["reasons"].iloc[0])) for cell in gone if cell in there]
+    if "search" not in a.run and "search" not in b.run:
+        missing += [Missing(cell, None) for cell in absent]
+    elif absent:  # each search chooses its own batches
+        notes.append(LeftOut(a.name, tuple(absent)))
     both = [cell for cell in ours if cell in theirs]
     if not both and absent == ours.keys():
         raise ResultsError(
@@ -146,26 +178,10 @@ def compare(a: Results, b: Results) -> Comparison:
     return Comparison(a.name, b.name, tuple(_changes(pairs)), tuple(notes), tuple(missing))
 
 
-def _invalid(result: Results) -> list[str]:
-    bad = result.summary[~result.summary["valid"].astype(bool)]
-    if bad.empty:
-        return []
-    names = sorted({_name(tuple(line)) for line in bad[CELL].to_numpy(dtype=object)})
-    return [f"{result.name}: {len(bad)} INVALID line(s) left out, of: {', '.join(names)}"]
-
-
-def _only(result: Results, cells: set[Cell]) -> str:
-    return f"only {result.name} has valid lines of: {', '.join(sorted(map(_name, cells)))}"
-
-
-def _missing(b: Results, gone: set[Cell]) -> tuple[list[str], set[Cell]]:
-    """Of cells without a valid line in b: what b says of those that it has, and those it has not."""
-    lines = _grouped(b.summary)
-    there = sorted((_name(cell), cell) for cell in gone if cell in lines)
-    told = [
-        f"{name}: INVALID in {b.name} ({lines[cell]['reasons'].iloc[0]})" for name, cell in there
-    ]
-    return told, gone - lines.keys()
+def _invalid(result: Results) -> Iterator[LeftOut]:
+    invalid = result.summary[~result.summary["valid"].astype(bool)]
+    if len(invalid):
+        yield LeftOut(result.name, tuple(_grouped(invalid)), len(invalid))
 
 
 def _cells(result: Results) -> dict[Cell, pd.DataFrame]:
@@ -173,32 +189,26 @@ def _cells(result: Results) -> dict[Cell, pd.DataFrame]:
 
 
 def _grouped(lines: pd.DataFrame) -> dict[Cell, pd.DataFrame]:
-    groups = lines.groupby(CELL, sort=False, dropna=False)
-    return {tuple(map(_known, key)): group for key, group in groups}
+    groups = lines.groupby(list(Cell._fields), sort=False, dropna=False)
+    return {Cell(*map(_known, key)): group for key, group in groups}
 
 
 def _known(value: Any) -> Any:
     return None if pd.isna(value) else value
 
 
-def _name(cell: Cell) -> str:
-    mode, shape, batch, wait, steps, rate = cell
-    arrivals = "" if _known(rate) is None else f" arrival rate {rate:g}"
-    return f"{mode} {shape} batch {batch} wait {wait:g} steps {steps}{arrivals}"
-
-
 def _pairs(cell: Cell, a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Pair]:
-    """Without measures of which one side has nothing."""
+    """Without the measures for which one side has no value."""
     good, every = ([int(of[name].sum()) for of in (a, b)] for name in ("successful", "batch_size"))
     sessions = (good[0], good[1], every[0], every[1])
     for measure in MEASURES:
         ours, theirs = _values(a, measure), _values(b, measure)
         if len(ours) and len(theirs):
-            yield Pair(_name(cell), measure, ours, theirs, sessions)
+            yield Pair(cell, measure, ours, theirs, sessions)
 
 
 def _values(lines: pd.DataFrame, measure: str) -> Array:
-    """No latency and no rate is 0 but that of a cell without success, which success tells of."""
+    """Without latencies and rates of 0: their cells had no success, which `success` shows."""
     if measure == "success":
         return (1 - lines["error_rate"]).to_numpy(dtype=float)
     values = lines[measure].to_numpy(dtype=float, na_value=np.nan)
@@ -206,47 +216,40 @@ def _values(lines: pd.DataFrame, measure: str) -> Array:
 
 
 def _changes(pairs: Sequence[Pair]) -> list[Change]:
-    found: list[Found] = []
-    of_all: list[Found] = []
+    of_cells: list[Change] = []
+    of_all: list[Change] = []
     for measure in MEASURES:
-        told = [pair for pair in pairs if pair.measure == measure and pair.fewest >= ENOUGH]
-        common = noise.spread(side for pair in told for side in pair.scaled)
-        found += [_of_cell(pair, common) for pair in pairs if pair.measure == measure]
-        if len(told) >= ENOUGH:
-            of_all.append(_of_all(measure, told))
-    order = {cell: number for number, cell in enumerate(dict.fromkeys(p.cell for p in pairs))}
-    found = [*sorted(found, key=lambda one: order[one.cell]), *of_all]
-    adjusted = iter(noise.holm([one.chance for one in found if one.chance is not None]))
-    return [_change(one, None if one.chance is None else next(adjusted)) for one in found]
+        some = [pair for pair in pairs if pair.measure == measure]
+        repeated = [pair for pair in some if pair.repetitions >= MIN_REPETITIONS]
+        common = noise.spread(side for pair in repeated for side in pair.scaled)
+        of_cells += [_of_cell(pair, common) for pair in some]
+        if len(repeated) >= MIN_CELLS:
+            of_all.append(_of_all(measure, repeated))
+    cells = list(dict.fromkeys(pair.cell for pair in pairs))
+    changes = [*sorted(of_cells, key=lambda one: cells.index(one.cell)), *of_all]  # type: ignore[arg-type]
+    corrected = iter(noise.holm([one.p for one in changes if one.p is not None]))
+    return [replace(one, p=None if one.p is None else next(corrected)) for one in changes]
 
 
-def _of_cell(pair: Pair, common: noise.Spread) -> Found:
-    means = float(pair.a.mean()), float(pair.b.mean())
-    if pair.fewest >= ENOUGH:
-        return Found(pair.cell, pair.measure, *means, noise.of_two(*pair.scaled, common))
-    told = f"{pair.fewest} repetition(s)"
-    if pair.measure == "success":
-        chance, note = noise.of_shares(*pair.sessions), f"by sessions: {told}"
-        return Found(pair.cell, pair.measure, *means, chance, note)
-    note = f"cannot be told: {told}, give --reps {ENOUGH} or more"
-    return Found(pair.cell, pair.measure, *means, None, note)
+def _of_cell(pair: Pair, common: noise.Spread) -> Change:
+    """Its `p` is not yet corrected for the number of tests."""
+    basis, chance = Basis.NONE, None
+    if pair.repetitions >= MIN_REPETITIONS:
+        basis, chance = Basis.REPETITIONS, noise.of_two(*pair.scaled, common)
+    elif pair.measure == "success":
+        basis, chance = Basis.SESSIONS, noise.of_shares(*pair.sessions)
+    a, b = float(pair.a.mean()), float(pair.b.mean())
+    return Change(pair.cell, 1, pair.measure, a, b, basis, pair.repetitions, chance)
 
 
-def _of_all(measure: str, pairs: Sequence[Pair]) -> Found:
-    """Finds what is too small in each cell and the same in all."""
-    differences = [float(b.mean() - a.mean()) for a, b in (pair.scaled for pair in pairs)]
+def _of_all(measure: str, pairs: Sequence[Pair]) -> Change:
+    """Detects a change that is the same in all cells and too small in each."""
+    scaled = [float(b.mean() - a.mean()) for a, b in (pair.scaled for pair in pairs)]
     sides = zip(*((pair.a.mean(), pair.b.mean()) for pair in pairs), strict=True)
     a, b = (
         float(np.mean(side) if measure == "success" else np.exp(np.mean(np.log(side))))
         for side in sides
     )
-    return Found(f"all {len(pairs)} cells", measure, a, b, noise.of_pairs(differences))
-
-
-def _change(found: Found, p: float | None) -> Change:
-    a, b, measure = found.a, found.b, found.measure
-    floor = SUCCESS_FLOOR if measure == "success" else FLOOR * abs(a)
-    beyond = p is not None and p <= LEVEL and abs(b - a) > floor
-    better = (b > a) == HIGHER_IS_BETTER.get(measure, False)
-    relative = (b - a) / a if a else None
-    return Change(found.cell, measure, a, b, relative, beyond, beyond and not better, found.note, p)
+    repetitions = min(pair.repetitions for pair in pairs)
+    chance = noise.of_pairs(scaled)
+    return Change(None, len(pairs), measure, a, b, Basis.CELLS, repetitions, chance)

@@ -1,4 +1,4 @@
-"""How likely chance alone makes a change as large as one that was seen. Pure."""
+"""The probability that chance alone makes a change as large as the observed one."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -9,14 +9,14 @@ import numpy as np
 from analysis.errors import ResultsError
 from analysis.rows.fields import Array
 
+# Sessions of one cell fail together, so chance makes such changes more often than with independent
+# sessions, by a factor of this order.
 CLUSTERED = 5.0
-"""Sessions of one cell fail together; so chance makes such changes more often than it would of
-sessions that know nothing of each other, by a factor of this order."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Variance of values about the means of their groups, and its degrees of freedom."""
+    """The variance of values around the means of their groups, and its degrees of freedom."""
 
     variance: float
     freedom: int
@@ -31,9 +31,9 @@ def spread(groups: Iterable[Array]) -> Spread:
 
 
 def of_two(a: Array, b: Array, common: Spread) -> float:
-    """That two groups have one mean, by Student's t. `common` is the spread of all groups of their
-    measure, which takes over from that of these two where it is larger: of three repetitions, some
-    agree by chance."""
+    """Student's t test that two groups have the same mean. `common` is the spread of all groups of the
+    measure. It is used where it exceeds the spread of these two, because three repetitions may agree by
+    chance."""
     own = spread((a, b))
     used = own if own.variance > common.variance else common
     error = math.sqrt(used.variance * (1 / len(a) + 1 / len(b)))
@@ -41,14 +41,15 @@ def of_two(a: Array, b: Array, common: Spread) -> float:
 
 
 def of_pairs(differences: Sequence[float]) -> float:
-    """That differences between pairs are 0 on average."""
+    """Student's t test that the mean difference of pairs is 0."""
     found = spread([np.array(differences)])
     error = math.sqrt(found.variance / len(differences))
     return _students(float(np.mean(differences)), error, found.freedom)
 
 
 def of_shares(good_a: int, good_b: int, all_a: int, all_b: int) -> float:
-    """That two shares of sessions are one, by their pooled standard error with Yates' correction."""
+    """The test that two shares of sessions are equal, with their pooled standard error and Yates'
+    correction, widened by CLUSTERED."""
     pooled = (good_a + good_b) / (all_a + all_b)
     each = 1 / all_a + 1 / all_b
     error = math.sqrt(pooled * (1 - pooled) * each)
@@ -65,7 +66,7 @@ def _students(difference: float, error: float, freedom: int) -> float:
 
 
 def students(t: float, freedom: int) -> float:
-    """Two-sided p of Student's t. Raises `ResultsError` without scipy."""
+    """The two-sided p of Student's t. Raises `ResultsError` without scipy."""
     try:
         from scipy.stats import t as distribution
     except ImportError:
@@ -74,10 +75,10 @@ def students(t: float, freedom: int) -> float:
 
 
 def holm(chances: Sequence[float]) -> list[float]:
-    """Each corrected for all of them (Holm–Bonferroni): with those up to 0.05 called changes, equal
-    systems have any change at all in 5 % of comparisons."""
-    adjusted, most = [0.0] * len(chances), 0.0
+    """The probabilities corrected for their number (Holm–Bonferroni): if those up to 0.05 count as
+    changes, 5 % of comparisons of equal systems report any."""
+    adjusted, highest = [0.0] * len(chances), 0.0
     for rank, index in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        most = max(most, min(1.0, (len(chances) - rank) * chances[index]))
-        adjusted[index] = most
+        highest = max(highest, min(1.0, (len(chances) - rank) * chances[index]))
+        adjusted[index] = highest
     return adjusted

@@ -1,9 +1,20 @@
 """The texts of codes: each verdict, status, caveat and note has its text here and nowhere else."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.cells.codes import Bound
+from analysis.compare.comparable import Difference, DifferenceCode
+from analysis.compare.compare import (
+    Basis,
+    Cell,
+    Change,
+    Comparison,
+    LeftOut,
+    MIN_REPETITIONS,
+    Missing,
+)
+from analysis.compare.compare import Verdict as ChangeVerdict
 from analysis.report.formatting import count, listed, percent, plural
 from analysis.scaling.ceilings import CeilingStatus
 from analysis.scaling.efficiency import (
@@ -80,6 +91,20 @@ NO_FITS: Mapping[NoFitCode, str] = {
     NoFitCode.NO_SCIPY: 'the fit needs scipy: pip install -e ".[analysis]"',
 }
 
+DIFFERENCES: Mapping[DifferenceCode, str] = {
+    DifferenceCode.CAP_UNKNOWN: "{name} is not known for both results, so it may differ",
+    DifferenceCode.ARRIVALS_UNKNOWN: "the arrivals of sessions are not known for both results, so they "
+    "may differ",
+    DifferenceCode.SETTING: "{name} differs: {ours} in {a}, {theirs} in {b}",
+}
+
+BASES: Mapping[Basis, str] = {
+    Basis.REPETITIONS: "",
+    Basis.CELLS: "by the means of cells",
+    Basis.SESSIONS: "by sessions: {repetitions}",
+    Basis.NONE: f"not tested: {{repetitions}}; give --reps {MIN_REPETITIONS} or more",
+}
+
 
 def interpretation(one: Interpretation) -> str:
     why = "; ".join(map(lower_bound, one.lower_bounds))
@@ -122,3 +147,69 @@ def _cells(cells: Cells) -> str:
 
 def _count(number: Any) -> str:
     return "" if number is None else count(number)
+
+
+def comparison(found: Comparison) -> dict[str, Any]:
+    """The comparison with its texts, as `launcher compare --json` prints it."""
+    return {
+        "a": found.a,
+        "b": found.b,
+        "changes": [_change(change) for change in found.changes],
+        "notes": [_note(note) for note in found.notes],
+        "missing": sorted(_missing(missing, found.b) for missing in found.missing),
+        "untold": _not_tested(found.changes),
+        "worse": found.worse,
+    }
+
+
+def _change(change: Change) -> dict[str, Any]:
+    return {
+        "cell": f"all {change.cells} cells" if change.cell is None else _cell(change.cell),
+        "measure": change.measure,
+        "a": change.a,
+        "b": change.b,
+        "relative": change.relative,
+        "beyond_noise": change.verdict in (ChangeVerdict.WORSE, ChangeVerdict.BETTER),
+        "worse": change.verdict is ChangeVerdict.WORSE,
+        "note": _basis(change.basis, change.repetitions),
+        "p": change.p,
+    }
+
+
+def _basis(basis: Basis, repetitions: int) -> str:
+    return BASES[basis].format(repetitions=plural(repetitions, "repetition"))
+
+
+def _not_tested(changes: Iterable[Change]) -> list[str]:
+    """One text for the changes with the same number of repetitions."""
+    groups: dict[int, list[Change]] = {}
+    for change in changes:
+        if change.basis is Basis.NONE:
+            groups.setdefault(change.repetitions, []).append(change)
+    return [
+        f"{', '.join(dict.fromkeys(change.measure for change in some))} of "
+        f"{plural(len({change.cell for change in some}), 'cell')}: {_basis(Basis.NONE, repetitions)}"
+        for repetitions, some in groups.items()
+    ]
+
+
+def _note(note: Difference | LeftOut) -> str:
+    if isinstance(note, Difference):
+        return DIFFERENCES[note.code].format(**vars(note))
+    cells = ", ".join(sorted(map(_cell, note.cells)))
+    if note.lines:
+        return f"{note.folder}: {plural(note.lines, 'INVALID line')} left out: {cells}"
+    return f"only {note.folder} has valid lines of: {cells}"
+
+
+def _missing(missing: Missing, b: str) -> str:
+    why = f"not in {b}" if missing.reasons is None else f"INVALID in {b} ({missing.reasons})"
+    return f"{_cell(missing.cell)}: {why}"
+
+
+def _cell(cell: Cell) -> str:
+    rate = "" if cell.arrival_rate is None else f" arrival rate {cell.arrival_rate:g}"
+    return (
+        f"{cell.mode} {cell.shape} batch {cell.batch_size} wait {cell.wait_seconds:g} steps "
+        f"{cell.steps}{rate}"
+    )

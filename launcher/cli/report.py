@@ -1,11 +1,10 @@
 """The commands that read results: report, compare. They need the files only."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import click
 from rich.table import Table
@@ -23,7 +22,6 @@ from launcher.cli.options import (
 from launcher.errors import FAILED, LauncherError, UsageError
 
 if TYPE_CHECKING:
-    from analysis.compare.compare import Change, Comparison
     from analysis.report.report import Report
 
 
@@ -85,39 +83,39 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     Exits with 1 if B is worse.
     """
     from analysis.compare.compare import compare as compare_results
+    from analysis.report.texts import comparison
     from analysis.results.folder import load
 
     with _usage_errors():
-        comparison = compare_results(load(a), load(b))
+        compared = compare_results(load(a), load(b))
     if as_json:
-        print_json(asdict(comparison) | {"untold": comparison.untold, "worse": comparison.worse})
+        print_json(comparison(compared))
     else:
-        _print_comparison(comparison)
-    if comparison.worse:
+        _print_comparison(comparison(compared))
+    if compared.worse:
         sys.exit(FAILED)
 
 
-def _print_comparison(comparison: "Comparison") -> None:
-    for note in comparison.notes:
+def _print_comparison(comparison: Mapping[str, Any]) -> None:
+    for note in comparison["notes"]:
         say(f"note: {note}")
-    beyond = [change for change in comparison.changes if change.beyond_noise]
+    beyond = [change for change in comparison["changes"] if change["beyond_noise"]]
     if beyond:
         table = Table("cell", "measure", "A", "B", "change", "", "note", box=None)
         for change in beyond:
             table.add_row(*map(Text, _change(change)))
         out.print(table)
-    for text in comparison.missing:
-        out.print(f"WORSE: valid in {comparison.a} only: {text}", markup=False, soft_wrap=True)
-    for text in comparison.untold:
+    for text in comparison["missing"]:
+        out.print(f"WORSE: valid in {comparison['a']} only: {text}", markup=False, soft_wrap=True)
+    for text in comparison["untold"]:
         out.print(text, markup=False, soft_wrap=True)
-    if not (beyond or comparison.missing or comparison.untold):
-        out.print(
-            f"nothing changed beyond the noise from {comparison.a} to {comparison.b}", markup=False
-        )
+    if not (beyond or comparison["missing"] or comparison["untold"]):
+        folders = f"from {comparison['a']} to {comparison['b']}"
+        out.print(f"nothing changed beyond the noise {folders}", markup=False)
 
 
-def _change(change: "Change") -> list[str]:
-    relative = "-" if change.relative is None else f"{change.relative:+.1%}"
-    verdict = "WORSE" if change.worse else "better"
-    numbers = [f"{change.a:.6g}", f"{change.b:.6g}"]
-    return [change.cell, change.measure, *numbers, relative, verdict, change.note]
+def _change(change: Mapping[str, Any]) -> list[str]:
+    relative = "-" if change["relative"] is None else f"{change['relative']:+.1%}"
+    verdict = "WORSE" if change["worse"] else "better"
+    numbers = [f"{change['a']:.6g}", f"{change['b']:.6g}"]
+    return [change["cell"], change["measure"], *numbers, relative, verdict, change["note"]]

@@ -8,8 +8,19 @@ import numpy as np
 import pytest
 
 from analysis.compare import noise
-from analysis.compare.compare import Change, compare, Comparison, MEASURES
+from analysis.compare.comparable import DifferenceCode
+from analysis.compare.compare import (
+    Basis,
+    Cell,
+    Change,
+    compare,
+    Comparison,
+    MEASURES,
+    Missing,
+    Verdict,
+)
 from analysis.errors import ResultsError
+from analysis.report import texts
 from analysis.results.folder import Results
 from launcher.cli import report as cli_report
 from tests.helpers.results import CAPS, cell, results
@@ -26,6 +37,14 @@ def of(measure: str, *values: float, name: str = "a", batch: int = 1000) -> Resu
     return results(*cells, name=name)
 
 
+def notes(found: Comparison) -> list[str]:
+    return list(texts.comparison(found)["notes"])
+
+
+CELL = Cell("ws", "burst", 10, 1.0, 1, None)
+BEYOND = (Verdict.WORSE, Verdict.BETTER)
+
+
 def change(measure: str, a: list[float], b: list[float]) -> Change:
     found = compare(of(measure, *a), of(measure, *b, name="b"))
     (one,) = [one for one in found.changes if one.measure == measure]
@@ -39,46 +58,51 @@ def test_every_measure_of_every_cell_that_both_have() -> None:
     assert {one.relative for one in found.changes} == {0.0}
     assert not found.worse
     assert found.notes == ()
-    assert found.changes[0].cell == "ws burst batch 10 wait 1 steps 1"
+    assert found.changes[0].cell == CELL
+    assert {(one.basis, one.repetitions) for one in found.changes} == {(Basis.REPETITIONS, 3)}
 
 
 @pytest.mark.parametrize(
-    ("measure", "a", "b", "beyond", "worse"),
+    ("measure", "a", "b", "verdict"),
     [
-        ("total_p99", [1.0, 1.01, 0.99], [1.5, 1.51, 1.49], True, True),
-        ("total_p99", [1.5, 1.51, 1.49], [1.0, 1.01, 0.99], True, False),
-        ("total_p99", [1.0, 1.001, 0.999], [1.04, 1.041, 1.039], False, False),  # below the floor
-        ("total_p99", [1.0, 2.0, 3.0], [1.5, 2.5, 3.5], False, False),  # within the noise
-        ("requests_per_second", [100, 101, 99], [50, 51, 49], True, True),
-        ("requests_per_second", [50, 51, 49], [100, 101, 99], True, False),
-        ("success", [1.0, 1.0, 1.0], [0.9, 0.91, 0.89], True, True),
-        ("success", [1.0, 1.0, 1.0], [0.995, 0.995, 0.995], False, False),
-        ("connect_p99", [0.1] * 3, [0.2] * 3, True, True),
+        ("total_p99", [1.0, 1.01, 0.99], [1.5, 1.51, 1.49], Verdict.WORSE),
+        ("total_p99", [1.5, 1.51, 1.49], [1.0, 1.01, 0.99], Verdict.BETTER),
+        ("total_p99", [1.0, 1.001, 0.999], [1.04, 1.041, 1.039], Verdict.NOISE),  # below the floor
+        ("total_p99", [1.0, 2.0, 3.0], [1.5, 2.5, 3.5], Verdict.NOISE),  # within the noise
+        ("requests_per_second", [100, 101, 99], [50, 51, 49], Verdict.WORSE),
+        ("requests_per_second", [50, 51, 49], [100, 101, 99], Verdict.BETTER),
+        ("success", [1.0, 1.0, 1.0], [0.9, 0.91, 0.89], Verdict.WORSE),
+        ("success", [1.0, 1.0, 1.0], [0.995, 0.995, 0.995], Verdict.NOISE),
+        ("connect_p99", [0.1] * 3, [0.2] * 3, Verdict.WORSE),
     ],
 )
 def test_beyond_the_noise_is_a_large_change_that_repetitions_agree_on(
-    measure: str, a: list[float], b: list[float], beyond: bool, worse: bool
+    measure: str, a: list[float], b: list[float], verdict: Verdict
 ) -> None:
     found = change(measure, a, b)
-    assert (found.beyond_noise, found.worse, found.note) == (beyond, worse, "")
+    assert (found.verdict, found.basis) == (verdict, Basis.REPETITIONS)
 
 
 @pytest.mark.parametrize("repetitions", [1, 2])
-def test_of_too_few_repetitions_it_cannot_be_told(repetitions: int) -> None:
+def test_too_few_repetitions_are_not_tested(repetitions: int) -> None:
     a, b = of("total_p99", *[1.0] * repetitions), of("total_p99", *[9.0] * repetitions, name="b")
     found = compare(a, b)
     one = next(one for one in found.changes if one.measure == "total_p99")
-    assert (one.beyond_noise, one.worse, one.relative, one.p) == (False, False, 8.0, None)
-    assert one.note == f"cannot be told: {repetitions} repetition(s), give --reps 3 or more"
-    assert found.untold == [
-        f"total_p50, total_p99, connect_p99, step_p99, requests_per_second of 1 cell(s): {one.note}"
+    assert (one.verdict, one.relative, one.p) == (Verdict.NOT_TESTED, 8.0, None)
+    assert (one.basis, one.repetitions) == (Basis.NONE, repetitions)
+    told = texts.comparison(found)
+    note = f"not tested: {repetitions} repetition{'s'[: repetitions - 1]}; give --reps 3 or more"
+    assert next(one for one in told["changes"] if one["measure"] == "total_p99")["note"] == note
+    assert told["untold"] == [
+        f"total_p50, total_p99, connect_p99, step_p99, requests_per_second of 1 cell: {note}"
     ]
 
 
 @pytest.mark.parametrize(("good", "worse"), [(0.9, True), (0.995, False), (1.0, False)])
 def test_success_of_one_repetition_is_judged_by_its_sessions(good: float, worse: bool) -> None:
     found = change("success", [1.0], [good])
-    assert (found.worse, found.note) == (worse, "by sessions: 1 repetition(s)")
+    assert (found.verdict is Verdict.WORSE) == worse
+    assert (found.basis, found.repetitions) == (Basis.SESSIONS, 1)
 
 
 def test_few_sessions_prove_little() -> None:
@@ -95,19 +119,20 @@ def test_other_caps_are_refused() -> None:
 
 def test_caps_that_are_not_known_are_a_note() -> None:
     found = compare(results(cell(10), caps={}), results(cell(10)))
-    assert found.notes[0] == "max_concurrent_envs is not known of both: they may differ in it"
+    assert {note.code for note in found.notes} == {DifferenceCode.CAP_UNKNOWN}  # type: ignore[union-attr]
+    assert notes(found)[0] == "max_concurrent_envs is not known for both results, so it may differ"
 
 
 def test_invalid_lines_are_left_out_and_said() -> None:
     bad = cell(10, total_p99=99.0, valid=False, repetition=2)
     found = compare(results(cell(10)), results(cell(10), bad, name="b"))
-    assert found.notes == ("b: 1 INVALID line(s) left out, of: ws burst batch 10 wait 1 steps 1",)
+    assert notes(found) == ["b: 1 INVALID line left out: ws burst batch 10 wait 1 steps 1"]
     assert all(one.a == one.b for one in found.changes)
 
 
 def test_cells_that_only_b_has_are_said() -> None:
     found = compare(results(cell(10)), results(cell(10), cell(20), name="b"))
-    assert found.notes == ("only b has valid lines of: ws burst batch 20 wait 1 steps 1",)
+    assert notes(found) == ["only b has valid lines of: ws burst batch 20 wait 1 steps 1"]
     assert not found.worse
 
 
@@ -121,7 +146,7 @@ def test_cells_that_only_b_has_are_said() -> None:
 )
 def test_a_cell_that_is_valid_in_a_alone_is_worse(others: list[dict[str, Any]], told: str) -> None:
     found = compare(results(cell(10), cell(20)), results(*others, name="b"))
-    assert f"ws burst batch 20 wait 1 steps 1: {told}" in found.missing
+    assert f"ws burst batch 20 wait 1 steps 1: {told}" in texts.comparison(found)["missing"]
     assert found.worse
 
 
@@ -129,8 +154,8 @@ def test_a_search_chooses_its_own_batches() -> None:
     a, b = results(cell(10), cell(20), cell(30)), results(cell(10), cell(20, valid=False), name="b")
     a.run["search"] = {}
     found = compare(a, b)
-    assert found.missing == ("ws burst batch 20 wait 1 steps 1: INVALID in b ()",)
-    assert "only nodes-2 has valid lines of: ws burst batch 30 wait 1 steps 1" in found.notes
+    assert found.missing == (Missing(CELL._replace(batch_size=20), ""),)
+    assert "only nodes-2 has valid lines of: ws burst batch 30 wait 1 steps 1" in notes(found)
 
 
 def test_no_cell_in_common_is_nothing_to_compare() -> None:
@@ -149,14 +174,18 @@ def test_arrival_rates_are_cells_of_their_own() -> None:
     cells = [cell(10, shape="open", arrival_rate=rate) for rate in (5.0, 10.0)]
     found: Comparison = compare(results(*cells), results(*cells))
     assert len(found.changes) == 2 * len(MEASURES)
-    assert found.changes[0].cell == "ws open batch 10 wait 1 steps 1 arrival rate 5"
+    told = texts.comparison(found)["changes"]
+    assert told[0]["cell"] == "ws open batch 10 wait 1 steps 1 arrival rate 5"
 
 
 def test_sessions_that_arrive_otherwise_are_refused() -> None:
     a, b = (results(cell(10, shape="open", arrival_rate=5.0), name=name) for name in "ab")
-    assert "how sessions arrive is not known of both: they may differ in it" in compare(a, b).notes
+    unknown = "the arrivals of sessions are not known for both results, so they may differ"
+    assert unknown in notes(compare(a, b))
     a.run["grid"], b.run["grid"] = {"arrivals": "poisson"}, {"arrivals": "constant"}
-    with pytest.raises(ResultsError, match="/exp/a arrive by --arrivals poisson, those of /exp/b"):
+    with pytest.raises(
+        ResultsError, match="/exp/a arrive with --arrivals poisson, those of /exp/b"
+    ):
         compare(a, b)
     b.run["grid"] = {"arrivals": "poisson"}
     assert compare(a, b).notes == ()
@@ -173,12 +202,12 @@ def test_what_differs_besides_the_systems_is_said() -> None:
     a.run |= {"grid": {"timeout": 120.0}, "placement": {"load_nodes": ["n1"]}}
     b.run |= {"grid": {"timeout": 5.0}, "placement": {"load_nodes": ["n1", "n2"]}}
     a.run["versions"], b.run["versions"] = {"openenv-slurm": "1.0"}, {"openenv-slurm": "1.1"}
-    assert compare(a, b).notes == (
+    assert notes(compare(a, b)) == [
         "timeout (s) differs: 120.0 in a, 5.0 in b",
         "number of load nodes differs: 1 in a, 2 in b",
         "hardware differs: a-64cpu in a, b-64cpu in b",
         "version of openenv-slurm differs: 1.0 in a, 1.1 in b",
-    )
+    ]
     del b.run["grid"], b.run["placement"], b.run["versions"]
     assert len(compare(a, b).notes) == 1
 
@@ -198,7 +227,7 @@ def system(dice: np.random.Generator, slower: float = 1.0) -> Results:
 def test_equal_systems_are_seldom_called_different() -> None:
     dice = np.random.default_rng(20260301)
     found = [compare(system(dice), system(dice)) for _ in range(100)]
-    assert sum(any(one.beyond_noise for one in pair.changes) for pair in found) <= 8
+    assert sum(any(one.verdict in BEYOND for one in pair.changes) for pair in found) <= 8
     assert sum(pair.worse for pair in found) <= 8
 
 
@@ -207,9 +236,9 @@ def test_what_is_slower_in_all_cells_is_found(slower: float) -> None:
     dice = np.random.default_rng(20260301)
     for _ in range(10):
         found = compare(system(dice), system(dice, slower))
-        worse = [one for one in found.changes if one.worse]
+        worse = [one for one in found.changes if one.verdict is Verdict.WORSE]
         assert {one.measure for one in worse} == {"total_p99"}
-        assert worse[-1].cell == "all 12 cells"
+        assert (worse[-1].cell, worse[-1].cells, worse[-1].basis) == (None, 12, Basis.CELLS)
         assert worse[-1].relative == pytest.approx(slower - 1, rel=0.5)
         assert slower < 2 or len(worse) > 5
 
@@ -227,11 +256,11 @@ def test_a_change_of_all_cells_is_the_mean_over_them() -> None:
         )
 
     found = compare(made([1, 2, 4], [0, 0, 0.3], "a"), made([2, 4, 8], [0.2, 0.2, 0.5], "b"))
-    of_all = {one.measure: one for one in found.changes if one.cell == "all 3 cells"}
+    of_all = {one.measure: one for one in found.changes if one.cells == 3}
     success, p99 = of_all["success"], of_all["total_p99"]
     assert (success.a, success.b) == (pytest.approx(0.9), pytest.approx(0.7))
     assert (p99.a, p99.b, p99.relative) == tuple(map(pytest.approx, (2.0, 4.0, 1.0)))
-    assert p99.worse
+    assert p99.verdict is Verdict.WORSE
 
 
 @pytest.mark.parametrize(
@@ -283,7 +312,7 @@ def test_each_test_is_corrected_for_all() -> None:
 
 
 def shown(found: Comparison, capsys: pytest.CaptureFixture[str]) -> str:
-    cli_report._print_comparison(found)
+    cli_report._print_comparison(texts.comparison(found))
     return capsys.readouterr().out
 
 
@@ -294,6 +323,26 @@ def test_nothing_changed_is_said_of_what_was_tested_only(
     assert shown(told, capsys) == "nothing changed beyond the noise from a to b\n"
     untold = shown(compare(of("success", 1.0), of("success", 1.0, name="b")), capsys)
     assert "nothing changed" not in untold
-    assert "of 1 cell(s): cannot be told: 1 repetition(s), give --reps 3 or more" in untold
-    gone = shown(replace(told, missing=("ws: not in b",)), capsys)
-    assert gone == "WORSE: valid in a only: ws: not in b\n"
+    assert "of 1 cell: not tested: 1 repetition; give --reps 3 or more" in untold
+    gone = shown(replace(told, missing=(Missing(CELL, None),)), capsys)
+    assert gone == "WORSE: valid in a only: ws burst batch 10 wait 1 steps 1: not in b\n"
+
+
+def test_the_json_of_a_comparison_has_every_field() -> None:
+    told = texts.comparison(compare(of("success", 1.0, 1.0, 1.0), of("success", 0.5, 0.5, 0.5)))
+    assert set(told) == {"a", "b", "changes", "notes", "missing", "untold", "worse"}
+    assert told["changes"][0] == {
+        "cell": "ws burst batch 1000 wait 1 steps 1",
+        "measure": "success",
+        "a": 1.0,
+        "b": 0.5,
+        "relative": -0.5,
+        "beyond_noise": True,
+        "worse": True,
+        "note": "",
+        "p": 0.0,
+    }
+
+
+def test_a_change_from_zero_has_no_relative_size() -> None:
+    assert change("success", [0.0] * 3, [1.0] * 3).relative is None

@@ -5,6 +5,8 @@ from enum import Enum
 
 import pytest
 
+from analysis.compare.comparable import DifferenceCode
+from analysis.compare.compare import Basis
 from analysis.report import texts
 from analysis.scaling.ceilings import CeilingStatus, LOWER_BOUNDS
 from analysis.scaling.efficiency import (
@@ -30,6 +32,8 @@ CELLS = Cells("ws", "burst", 1.0, 1)
         (Verdict, texts.VERDICTS),
         (CaveatCode, texts.CAVEATS),
         (NoFitCode, texts.NO_FITS),
+        (DifferenceCode, texts.DIFFERENCES),
+        (Basis, texts.BASES),
     ],
 )
 def test_every_code_has_one_text_of_its_own(
