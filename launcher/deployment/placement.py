@@ -1,4 +1,4 @@
-"""Placement: which process runs on which node, with which argv, ports and environment. Pure."""
+"""Which process runs on which node, with which argv, ports and environment. Pure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Role(StrEnum):
 
 @dataclass(frozen=True)
 class Node:
-    """A node by the name that Slurm has for it, at the address that Envoy reaches it by."""
+    """`name` is Slurm's; `address` is where Envoy connects to."""
 
     name: str
     address: str
@@ -31,8 +31,6 @@ class Node:
 
 @dataclass(frozen=True)
 class Process:
-    """One process of a deployment, ready to be started by any runtime."""
-
     name: str
     role: Role
     node: str
@@ -44,7 +42,7 @@ class Process:
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """A server as Envoy sees it: one endpoint for each of its workers."""
+    """One server; each of its workers is an endpoint of Envoy."""
 
     name: str
     address: str
@@ -54,7 +52,7 @@ class ServerAddress:
 
 @dataclass(frozen=True)
 class Envoy:
-    """One of the Envoy processes that share the URL's port, with what each has for itself."""
+    """One of the Envoy processes that share the port of the URL."""
 
     name: str
     admin_port: int
@@ -64,7 +62,7 @@ class Envoy:
 
 @dataclass(frozen=True)
 class Placement:
-    """`envoy_threads` are those of each Envoy process."""
+    """`envoy_threads` counts the threads of each Envoy process; `envoy_node` is None without Envoy."""
 
     deployment: Deployment
     envoy_node: str | None
@@ -84,17 +82,16 @@ class Placement:
 
     @property
     def admin_urls(self) -> tuple[str, ...]:
-        """Of each Envoy process; none without Envoy."""
         return tuple(f"http://{self.envoy_node}:{envoy.admin_port}" for envoy in self.envoys)
 
     @property
     def admin_url(self) -> str | None:
-        """Of the first Envoy process."""
+        """The admin URL of the first Envoy process; None without Envoy."""
         return next(iter(self.admin_urls), None)
 
     @property
     def capacity(self) -> int:
-        """Places of all workers together."""
+        """The number of places of all workers."""
         return self.endpoints * self.deployment.max_concurrent_envs
 
     @property
@@ -103,12 +100,12 @@ class Placement:
 
     @property
     def workers_per_node(self) -> int:
-        """Of the smallest server, where nodes differ."""
+        """The workers of the smallest server, where nodes differ."""
         return min(len(server.worker_ports) for server in self.servers)
 
     @property
     def connection(self) -> dict[str, str]:
-        """What clients need to know, as `openenv-connection.env` says it."""
+        """The variables of `openenv-connection.env`."""
         return {
             "OPENENV_URL": self.url,
             "ENVOY_NODE": self.envoy_node or "",
@@ -122,8 +119,8 @@ class Placement:
 def place(
     deployment: Deployment, nodes: Sequence[Node], rundir: RunDir, programs: Programs
 ) -> Placement:
-    """Puts Envoy on the first node, nothing yet on the last `client_nodes` of them, and a server on
-    each of the others; a single node gets a server and no Envoy."""
+    """Places Envoy on the first node and a server on every other one; the last `client_nodes` nodes
+    stay free for the load. A single node gets a server and no Envoy."""
     split = len(nodes) - deployment.client_nodes
     serving, clients = nodes[:split], nodes[split:]
     envoy_node, server_nodes = (serving[0], serving[1:]) if split > 1 else (None, serving)
@@ -198,15 +195,15 @@ def _server(
 
 
 def envoys_of(deployment: Deployment, rundir: RunDir) -> tuple[Envoy, ...]:
-    """The first has the admin port that was asked for, the others those after it. Raises
-    `UsageError` when there are not so many."""
+    """The first Envoy process has the requested admin port, the others the ports after it. Raises
+    `UsageError` when there are too few."""
     count = deployment.envoy_processes or 1
     free = (port for port in range(deployment.admin_port, 65_536) if port != deployment.envoy_port)
     ports = list(islice(free, count))
     if len(ports) < count:
         raise UsageError(
-            f"--admin-port {deployment.admin_port} leaves {len(ports)} port(s) for the pages of "
-            f"{count} Envoy processes: lower it"
+            f"--admin-port {deployment.admin_port} leaves {len(ports)} port(s) for the admin pages of "
+            f"{count} Envoy processes; lower it"
         )
     names = ["envoy", *(f"envoy-{number}" for number in range(2, count + 1))]
     return tuple(

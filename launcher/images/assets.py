@@ -1,4 +1,4 @@
-"""Files that come with the package: in a checkout beside it, in a wheel within it."""
+"""Data files of the package: in a checkout they are next to it, in a wheel inside it."""
 
 import importlib.util
 from pathlib import Path
@@ -7,11 +7,10 @@ _ROOT = Path(__file__).parents[1]
 
 
 def asset(folder: str, name: str) -> Path:
-    beside = _ROOT.parent / folder / name
-    if beside.is_file():
-        return beside
-    within = _ROOT / "assets"
-    return within / folder / name if (within / folder / name).is_file() else within / name
+    in_checkout, assets = _ROOT.parent / folder / name, _ROOT / "assets"
+    in_wheel = assets / folder / name
+    candidates = (in_checkout, in_wheel)
+    return next((file for file in candidates if file.is_file()), assets / name)
 
 
 def module_file(package: str, name: str) -> Path:

@@ -1,4 +1,5 @@
-"""Makes images: finds a base, skips what is up to date, builds into a draft, puts it in place."""
+"""Builds images: chooses a base, skips images that are up to date, replaces an image only when its build
+succeeded."""
 
 import os
 import re
@@ -14,16 +15,17 @@ from launcher.errors import UsageError
 from launcher.images import apptainer, context, host, mirror, sif
 from launcher.images.apptainer import BuildFailed
 from launcher.images.assets import asset
+from launcher.images.causes import Cause
 from launcher.images.paths import image_path
 
 SOURCES_LABEL = "openenv-slurm.sources"
+# Receives the name of an image and a line of its build's output.
 Watch = Callable[[str, str], None]
-"""Told the image and a line of its build."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """What an image begins as: a reference of a registry, or an image of this machine."""
+    """The image that a build starts from: a reference in a registry, or a file on this machine."""
 
     reference: str
 
@@ -37,8 +39,8 @@ class Base:
         return sif.digest(self.file) if self.file else self.reference
 
     def arguments(self, folder: Path) -> dict[str, str]:
-        """Build arguments. An image is named by a link in the build's folder, so that no path of
-        this machine stands in what is made from it."""
+        """The build arguments. A file is linked into the build's folder, so that no path of this machine
+        ends up in the new image."""
         if self.file is None:
             return {"BOOTSTRAP": "docker", "BASE": self.reference.removeprefix("docker://")}
         (folder / "base.sif").unlink(missing_ok=True)
@@ -48,16 +50,15 @@ class Base:
 
 @dataclass(frozen=True)
 class Built:
+    """`seconds` is 0 when the image was up to date."""
+
     image: Path
     base: str
     seconds: float
-    """0 when the image was up to date."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """How images are built: where they go, from which base, and who watches."""
-
     folder: Path
     watch: Watch
     base: str | None = None
@@ -66,16 +67,16 @@ class Builder:
     test: bool = True
 
     def image(self, name: str) -> Built:
-        """Builds server, envoy or locust; from Docker Hub, or where that cannot be reached from a
-        base that is made here."""
-        given = Base(self.base) if self.base else self._kept_base()
+        """Builds server, envoy or locust. Its base is the chosen one, one that was built here before,
+        the one on Docker Hub, or, when that cannot be reached, one that is built here."""
+        base = Base(self.base) if self.base else self._existing_base()
         try:
-            return self._image(name, given or Base(hub_reference(name)))
+            return self._image(name, base or Base(hub_reference(name)))
         except BuildFailed as failure:
-            if given or not failure.unreachable:
+            if base or failure.cause is not Cause.REGISTRY:
                 raise
-            self.watch(name, "Docker Hub cannot be reached from here: making a base of Debian")
-            return self._image(name, self._made_base())
+            self.watch(name, "Docker Hub cannot be reached from here; building a Debian base")
+            return self._image(name, self._new_base())
 
     def _image(self, name: str, base: Base) -> Built:
         with working_folder() as folder:
@@ -92,16 +93,16 @@ class Builder:
         arguments: Mapping[str, str],
         shared: Sequence[str] = (),
     ) -> Built:
-        """Builds a definition in the folder of its files, unless its image is up to date. What is
-        `shared` of that folder is at /mnt within the build."""
+        """Builds a definition in the folder of its files, unless its image is up to date. The build
+        sees the `shared` subfolders at /mnt."""
         image = image_path(name, self.folder)
         sources = context.sources_digest(folder, base.identity)
-        if not self.force and made_from(image, sources):
+        if not self.force and built_from(image, sources):
             return Built(image, base.reference, 0)
-        began = time.monotonic()
-        given = {**base.arguments(folder), **arguments, "SOURCES": sources}
-        self._build(image, definition, folder, given, shared)
-        return Built(image, base.reference, time.monotonic() - began)
+        started = time.monotonic()
+        arguments = {**base.arguments(folder), **arguments, "SOURCES": sources}
+        self._build(image, definition, folder, arguments, shared)
+        return Built(image, base.reference, time.monotonic() - started)
 
     def _build(
         self,
@@ -128,15 +129,15 @@ class Builder:
                 argv, folder, settings.environment, lambda line: self.watch(image.stem, line)
             )
 
-    def _kept_base(self) -> Base | None:
-        """The base that an earlier build made here, as long as its definition is the same."""
-        kept = image_path("base", self.folder)
+    def _existing_base(self) -> Base | None:
+        """The base that an earlier build left, if its definition has not changed."""
+        image = image_path("base", self.folder)
         with working_folder() as folder:
             context.fill("base", folder)
             sources = context.sources_digest(folder, "")
-        return Base(str(kept)) if made_from(kept, sources) else None
+        return Base(str(image)) if built_from(image, sources) else None
 
-    def _made_base(self) -> Base:
+    def _new_base(self) -> Base:
         source = self.mirror or mirror.find_mirror()
         image = image_path("base", self.folder)
         with working_folder() as folder:
@@ -147,13 +148,13 @@ class Builder:
 
 
 def hub_reference(name: str) -> str:
-    """The base that a definition names by default."""
-    found = re.search(r"^ *BASE=(\S+)$", asset("containers", f"{name}.def").read_text(), re.M)
-    assert found is not None
-    return found[1]
+    """The default base of a definition."""
+    default = re.search(r"^ *BASE=(\S+)$", asset("containers", f"{name}.def").read_text(), re.M)
+    assert default is not None
+    return default[1]
 
 
-def made_from(image: Path, sources: str) -> bool:
+def built_from(image: Path, sources: str) -> bool:
     try:
         return sif.labels(image).get(SOURCES_LABEL) == sources
     except sif.NotAnImage:
@@ -162,27 +163,27 @@ def made_from(image: Path, sources: str) -> bool:
 
 @contextmanager
 def working_folder() -> Iterator[Path]:
-    """A folder for a while, that only the caller can read."""
+    """A temporary folder that only this user can read."""
     try:
         with tempfile.TemporaryDirectory(prefix="openenv-build-") as folder:
             yield Path(folder)
     except OSError as failure:
         where = failure.filename or tempfile.gettempdir()
         raise BuildFailed(
-            f"{where}: {failure.strerror}; name a folder with room in TMPDIR, or see to this one"
+            f"{where}: {failure.strerror}; set TMPDIR to a folder with enough space"
         ) from None
 
 
 @contextmanager
 def draft(image: Path) -> Iterator[Path]:
-    """A file beside the image that takes its place when all went well."""
+    """A file next to the image that replaces it if no exception occurs."""
     try:
         image.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(".draft", f".{image.stem}-", image.parent)
     except OSError as failure:
         raise UsageError(
-            f"no image can be written to {image.parent}: {failure.strerror}; "
-            "choose another folder with --images DIR"
+            f"cannot write images to {image.parent}: {failure.strerror}; choose another folder "
+            "with --images DIR"
         ) from None
     os.close(handle)
     unfinished = Path(name)

@@ -1,6 +1,6 @@
-"""What our images are made from: a definition, its locked packages, our own packages.
+"""The sources of an image: a definition, its locked requirements, and our own packages.
 
-A build sees a folder of copies, the same from a checkout and from an installed wheel.
+They are copied into the folder of a build, which is the same from a checkout and from a wheel.
 """
 
 import hashlib
@@ -26,7 +26,7 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 def fill(name: str, folder: Path) -> Path:
-    """Copies what an image is made from into a folder; returns its definition."""
+    """Copies the sources of an image into a folder; returns its definition."""
     target = folder / CONTAINERS
     target.mkdir(parents=True)
     definition = asset(CONTAINERS, f"{name}.def")
@@ -39,7 +39,7 @@ def fill(name: str, folder: Path) -> Path:
 
 
 def fill_runtime(folder: Path) -> None:
-    """Copies what an environment's own image needs to be served by us."""
+    """Copies what is added to the image of an environment: our server, its requirements, the scripts."""
     copy_package("benchmark", folder)
     shutil.copyfile(asset(CONTAINERS, "check_server.py"), folder / "check.py")
     for script in ("environment_copy.sh", "environment_server.sh"):
@@ -60,20 +60,20 @@ def copy_package(package: str, folder: Path) -> None:
 
 
 def sources_digest(folder: Path, base: str) -> str:
-    """A hash of everything in a folder, and of the base: what tells an image that is up to date."""
-    found = hashlib.sha256(base.encode())
+    """A hash of all files in a folder and of the base; an image with the same one is up to date."""
+    digest = hashlib.sha256(base.encode())
     for path in sorted(folder.rglob("*")):
-        found.update(f"\0{path.relative_to(folder)}\0".encode())
+        digest.update(f"\0{path.relative_to(folder)}\0".encode())
         if path.is_symlink():
-            found.update(str(path.readlink()).encode())
+            digest.update(str(path.readlink()).encode())
         elif path.is_file():
-            found.update(b"%d\0" % (path.stat().st_mode & 0o111))
-            found.update(path.read_bytes())
-    return found.hexdigest()
+            digest.update(b"%d\0" % (path.stat().st_mode & 0o111))
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def commit() -> str:
-    """The commit of the checkout, with a mark when files differ from it; unknown in a wheel."""
+    """The checkout's commit, with the suffix -dirty if files differ from it; "unknown" in a wheel."""
     root = module_file("launcher", "__init__.py").parents[1]
     argv = ("git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*")
     if not (root / ".git").exists() or shutil.which("git") is None:

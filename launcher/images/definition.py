@@ -1,8 +1,8 @@
-"""From the stages of a Dockerfile to a definition with our server in it.
+"""Converts the stages of a Dockerfile to an Apptainer definition that contains our server.
 
-spython reads and writes; it is given a Dockerfile in which each instruction is on one line, each
-stage has a name, and what it would get wrong is put in the shell's writing: unnamed stages, where
-files go (WORKDIR, folders, order), ENV that RUN sees, commands in JSON's writing, HEALTHCHECK.
+spython parses and writes. It gets a rewritten Dockerfile: each instruction is one line, each stage has a
+name, and everything that it would convert incorrectly is written as shell commands, namely unnamed stages,
+the destinations of COPY, ENV as seen by RUN, commands as JSON arrays, and HEALTHCHECK.
 """
 
 import posixpath
@@ -34,7 +34,8 @@ ARCHIVE = re.compile(r"\.(tar|tgz|tbz2?|txz|tar\.\w+)$")
 
 @dataclass
 class Draft:
-    """What is known of a stage while its instructions are gone through."""
+    """The conversion of one stage. `staged` lists copies from other stages: the stage, the path in it, and
+    the path where the copy waits for its COPY."""
 
     lines: list[str] = field(default_factory=list)
     environment: list[str] = field(default_factory=list)
@@ -44,7 +45,6 @@ class Draft:
     notes: list[str] = field(default_factory=list)
     arguments: dict[str, str] = field(default_factory=dict)
     staged: list[tuple[str, str, str]] = field(default_factory=list)
-    """A stage, what is copied from it, where that waits until it is copied on."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,17 @@ class Definition:
 
 
 def define(stages: list[Stage], app: str | None = None) -> Definition:
-    """The definition of an environment's image. Its base is an argument, as that of all images."""
+    """The definition of an environment's image; `app` overrides the one that its command starts. Raises
+    `CannotConvert`."""
     drafts = {stage.name: _draft(stage) for stage in stages}
     last = stages[-1]
-    found = APP.search(drafts[last.name].command)
-    app = app or (found[1] if found else None)
+    if app is None and (match := APP.search(drafts[last.name].command)):
+        app = match[1]
     recipe = _read(stages, drafts)
     _serve(recipe[last.name], drafts[last.name], app)
     text = _write(recipe, f'exec python -P -m benchmark.server{_option(app)} "$@"')
-    own = f"Bootstrap: docker\nFrom: {last.image}\n"
-    text = text.replace(own, "Bootstrap: {{ BOOTSTRAP }}\nFrom: {{ BASE }}\n") + "\n"
+    header = f"Bootstrap: docker\nFrom: {last.image}\n"
+    text = text.replace(header, "Bootstrap: {{ BOOTSTRAP }}\nFrom: {{ BASE }}\n") + "\n"
     return Definition(text, app, tuple(drafts[last.name].notes))
 
 
@@ -73,7 +74,7 @@ def _option(app: str | None) -> str:
 
 
 def _serve(final: Any, draft: Draft, app: str | None) -> None:
-    """Our server into the last stage."""
+    """Adds our server to the last stage."""
     final.install.append(f"sh {RUNTIME}/environment_server.sh")
     final.environ.append(f"PYTHONPATH={_python_path(draft)}")
     final.labels = [
@@ -112,7 +113,7 @@ def _write(recipe: dict[str, Any], runscript: str) -> str:
 
 
 def _python_path(draft: Draft) -> str:
-    """Modules are found where the image's command would find them: in its folder."""
+    """The working folder of the image's command, where it finds its modules."""
     moved = re.match(r"(?:\S*sh -c\s+)?['\"]?\s*cd\s+([^\s;&]+)", draft.command)
     folder = posixpath.join(draft.folder, moved[1]) if moved else draft.folder
     return f'"${{PYTHONPATH:+$PYTHONPATH:}}{folder}"'
@@ -137,7 +138,7 @@ def _add(draft: Draft, instruction: Instruction) -> None:
             _copy(draft, instruction)
         case "ENV":
             for key, raw in pairs(value).items():
-                # an ARG is not there any more when the image runs
+                # ARGs do not exist any more when the image runs.
                 word = shell_word(expand_known(raw, draft.arguments))
                 draft.environment.append(f"{key}={word}")
                 draft.lines.append(f"RUN export {key}={word}")
@@ -155,7 +156,7 @@ def _add(draft: Draft, instruction: Instruction) -> None:
         case "CMD" | "ENTRYPOINT":
             draft.command = " ".join(instruction.array or [value])
         case "USER":
-            draft.notes.append(f"USER {value} is left out: an image runs as whoever starts it")
+            draft.notes.append(f"USER {value} is ignored: an image runs as the user who starts it")
         case "LABEL":
             pass
         case keyword if keyword in DROPPED:
@@ -183,7 +184,7 @@ def _copy(draft: Draft, instruction: Instruction) -> None:
         for source in sources:
             if re.match(r"\w+://|git@", source) or ARCHIVE.search(source):
                 raise CannotConvert(
-                    instruction.line, f"ADD {source}; fetch or unpack it with COPY and RUN"
+                    instruction.line, f"ADD {source}; download or unpack it with RUN"
                 )
     stage = instruction.flag("from")
     places = []
@@ -192,7 +193,9 @@ def _copy(draft: Draft, instruction: Instruction) -> None:
         if stage is not None:
             path = expand_known(source, draft.arguments)
             if "$" in path:
-                raise CannotConvert(instruction.line, f"COPY --from of {path}: give it as an ARG")
+                raise CannotConvert(
+                    instruction.line, f"COPY --from of {path}; its variables must be ARGs"
+                )
             folder = f"{STAGED}/{len(draft.staged)}"
             place = f"{folder}/{posixpath.basename(path.rstrip('/'))}"
             into = f"{folder}/" if re.search(r"[*?]", path) else place

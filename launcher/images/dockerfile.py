@@ -1,4 +1,7 @@
-"""A Dockerfile: its instructions, its stages, and its words in the shell's writing. Pure."""
+"""Parses a Dockerfile into stages, and quotes its words for a shell. Pure.
+
+https://docs.docker.com/reference/dockerfile/
+"""
 
 import json
 import re
@@ -19,29 +22,30 @@ PIECE = re.compile(r"""'([^']*)'|"((?:\\.|[^"\\])*)"|\\(.)|([^'"\\]+)""")
 
 class CannotConvert(UsageError):
     def __init__(self, line: int, what: str) -> None:
-        super().__init__(f"line {line} of the Dockerfile cannot become part of an image: {what}")
+        super().__init__(f"line {line} of the Dockerfile cannot be converted: {what}")
 
 
 @dataclass(frozen=True)
 class Instruction:
+    """`values` are those of an ARG."""
+
     keyword: str
     flags: tuple[tuple[str, str], ...]
     value: str
     line: int
     values: Mapping[str, str] = field(default_factory=dict)
-    """An ARG's."""
 
     def flag(self, name: str) -> str | None:
         return dict(self.flags).get(name)
 
     @property
     def words(self) -> list[str]:
-        """What is copied and where to; an argv. Each as it stands in the Dockerfile."""
+        """The words of the value, with their quotes."""
         return self.array if self.array is not None else WORD.findall(self.value)
 
     @property
     def array(self) -> list[str] | None:
-        """The value in JSON's writing, if it is in that."""
+        """The value, if it is a JSON array."""
         if not self.value.startswith("["):
             return None
         try:
@@ -52,7 +56,7 @@ class Instruction:
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage: the image it begins with, and what is done in it."""
+    """`image` is its base; `needs` names the stages that it copies from."""
 
     name: str
     image: str
@@ -61,23 +65,23 @@ class Stage:
 
 
 def read(text: str) -> list[Instruction]:
-    """The instructions of a Dockerfile, continued lines joined. Raises `CannotConvert`."""
+    """Raises `CannotConvert`, and `UsageError` without a FROM."""
     instructions = []
-    begun, pending = 0, ""
+    start, pending = 0, ""
     for number, raw in enumerate(text.splitlines(), 1):
         line = raw.strip() if not pending else raw.rstrip()
         if re.match(r"#\s*escape\s*=\s*[^\\\s]", line, re.IGNORECASE):
-            raise CannotConvert(number, "an escape character of its own")
+            raise CannotConvert(number, "the escape directive")
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        begun = begun if pending else number
+        start = start if pending else number
         if line.endswith("\\"):
             pending += line[:-1]
             continue
-        instructions.append(_instruction(pending + line, begun))
+        instructions.append(_instruction(pending + line, start))
         pending = ""
     if pending:
-        instructions.append(_instruction(pending, begun))
+        instructions.append(_instruction(pending, start))
     if not any(instruction.keyword == "FROM" for instruction in instructions):
         raise UsageError("the Dockerfile has no FROM")
     return instructions
@@ -89,48 +93,49 @@ def _instruction(text: str, line: int) -> Instruction:
     if keyword not in KEYWORDS:
         raise CannotConvert(line, f"the instruction {keyword}")
     if "{{" in text:
-        raise CannotConvert(line, "{{, which Apptainer takes for a build argument")
+        raise CannotConvert(line, "{{, which Apptainer reads as a build argument")
     if keyword in ("RUN", "COPY", "ADD") and re.search(r"<<-?[\"']?\w", value):
         raise CannotConvert(line, "a here-document; put its text into a file")
     flags = []
-    while keyword in ("RUN", "COPY", "ADD", "FROM") and (found := FLAG.match(value)):
-        flags.append((found[1], found[2] or "true"))
-        value = value[found.end() :]
+    while keyword in ("RUN", "COPY", "ADD", "FROM") and (flag := FLAG.match(value)):
+        flags.append((flag[1], flag[2] or "true"))
+        value = value[flag.end() :]
     return Instruction(keyword, tuple(flags), value, line)
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
-    return VARIABLE.sub(lambda found: values.get(found[1] or found[2]) or found[3] or "", text)
+    return VARIABLE.sub(lambda match: values.get(match[1] or match[2]) or match[3] or "", text)
 
 
 def stages(instructions: Sequence[Instruction], given: Mapping[str, str]) -> list[Stage]:
-    """The stages that the last one needs, and it. `given` are values of ARGs."""
-    found: dict[str, Stage] = {}
+    """The last stage, after those that it needs. `given` are values of ARGs; `common` are those of the
+    ARGs before the first FROM. Raises `CannotConvert`."""
+    known: dict[str, Stage] = {}
     common: dict[str, str] = {}
     stage: Stage | None = None
     for instruction in instructions:
         if instruction.keyword == "FROM":
-            stage = _stage(instruction, common, found)
+            stage = _stage(instruction, common, known)
         elif stage is None:
             common |= _argument(instruction, given, common)
         else:
             values = _argument(instruction, given, common)
-            stage = _with(stage, replace(instruction, values=values), found)
+            stage = _with(stage, replace(instruction, values=values), known)
         if stage is not None:
-            found[stage.name] = stage
+            known[stage.name] = stage
     assert stage is not None
-    return _needed(stage, found)
+    return _needed(stage, known)
 
 
 def expand_known(text: str, values: Mapping[str, str]) -> str:
-    """The same of these variables only; what else there is stays for the shell."""
-    return VARIABLE.sub(lambda found: values.get(found[1] or found[2], found[0]), text)
+    """Expands these variables only, and leaves the others to the shell."""
+    return VARIABLE.sub(lambda match: values.get(match[1] or match[2], match[0]), text)
 
 
 def _argument(
     instruction: Instruction, given: Mapping[str, str], common: Mapping[str, str]
 ) -> dict[str, str]:
-    """The values of an ARG: as given, else as it says, else as said before the first FROM."""
+    """The values of an ARG: the given one, its default, or the one from before the first FROM."""
     values: dict[str, str] = {}
     if instruction.keyword != "ARG":
         return values
@@ -145,45 +150,45 @@ def _argument(
     return values
 
 
-def _stage(instruction: Instruction, values: Mapping[str, str], found: dict[str, Stage]) -> Stage:
+def _stage(instruction: Instruction, values: Mapping[str, str], known: dict[str, Stage]) -> Stage:
     image, *rest = instruction.value.split()
     image = expand(image, values)
-    name = rest[1].lower() if len(rest) == 2 else f"stage-{len(found)}"
+    name = rest[1].lower() if len(rest) == 2 else f"stage-{len(known)}"
     if not image:
-        raise CannotConvert(instruction.line, f"{instruction.value}: give it with --build-arg")
+        raise CannotConvert(instruction.line, f"{instruction.value}; set it with --build-arg")
     if image == "scratch":
-        raise CannotConvert(instruction.line, "FROM scratch: there is no shell to run anything")
-    if image.lower() in found:
-        # Apptainer begins no stage with another one: what is done there is done again.
-        return replace(found[image.lower()], name=name)
+        raise CannotConvert(instruction.line, "FROM scratch, which has no shell")
+    if image.lower() in known:
+        # In Apptainer no stage can start from another one, so its instructions are repeated.
+        return replace(known[image.lower()], name=name)
     return Stage(name, image)
 
 
-def _with(stage: Stage, instruction: Instruction, found: dict[str, Stage]) -> Stage:
-    """The stage with one instruction more. An image that is copied from becomes a stage."""
+def _with(stage: Stage, instruction: Instruction, known: dict[str, Stage]) -> Stage:
+    """The stage with another instruction. An image that it copies from becomes a stage."""
     source = instruction.flag("from")
     if source is None:
         return replace(stage, instructions=(*stage.instructions, instruction))
-    known = list(found)
-    name = known[int(source)] if source.isdecimal() and int(source) < len(known) else source.lower()
-    if name not in found:
+    names = list(known)
+    name = names[int(source)] if source.isdecimal() and int(source) < len(names) else source.lower()
+    if name not in known:
         name = "image-" + re.sub(r"[^a-z0-9]+", "-", source.lower())
-        found[name] = Stage(name, source)
+        known[name] = Stage(name, source)
     flags = tuple((key, name if key == "from" else value) for key, value in instruction.flags)
     instructions = (*stage.instructions, replace(instruction, flags=flags))
     return replace(stage, instructions=instructions, needs=stage.needs | {name})
 
 
-def _needed(stage: Stage, found: Mapping[str, Stage]) -> list[Stage]:
-    """A stage after all that it copies from."""
+def _needed(stage: Stage, known: Mapping[str, Stage]) -> list[Stage]:
+    """The stage, after all stages that it copies from."""
     ordered: dict[str, Stage] = {}
     for name in sorted(stage.needs):
-        ordered |= {before.name: before for before in _needed(found[name], found)}
+        ordered |= {needed.name: needed for needed in _needed(known[name], known)}
     return [*ordered.values(), stage]
 
 
 def pairs(value: str) -> dict[str, str]:
-    """KEY=VALUE words, or the old KEY VALUE, as in ENV and LABEL; values as they stand there."""
+    """The pairs of ENV or LABEL, KEY=VALUE or the old KEY VALUE; values keep their quotes."""
     words = WORD.findall(value)
     if words and "=" not in words[0]:
         key, _, rest = value.partition(" ")
@@ -192,17 +197,17 @@ def pairs(value: str) -> dict[str, str]:
 
 
 def shell_word(raw: str) -> str:
-    """A word of a Dockerfile in double quotes: $VARIABLE is replaced, nothing else happens to it."""
-    return '"' + "".join(_piece(found) for found in PIECE.finditer(raw)) + '"'
+    """Quotes a word of a Dockerfile so that a shell expands its $VARIABLEs and nothing else."""
+    return '"' + "".join(_piece(match) for match in PIECE.finditer(raw)) + '"'
 
 
 def shell_pattern(raw: str) -> str:
-    """The same of a path that may hold * and ?."""
+    """Quotes a path so that a shell also expands * and ?."""
     return re.sub(r"([*?]+)", r'"\1"', shell_word(raw))
 
 
-def _piece(found: re.Match[str]) -> str:
-    single, double, escaped, plain = found.groups()
+def _piece(match: re.Match[str]) -> str:
+    single, double, escaped, plain = match.groups()
     if single is not None:
         return re.sub(r'([\\"$`])', r"\\\1", single)
     if escaped is not None:

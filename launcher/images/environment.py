@@ -1,4 +1,4 @@
-"""The image of any OpenEnv environment, from its Dockerfile: built with our server in it."""
+"""Builds the image of any OpenEnv environment from its Dockerfile, with our server in it."""
 
 import re
 import shutil
@@ -19,7 +19,7 @@ MARKS = ("openenv.yaml", "pyproject.toml")
 
 @dataclass(frozen=True)
 class Environment:
-    """An OpenEnv environment: its Dockerfile, and what cannot be read from it."""
+    """Where an environment is, and the options that override what its Dockerfile implies."""
 
     dockerfile: Path
     name: str | None = None
@@ -29,67 +29,74 @@ class Environment:
 
     @property
     def folder(self) -> Path:
-        """What the Dockerfile copies from. OpenEnv keeps it in server/ of the environment."""
-        beside = self.dockerfile.absolute().parent
-        marked = any((beside.parent / mark).is_file() for mark in MARKS)
-        return self.context or (beside.parent if beside.name == "server" and marked else beside)
+        """The build context. OpenEnv keeps the Dockerfile of an environment in its folder server/."""
+        folder = self.dockerfile.absolute().parent
+        marked = any((folder.parent / mark).is_file() for mark in MARKS)
+        return self.context or (folder.parent if folder.name == "server" and marked else folder)
 
     @property
     def image(self) -> str:
         name = self.name or self.folder.absolute().name.lower()
         if not NAME.fullmatch(name):
-            raise UsageError(f"{name!r} names no image; give one like my-env with --name NAME")
+            raise UsageError(
+                f"{name!r} is not a valid image name; choose one like my-env with --name NAME"
+            )
         return name
 
 
-def build_environment(wanted: Environment, builder: Builder) -> tuple[Built, tuple[str, ...]]:
-    """Builds NAME.sif; also what was left out of the Dockerfile."""
+def build_environment(environment: Environment, builder: Builder) -> tuple[Built, tuple[str, ...]]:
+    """Builds NAME.sif; also returns notes about what was not converted. Raises `UsageError` and
+    `BuildFailed`."""
     try:
-        text = wanted.dockerfile.read_text()
+        text = environment.dockerfile.read_text()
     except (OSError, UnicodeError) as failure:
-        reason = getattr(failure, "strerror", None) or "it is not a text"
-        raise UsageError(f"{wanted.dockerfile} cannot be read: {reason}") from None
-    found = stages(read(text), wanted.arguments)
-    definition = define(found, wanted.app)
+        reason = getattr(failure, "strerror", None) or "it is not a text file"
+        raise UsageError(f"cannot read {environment.dockerfile}: {reason}") from None
+    parsed = stages(read(text), environment.arguments)
+    definition = define(parsed, environment.app)
     with working_folder() as folder:
-        file = folder / f"{wanted.image}.def"
+        file = folder / f"{environment.image}.def"
         file.write_text(definition.text)
         (folder / "runtime").mkdir()
         context.fill_runtime(folder / "runtime")
-        copy_context(wanted.folder, folder / "context", wanted.dockerfile)
+        copy_context(environment.folder, folder / "context", environment.dockerfile)
         built = builder.definition(
-            wanted.image,
+            environment.image,
             file,
             folder,
-            Base(builder.base or found[-1].image),
+            Base(builder.base or parsed[-1].image),
             {"VERSION": __version__},
             shared=("context", "runtime"),
         )
     notes = definition.notes
     if definition.app is None:
-        notes += ("its CMD starts no uvicorn, so it was not tested; name its app with --app",)
+        notes += (
+            "its CMD does not start uvicorn, so the image was not tested; name its app with --app",
+        )
     return built, notes
 
 
 def copy_context(source: Path, target: Path, dockerfile: Path) -> None:
-    """A copy of the folder without what .dockerignore leaves out."""
+    """Copies the folder, except for what .dockerignore excludes. Raises `UsageError`."""
     if not source.is_dir():
         raise UsageError(
-            f"{source} is not a folder; name what the Dockerfile copies from: --context"
+            f"{source} is not a folder; choose the folder that the Dockerfile copies from with --context"
         )
-    beside = dockerfile.with_name(dockerfile.name + ".dockerignore")
-    file = beside if beside.is_file() else source / ".dockerignore"
+    # https://docs.docker.com/build/concepts/context/#filename-and-location
+    own = dockerfile.with_name(dockerfile.name + ".dockerignore")
+    file = own if own.is_file() else source / ".dockerignore"
     ignored = ignores(file.read_text() if file.is_file() else "")
 
-    def leave_out(folder: str, names: list[str]) -> list[str]:
+    def exclude(folder: str, names: list[str]) -> list[str]:
         inside = Path(folder).relative_to(source)
         return [name for name in names if ignored((inside / name).as_posix())]
 
-    shutil.copytree(source, target, symlinks=True, ignore=leave_out)
+    shutil.copytree(source, target, symlinks=True, ignore=exclude)
 
 
 def ignores(text: str) -> Callable[[str], bool]:
-    """The rules of a .dockerignore: the last that matches a path decides, ! takes it back."""
+    """Whether the rules of a .dockerignore exclude a path: the last rule that matches decides, and `!`
+    includes."""
     rules = []
     for line in text.splitlines():
         rule = line.strip()
@@ -98,17 +105,14 @@ def ignores(text: str) -> Callable[[str], bool]:
             rules.append((re.compile(_expression(pattern)), not rule.startswith("!")))
 
     def ignored(path: str) -> bool:
-        verdict = False
-        for expression, leaves_out in rules:
-            if expression.fullmatch(path):
-                verdict = leaves_out
-        return verdict
+        matching = [excludes for expression, excludes in rules if expression.fullmatch(path)]
+        return bool(matching) and matching[-1]
 
     return ignored
 
 
 def _expression(pattern: str) -> str:
-    """A pattern as a regular expression: ** any folders, * and ? within one name."""
+    """Converts a pattern to a regular expression: ** matches any folders, * and ? within one name."""
     parts = []
     for piece in re.split(r"(\*\*/|\*\*|\*|\?)", pattern):
         parts.append(

@@ -1,6 +1,6 @@
-"""What a build needs of this machine: the CAs it trusts, its proxies, and pip's settings.
+"""Settings of this machine that a build uses: trusted CAs, proxies and pip's settings.
 
-They are bound into the build at /mnt, or are variables of it; nothing of them stays in an image.
+They are bound into the build at /mnt or passed as variables; none of them remains in the image.
 """
 
 import ast
@@ -49,26 +49,26 @@ PIP_SETTINGS = (
 
 @dataclass
 class HostSettings:
-    """Binds and variables of a build; the folder that is bound at /mnt."""
+    """`folder` is bound at /mnt."""
 
     folder: Path
     binds: list[str] = field(default_factory=list)
     variables: dict[str, str] = field(default_factory=dict)
 
     def bind(self, source: Path, name: str) -> Path:
-        """Where a folder of this machine is within the build."""
+        """Binds a folder of this machine; returns its path within the build."""
         (self.folder / name).mkdir()
         self.binds.append(f"{source}:{INSIDE / name}:ro")
         return INSIDE / name
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables, as apptainer hands them into a build."""
+        """The variables under the names by which Apptainer passes them into a build."""
         return {f"APPTAINERENV_{key}": value for key, value in self.variables.items()}
 
 
 def read(folder: Path) -> HostSettings:
-    """Fills a folder that only the caller can read."""
+    """Writes the settings to `folder`, which only this user may be able to read."""
     settings = HostSettings(folder, [f"{folder}:{INSIDE}"])
     pip = pip_settings(os.environ, pip_config())
     if bundle := find_bundle(os.environ, pip):
@@ -97,14 +97,14 @@ def proxies(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def pip_config() -> str:
-    """pip's configuration files, merged; nothing where this Python has no pip."""
+    """The output of `pip config list`; empty if this Python has no pip."""
     argv = (sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list")
     log_command(logger, argv)
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
 
 def pip_settings(environment: Mapping[str, str], config: str) -> dict[str, str]:
-    """pip's settings by their names; variables prevail, then [install], then [global]."""
+    """pip's settings by name: variables take precedence over [install], and that over [global]."""
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}}
     for line in config.splitlines():
         name, _, value = line.partition("=")
@@ -120,7 +120,7 @@ def pip_settings(environment: Mapping[str, str], config: str) -> dict[str, str]:
 
 
 def _bind_folders(settings: HostSettings, pip: Mapping[str, str]) -> dict[str, str]:
-    """pip's settings as they hold in the build: folders of this machine are bound below /mnt."""
+    """pip's settings within the build, where folders of this machine are bound below /mnt."""
     local = {key: pip[key] for key in PIP_SETTINGS if key in pip}
     for key in FOLDER_SETTINGS:
         places = []
@@ -129,7 +129,7 @@ def _bind_folders(settings: HostSettings, pip: Mapping[str, str]) -> dict[str, s
             if source is None:
                 places.append(place)
             elif source.is_dir():
-                # the pages of an index link to files beside it
+                # The pages of an index link to files next to its folder.
                 shared = source if key == "find-links" or len(source.parts) < 3 else source.parent
                 inside = settings.bind(shared, f"packages-{len(settings.binds)}")
                 places.append((inside / source.relative_to(shared)).as_uri())
@@ -141,7 +141,7 @@ def _bind_folders(settings: HostSettings, pip: Mapping[str, str]) -> dict[str, s
 
 
 def folder_of(place: str) -> Path | None:
-    """The folder that an index or --find-links names, unless it is a web address."""
+    """The local folder of an index or of --find-links; None for a web address."""
     address = urlsplit(place)
     if address.scheme == "file":
         return Path(unquote(address.path))

@@ -1,4 +1,4 @@
-"""Where this machine takes Debian from: read from its apt sources, written down nowhere."""
+"""The Debian mirror of this machine, from its apt sources; see sources.list(5)."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ SUITES = {"bookworm", "trixie", "forky", "stable", "testing", "unstable", "sid"}
 
 
 def find_mirror(apt: Path = Path("/etc/apt")) -> str:
-    """Raises `UsageError` where there is none, as on machines that are not Debian."""
+    """Raises `UsageError` if there is none, as on machines without Debian."""
     files = [apt / "sources.list", *sorted((apt / "sources.list.d").glob("*"))]
     for file in files:
         if file.suffix in (".list", ".sources") and file.is_file():
@@ -19,13 +19,13 @@ def find_mirror(apt: Path = Path("/etc/apt")) -> str:
                 if suites & SUITES and re.match("https?:|file:", url):
                     return url
     raise UsageError(
-        "no mirror of Debian in this machine's apt sources, from which to make a base without "
-        "Docker Hub; name one with --mirror URL, or a base with --base PATH or REFERENCE"
+        "this machine's apt sources name no Debian mirror to build a base from; choose one with "
+        "--mirror URL, or a base with --base PATH or REFERENCE"
     )
 
 
 def deb822(text: str) -> Iterator[tuple[str, set[str]]]:
-    """Each mirror of a `.sources` file that has Debian's main component, with its suites."""
+    """The mirrors of a `.sources` file that have Debian's main component, with their suites."""
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for paragraph in re.split(r"\n\s*\n", lines):
         found = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
@@ -37,7 +37,7 @@ def deb822(text: str) -> Iterator[tuple[str, set[str]]]:
 
 
 def one_line(text: str) -> Iterator[tuple[str, set[str]]]:
-    """The same of a `.list` file."""
+    """The same for a `.list` file."""
     for url, suite, components in re.findall(
         r"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+(\S+)\s+([^#\n]*)", text, re.MULTILINE
     ):

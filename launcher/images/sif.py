@@ -1,6 +1,6 @@
-"""The header of an image file (SIF): what identifies the image, and its labels.
+"""The header and labels of an image file in Apptainer's format, SIF: https://github.com/apptainer/sif
 
-Only the standard library, and only the file's first and few bytes: every node can ask.
+Uses the standard library only and reads few bytes, because every node does it.
 """
 
 import hashlib
@@ -11,11 +11,11 @@ from typing import Any, BinaryIO
 
 from launcher.errors import UsageError
 
-# launch script, magic, version, architecture, id, two times, free and total descriptors,
-# then where the descriptors and the data begin, and how long they are
+# Launch script, magic, version, architecture, id, two times, free and total descriptors, and the offsets
+# and lengths of the descriptors and of the data.
 HEADER = struct.Struct("<32s10s3s3s16s6q2q")
 MAGIC = b"SIF_MAGIC\0"
-# type, used, id, group, link, offset, size, size with padding, two times, owner, group, name
+# Type, used, id, group, link, offset, size, size with padding, two times, owner, group, name.
 DESCRIPTOR = struct.Struct("<i?3I3q2q2q128s")
 DESCRIPTOR_BYTES = 585
 GENERIC_JSON = 0x4006
@@ -27,11 +27,10 @@ class NotAnImage(UsageError):
 
 
 def digest(image: Path) -> str:
-    """What identifies an image: a hash of everything before its data, and its size.
+    """Identifies an image by a hash of everything before its data, and its size.
 
-    The header holds an id that every build draws anew, the time, and where each part lies, so two
-    builds differ and copies agree. It is read in a moment from any file system; a copy that was cut
-    short is refused. A file whose data was altered in place afterwards is not noticed.
+    The header holds the times of the build and an id that is unique to it, so copies have the same
+    digest and builds do not. Data that was altered in place goes unnoticed. Raises `NotAnImage`.
     """
     with _open(image) as file:
         *_, data_offset, _ = _header(image, file)
@@ -40,7 +39,7 @@ def digest(image: Path) -> str:
 
 
 def labels(image: Path) -> dict[str, str]:
-    """An image's labels, as `apptainer inspect` shows them."""
+    """The labels that `apptainer inspect` shows. Raises `NotAnImage`."""
     with _open(image) as file:
         *_, total, offset, _, _, _ = _header(image, file)
         for number in range(total):
@@ -53,17 +52,17 @@ def labels(image: Path) -> dict[str, str]:
 
 
 def _labels(metadata: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = metadata.get("data", {}).get("attributes", {}).get("labels") or {}
-    return found
+    labels: dict[str, str] = metadata.get("data", {}).get("attributes", {}).get("labels") or {}
+    return labels
 
 
 def _open(image: Path) -> BinaryIO:
     try:
         return image.open("rb")
     except FileNotFoundError:
-        raise NotAnImage(f"{image}: there is no such image; launcher build makes images") from None
+        raise NotAnImage(f"{image} does not exist; build images with: launcher build") from None
     except OSError as failure:
-        raise NotAnImage(f"{image}: the image cannot be read: {failure.strerror}") from None
+        raise NotAnImage(f"{image} cannot be read: {failure.strerror}") from None
 
 
 def _header(image: Path, file: BinaryIO) -> tuple[Any, ...]:
@@ -72,12 +71,12 @@ def _header(image: Path, file: BinaryIO) -> tuple[Any, ...]:
     except struct.error:
         header = ()
     if not header or header[1] != MAGIC:
-        raise NotAnImage(f"{image} is not an Apptainer image (SIF); make one with: launcher build")
+        raise NotAnImage(f"{image} is not an Apptainer image (SIF); build one with: launcher build")
     *_, data_offset, data_bytes = header
     if _size(file) < data_offset + data_bytes:
         raise NotAnImage(
-            f"{image} is cut short: {_size(file)} of {data_offset + data_bytes} bytes; "
-            "copy it again, or make it anew with: launcher build --force"
+            f"{image} is truncated to {_size(file)} of {data_offset + data_bytes} bytes; copy it again, or "
+            "rebuild it with: launcher build --force"
         )
     return header
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, Protocol
 
 from launcher.deployment.placement import Process
-from launcher.images.apptainer import explain_run_failure
+from launcher.images.causes import explain_run_failure
 from launcher.runtimes.local import LocalProcess
 from launcher.slurm import commands
 from launcher.system.process import describe_exit, indented, tail

@@ -95,7 +95,7 @@ echo "from benchmark.server.app import app" > "$0/server/app.py"'
     options = ("--dockerfile", dockerfile, "--name", "my-env", "--base", f"{FOLDER}/base.sif")
     done = cluster.run("launcher", "build", *options, online=True, timeout=300)
     assert "my-env.sif: " in done.stdout
-    assert "USER nobody is left out" in done.stderr
+    assert "USER nobody is ignored" in done.stderr
     code = "import server.app, sys; print(sys.prefix)"
     image = f"{FOLDER}/my-env.sif"
     argv = ("apptainer", "exec", "--cleanenv", "--contain", image, "python", "-P", "-c", code)

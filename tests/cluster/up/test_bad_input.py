@@ -197,7 +197,7 @@ class TestContainers:
     def test_an_image_that_is_cut_short(self, alice: Alice, fails: Callable[..., Done]) -> None:
         cut = f"mkdir images; ln -s {IMAGES}/envoy.sif images; head -c 1M {IMAGES}/server.sif"
         alice.run("sh", "-ec", f"{cut} > images/server.sif", check=True)
-        says = f"{FOLDER}/images/server.sif on node1, node2, node3: is cut short: 1048576 of"
+        says = f"{FOLDER}/images/server.sif on node1, node2, node3: is truncated to 1048576 of"
         fails(*CONTAINERS, "--images", "images", says=says)
 
     def test_a_file_that_is_no_image(self, alice: Alice, fails: Callable[..., Done]) -> None:
@@ -229,7 +229,9 @@ class TestContainers:
 
     def test_no_user_namespaces_on_one_node(self, alice: Alice, fails: Callable[..., Done]) -> None:
         alice.breaks("node2", CHROOT, NO_CHROOT)  # the kernel gives none within a chroot
-        says = "server-1 on node2 exited with 1 (this machine lets only root make user namespaces"
+        says = (
+            "server-1 on node2 exited with 1 (only root may create user namespaces on this machine"
+        )
         fails(*CONTAINERS, says=says)
 
 

@@ -14,8 +14,9 @@ import pytest
 
 from launcher.errors import UsageError
 from launcher.images import context, host, mirror, sif
-from launcher.images.apptainer import build_argv, BuildFailed, diagnose, exec_argv, run, UNREACHABLE
+from launcher.images.apptainer import build_argv, BuildFailed, exec_argv, run
 from launcher.images.build import Base, Builder, draft, hub_reference
+from launcher.images.causes import Cause, diagnose, explain_run_failure, TEXTS
 from launcher.images.definition import define
 from launcher.images.dockerfile import CannotConvert, read, shell_word, stages
 from launcher.images.environment import Environment, ignores
@@ -99,13 +100,13 @@ def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_missing_and_a_cut_image_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(sif.NotAnImage, match="there is no such image"):
+    with pytest.raises(sif.NotAnImage, match="does not exist"):
         sif.digest(tmp_path / "none.sif")
     with pytest.raises(sif.NotAnImage, match="cannot be read"):
         sif.digest(tmp_path)
     whole = image(tmp_path / "a.sif")
     whole.write_bytes(whole.read_bytes()[:-1])
-    with pytest.raises(sif.NotAnImage, match=r"is cut short: .* copy it again"):
+    with pytest.raises(sif.NotAnImage, match=r"is truncated to .* copy it again"):
         sif.digest(whole)
 
 
@@ -137,12 +138,23 @@ def test_the_header_is_that_of_the_format() -> None:
 def test_a_failure_says_what_to_do(output: str, says: str) -> None:
     cause = diagnose(f"INFO: Starting build...\n{output}\nINFO: and more")
     assert cause is not None
-    assert says in cause
+    assert says in TEXTS[cause]
+
+
+def test_every_cause_has_a_text() -> None:
+    assert set(TEXTS) == set(Cause)
+    assert not any("\n" in text for text in TEXTS.values())
+
+
+def test_the_output_of_a_container_is_explained_only_when_apptainer_wrote_it() -> None:
+    assert explain_run_failure("a\nsquashfuse_ll exited: x") == TEXTS[Cause.FUSE]
+    assert explain_run_failure("no space left on device") is None
+    assert explain_run_failure("") is None
 
 
 def test_an_unreachable_registry_is_known() -> None:
     failure = 'conveyor failed to get: Get "https://registry/v2/": dial tcp: lookup: no such host'
-    assert diagnose(failure) == UNREACHABLE
+    assert diagnose(failure) is Cause.REGISTRY
     assert diagnose("conveyor failed to get: while debootstrapping: exit status 1") is None
 
 
@@ -168,7 +180,10 @@ def test_an_image_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_said() -> None:
-    with pytest.raises(UsageError, match=r"to /proc/none: .*--images"), draft(Path("/proc/none/x")):
+    with (
+        pytest.raises(UsageError, match=r"write images to /proc/none: .*--images"),
+        draft(Path("/proc/none/x")),
+    ):
         pass
 
 
@@ -312,7 +327,7 @@ def test_the_definition_of_an_environment_golden() -> None:
         golden.write_text(definition.text)
     assert definition.text == golden.read_text(), "when this is meant: UPDATE_GOLDEN=1"
     assert definition.app == "server.app:app"
-    assert definition.notes == ("USER app is left out: an image runs as whoever starts it",)
+    assert definition.notes == ("USER app is ignored: an image runs as the user who starts it",)
 
 
 def define_text(text: str, **given: str) -> Any:
