@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.status import Status
 
 from launcher.cli.display.console import err, out, say
-from launcher.cli.options import FOLDER, option
+from launcher.cli.options import flag, FOLDER, option, options
 from launcher.cli.parameters import KeyValue
 from launcher.errors import UsageError
 from launcher.images.paths import IMAGES, images_folder
@@ -21,59 +21,32 @@ if TYPE_CHECKING:
     from launcher.images.build import Built
 
 
+build_options = options(
+    option("--dockerfile", "Build the image of an OpenEnv environment from this Dockerfile, with "
+           "this package's server.", FOLDER),
+    option("--name", "With --dockerfile: the name of the image.", metavar="NAME",
+           default_text="the name of the environment's folder"),
+    option("--context", "With --dockerfile: the folder that the Dockerfile copies from.", FOLDER,
+           default_text="as the environment's files suggest"),
+    option("--app", "With --dockerfile: the environment's ASGI app.", metavar="MODULE:ATTRIBUTE",
+           default_text="the app that its CMD starts"),
+    option("--build-arg", "With --dockerfile: the value of an ARG; repeatable.", KeyValue(),
+           multiple=True),
+    option("--base", "The image to start from: a Docker Hub reference or a file.",
+           metavar="REFERENCE|PATH",
+           default_text="from Docker Hub, or built here if it cannot be reached"),
+    option("--mirror", "The Debian mirror for a base that is built here.", metavar="URL",
+           default_text="the mirror that apt uses on this machine"),
+    option("--images folder", "The folder of the images.", FOLDER,
+           default_text="~/.local/share/openenv-slurm/images", variables=["OPENENV_IMAGES"]),
+    flag("--force", "Rebuild images that are up to date."),
+    flag("--no-test", "Keep an image without running its test."),
+)  # fmt: skip
+
+
 @click.command()
 @click.argument("images", nargs=-1, type=click.Choice([*IMAGES, "all"]))
-@option(
-    "--dockerfile",
-    type=FOLDER,
-    help="Build the image of an OpenEnv environment from this Dockerfile, with this package's server.",
-)
-@option(
-    "--name",
-    metavar="NAME",
-    default_text="the name of the environment's folder",
-    help="With --dockerfile: the name of the image.",
-)
-@option(
-    "--context",
-    type=FOLDER,
-    default_text="as the environment's files suggest",
-    help="With --dockerfile: the folder that the Dockerfile copies from.",
-)
-@option(
-    "--app",
-    metavar="MODULE:ATTRIBUTE",
-    default_text="the app that its CMD starts",
-    help="With --dockerfile: the environment's ASGI app.",
-)
-@option(
-    "--build-arg",
-    type=KeyValue(),
-    multiple=True,
-    help="With --dockerfile: the value of an ARG; repeatable.",
-)
-@option(
-    "--base",
-    metavar="REFERENCE|PATH",
-    default_text="from Docker Hub, or built here if it cannot be reached",
-    help="The image to start from: a Docker Hub reference or a file.",
-)
-@option(
-    "--mirror",
-    metavar="URL",
-    default_text="the mirror that apt uses on this machine",
-    help="The Debian mirror for a base that is built here.",
-)
-@option(
-    "--images",
-    "folder",
-    type=FOLDER,
-    default_text="~/.local/share/openenv-slurm/images",
-    variables=["OPENENV_IMAGES"],
-    help="The folder of the images.",
-)
-@option("--force", is_flag=True, help="Rebuild images that are up to date.")
-@option("--no-test", is_flag=True, help="Keep an image without running its test.")
+@build_options
 def build(
     images: Sequence[str],
     dockerfile: Path | None,

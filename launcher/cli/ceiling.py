@@ -34,29 +34,16 @@ CHANGEABLE = ("url", "server_nodes")
 
 search_options = options(
     wait_options,
-    option("--start", type=Integer(1, MAX_BATCH), default=32, help="The first batch."),
-    option(
-        "--max-batch",
-        type=Integer(1, MAX_BATCH),
-        default_text="what load workers, ports and Envoy can open",
-        help="The largest batch to try.",
-    ),
-    option(
-        "--precision",
-        type=Number(0, 1),
-        default=0.05,
-        help="Search until the failing batch is at most this share above the ceiling; 0 searches for "
-        "the exact ceiling.",
-    ),
-    option(
-        "--reps",
-        type=Integer(1, 1_000_000),
-        default=3,
-        help="The repetitions of the search; each after the first confirms or moves the bracket.",
-    ),
+    option("--start", "The first batch.", Integer(1, MAX_BATCH), default=32),
+    option("--max-batch", "The largest batch to try.", Integer(1, MAX_BATCH),
+           default_text="what load workers, ports and Envoy can open"),
+    option("--precision", "Search until the failing batch is at most this share above the ceiling; "
+           "0 searches for the exact ceiling.", Number(0, 1), default=0.05),
+    option("--reps", "The repetitions of the search; each after the first confirms or moves the "
+           "bracket.", Integer(1, 1_000_000), default=3),
     criterion_options,
     json_option,
-)
+)  # fmt: skip
 
 
 @click.command()

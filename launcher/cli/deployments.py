@@ -8,7 +8,7 @@ import click
 from rich.table import Table
 
 from launcher.cli.display.console import out, print_json, say, warn
-from launcher.cli.options import deployment_options, json_option, named_deployment, option
+from launcher.cli.options import deployment_options, flag, json_option, named_deployment
 from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentStatus, FAILED_STATES
@@ -23,7 +23,7 @@ from launcher.slurm.allocation import allocation, ignored_partition
 
 @click.command()
 @deployment_options
-@option("--detach", is_flag=True, help="Return once it is ready and leave the deployment running.")
+@flag("--detach", "Return once it is ready and leave the deployment running.")
 @json_option
 @click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
 def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bool) -> None:
@@ -110,7 +110,7 @@ def print_status(known: Known, places: Mapping[str, Any]) -> None:
 
 @click.command()
 @named_deployment
-@option("-f", "--follow", is_flag=True, help="Keep printing new lines until the deployment ends.")
+@flag("-f --follow", "Keep printing new lines until the deployment ends.")
 def logs(known: Known, follow: bool) -> None:
     """Print the logs of a deployment, each line with its process."""
     for process, line in log_lines.lines(known, follow):

@@ -25,7 +25,7 @@ from launcher.cli.ceiling import (
 from launcher.cli.display.console import out, print_json, say, warn
 from launcher.cli.display.scaling_tables import print_scaling, scaling_told
 from launcher.cli.grid import load_options, resumed_folder
-from launcher.cli.options import deployment_options, F, option
+from launcher.cli.options import deployment_options, F, option, options
 from launcher.cli.parameters import CommaSeparated, Integer
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, ResultInvalid, UsageError
@@ -61,21 +61,19 @@ def phase_options(command: F) -> F:
     return cast(F, decorated)
 
 
+experiment_options = options(
+    search_options,
+    phase_options,
+    option("--server-nodes", "The numbers of servers to find the ceiling of, such as 1,2,4.",
+           CommaSeparated(Integer(1, 99_999))),
+    option("--baseline", "Whether a single server is measured directly, as in phase 1 of the "
+           "runbook, or behind Envoy.", click.Choice(["direct", "envoy"]), default="direct"),
+)  # fmt: skip
+
+
 @click.command()
 @partial(deployment_options, hidden=CHOSEN)
-@search_options
-@phase_options
-@option(
-    "--server-nodes",
-    type=CommaSeparated(Integer(1, 99_999)),
-    help="The numbers of servers to find the ceiling of, such as 1,2,4.",
-)
-@option(
-    "--baseline",
-    type=click.Choice(["direct", "envoy"]),
-    default="direct",
-    help="Whether a single server is measured directly, as in phase 1 of the runbook, or behind Envoy.",
-)
+@experiment_options
 def experiment(deployment: Deployment, **values: Any) -> None:
     """Find the ceiling of 1, 2, 4 … servers and how well it scales.
 

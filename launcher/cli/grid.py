@@ -11,6 +11,7 @@ from launcher.cli.display.console import out, say
 from launcher.cli.display.progress import Display, print_summary
 from launcher.cli.options import (
     find_url,
+    flag,
     FOLDER,
     given_options,
     json_option,
@@ -55,120 +56,64 @@ SAME_NAME = (
 DEFAULT_WAIT = 1.0
 
 wait_options = options(
-    option(
-        "--wait-grid",
-        type=CommaSeparated(Seconds(0, MAX_WAIT_SECONDS)),
-        help="The waits to measure: how many seconds each step waits.",
-    ),
-    option(
-        "--wait",
-        type=Seconds(0, MAX_WAIT_SECONDS),
-        default_text=f"{DEFAULT_WAIT}",
-        help="A single wait.",
-    ),
-)
+    option("--wait-grid", "The waits to measure: how many seconds each step waits.",
+           CommaSeparated(Seconds(0, MAX_WAIT_SECONDS))),
+    option("--wait", "A single wait.", Seconds(0, MAX_WAIT_SECONDS),
+           default_text=f"{DEFAULT_WAIT}"),
+)  # fmt: skip
 
 load_options = options(
     url_option,
     name_option,
-    option(
-        "--shape",
-        type=click.Choice(SHAPES),
-        default="burst",
-        help="burst: all sessions start together. hold: all sessions open, then all of them step "
-        "together. open: sessions arrive at --arrival-rate, however the system responds.",
-    ),
-    option(
-        "--steps", type=Integer(1, 1_000_000), default=1, help="The number of steps per session."
-    ),
-    option(
-        "--expected-hosts",
-        type=Integer(1, 1_000_000),
-        help="Warn if sessions reached fewer servers than this.",
-    ),
-    option("--require-hosts", is_flag=True, help="Fail if they did; requires --expected-hosts."),
+    option("--shape", "burst: all sessions start together. hold: all sessions open, then all of "
+           "them step together. open: sessions arrive at --arrival-rate, however the system "
+           "responds.", click.Choice(SHAPES), default="burst"),
+    option("--steps", "The number of steps per session.", Integer(1, 1_000_000), default=1),
+    option("--expected-hosts", "Warn if sessions reached fewer servers than this.",
+           Integer(1, 1_000_000)),
+    flag("--require-hosts", "Fail if they did; requires --expected-hosts."),
     require_valid_option,
-    option(
-        "--timeout",
-        type=Seconds(0.001, 1_000_000),
-        default=120.0,
-        help="The seconds after which a session has failed; with --shape hold, for opening and for "
-        "stepping separately.",
-    ),
-    option(
-        "--output-dir",
-        type=FOLDER,
-        default_text="experiments/results/TIME",
-        help="A new folder for the results.",
-    ),
-    option(
-        "--resume",
-        is_flag=True,
-        help="Continue the experiment in --output-dir, with the options it was started with.",
-    ),
+    option("--timeout", "The seconds after which a session has failed; with --shape hold, for "
+           "opening and for stepping separately.", Seconds(0.001, 1_000_000), default=120.0),
+    option("--output-dir", "A new folder for the results.", FOLDER,
+           default_text="experiments/results/TIME"),
+    flag("--resume", "Continue the experiment in --output-dir, with the options it was started "
+         "with."),
     load_workers_option,
-    option(
-        "--source-addresses",
-        type=CommaSeparated(click.STRING),
-        metavar="ADDRESS,...",
-        default_text="for a loopback URL as many as the largest batch needs",
-        help="The addresses of this machine to connect from, if one has too few ports.",
-    ),
-    option(
-        "--max-lag",
-        type=Seconds(0, 1_000_000),
-        default=MAX_LAG,
-        help="A cell is INVALID if a load worker fell behind its schedule by more than this.",
-    ),
-    option(
-        "--share-node",
-        is_flag=True,
-        help="Accept load that shares a node with what it measures; it is not a reason for INVALID.",
-    ),
-    option(
-        "--hardware",
-        metavar="TEXT",
-        default_text="system, architecture and cores",
-        help="The name of this machine in the results.",
-    ),
-)
+    option("--source-addresses", "The addresses of this machine to connect from, if one has too "
+           "few ports.", CommaSeparated(click.STRING), metavar="ADDRESS,...",
+           default_text="for a loopback URL as many as the largest batch needs"),
+    option("--max-lag", "A cell is INVALID if a load worker fell behind its schedule by more than "
+           "this.", Seconds(0, 1_000_000), default=MAX_LAG),
+    flag("--share-node", "Accept load that shares a node with what it measures; it is not a reason "
+         "for INVALID."),
+    option("--hardware", "The name of this machine in the results.", metavar="TEXT",
+           default_text="system, architecture and cores"),
+)  # fmt: skip
+
+
+grid_options = options(
+    load_options,
+    option("--requests-grid", "The batches to measure: how many sessions each cell starts.",
+           CommaSeparated(Integer(1, MAX_BATCH))),
+    option("-n --requests", "A single batch.", Integer(1, MAX_BATCH)),
+    wait_options,
+    option("--reps", "The repetitions of each cell.", Integer(1, 1_000_000), default=1),
+    option("--mode", "Run sessions over WebSocket or over plain HTTP.",
+           click.Choice(["ws", "http"]), default="ws"),
+    flag("--compare", "Run every cell in both modes."),
+    option("--arrival-rate", "With --shape open: how many sessions arrive per second.",
+           Number(1e-6, 1e9)),
+    option("--arrivals", "With --shape open: whether sessions arrive at random or at equal "
+           "intervals.", click.Choice(ARRIVALS), default="poisson"),
+    option("--seed", "The seed of the random arrivals; the same seed repeats them.",
+           Integer(0, 2**63), default=1),
+    json_option,
+)  # fmt: skip
 
 
 @click.command()
-@load_options
-@option(
-    "--requests-grid",
-    type=CommaSeparated(Integer(1, MAX_BATCH)),
-    help="The batches to measure: how many sessions each cell starts.",
-)
-@option("-n", "--requests", type=Integer(1, MAX_BATCH), help="A single batch.")
-@wait_options
-@option("--reps", type=Integer(1, 1_000_000), default=1, help="The repetitions of each cell.")
-@option(
-    "--mode",
-    type=click.Choice(["ws", "http"]),
-    default="ws",
-    help="Run sessions over WebSocket or over plain HTTP.",
-)
-@option("--compare", is_flag=True, help="Run every cell in both modes.")
-@option(
-    "--arrival-rate",
-    type=Number(1e-6, 1e9),
-    help="With --shape open: how many sessions arrive per second.",
-)
-@option(
-    "--arrivals",
-    type=click.Choice(ARRIVALS),
-    default="poisson",
-    help="With --shape open: whether sessions arrive at random or at equal intervals.",
-)
-@option(
-    "--seed",
-    type=Integer(0, 2**63),
-    default=1,
-    help="The seed of the random arrivals; the same seed repeats them.",
-)
-@json_option
+@grid_options
 def grid(as_json: bool, **values: Any) -> None:
     """Run a grid of batches and waits and record every session.
 

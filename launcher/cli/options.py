@@ -42,52 +42,54 @@ class Option(click.Option):
     def __init__(
         self,
         *arguments: Any,
-        default_text: str | None = None,
+        default_text: str = "",
         variables: Sequence[str] = (),
         **settings: Any,
     ) -> None:
-        super().__init__(*arguments, **({"show_default": True, "show_envvar": True} | settings))
-        self.default_text, self.variables = default_text, variables
+        settings |= {"show_default": True, "show_envvar": True}
+        super().__init__(*arguments, **settings)
+        self._extra = {"default": default_text, "envvars": tuple(variables)}
 
     def get_help_extra(self, ctx: click.Context) -> OptionHelpExtra:
-        extra = super().get_help_extra(ctx)
-        if self.default_text is not None:
-            extra["default"] = self.default_text
-        if self.variables:
-            extra["envvars"] = tuple(self.variables)
-        return extra
+        extra = {name: text for name, text in self._extra.items() if text}
+        return cast(OptionHelpExtra, super().get_help_extra(ctx) | extra)
 
 
-option = partial(click.option, cls=Option)
+def option(
+    names: str, description: str | None, kind: Any = None, **settings: Any
+) -> Callable[[F], F]:
+    """`names` are separated by spaces."""
+    return click.option(*names.split(), cls=Option, help=description, type=kind, **settings)
 
-json_option = option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+flag = partial(option, is_flag=True)
+
+json_option = flag("--json as_json", "Print JSON instead of text.")
 
 url_option = option(
     "--url",
-    type=ServerURL(),
+    "The URL that receives the sessions.",
+    ServerURL(),
     envvar="OPENENV_URL",
     default_text="the deployment of this folder",
-    help="The URL that receives the sessions.",
 )
 
 name_option = option(
     "--name",
-    type=DeploymentName(),
+    "The name of the deployment.",
+    DeploymentName(),
     default_text="the deployment of this folder, else openenv",
-    help="The name of the deployment.",
 )
 
 load_workers_option = option(
     "--load-workers",
-    type=Integer(1, 4096),
-    default_text="one per core, at least 2, more if their descriptor limit requires it",
-    help="The number of Locust processes. They run on the deployment's client nodes if it has any, "
+    "The number of Locust processes. They run on the deployment's client nodes if it has any, "
     "otherwise on this machine.",
+    Integer(1, 4096),
+    default_text="one per core, at least 2, more if their descriptor limit requires it",
 )
 
-require_valid_option = option(
-    "--require-valid", is_flag=True, help="Exit with 1 if a cell is INVALID."
-)
+require_valid_option = flag("--require-valid", "Exit with 1 if a cell is INVALID.")
 
 
 def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
@@ -102,18 +104,11 @@ def options(*decorators: Callable[[F], F]) -> Callable[[F], F]:
 
 
 criterion_options = options(
-    option(
-        "--success",
-        type=Number(0.001, 1),
-        default=0.95,
-        help="The criterion: the share of a batch's sessions that must succeed.",
-    ),
-    option(
-        "--p99",
-        metavar="EXPRESSION",
-        help="The criterion: the most seconds that 99 % of the sessions may take, such as 'wait*2+1'.",
-    ),
-)
+    option("--success", "The criterion: the share of a batch's sessions that must succeed.",
+           Number(0.001, 1), default=0.95),
+    option("--p99", "The criterion: the most seconds that 99 % of the sessions may take, such as "
+           "'wait*2+1'.", metavar="EXPRESSION"),
+)  # fmt: skip
 
 
 def debug_option() -> click.Option:
@@ -154,8 +149,8 @@ def deployment_options(command: F, hidden: Collection[str] = ()) -> F:
 
     config = option(
         "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        help="A YAML file that sets any of these options; options on the command line override it.",
+        "A YAML file that sets any of these options; options on the command line override it.",
+        click.Path(exists=True, dir_okay=False, path_type=Path),
     )
     fields = [
         _field_option(name, field, name in hidden)
@@ -166,19 +161,19 @@ def deployment_options(command: F, hidden: Collection[str] = ()) -> F:
 
 def _field_option(name: str, field: FieldInfo, hidden: bool) -> Callable[[Any], Any]:
     """Without a default of its own: the file and the environment come before the field's."""
-    flag = f"--{name.replace('_', '-')}"
-    settings: dict[str, Any] = {
-        "help": field.description,
-        "variables": VARIABLES.get(name, ()),
-        "hidden": hidden,
-    }
+    option_of_field = partial(
+        option,
+        f"--{name.replace('_', '-')}",
+        field.description,
+        variables=VARIABLES.get(name, ()),
+        hidden=hidden,
+    )
     if field.annotation is bool:
-        return option(flag, is_flag=True, default=None, **settings)
+        return option_of_field(is_flag=True, default=None)
     if field.default == ():
-        return option(flag, metavar="OPTION", multiple=True, **settings)
-    default = None if field.default is None else str(field.default)
-    default = DEFAULT_TEXTS.get(name, default)
-    return option(flag, type=field_type(field), default_text=default, **settings)
+        return option_of_field(metavar="OPTION", multiple=True)
+    default = "" if field.default is None else str(field.default)
+    return option_of_field(field_type(field), default_text=DEFAULT_TEXTS.get(name, default))
 
 
 def field_type(field: FieldInfo) -> ParamType:

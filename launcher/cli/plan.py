@@ -10,7 +10,7 @@ from rich.filesize import decimal
 from rich.table import Table
 
 from launcher.cli.display.console import out, print_json
-from launcher.cli.options import deployment_options, json_option, option
+from launcher.cli.options import deployment_options, flag, json_option, option, options
 from launcher.cli.parameters import Integer, Size
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
@@ -24,28 +24,21 @@ if TYPE_CHECKING:
 BOUNDS_SHOWN = 4
 
 
+plan_options = options(
+    option("--node-cores", "Assume that every node has this many cores.", Integer(1, 4096),
+           default_text="as this machine"),
+    option("--node-mem", "Assume that every node has this much memory, such as 64G; without a "
+           "unit, MiB.", Size(), default_text="as this machine"),
+    option("--node-descriptors", "Assume that a process may open this many descriptors (ulimit "
+           "-Hn).", Integer(1, 1_000_000_000), default_text="as this machine"),
+    flag("--summary", "With --sessions: print only what the sessions need."),
+    json_option,
+)  # fmt: skip
+
+
 @click.command()
 @deployment_options
-@option(
-    "--node-cores",
-    type=Integer(1, 4096),
-    default_text="as this machine",
-    help="Assume that every node has this many cores.",
-)
-@option(
-    "--node-mem",
-    type=Size(),
-    default_text="as this machine",
-    help="Assume that every node has this much memory, such as 64G; without a unit, MiB.",
-)
-@option(
-    "--node-descriptors",
-    type=Integer(1, 1_000_000_000),
-    default_text="as this machine",
-    help="Assume that a process may open this many descriptors (ulimit -Hn).",
-)
-@option("--summary", is_flag=True, help="With --sessions: print only what the sessions need.")
-@json_option
+@plan_options
 def plan(
     deployment: Deployment,
     as_json: bool,

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("folders", nargs=-1, required=True, type=FOLDER, metavar="DIR...")
-@option("--output", type=FOLDER, default_text="DIR", help="The folder of the report.")
+@option("--output", "The folder of the report.", FOLDER, default_text="DIR")
 @criterion_options
 @require_valid_option
 def report(

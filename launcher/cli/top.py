@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from launcher.cli.display.console import out, print_json, say, warn
-from launcher.cli.options import named_deployment, option
+from launcher.cli.options import flag, named_deployment, option, options
 from launcher.cli.parameters import Seconds
 from launcher.deployment.state import DeploymentState, DeploymentStatus, LIVE_STATES
 from launcher.envoy.admin import COLUMNS
@@ -31,16 +31,18 @@ FIRST_SECONDS = 10.0
 BUSY, FULL = 0.9, 0.9
 
 
+top_options = options(
+    option("--interval", "The seconds between two samples.", Seconds(0.1, 3600), default=1.0),
+    flag("--once", "Show one sample and exit."),
+    flag("--json as_json", "Print JSON, one object per line."),
+    flag("--prometheus-targets", "Print the targets that Prometheus can scrape, for "
+         "file_sd_configs, and exit."),
+)  # fmt: skip
+
+
 @click.command()
 @named_deployment
-@option("--interval", type=Seconds(0.1, 3600), default=1.0, help="The seconds between two samples.")
-@option("--once", is_flag=True, help="Show one sample and exit.")
-@option("--json", "as_json", is_flag=True, help="Print JSON, one object per line.")
-@option(
-    "--prometheus-targets",
-    is_flag=True,
-    help="Print the targets that Prometheus can scrape, for file_sd_configs, and exit.",
-)
+@top_options
 def top(known: Known, interval: float, once: bool, as_json: bool, prometheus_targets: bool) -> None:
     """Show what a deployment uses, until Ctrl-C.
 

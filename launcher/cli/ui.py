@@ -5,23 +5,30 @@ from pathlib import Path
 import click
 
 from launcher.cli.display.console import say
-from launcher.cli.options import find_url, load_workers_option, name_option, option, url_option
+from launcher.cli.options import (
+    find_url,
+    load_workers_option,
+    name_option,
+    option,
+    options,
+    url_option,
+)
 from launcher.cli.parameters import Integer
 from launcher.experiment.load_placement import place_load
 from launcher.experiment.target import resolve
 
+ui_options = options(
+    url_option,
+    name_option,
+    load_workers_option,
+    option("--web-host", "The address that the page listens on.", metavar="ADDRESS", default_text=""
+           "127.0.0.1; all addresses of the first client node if there are client nodes"),
+    option("--web-port", "The port of the page.", Integer(1, 65_535), default=8089),
+)  # fmt: skip
+
 
 @click.command()
-@url_option
-@name_option
-@load_workers_option
-@option(
-    "--web-host",
-    metavar="ADDRESS",
-    default_text="127.0.0.1; all addresses of the first client node if there are client nodes",
-    help="The address that the page listens on.",
-)
-@option("--web-port", type=Integer(1, 65_535), default=8089, help="The port of the page.")
+@ui_options
 def ui(
     url: str | None, name: str | None, load_workers: int | None, web_host: str | None, web_port: int
 ) -> None:
