@@ -123,8 +123,7 @@ class Agents:
 
     def signal(self, process: Process, number: int) -> None:
         self._send_starts()
-        for step in _steps_of([self.nodes[process.node]]):
-            step.send({"to": process.node, "signal": int(number), "name": process.name})
+        self.nodes[process.node].send({"signal": int(number), "name": process.name})
 
     def pumping(self, deadline: float | None) -> Iterator[None]:
         """Yields after every `pump` until the deadline (monotonic)."""
@@ -265,8 +264,7 @@ class Agents:
         """Returns what there is to report."""
         reports = [node.lose(loss) for node in nodes]
         for node in nodes:
-            for step in _steps_of([node]):
-                step.send({"to": node.name, "quit": True})  # the agent may still be running
+            node.send({"quit": True})  # the agent may still be running
             for piped in node.piped:
                 piped.lose(f"{node.name}: {loss}")
         return [report for report in reports if report]

@@ -21,49 +21,36 @@ class Termination:
 
 
 class Handle(Protocol):
-    """A process that a runtime has started. `poll`, `wait` and `terminate` are as in `Popen`."""
+    """A process that a runtime has started. `poll`, `wait` and `terminate` are as in `Popen`.
+
+    `pid` is None until it is known. `fileno` is readable when the process has exited; it is None if
+    the runtime's `events` report the exit. `kill` also kills the rest of the process group, and works
+    after the process itself has exited. `describe_exit` is for example "exited with 1"; `tail` is the
+    end of the log, indented.
+    """
 
     @property
-    def pid(self) -> int | None:
-        """None until it is known."""
-        ...
-
+    def pid(self) -> int | None: ...
     @property
     def stdin(self) -> IO[bytes] | None: ...
-
     @property
     def stdout(self) -> IO[bytes] | None: ...
-
-    def fileno(self) -> int | None:
-        """A descriptor that is readable when the process has exited; None if the runtime's `events`
-        report the exit."""
-        ...
-
+    def fileno(self) -> int | None: ...
     def poll(self) -> int | None: ...
-
     def wait(self, timeout: float | None = None) -> int: ...
-
     def terminate(self) -> None: ...
-
-    def kill(self) -> None:
-        """Kills the process and its process group, also after the process itself has exited."""
-        ...
-
-    def describe_exit(self) -> str:
-        """For example "exited with 1"."""
-        ...
-
-    def tail(self) -> str:
-        """The end of its log, indented."""
-        ...
-
+    def kill(self) -> None: ...
+    def describe_exit(self) -> str: ...
+    def tail(self) -> str: ...
     def close(self) -> None: ...
 
 
 class Runtime(Protocol):
     """`check` is called during every wait of the runtime and ends it by raising; `log` gets what may
     explain a failure later. `pump` must be called when one of `events` is readable, and every
-    `poll_seconds` if that is not None."""
+    `poll_seconds` if that is not None. `limits` are the lowest of all nodes; `describe` is for the
+    files of a deployment; `termination` is None while the nodes can be used. After `expect_exits`,
+    exits of processes are not failures."""
 
     check: Callable[[], None]
     log: Callable[[str], object]
@@ -90,21 +77,8 @@ class Runtime(Protocol):
         ...
 
     def free_port(self, node: str) -> int: ...
-
-    def limits(self) -> Limits:
-        """The lowest limits of its nodes."""
-        ...
-
-    def describe(self) -> Mapping[str, object]:
-        """For the files of a deployment."""
-        ...
-
-    def termination(self) -> Termination | None:
-        """None while the nodes can be used."""
-        ...
-
-    def expect_exits(self) -> None:
-        """From now on, exits of processes and agents are not failures."""
-        ...
-
+    def limits(self) -> Limits: ...
+    def describe(self) -> Mapping[str, object]: ...
+    def termination(self) -> Termination | None: ...
+    def expect_exits(self) -> None: ...
     def close(self) -> None: ...

@@ -1,8 +1,8 @@
-"""The state of each node of a Slurm allocation. Decides; does nothing itself."""
+"""The state of each node of a Slurm allocation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import auto, Enum
+from enum import Enum
 from typing import Any
 
 from launcher.runtimes.agent_step import AgentStep
@@ -13,22 +13,16 @@ SILENT_SECONDS = 10.0
 
 
 class LossCause(Enum):
-    AGENT_LEFT = auto()
-    TASK_EXITED = auto()
-    NODE_FAILED = auto()
-    STEP_ENDED = auto()
-    SILENT = auto()
-    NOT_RESTARTED = auto()
+    """The values are for messages only."""
+
+    AGENT_LEFT = "its agent exited"
+    TASK_EXITED = "its task ended"
+    NODE_FAILED = "node failure"
+    STEP_ENDED = "its Slurm step ended"
+    SILENT = f"its agent was silent for {SILENT_SECONDS:.0f} s"
+    NOT_RESTARTED = "no agent could be started on it again"
 
 
-LOSS_TEXTS = {
-    LossCause.AGENT_LEFT: "its agent exited",
-    LossCause.TASK_EXITED: "its task ended",
-    LossCause.NODE_FAILED: "node failure",
-    LossCause.STEP_ENDED: "its Slurm step ended",
-    LossCause.SILENT: f"its agent was silent for {SILENT_SECONDS:.0f} s",
-    LossCause.NOT_RESTARTED: "no agent could be started on it again",
-}
 MESSAGE_CAUSES = {
     MessageKind.TASK_EXITED: LossCause.TASK_EXITED,
     MessageKind.NODE_FAILED: LossCause.NODE_FAILED,
@@ -43,8 +37,7 @@ class Loss:
     detail: str = ""
 
     def __str__(self) -> str:
-        text = LOSS_TEXTS[self.cause]
-        return f"{text}: {self.detail}" if self.detail else text
+        return f"{self.cause.value}: {self.detail}" if self.detail else self.cause.value
 
 
 def loss_from(message: StepMessage) -> Loss | None:
@@ -72,6 +65,11 @@ class NodeState:
     def attach(self, step: AgentStep) -> None:
         """A new agent is starting."""
         self.step, self.heard_at, self.loss = step, None, None
+
+    def send(self, order: Mapping[str, Any]) -> None:
+        """Sends an order to this node only."""
+        if self.step is not None:
+            self.step.send({"to": self.name, **order})
 
     def is_silent(self, now: float) -> bool:
         return (
