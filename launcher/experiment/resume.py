@@ -132,6 +132,7 @@ def reopen(folder: Path) -> RecordedRun:
         with (folder / RAW).open("rb") as lines:
             _read_rows(recorded, _whole_lines(lines, recorded), finished)
     except (OSError, ValueError, KeyError, TypeError) as failure:
+        recorded.file.close()
         raise UsageError(
             f"{folder} cannot be resumed: line {recorded.rows} of {RAW}, or {RUN}: "
             f"{type(failure).__name__}: {failure}"
@@ -145,7 +146,11 @@ def _open(folder: Path) -> BinaryIO:
         file = (folder / RAW).open("ab", buffering=0)
     except OSError as failure:
         raise UsageError(f"cannot write {folder / RAW}: {failure.strerror}") from None
-    lock(file, f"another launcher is writing results into {folder}; wait until it has ended")
+    try:
+        lock(file, f"another launcher is writing results into {folder}; wait until it has ended")
+    except UsageError:
+        file.close()
+        raise
     return file
 
 

@@ -23,7 +23,7 @@ def grid(**fields: Any) -> Grid:
     return Grid(**(asked | fields))
 
 
-def test_cells_run_by_mode_then_wait_then_batch_then_repetition() -> None:
+def test_grid_orders_cells_by_mode_wait_batch_and_repetition() -> None:
     asked = grid(modes=("ws", "http"), waits=(1.0, 0.5), batches=(8, 2), reps=2)
     cells = [(cell.mode, cell.wait, cell.batch, cell.repetition) for cell in asked.cells]
     assert cells == [
@@ -34,7 +34,7 @@ def test_cells_run_by_mode_then_wait_then_batch_then_repetition() -> None:
     ]
 
 
-def test_an_order_repeats_in_every_row_what_identifies_its_cell() -> None:
+def test_order_has_the_values_that_identify_the_cell_in_every_row() -> None:
     asked = grid(timeout=30.0, sources=("127.0.0.9",), expected_hosts=3, hardware="test")
     cell = Cell("ws", 2, 1.0, 4, "open", 3, 0.5)
     constant = constants(asked, cell, "run")
@@ -64,7 +64,7 @@ def test_an_order_repeats_in_every_row_what_identifies_its_cell() -> None:
 
 
 @pytest.mark.parametrize("timeout", [5.0, 4.0])
-def test_a_timeout_within_the_wait_is_refused_before_anything_is_asked(timeout: float) -> None:
+def test_check_refuses_a_timeout_within_the_wait(timeout: float) -> None:
     with pytest.raises(UsageError, match="raise --timeout"):
         check(grid(waits=(1.0, 5.0), timeout=timeout), Target("http://n1:8000"))
 
@@ -73,14 +73,16 @@ def test_a_timeout_within_the_wait_is_refused_before_anything_is_asked(timeout: 
     ("batch", "workers", "sources"),
     [(1, 1, 0), (1848, 2, 0), (924, 1, 1), (28_000, 40, 0), (28_000, 40, 1), (56_000, 80, 2)],
 )
-def test_a_batch_that_fits_meets_no_obstacle(batch: int, workers: int, sources: int) -> None:
+def test_obstacle_is_none_for_a_batch_that_fits(batch: int, workers: int, sources: int) -> None:
     assert Limits(descriptors=1024, ports=28_000).obstacle(batch, workers, sources) is None
 
 
 @pytest.mark.parametrize(
     ("batch", "workers", "needed"), [(1849, 2, 3), (925, 1, 2), (9240, 2, 10), (9241, 2, 11)]
 )
-def test_too_few_descriptors_ask_for_load_workers(batch: int, workers: int, needed: int) -> None:
+def test_obstacle_asks_for_load_workers_when_descriptors_are_too_few(
+    batch: int, workers: int, needed: int
+) -> None:
     limits = Limits(descriptors=1024, ports=28_000)
     assert limits.obstacle(batch, workers, 0) == (
         f"batch {batch} is more than {workers} load worker(s) can open: the descriptor limit "
@@ -93,7 +95,7 @@ def test_too_few_descriptors_ask_for_load_workers(batch: int, workers: int, need
     ("batch", "sources", "counted", "needed"),
     [(28_001, 0, 1, 2), (28_001, 1, 1, 2), (60_000, 2, 2, 3), (84_001, 2, 2, 4)],
 )
-def test_too_few_ports_ask_for_source_addresses(
+def test_obstacle_asks_for_source_addresses_when_ports_are_too_few(
     batch: int, sources: int, counted: int, needed: int
 ) -> None:
     limits = Limits(descriptors=1_000_000, ports=28_000)
@@ -105,8 +107,60 @@ def test_too_few_ports_ask_for_source_addresses(
 
 
 @pytest.mark.parametrize("descriptors", [64, 100])
-def test_no_number_of_load_workers_helps_when_none_can_hold_a_session(descriptors: int) -> None:
+def test_obstacle_asks_for_no_load_workers_when_none_can_hold_a_session(descriptors: int) -> None:
     obstacle = Limits(descriptors, ports=28_000).obstacle(10, 2, 0)
     assert obstacle is not None
     assert "ulimit -n" in obstacle
     assert "--load-workers" not in obstacle
+
+
+@pytest.mark.parametrize(
+    ("batch", "rate", "timeout", "sessions"),
+    [
+        (100, None, 1.0, 100),
+        (100, 2.0, 10.0, 20),
+        (100, 0.5, 10.0, 5),
+        (100, 2.0, 50.0, 100),
+        (100, 2.0, 50.5, 100),
+        (100, 0.3, 1.0, 1),
+        (100, 1.5, 3.0, 5),
+    ],
+)
+def test_cell_max_open_sessions_counts_arrivals_within_the_timeout(
+    batch: int, rate: float | None, timeout: float, sessions: int
+) -> None:
+    cell = Cell("ws", batch, 1.0, 1, "burst" if rate is None else "open", 1, rate)
+    assert cell.max_open_sessions(timeout) == sessions
+
+
+def test_grid_max_open_sessions_is_that_of_the_largest_cell() -> None:
+    assert grid(batches=(8, 64, 32)).max_open_sessions == 64
+    arriving = grid(batches=(8, 64, 32), shape="open", arrival_rate=4.0, timeout=10.0)
+    assert arriving.max_open_sessions == 40
+
+
+def test_grid_min_session_seconds_is_the_longest_wait_times_the_steps() -> None:
+    assert grid(waits=(0.5, 2.0, 1.0), steps=3).min_session_seconds == 6.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"shape": "open"}, "--shape open requires --arrival-rate"),
+        ({"arrival_rate": 5.0}, "--arrival-rate is for --shape open, not burst"),
+        ({"shape": "hold", "modes": ("ws", "http")}, "--shape hold requires sessions"),
+        ({"waits": (3.0,), "steps": 40}, "before their 40 steps with a wait of 3 s is over"),
+    ],
+)
+def test_check_refuses_shapes_that_contradict_other_options(
+    fields: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        check(grid(**fields), Target("http://n1:8000"))
+
+
+def test_str_of_a_cell_names_its_shape_only_when_it_is_not_a_burst() -> None:
+    assert str(Cell("ws", 8, 0.5, 2)) == "ws batch 8 × wait 0.5 s, repetition 2"
+    assert str(Cell("ws", 8, 0.5, 2, "open", 3, 2.5)) == (
+        "ws batch 8 × wait 0.5 s, repetition 2, open at 2.5 per second, 3 steps"
+    )

@@ -1,16 +1,13 @@
-"""What an experiment that goes on may be asked, and what has befallen its deployment."""
+"""The settings of a resumed experiment."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from launcher.deployment.placement import Role
-from launcher.deployment.state import ProcessState
 from launcher.errors import UsageError
 from launcher.experiment.grid import Cell, Grid
-from launcher.experiment.resume import attempt_of, resume_grid
-from launcher.experiment.target import replaced
+from launcher.experiment.resume import attempt_of, merge, read_run, resume_grid
 
 
 def grid(**fields: Any) -> Grid:
@@ -30,21 +27,21 @@ WAS = {
 }
 
 
-def test_what_is_not_said_again_is_as_it_was() -> None:
+def test_resume_grid_keeps_recorded_settings_that_are_not_given() -> None:
     again = resume_grid(grid(load_workers=2), {"resume", "output", "load_workers"}, WAS)
     assert (again.batches, again.reps, again.timeout) == ((2, 4), 3, 30.0)
     assert (again.url, again.output, again.load_workers) == ("http://n9:8000", Path("out"), 2)
 
 
-def test_a_new_deployment_may_have_another_url() -> None:
+def test_resume_grid_accepts_another_url() -> None:
     assert resume_grid(grid(), {"url"}, WAS).url == "http://n1:8000"
 
 
-def test_the_same_said_again_is_fine() -> None:
+def test_resume_grid_accepts_the_recorded_settings() -> None:
     assert resume_grid(grid(batches=(2, 4), reps=3), {"batches", "reps"}, WAS).reps == 3
 
 
-def test_another_grid_is_refused() -> None:
+def test_resume_grid_refuses_another_grid() -> None:
     with pytest.raises(UsageError) as refused:
         resume_grid(grid(batches=(2, 8)), {"batches"}, WAS)
     assert str(refused.value) == (
@@ -52,7 +49,7 @@ def test_another_grid_is_refused() -> None:
     )
 
 
-def test_rows_and_facts_name_the_same_attempt() -> None:
+def test_attempt_of_is_the_same_for_rows_and_run_json() -> None:
     how = {"mode": "ws", "repetition": 2, "attempt": 3, "shape": "open", "steps": 1}
     how |= {"arrival_rate": 5.0}
     row = how | {"batch_size": 8, "wait_requested": 0.5}
@@ -60,17 +57,50 @@ def test_rows_and_facts_name_the_same_attempt() -> None:
     assert attempt_of(row) == attempt_of(facts) == (Cell("ws", 8, 0.5, 2, "open", 1, 5.0), 3)
 
 
-def process(**changes: Any) -> ProcessState:
-    return ProcessState("any", Role.SERVER, "any", **changes)
+def test_merge_keeps_recorded_values_unless_they_may_change() -> None:
+    requested = {"per_start": 1, "changeable": 2, "fixed": 3, "other": 4}
+    recorded = {"per_start": 5, "changeable": 6, "fixed": 3, "unknown": 7}
+    rules = {"per_start": ("per_start",), "changeable": ("changeable",)}
+    merged = merge(Path("out"), requested, {"fixed"}, recorded, **rules)
+    assert merged == {"per_start": 1, "changeable": 6, "fixed": 3, "other": 4, "unknown": 7}
+    given = {"per_start", "changeable", "fixed", "other"}
+    assert merge(Path("out"), requested, given, recorded, **rules)["changeable"] == 2
 
 
-def test_replaced_names_processes_whose_incarnation_changed() -> None:
-    envoy, one, two = ("envoy", "n1"), ("server-1", "n2"), ("server-2", "n3")
-    before = {envoy: process(pid=5), one: process(pid=6), two: process(restarts=1)}
-    after = {envoy: process(pid=5), one: process(restarts=1), two: process(given_up=True)}
-    assert list(map(str, replaced(before, after))) == [
-        "server-1 on n2 was replaced",
-        "server-2 on n3 was given up",
-    ]
-    assert replaced(before, before) == []
-    assert replaced(before, {}) == []
+@pytest.mark.parametrize(
+    ("now", "then", "message"),
+    [
+        (0.5, 1.0, "was started with x 1, not 0.5"),
+        ((2, 8), (2, 4), "was started with x 2,4, not 2,8"),
+        ("a", None, "was started with x None, not a"),
+    ],
+)
+def test_merge_refuses_a_given_setting_that_differs(now: Any, then: Any, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        merge(Path("out"), {"x": now}, {"x"}, {"x": then})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "{}",
+        '{"options": {}}',
+        '{"run_id": 1, "begun": 1, "cells": [], "grid": {"url": ""}}',
+        '{"run_id": 1, "begun": 1, "cells": [], "grid": 5}',
+        '{"run_id": 1, "begun": 1, "cells": 5, "grid": {"url": "", "batches": [], "waits": []}}',
+    ],
+)
+def test_read_run_refuses_an_incompatible_run_json(content: str, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UsageError, match="incompatible version and cannot be resumed"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", [None, "", '{"run_id"', "[]"])
+def test_read_run_refuses_a_folder_without_a_whole_run_json(
+    content: str | None, tmp_path: Path
+) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content)
+    with pytest.raises(UsageError, match=r"has no experiment to resume \(run.json is missing"):
+        read_run(tmp_path)

@@ -1,4 +1,4 @@
-"""What an experiment is read from, how it goes from phase to phase, and what a search is told."""
+"""The phases of a scaling experiment and their journal."""
 
 import errno
 import json
@@ -18,36 +18,22 @@ from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, LoadFailed, UsageError
 from launcher.experiment import recorder
 from launcher.experiment import scaling_run as experiment
-from launcher.experiment.ceiling import (
-    answer,
-    BatchLimit,
-    CeilingSearch,
-    limit_reached,
-    load_limits,
-    notes,
-    search_each_wait,
-    SearchResult,
-    sentence,
-)
-from launcher.experiment.grid import Cell, Grid
+from launcher.experiment.grid import Grid
 from launcher.experiment.grid_run import open_recording
 from launcher.experiment.journal import check_same_caps, experiment_lock, Journal, Phase
 from launcher.experiment.load_placement import LoadPlacement
 from launcher.experiment.run_status import RunStatus
 from launcher.experiment.scaling_run import Measure, phases
-from launcher.experiment.search import Bracket
 from launcher.experiment.target import Target
 from launcher.system import files
-from launcher.system.machine import Limits
 from launcher.system.signals import Interrupted, interruptible, signals_deferred
 from tests.helpers.command_line import refusal
 from tests.helpers.report_folders import beyond, Made
 
-LIMIT = BatchLimit(1000, "descriptors", "2 load worker(s) can open 1000 sessions")
 CAPS = {"max_concurrent_envs": 10, "workers_per_node": 1}
 
 
-def test_servers_that_would_differ_in_their_workers_are_refused_before_anything_starts(
+def test_check_refuses_servers_with_different_workers_before_anything_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
@@ -63,121 +49,7 @@ def test_servers_that_would_differ_in_their_workers_are_refused_before_anything_
     assert list(tmp_path.iterdir()) == []
 
 
-# The search
-
-
-def line(batch: int, repetition: int, cap: int, **values: Any) -> dict[str, Any]:
-    error_rate = max(0, batch - cap) / batch
-    return {
-        "batch_size": batch,
-        "repetition": repetition,
-        "error_rate": error_rate,
-        "valid": True,
-        "reasons": "",
-    } | values
-
-
-def wanted(**values: Any) -> CeilingSearch:
-    grid = Grid("http://n", (32,), (1.0,), Path("x"), **({"reps": 2} | values))
-    return CeilingSearch(grid, Criterion(1.0), 32, None, 0.0)
-
-
-def test_a_search_runs_cells_of_the_grid_it_is_given() -> None:
-    ran: list[Cell] = []
-
-    def run(cell: Cell) -> dict[str, Any]:
-        ran.append(cell)
-        return line(cell.batch, cell.repetition, 50 if cell.wait == 1.0 else 100)
-
-    grid = wanted().grid
-    asked = CeilingSearch(
-        Grid(grid.url, (32,), (1.0, 5.0), grid.output, reps=2, shape="hold", steps=3),
-        Criterion(1.0),
-        precision=0.0,
-    )
-    first, second = search_each_wait(asked, LIMIT, run)
-    assert first.brackets == (Bracket(50, 51), Bracket(50, 51))
-    assert second.brackets == (Bracket(100, 101), Bracket(100, 101))
-    assert ran[0] == Cell("ws", 32, 1.0, 1, "hold", 3)
-    assert {(cell.shape, cell.steps) for cell in ran} == {("hold", 3)}
-    assert len(first.lines) + len(second.lines) == len(ran)
-
-
-def test_a_search_is_told_of_cells_that_are_invalid() -> None:
-    def run(cell: Cell) -> dict[str, Any]:
-        late = {"valid": False, "reasons": "load-1 was late"} if cell.batch == 512 else {}
-        return line(cell.batch, cell.repetition, 10**6, **late)
-
-    [sought] = search_each_wait(wanted(), LIMIT, run)
-    why = "batch 512 is INVALID: load-1 was late"
-    assert sought.brackets == (Bracket(256, None, why),) * 2
-    assert limit_reached(sought) is None
-    assert notes(sought, Criterion(1.0)) == [f"unknown above 256: {why}"]
-
-
-def test_batches_smaller_than_the_hosts_that_they_must_reach_are_not_tried() -> None:
-    tried = []
-
-    def run(cell: Cell) -> dict[str, Any]:
-        tried.append(cell.batch)
-        return line(cell.batch, cell.repetition, 0)
-
-    [sought] = search_each_wait(wanted(expected_hosts=4, require_hosts=True), LIMIT, run)
-    assert sought.brackets[0] == Bracket(0, 4)
-    assert min(tried) == 4
-
-
-def test_what_no_batch_goes_beyond_is_the_bound() -> None:
-    [sought] = search_each_wait(
-        wanted(), LIMIT, lambda cell: line(cell.batch, cell.repetition, 10**6)
-    )
-    told = answer(sought, {"ceiling": 1000, "bound": "", "bound_evidence": ""}, Criterion(1.0))
-    assert (told["bound"], told["bound_evidence"]) == (LIMIT.bound, LIMIT.evidence)
-    assert told["limit"] == LIMIT.evidence
-    assert told["next_failing"] is None
-
-
-def test_outcomes_that_do_not_fit_together_are_told() -> None:
-    lines = (line(64, 1, 10), line(32, 1, 100), line(80, 2, 100))
-    sought = SearchResult(1.0, (Bracket(32, 64), Bracket(80, 81)), lines, LIMIT)
-    [note] = notes(sought, Criterion(1.0))
-    assert note == "batch 64 failed in repetition 1, though 80 passed in repetition 2"
-    assert answer(sought, {"ceiling": 32}, Criterion(1.0))["next_failing"] == 64
-
-
-@pytest.mark.parametrize(
-    ("ceiling", "reached", "said"),
-    [(992, True, "992"), (1000, False, "at least 1000"), (None, False, "unknown")],
-)
-def test_the_answer_has_the_words_of_the_runbook(
-    ceiling: int | None, reached: bool, said: str
-) -> None:
-    known = {
-        "ceiling": ceiling,
-        "reached": reached,
-        "wait_seconds": 1.0,
-        "first_invalid": None,
-        "bound": "",
-    }
-    told = sentence(known | {"criterion": Criterion().text})
-    assert told == f"max_batch where success >= 95 % at wait 1 s: {said}"
-
-
-def test_the_limits_of_the_load_bound_the_search_by_name() -> None:
-    held, ports, _ = load_limits(Limits(descriptors=1100, ports=5000), workers=2, addresses=1)
-    assert (held.batch, held.bound, ports.batch, ports.bound) == (
-        2000,
-        "descriptors",
-        5000,
-        "ports",
-    )
-    assert "2 load worker(s) can open 2000 sessions" in held.evidence
-
-
-# Phases
-
-
-def test_phases_go_up_in_the_number_of_servers(tmp_path: Path) -> None:
+def test_phases_are_in_ascending_order_of_servers(tmp_path: Path) -> None:
     plain = Deployment(local=True, max_concurrent_envs=10)
     found = phases(plain, (4, 1, 2), "direct", tmp_path)
     assert [(phase.servers, phase.deployment.nodes) for phase in found] == [(1, 1), (2, 3), (4, 5)]
@@ -190,13 +62,13 @@ def test_phases_go_up_in_the_number_of_servers(tmp_path: Path) -> None:
         assert set(given) == {"local", "max_concurrent_envs", "nodes", "dir", "name"}
 
 
-def test_the_baseline_can_have_an_envoy_too(tmp_path: Path) -> None:
+def test_phases_give_one_server_an_envoy_when_that_is_the_baseline(tmp_path: Path) -> None:
     [one, two] = phases(Deployment(name="mine"), (1, 2), "envoy", tmp_path)
     assert (one.deployment.nodes, two.deployment.nodes) == (2, 3)
     assert one.deployment.name == "mine"
 
 
-def test_caps_that_differ_are_not_compared() -> None:
+def test_check_same_caps_refuses_different_caps() -> None:
     first: dict[str, Any] = {}
     check_same_caps(first, CAPS, 1)
     check_same_caps(first, CAPS, 2)
@@ -205,7 +77,7 @@ def test_caps_that_differ_are_not_compared() -> None:
 
 
 class Stage:
-    """Deployments that are only noted."""
+    """Replaces deployments by a record of when they would start and stop."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.happened: list[str] = []
@@ -255,7 +127,7 @@ def failing(stage: Stage, at: int, failure: BaseException) -> Measure:
 def run(
     folder: Path, stage: Stage, measure: Measure, *, resume: bool = False, servers: Any = (1, 2, 4)
 ) -> dict[str, Any]:
-    """experiment.json afterwards."""
+    """Returns experiment.json."""
     wanted = phases(Deployment(local=True), servers, "direct", folder)
     journal = Journal(folder, {"server_nodes": list(servers)}, resume=resume)
     try:
@@ -269,7 +141,7 @@ def statuses(story: dict[str, Any]) -> dict[str, str]:
     return {servers: phase["status"] for servers, phase in story["phases"].items()}
 
 
-def test_each_phase_has_a_deployment_of_its_own(stage: Stage, tmp_path: Path) -> None:
+def test_run_gives_each_phase_its_own_deployment(stage: Stage, tmp_path: Path) -> None:
     story = run(tmp_path, stage, measuring(stage))
     expected = [
         f"{what}{nodes}{unit}"
@@ -287,7 +159,7 @@ def test_each_phase_has_a_deployment_of_its_own(stage: Stage, tmp_path: Path) ->
     ("failure", "status"),
     [(LoadFailed("lost"), "failed"), (Interrupted(signal.SIGTERM), "interrupted")],
 )
-def test_a_phase_that_fails_is_the_last_and_leaves_nothing_up(
+def test_run_ends_with_the_first_failing_phase_and_stops_its_deployment(
     failure: BaseException, status: str, stage: Stage, tmp_path: Path
 ) -> None:
     story = run(tmp_path, stage, failing(stage, 2, failure))
@@ -297,7 +169,7 @@ def test_a_phase_that_fails_is_the_last_and_leaves_nothing_up(
     assert story["phases"]["2"]["error"] == story["error"] == str(failure)
 
 
-def test_phases_that_are_complete_are_not_run_again(stage: Stage, tmp_path: Path) -> None:
+def test_run_skips_complete_phases_when_resumed(stage: Stage, tmp_path: Path) -> None:
     run(tmp_path, stage, failing(stage, 4, LoadFailed("lost")))
     stage.happened.clear()
     story = run(tmp_path, stage, measuring(stage), resume=True, servers=(1, 2, 4, 8))
@@ -307,7 +179,9 @@ def test_phases_that_are_complete_are_not_run_again(stage: Stage, tmp_path: Path
     assert story["error"] is None
 
 
-def test_a_deployment_with_other_caps_is_not_measured(stage: Stage, tmp_path: Path) -> None:
+def test_run_does_not_measure_a_deployment_with_different_caps(
+    stage: Stage, tmp_path: Path
+) -> None:
     run(tmp_path, stage, measuring(stage), servers=(1,))
     stage.happened.clear()
     stage.caps = CAPS | {"workers_per_node": 64}
@@ -316,19 +190,21 @@ def test_a_deployment_with_other_caps_is_not_measured(stage: Stage, tmp_path: Pa
     assert "workers_per_node is 1 with 1 server(s) and 64 with 2" in story["error"]
 
 
-def test_a_folder_that_holds_an_experiment_is_refused(stage: Stage, tmp_path: Path) -> None:
+def test_journal_refuses_a_folder_with_an_experiment_without_resume(
+    stage: Stage, tmp_path: Path
+) -> None:
     run(tmp_path, stage, measuring(stage))
     with pytest.raises(UsageError, match=r"already holds an experiment .complete.*--resume"):
         Journal(tmp_path, {}, resume=False)
 
 
-def test_an_experiment_that_goes_on_elsewhere_is_refused(tmp_path: Path) -> None:
+def test_journal_refuses_an_experiment_that_is_running(tmp_path: Path) -> None:
     Journal(tmp_path, {}, resume=False)
     with pytest.raises(UsageError, match=f"is running in process {os.getpid()}"):
         Journal(tmp_path, {}, resume=True)
 
 
-def test_two_launchers_do_not_hold_one_experiment(tmp_path: Path) -> None:
+def test_experiment_lock_excludes_a_second_launcher(tmp_path: Path) -> None:
     folder = tmp_path / "new"
     with experiment_lock(folder):
         with pytest.raises(
@@ -345,7 +221,9 @@ def test_two_launchers_do_not_hold_one_experiment(tmp_path: Path) -> None:
         pass
 
 
-def test_an_experiment_that_another_node_holds_is_left_alone(stage: Stage, tmp_path: Path) -> None:
+def test_experiment_changes_nothing_when_another_node_holds_the_lock(
+    stage: Stage, tmp_path: Path
+) -> None:
     run(tmp_path, stage, failing(stage, 2, LoadFailed("lost")), servers=(1, 2))
     story = json.loads((tmp_path / "experiment.json").read_text())
     story |= {
@@ -369,7 +247,7 @@ def test_an_experiment_that_another_node_holds_is_left_alone(stage: Stage, tmp_p
     assert (tmp_path / "experiment.json").read_bytes() == before
 
 
-def test_a_file_system_without_locks_is_tolerated(
+def test_experiment_lock_tolerates_a_file_system_without_locks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_locks(*_: Any) -> None:
@@ -380,7 +258,7 @@ def test_a_file_system_without_locks_is_tolerated(
         pass
 
 
-def test_a_search_is_in_what_is_written_first(
+def test_open_recording_saves_the_search_in_the_first_run_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placement = LoadPlacement(Target("http://127.0.0.1:9"), ("127.0.0.1",))
@@ -397,10 +275,9 @@ def test_a_search_is_in_what_is_written_first(
     assert written[0]["search"] == {"reps": "3"}
 
 
-def test_a_phase_without_a_repetition_that_counts_is_told_of(
+def test_report_names_a_phase_without_a_valid_repetition(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of which ceilings.csv has empty fields."""
     for servers in (1, 2):
         hidden = [(batch * servers, 1.0, 1) for batch in ((128,) if servers == 2 else ())]
         Made(tmp_path / f"nodes-{servers}", tuple(servers * batch for batch in (64, 128, 256)),
@@ -419,7 +296,7 @@ def test_a_phase_without_a_repetition_that_counts_is_told_of(
     print_scaling(told)
 
 
-def test_signals_wait_for_the_end_of_what_must_not_be_disturbed() -> None:
+def test_signals_deferred_delivers_a_signal_after_the_block() -> None:
     done = []
     with interruptible(), pytest.raises(Interrupted, match="SIGTERM"):
         with signals_deferred():
