@@ -37,8 +37,7 @@ class Gate(Protocol):
     def arrive(self, session: "Conversation") -> bool:
         """Whether the session may continue; otherwise the engine resumes it later."""
 
-    def leave(self, session: "Conversation") -> None:
-        """The session no longer waits."""
+    def leave(self, session: "Conversation") -> None: ...
 
 
 class Conversation:
@@ -71,7 +70,6 @@ class Conversation:
 
     @property
     def mid_message(self) -> bool:
-        """Whether a part of a message has arrived."""
         return self._reader is not None
 
     def upgrade_request(self, target: Target) -> bytes:

@@ -33,8 +33,6 @@ Done = Callable[[Outcome], None]
 
 
 class Connection:
-    """A conversation and its socket."""
-
     __slots__ = (
         "closing",
         "connected",
@@ -88,7 +86,6 @@ class Engine:
         self._attempt(connection, lambda: self._request_upgrade(connection, target))
 
     def resume(self, conversation: Conversation) -> None:
-        """Continues a session whose gate has opened."""
         connection = self._open[conversation.fd]
         self._set_deadline(connection, conversation.plan.timeout)
         self._attempt(connection, lambda: self._send(connection, conversation.resume()))
@@ -174,7 +171,6 @@ class Engine:
             self._epoll.modify(connection.conversation.fd, READ)
 
     def _write(self, connection: Connection, data: bytes) -> int:
-        """Returns how many bytes were sent."""
         try:
             sent = connection.socket.send(data)
         except BlockingIOError:
@@ -206,7 +202,6 @@ class Engine:
         connection.done(connection.conversation.outcome)
 
     def _opened(self, connection: Connection) -> None:
-        """The session has opened or has failed to."""
         connection.opening = False
         self.opening -= 1
         self.last_opened = time.perf_counter()

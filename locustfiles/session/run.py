@@ -11,10 +11,8 @@ from locustfiles.session.plan import Plan, SessionError, Target
 
 
 def run(plan: Plan, target: Target, gate: Gate | None = None, due: float | None = None) -> Outcome:
-    """Runs one session and blocks the calling greenlet until it ends; a failure is an outcome too.
-
-    `due` is when the session should have started, in seconds of `time.perf_counter`; None means now.
-    """
+    """Blocks the calling greenlet until the session has ended; a failure is an outcome too. `due` is
+    when the session should start, in seconds of `time.perf_counter`; None means now."""
     outcome = Outcome() if due is None else Outcome(due)
     if plan.mode == "ws":
         return _over_websocket(outcome, plan, target, gate)

@@ -69,8 +69,6 @@ def whole_text(data: bytes) -> bytes | None:
 
 
 class Reader:
-    """Reassembles messages from data that arrives in arbitrary pieces."""
-
     __slots__ = ("_buffer", "_opcode", "_parts", "_size")
 
     def __init__(self) -> None:
