@@ -14,7 +14,6 @@ from launcher.experiment.grid import Cell, Grid
 from launcher.experiment.load_placement import LoadPlacement
 from launcher.experiment.load_processes import AllSessionsOpen, CellEnded, LoadProcesses, Progress
 from launcher.experiment.recorder import AttemptFacts, Recording
-from launcher.experiment.run_status import RunStatus
 from launcher.experiment.target import Processes, replaced
 from launcher.sampling import Sampler
 from launcher.sampling.replaced import merged
@@ -66,15 +65,9 @@ class CellRunner:
         return self
 
     def __exit__(self, _: object, failure: BaseException | None, __: object) -> None:
-        error = None if failure is None else str(failure)
         with ExitStack() as closing:  # runs every callback even when one of them raises
-            closing.callback(self._recording.close, RunStatus.after(failure), error)
+            closing.callback(self._recording.close, failure)
             closing.callback(self._stop_load)
-
-    @property
-    def completed(self) -> list[dict[str, Any]]:
-        """The summary lines of the cells that are done."""
-        return self._recording.in_order
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Returns the summary line of the cell's last attempt. A cell that is done is not run again;
@@ -106,7 +99,9 @@ class CellRunner:
 
     def _attempt(self, cell: Cell) -> dict[str, Any]:
         load = self._load or self._start_load(cell)
-        constant = self._recording.start_cell(cell, constants(self._grid, cell, self._run_id))
+        constant = self._recording.start_cell(
+            cell, constants(self._grid, cell, self._recording.run["run_id"])
+        )
         before, started = self._target.processes(), time.monotonic()
         number = self._sampler.cell = self._recording.started
         facts = AttemptFacts(
@@ -172,11 +167,12 @@ class CellRunner:
 
     def require_valid(self) -> None:
         """Raises `ResultInvalid`."""
-        invalid = [line for line in self.completed if not line["valid"]]
+        lines = self._recording.in_order
+        invalid = [line for line in lines if not line["valid"]]
         if invalid:
             first = invalid[0]
             raise ResultInvalid(
-                f"{len(invalid)} of {len(self.completed)} cell(s) are INVALID; the first is batch "
+                f"{len(invalid)} of {len(lines)} cell(s) are INVALID; the first is batch "
                 f"{first['batch_size']} × wait {first['wait_seconds']:g} s, repetition "
                 f"{first['repetition']}: {first['reasons']}"
             )
@@ -206,10 +202,6 @@ class CellRunner:
     def _new_sampler(self) -> Sampler:
         recording = self._recording
         return Sampler(recording.samples, self._target.state, recording.run_file, self._grid.url)
-
-    @property
-    def _run_id(self) -> str:
-        return str(self._recording.run["run_id"])
 
 
 def constants(grid: Grid, cell: Cell, run_id: str) -> dict[str, Any]:

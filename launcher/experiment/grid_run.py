@@ -129,11 +129,7 @@ def describe(grid: Grid, placement: LoadPlacement, run_id: str) -> dict[str, Any
     return {
         "run_id": run_id,
         "arguments": list(grid.arguments),
-        "grid": {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in asdict(grid).items()
-            if key != "arguments"
-        },
+        "grid": {key: value for key, value in asdict(grid).items() if key != "arguments"},
         "versions": _versions(),
         "machine": {
             "host": socket.gethostname(),

@@ -11,8 +11,7 @@ from analysis.results.file_names import EXPERIMENT
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import Holder
 from launcher.errors import UsageError
-from launcher.experiment.recorder import now, save
-from launcher.experiment.run_status import RunStatus
+from launcher.experiment.recorder import now, RunStatus, save
 from launcher.lifecycle import registry
 from launcher.system.files import check_writable, lock, read_json
 
@@ -63,15 +62,6 @@ class Journal:
         """Raises `RecordingFailed`."""
         self.content |= changes
         save(self.folder / EXPERIMENT, json.dumps(self.content, indent=1, default=str))
-
-    def save_end(self, failure: BaseException | None = None) -> None:
-        self.save(**_end(failure))
-
-    def start_phase(self, phase: Phase) -> None:
-        self.save_phase(phase, status=RunStatus.RUNNING, started=now(), ended=None, error=None)
-
-    def end_phase(self, phase: Phase, failure: BaseException | None = None, **changes: Any) -> None:
-        self.save_phase(phase, **_end(failure), **changes)
 
     def save_phase(self, phase: Phase, **changes: Any) -> None:
         recorded = self.content["phases"].setdefault(str(phase.servers), {"servers": phase.servers})
@@ -125,11 +115,6 @@ def check_same_caps(first: dict[str, Any], caps: Mapping[str, Any], servers: int
                 f"{name} is {first[name]} with {first['servers']} server(s) and {caps[name]} with "
                 f"{servers}: their ceilings cannot be compared; give --{flag} N"
             )
-
-
-def _end(failure: BaseException | None) -> dict[str, Any]:
-    ended: dict[str, Any] = {"status": RunStatus.after(failure), "ended": now()}
-    return ended if failure is None else ended | {"error": str(failure)}
 
 
 def _check_recorded(folder: Path, recorded: Mapping[str, Any], *, resume: bool) -> None:

@@ -83,10 +83,12 @@ class LoadProcesses:
     def _start(self) -> None:
         placement = self._placement
         self._runtime.prepare((), placement.programs().files, None)
-        self._check_limits()
+        workers, sources = len(placement.nodes), self._sources or len(placement.machines)
+        obstacle = self._runtime.limits().obstacle(self._max_sessions, workers, sources)
+        if obstacle:
+            raise LoadFailed(obstacle)
         port = str(self._runtime.free_port(placement.nodes[0]))
-        workers = str(len(placement.nodes))
-        bind = ("--host", placement.master_bind, "--port", port, "--workers", workers)
+        bind = ("--host", placement.master_bind, "--port", port, "--workers", str(workers))
         master = self._process(MASTER, placement.nodes[0], "locustfiles.grid.master", bind)
         self._handles[MASTER] = handle = self._runtime.start(master, pipes=True)
         assert handle.stdin is not None
@@ -103,14 +105,6 @@ class LoadProcesses:
             if descriptor is not None:
                 self._selector.register(descriptor, selectors.EVENT_READ, name)
         self._wait_for_workers()
-
-    def _check_limits(self) -> None:
-        """Raises `LoadFailed` when the machines cannot open so many sessions."""
-        sources = self._sources or len(self._placement.machines)
-        workers = len(self._placement.nodes)
-        obstacle = self._runtime.limits().obstacle(self._max_sessions, workers, sources)
-        if obstacle:
-            raise LoadFailed(obstacle)
 
     def __exit__(self, *_: object) -> None:
         self._runtime.expect_exits()

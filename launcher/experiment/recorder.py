@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, UTC
+from enum import StrEnum
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,36 @@ from launcher.errors import RecordingFailed, UsageError
 from launcher.experiment.grid import Cell
 from launcher.experiment.load_processes import CellEnded
 from launcher.experiment.resume import RecordedRun
-from launcher.experiment.run_status import RunStatus
 from launcher.system.files import write_atomically
+from launcher.system.signals import Interrupted
 
 SYNC_SECONDS = 0.5
 MAX_FAILED_ROWS = 20
 
 # Finds what bound a cell, from its line, its entry in run.json and some failed rows.
 Judge = Callable[[dict[str, Any], dict[str, Any], list[dict[str, Any]]], dict[str, Any] | None]
+
+
+class RunStatus(StrEnum):
+    """The status in run.json and experiment.json."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    KILLED = "killed"
+
+    @classmethod
+    def after(cls, failure: BaseException | None) -> "RunStatus":
+        if isinstance(failure, (Interrupted, KeyboardInterrupt)):
+            return cls.INTERRUPTED
+        return cls.COMPLETE if failure is None else cls.FAILED
+
+
+def outcome(failure: BaseException | None) -> dict[str, Any]:
+    """The end of a run, for run.json and experiment.json."""
+    error = None if failure is None else str(failure)
+    return {"status": RunStatus.after(failure), "error": error, "ended": now()}
 
 
 @dataclass
@@ -149,12 +172,12 @@ class Recording:
         """The lines of the cells in the order of their first attempts."""
         return [self.lines[cell] for cell in self.attempts if cell in self.lines]
 
-    def close(self, status: RunStatus, error: str | None = None) -> None:
+    def close(self, failure: BaseException | None = None) -> None:
         try:
             self.flush()
         finally:
             self._raw.close()
-            ended = {"status": status, "error": error, "ended": now()}
+            ended = outcome(failure)
             *earlier, sitting = self.run["sittings"]
             sitting |= ended | {"cells_done": len(self.lines)}
             self._save_run(**ended, rows=self.rows, sittings=[*earlier, sitting])

@@ -9,6 +9,7 @@ from launcher.checks import preflight
 from launcher.deployment.spec import Deployment
 from launcher.errors import PreflightFailed
 from launcher.experiment.journal import check_same_caps, Journal, Phase, SAME_CAPS
+from launcher.experiment.recorder import now, outcome, RunStatus
 from launcher.experiment.target import resolve, Target
 from launcher.lifecycle import batch_client as job
 from launcher.lifecycle import registry
@@ -66,14 +67,14 @@ def run(phases: Sequence[Phase], journal: Journal, report: Report, measure: Meas
                 else:
                     _run(phase, journal, report, measure)
     except BaseException as failure:
-        journal.save_end(failure)
+        journal.save(**outcome(failure))
         raise
-    journal.save_end()
+    journal.save(**outcome(None))
 
 
 def _run(phase: Phase, journal: Journal, report: Report, measure: Measure) -> None:
     report(f"{phase.servers} server(s) on {phase.deployment.nodes} node(s)")
-    journal.start_phase(phase)
+    journal.save_phase(phase, status=RunStatus.RUNNING, started=now(), ended=None, error=None)
     try:
         with deployed(phase.deployment, report) as connection:
             target = resolve(connection["OPENENV_URL"])
@@ -83,9 +84,9 @@ def _run(phase: Phase, journal: Journal, report: Report, measure: Measure) -> No
             _check_hosts(phase, connection, target.state.admin_urls if target.state else [])
             ceilings = measure(phase, target)
     except BaseException as failure:
-        journal.end_phase(phase, failure)
+        journal.save_phase(phase, **outcome(failure))
         raise
-    journal.end_phase(phase, ceilings=list(ceilings))
+    journal.save_phase(phase, **outcome(None), ceilings=list(ceilings))
 
 
 def _check_hosts(phase: Phase, connection: Mapping[str, str], admin_urls: Sequence[str]) -> None:

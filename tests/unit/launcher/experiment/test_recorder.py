@@ -12,9 +12,8 @@ from launcher.errors import UsageError
 from launcher.experiment.cell_runner import constants
 from launcher.experiment.grid import Cell, Grid
 from launcher.experiment.load_processes import CellEnded
-from launcher.experiment.recorder import AttemptFacts, Recording
+from launcher.experiment.recorder import AttemptFacts, Recording, RunStatus
 from launcher.experiment.resume import create, RecordedRun, reopen
-from launcher.experiment.run_status import RunStatus
 from launcher.system.signals import Interrupted
 from tests.helpers.rows import row
 
@@ -59,7 +58,7 @@ def test_recording_saves_rows_facts_and_summary(tmp_path: Path) -> None:
     recording = Recording(tmp_path / "new", run_of(tmp_path), create(tmp_path / "new"))
     assert saved(tmp_path / "new")["status"] == "running"
     line = record(recording, LARGE)
-    recording.close(RunStatus.COMPLETE)
+    recording.close()
     run = saved(tmp_path / "new")
     assert (line["successful"], len(rows(tmp_path / "new"))) == (2, 2)
     assert (run["status"], run["rows"], run["begun"], run["error"]) == ("complete", 2, 1, None)
@@ -88,7 +87,7 @@ def test_resumed_recording_keeps_finished_cells_and_repeats_the_last(tmp_path: P
     assert str(recorded.lines[SMALL]) == str(finished)  # NaN is not equal to itself
     resumed = Recording(tmp_path, run_of(tmp_path) | {"run_id": "other"}, recorded)
     record(resumed, LARGE)
-    resumed.close(RunStatus.INTERRUPTED, "SIGINT")
+    resumed.close(Interrupted(2))
     run = saved(tmp_path)
     assert [row["attempt"] for row in rows(tmp_path)] == [1, 1, 2, 2]
     assert [sitting["status"] for sitting in run["sittings"]] == ["killed", "interrupted"]
@@ -103,7 +102,7 @@ def test_interrupted_cell_has_a_row_for_every_session_and_is_repeated(tmp_path: 
     recording.take(orjson.dumps(row(request_id=1) | constant))
     recording.write_interrupted_rows("the experiment ended")
     recording.end_cell(LARGE, facts(load=None))
-    recording.close(RunStatus.INTERRUPTED)
+    recording.close(Interrupted(15))
     found = {row["request_id"]: row["error_type"] for row in rows(tmp_path)}
     assert found == {1: None, 0: "INTERRUPTED"}
     assert saved(tmp_path)["cells"][0]["interrupted"] is True
@@ -118,7 +117,7 @@ def test_reopen_repeats_a_cell_that_lost_sessions_of_the_load(tmp_path: Path) ->
     for number in range(2):
         recording.take(orjson.dumps(row(request_id=number) | constant | lost))
     assert recording.end_cell(LARGE, facts())["lost"] == 2
-    recording.close(RunStatus.FAILED)
+    recording.close(ValueError())
     recorded = reopened(tmp_path)
     assert (recorded.lines, recorded.attempts) == ({}, {LARGE: 1})
 
@@ -137,14 +136,14 @@ def test_judge_sees_the_failed_rows_and_its_bound_is_saved(tmp_path: Path) -> No
         return {"by": "ports", "evidence": "none left"}
 
     line = recording.end_cell(LARGE, facts(), judge)
-    recording.close(RunStatus.COMPLETE)
+    recording.close()
     assert seen == [(1, 1, [1])]
     assert line["bound"] == "ports"
     assert saved(tmp_path)["cells"][0]["bound"]["by"] == "ports"
 
 
 def test_create_refuses_a_folder_with_results(tmp_path: Path) -> None:
-    Recording(tmp_path, run_of(tmp_path), create(tmp_path)).close(RunStatus.COMPLETE)
+    Recording(tmp_path, run_of(tmp_path), create(tmp_path)).close()
     with pytest.raises(UsageError, match=r"already holds results \(raw.jsonl\).*--resume"):
         create(tmp_path)
 
@@ -153,7 +152,7 @@ def test_reopen_refuses_a_folder_that_another_launcher_writes(tmp_path: Path) ->
     recording = Recording(tmp_path, run_of(tmp_path), create(tmp_path))
     with pytest.raises(UsageError, match="another launcher is writing results"):
         reopen(tmp_path)
-    recording.close(RunStatus.COMPLETE)
+    recording.close()
     reopened(tmp_path)
 
 

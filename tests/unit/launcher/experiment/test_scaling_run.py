@@ -22,7 +22,6 @@ from launcher.experiment.grid import Grid
 from launcher.experiment.grid_run import open_recording
 from launcher.experiment.journal import check_same_caps, experiment_lock, Journal, Phase
 from launcher.experiment.load_placement import LoadPlacement
-from launcher.experiment.run_status import RunStatus
 from launcher.experiment.scaling_run import Measure, phases
 from launcher.experiment.target import Target
 from launcher.system import files
@@ -271,7 +270,7 @@ def test_open_recording_saves_the_search_in_the_first_run_json(
         real(file, text)
 
     monkeypatch.setattr(recorder, "write_atomically", write)
-    open_recording(grid, placement, {"search": {"reps": "3"}}).close(RunStatus.FAILED)
+    open_recording(grid, placement, {"search": {"reps": "3"}}).close()
     assert written[0]["search"] == {"reps": "3"}
 
 
