@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -135,7 +136,7 @@ def place(
         for node in server_nodes
     )
     processes = [
-        _server(deployment, server, number, ports, rundir, programs)
+        _server(deployment, server, f"server-{number}", ports, rundir, programs)
         for number, server in enumerate(servers, 1)
     ]
     threads = deployment.envoy_threads or 1
@@ -143,31 +144,22 @@ def place(
     if envoy_node is not None:
         envoys = envoys_of(deployment, rundir)
         threads = deployment.envoy_threads or max(1, envoy_node.cores // 2 // len(envoys))
-        processes[:0] = [
-            _envoy(deployment, envoy, envoy_node.name, threads, rundir, programs)
-            for envoy in envoys
-        ]
+        place_envoy = partial(_envoy, deployment, envoy_node.name, threads, rundir, programs)
+        processes[:0] = map(place_envoy, envoys)
+    node = envoy_node.name if envoy_node else None
     return Placement(
-        deployment,
-        envoy_node.name if envoy_node else None,
-        envoys,
-        servers,
-        tuple(clients),
-        threads,
-        ports,
-        tuple(processes),
+        deployment, node, envoys, servers, tuple(clients), threads, ports, tuple(processes)
     )
 
 
 def _server(
     deployment: Deployment,
     server: ServerAddress,
-    number: int,
+    name: str,
     ports: Ports,
     rundir: RunDir,
     programs: Programs,
 ) -> Process:
-    name = f"server-{number}"
     host = server.address if deployment.local else "0.0.0.0"
     workers = len(server.worker_ports)
     argv, environment = programs.command(
@@ -183,15 +175,8 @@ def _server(
             "NODE_NAME": server.name,
         },
     )
-    return Process(
-        name,
-        Role.SERVER,
-        server.name,
-        argv,
-        environment,
-        tuple(ports.all(workers)),
-        rundir.log(name),
-    )
+    own_ports = tuple(ports.all(workers))
+    return Process(name, Role.SERVER, server.name, argv, environment, own_ports, rundir.log(name))
 
 
 def envoys_of(deployment: Deployment, rundir: RunDir) -> tuple[Envoy, ...]:
@@ -214,12 +199,13 @@ def envoys_of(deployment: Deployment, rundir: RunDir) -> tuple[Envoy, ...]:
 
 def _envoy(
     deployment: Deployment,
-    envoy: Envoy,
     node: str,
     threads: int,
     rundir: RunDir,
     programs: Programs,
+    envoy: Envoy,
 ) -> Process:
+    name, ports = envoy.name, (deployment.envoy_port, envoy.admin_port)
     argv, environment = programs.command(
         "envoy",
         (
@@ -229,12 +215,4 @@ def _envoy(
         {},
         (envoy.config.parent, private_folder()),
     )
-    return Process(
-        envoy.name,
-        Role.ENVOY,
-        node,
-        argv,
-        environment,
-        (deployment.envoy_port, envoy.admin_port),
-        rundir.log(envoy.name),
-    )
+    return Process(name, Role.ENVOY, node, argv, environment, ports, rundir.log(name))

@@ -5,46 +5,21 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 from launcher.images.apptainer import exec_argv
 from launcher.images.paths import image_path, IMAGES
 
-Command = tuple[tuple[str, ...], dict[str, str]]
-
-
-class Programs(Protocol):
-    @property
-    def python(self) -> str: ...
-
-    @property
-    def envoy(self) -> str: ...
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """Files that must exist, and be the same, on every node."""
-        ...
-
-    def command(
-        self,
-        image: str,
-        argv: Sequence[str],
-        environment: Mapping[str, str],
-        folders: Sequence[Path] = (),
-    ) -> Command:
-        """The argv and variables that run `argv` with `environment` and access to `folders`. `image`
-        is server, envoy or locust."""
-        ...
-
 
 @dataclass(frozen=True)
-class Installed:
-    """This Python environment; `envoy` is the path of the program."""
+class Programs:
+    """`images` maps server, envoy and locust to their images; without it, the programs run from this
+    Python environment. `files` must exist, and be the same, on every node."""
 
-    envoy: str
+    envoy: str = "envoy"
     python: str = sys.executable
+    images: Mapping[str, Path] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
     def command(
@@ -53,39 +28,19 @@ class Installed:
         argv: Sequence[str],
         environment: Mapping[str, str],
         folders: Sequence[Path] = (),
-    ) -> Command:
-        return tuple(argv), dict(environment)
-
-
-@dataclass(frozen=True)
-class Images:
-    """`paths` maps server, envoy and locust to their images; `needed` names those that are used."""
-
-    paths: Mapping[str, Path]
-    python: str = "python"
-    envoy: str = "envoy"
-    needed: tuple[str, ...] = field(default=("server", "envoy"))
-
-    @property
-    def files(self) -> tuple[Path, ...]:
-        return tuple(self.paths[name] for name in self.needed)
-
-    def command(
-        self,
-        image: str,
-        argv: Sequence[str],
-        environment: Mapping[str, str],
-        folders: Sequence[Path] = (),
-    ) -> Command:
+    ) -> tuple[tuple[str, ...], dict[str, str]]:
+        """The argv and variables that run `argv` with `environment` and access to `folders`."""
+        if not self.images:
+            return tuple(argv), dict(environment)
         binds = [str(folder) for folder in folders]
-        return exec_argv(self.paths[image], argv, environment, binds), {}
+        return exec_argv(self.images[image], argv, environment, binds), {}
 
 
 def programs(deployment: Deployment) -> Programs:
     """Raises `UsageError` when Envoy is required here and not installed, or the folder's name does not
     fit Apptainer."""
     if not deployment.in_containers:
-        return Installed(str(envoy_program()))
+        return Programs(str(envoy_program()))
     if re.search(r":|, ", str(deployment.folder.absolute())):
         raise UsageError(
             f"Apptainer cannot bind {deployment.folder.absolute()}, because its name contains ':' or ', '; "
@@ -94,8 +49,9 @@ def programs(deployment: Deployment) -> Programs:
     paths = {name: image_path(name, deployment.images) for name in IMAGES}
     if deployment.image is not None:
         paths["server"] = find_image(deployment.image, deployment.images)
-    needed = ("server",) if deployment.nodes == 1 else ("server", "envoy")
-    return Images(paths, needed=(*needed, "locust") if deployment.client_nodes else needed)
+    used = {"server": True, "envoy": deployment.nodes > 1, "locust": deployment.client_nodes > 0}
+    files = tuple(paths[name] for name, is_used in used.items() if is_used)
+    return Programs(python="python", images=paths, files=files)
 
 
 def find_image(image: Path, folder: Path | None) -> Path:

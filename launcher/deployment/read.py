@@ -34,9 +34,7 @@ USE_CONTAINER = {"true": "apptainer", "1": "apptainer", "yes": "apptainer"} | di
 
 
 def read_deployment(
-    flags: Mapping[str, Any],
-    file: Path | None = None,
-    environment: Mapping[str, str] = os.environ,
+    flags: Mapping[str, Any], file: Path | None = None, environment: Mapping[str, str] = os.environ
 ) -> Deployment:
     """Raises `UsageError`, which names the flag, key or variable that is wrong."""
     values: dict[str, tuple[Any, str]] = {}

@@ -4,22 +4,11 @@ import ipaddress
 import re
 import shlex
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    field_validator,
-    model_validator,
-    ValidationInfo,
-)
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, ValidationInfo
 
-from benchmark.server.settings import (
-    DEFAULT_APP,
-    DEFAULT_MAX_CONCURRENT_ENVS,
-    DEFAULT_PORT,
-)
+from benchmark.server.settings import DEFAULT_APP, DEFAULT_MAX_CONCURRENT_ENVS, DEFAULT_PORT
 
 DEFAULT_NAME = "openenv"
 DEFAULT_ADMIN_PORT = 9901
@@ -29,146 +18,92 @@ RESERVED = ("load", "samples")
 
 # Fields that are passed to sbatch and salloc under the same names.
 SLURM_OPTIONS = (
-    "partition",
-    "time",
-    "cpus_per_task",
-    "mem",
-    "account",
-    "qos",
-    "constraint",
-    "nodelist",
-    "exclude",
-    "reservation",
+    *("partition", "time", "cpus_per_task", "mem", "account", "qos", "constraint"),
+    *("nodelist", "exclude", "reservation"),
 )
+
+Port = Annotated[int, Field(ge=1, le=65_535)]
+EnvoyCount = Annotated[int | None, Field(ge=1, le=1024)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def option(default: Any, description: str, **limits: int) -> Any:
+    return Field(default=default, description=description, **limits)  # type: ignore[call-overload]
 
 
 class Deployment(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str = Field(
-        default=DEFAULT_NAME,
-        description="The name of the deployment, for status, logs and down.",
+    name: str = option(DEFAULT_NAME, "The name of the deployment, for status, logs and down.")
+    local: bool = option(False, "Run on this machine, without Slurm.")
+    nodes: Annotated[int, Field(ge=1, le=100_000)] = option(
+        3, "The number of nodes: one for Envoy, the others for servers; 1 means no Envoy."
     )
-    local: bool = Field(default=False, description="Run on this machine, without Slurm.")
-    nodes: int = Field(
-        default=3,
-        ge=1,
-        le=100_000,
-        description="The number of nodes: one for Envoy, the others for servers; 1 means no Envoy.",
+    client_nodes: Annotated[int, Field(ge=0, le=100_000)] = option(
+        0, "The number of additional nodes that run the load of grid and ui."
     )
-    client_nodes: int = Field(
-        default=0,
-        ge=0,
-        le=100_000,
-        description="The number of additional nodes that run the load of grid and ui.",
-    )
-    runtime: Literal["apptainer", "venv"] | None = Field(
-        default=None,
-        description="Run the servers from images (apptainer, USE_CONTAINER=true) or from this Python "
+    runtime: Literal["apptainer", "venv"] | None = option(
+        None,
+        "Run the servers from images (apptainer, USE_CONTAINER=true) or from this Python "
         "environment (venv, USE_CONTAINER=false).",
     )
-    images: Path | None = Field(
-        default=None,
-        description="The folder of the images.",
+    images: Path | None = option(None, "The folder of the images.")
+    image: Path | None = option(None, "The image of the servers.")
+    sessions: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = option(
+        None,
+        "The number of sessions to hold at once; sets --workers-per-node, --max-concurrent-envs "
+        "and --envoy-processes unless they are given.",
     )
-    image: Path | None = Field(default=None, description="The image of the servers.")
-    sessions: int | None = Field(
-        default=None,
-        ge=1,
-        le=1_000_000_000,
-        description="The number of sessions to hold at once; sets --workers-per-node, "
-        "--max-concurrent-envs and --envoy-processes unless they are given.",
+    workers_per_node: int | None = option(
+        None, "The number of uvicorn workers per server.", ge=1, le=4096
     )
-    workers_per_node: int | None = Field(
-        default=None,
-        ge=1,
-        le=4096,
-        description="The number of uvicorn workers per server.",
+    max_concurrent_envs: Annotated[int, Field(ge=1, le=10_000_000)] = option(
+        DEFAULT_MAX_CONCURRENT_ENVS, "The number of sessions that each worker holds."
     )
-    max_concurrent_envs: int = Field(
-        default=DEFAULT_MAX_CONCURRENT_ENVS,
-        ge=1,
-        le=10_000_000,
-        description="The number of sessions that each worker holds.",
+    app: str = option(DEFAULT_APP, "The ASGI app to serve, as module:attribute.")
+    server_port: int = option(DEFAULT_PORT, "The port of the servers.", ge=1, le=60_000)
+    envoy_port: Port = option(DEFAULT_PORT, "The port of the URL.")
+    admin_port: Port = option(
+        DEFAULT_ADMIN_PORT,
+        "The port of Envoy's read-only admin pages; further Envoy processes use the ports after it.",
     )
-    app: str = Field(default=DEFAULT_APP, description="The ASGI app to serve, as module:attribute.")
-    server_port: int = Field(
-        default=DEFAULT_PORT,
-        ge=1,
-        le=60_000,
-        description="The port of the servers.",
+    envoy_processes: EnvoyCount = option(
+        None,
+        "The number of Envoy processes that share the URL; each holds one session per two file "
+        "descriptors.",
     )
-    envoy_port: int = Field(
-        default=DEFAULT_PORT, ge=1, le=65_535, description="The port of the URL."
+    envoy_threads: EnvoyCount = option(None, "The number of worker threads per Envoy process.")
+    local_address: str = option(
+        "127.0.0.2",
+        "With --local: the loopback address of the first node; the others use the addresses after "
+        "it.",
     )
-    admin_port: int = Field(
-        default=DEFAULT_ADMIN_PORT,
-        ge=1,
-        le=65_535,
-        description="The port of Envoy's read-only admin pages; further Envoy processes use the ports "
-        "after it.",
+    dir: Path | None = option(
+        None, "The folder for the connection file, the configuration and the logs."
     )
-    envoy_processes: int | None = Field(
-        default=None,
-        ge=1,
-        le=1024,
-        description="The number of Envoy processes that share the URL; each holds one session per "
-        "two file descriptors.",
+    ready_timeout: Seconds = option(
+        120.0, "How many seconds to wait until every server is healthy."
     )
-    envoy_threads: int | None = Field(
-        default=None,
-        ge=1,
-        le=1024,
-        description="The number of worker threads per Envoy process.",
+    drain: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = option(
+        2.0, "How many seconds open sessions have to finish when the deployment stops."
     )
-    local_address: str = Field(
-        default="127.0.0.2",
-        description="With --local: the loopback address of the first node; the others use the "
-        "addresses after it.",
+    silence_timeout: Seconds = option(
+        60.0,
+        "A deployment on Slurm stops by itself after this many seconds without a heartbeat from its "
+        "launcher.",
     )
-    dir: Path | None = Field(
-        default=None,
-        description="The folder for the connection file, the configuration and the logs.",
-    )
-    ready_timeout: float = Field(
-        default=120.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="How many seconds to wait until every server is healthy.",
-    )
-    drain: float = Field(
-        default=2.0,
-        ge=0,
-        le=3600,
-        allow_inf_nan=False,
-        description="How many seconds open sessions have to finish when the deployment stops.",
-    )
-    silence_timeout: float = Field(
-        default=60.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="A deployment on Slurm stops by itself after this many seconds without a heartbeat "
-        "from its launcher.",
-    )
-    partition: str | None = Field(default=None, description="The Slurm partition.")
-    time: str | None = Field(
-        default=None, description="The time limit of the Slurm job, such as 2:00:00."
-    )
-    cpus_per_task: int | None = Field(
-        default=None, ge=1, le=65_536, description="The number of cores per node."
-    )
-    mem: str | None = Field(default=None, description="The memory per node, such as 100G.")
-    account: str | None = Field(default=None, description="The Slurm account.")
-    qos: str | None = Field(default=None, description="The Slurm quality of service.")
-    constraint: str | None = Field(
-        default=None, description="The features that the nodes must have."
-    )
-    nodelist: str | None = Field(default=None, description="The nodes that Slurm must include.")
-    exclude: str | None = Field(default=None, description="The nodes that Slurm must leave out.")
-    reservation: str | None = Field(default=None, description="The Slurm reservation.")
-    sbatch: tuple[str, ...] = Field(
-        default=(),
-        description="Any other option of sbatch, such as --sbatch=--gres=gpu:1; repeatable.",
+    partition: str | None = option(None, "The Slurm partition.")
+    time: str | None = option(None, "The time limit of the Slurm job, such as 2:00:00.")
+    cpus_per_task: int | None = option(None, "The number of cores per node.", ge=1, le=65_536)
+    mem: str | None = option(None, "The memory per node, such as 100G.")
+    account: str | None = option(None, "The Slurm account.")
+    qos: str | None = option(None, "The Slurm quality of service.")
+    constraint: str | None = option(None, "The features that the nodes must have.")
+    nodelist: str | None = option(None, "The nodes that Slurm must include.")
+    exclude: str | None = option(None, "The nodes that Slurm must leave out.")
+    reservation: str | None = option(None, "The Slurm reservation.")
+    sbatch: tuple[str, ...] = option(
+        (), "Any other option of sbatch, such as --sbatch=--gres=gpu:1; repeatable."
     )
 
     @field_validator("name")

@@ -1,13 +1,12 @@
 """Where the load workers run: on the client nodes of the deployment that they load, or here."""
 
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.deployment.placement import Process, Role
-from launcher.deployment.programs import Installed, Programs, programs
+from launcher.deployment.programs import Programs, programs
 from launcher.deployment.spec import Deployment
 from launcher.experiment.target import is_loopback, Target
 from launcher.planning.sizing import load_workers, MIN_LOAD_WORKERS
@@ -57,7 +56,7 @@ class LoadPlacement:
 
     def programs(self) -> Programs:
         if self.deployment is None or self.is_local or not self.deployment.in_containers:
-            return Installed("", sys.executable)
+            return Programs()
         return programs(self.deployment)
 
     @property

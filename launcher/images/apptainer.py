@@ -27,10 +27,7 @@ class BuildFailed(LauncherError):
 
 
 def exec_argv(
-    image: Path,
-    argv: Sequence[str],
-    environment: Mapping[str, str] = {},
-    binds: Sequence[str] = (),
+    image: Path, argv: Sequence[str], environment: Mapping[str, str] = {}, binds: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Runs `argv` in an image with only these variables and folders, and the host's network. A bind is
     a path, or SOURCE:DESTINATION[:OPTIONS]."""
@@ -60,10 +57,7 @@ def build_argv(
 
 
 def run(
-    argv: Sequence[str],
-    folder: Path,
-    variables: Mapping[str, str],
-    watch: Callable[[str], None],
+    argv: Sequence[str], folder: Path, variables: Mapping[str, str], watch: Callable[[str], None]
 ) -> None:
     """Runs a build in a folder and passes each line of its output to `watch`. Raises `BuildFailed`
     with the reason and the end of the output."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from launcher.deployment.paths import RunDir
 from launcher.deployment.programs import check_images, programs
 from launcher.deployment.spec import Deployment
-from launcher.deployment.state import DeploymentState, DeploymentStatus, Entry, FINAL_STATES
+from launcher.deployment.state import DeploymentState, DeploymentStatus, FINAL_STATES
 from launcher.errors import (
     DeploymentEnded,
     DeploymentFailed,
@@ -30,10 +30,7 @@ POLL_SECONDS = 0.1
 # How often Slurm is asked for the job, before and after the deployment is ready.
 QUEUED_SECONDS, READY_SECONDS = 2.0, 5.0
 FILES_SECONDS = 5.0
-FAILURES = {
-    DeploymentStatus.FAILED: DeploymentFailed,
-    DeploymentStatus.ENDED: DeploymentEnded,
-}
+FAILURES = {DeploymentStatus.FAILED: DeploymentFailed, DeploymentStatus.ENDED: DeploymentEnded}
 
 
 def run(
@@ -97,15 +94,7 @@ class BatchClient:
         if attached:
             rundir.heartbeat.touch()
         self.job_id = commands.submit(argv)
-        entry = Entry(
-            name=deployment.name,
-            folder=rundir.folder,
-            drain=deployment.drain,
-            job=self.job_id,
-            own_job=True,
-            begun=time.time(),
-        )
-        entry.save(rundir.entry)
+        registry.enter(deployment, self.job_id, own_job=True)
         self._report(f"Slurm job {self.job_id} submitted")
 
     def wait_ready(self) -> dict[str, str]:

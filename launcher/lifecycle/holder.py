@@ -189,7 +189,7 @@ class HeldDeployment:
         rundir.launcher_log.write_text("")
         for path, text in self._plan.envoy_configs.items():
             write_atomically(path, text)
-        self._record.entry(own_job=self._own_job).save(rundir.entry)
+        registry.enter(self.deployment, self._record.job, self._own_job, **registry.identity())
         self._record.save()
 
     def _stop(self) -> None:

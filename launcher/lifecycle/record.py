@@ -10,7 +10,6 @@ from launcher.deployment.spec import Deployment
 from launcher.deployment.state import (
     DeploymentState,
     DeploymentStatus,
-    Entry,
     EnvoyState,
     Event,
     FAILED_STATES,
@@ -74,19 +73,8 @@ class Record:
         with contextlib.suppress(OSError):
             self._state().save(self._rundir.state)
 
-    def entry(self, *, own_job: bool) -> Entry:
-        return Entry(
-            name=self._deployment.name,
-            folder=self._rundir.folder,
-            drain=self._deployment.drain,
-            job=self._job,
-            own_job=own_job,
-            begun=time.time(),
-            **registry.identity(),
-        )
-
     @property
-    def _job(self) -> str | None:
+    def job(self) -> str | None:
         job = self._runtime.describe().get("job")
         return None if job is None else str(job)
 
@@ -103,7 +91,7 @@ class Record:
             ),
             **registry.identity(),
             error=self._error,
-            job=self._job,
+            job=self.job,
             slurm=dict(self._runtime.describe()),
             ready_at=self.ready_at,
             folder=self._rundir.folder,

@@ -11,14 +11,8 @@ from typing import Any
 import psutil
 
 from launcher.deployment.paths import deployments_folder, from_env_file, RunDir
-from launcher.deployment.spec import DEFAULT_NAME
-from launcher.deployment.state import (
-    DeploymentState,
-    DeploymentStatus,
-    Entry,
-    FINAL_STATES,
-    Holder,
-)
+from launcher.deployment.spec import DEFAULT_NAME, Deployment
+from launcher.deployment.state import DeploymentState, DeploymentStatus, Entry, FINAL_STATES, Holder
 from launcher.errors import DeploymentNotFound, LauncherError
 from launcher.slurm import commands
 from launcher.system import http
@@ -109,6 +103,14 @@ def identity() -> dict[str, Any]:
         "pid": os.getpid(),
         "pid_created": psutil.Process().create_time(),
     }
+
+
+def enter(deployment: Deployment, job: str | None, own_job: bool, **identity: Any) -> None:
+    """Adds a deployment to the list, or replaces its entry."""
+    rundir = RunDir(deployment.folder.absolute(), deployment.name)
+    head = {"name": deployment.name, "job": job, "folder": rundir.folder, **identity}
+    entry = Entry(**head, drain=deployment.drain, own_job=own_job, begun=time.time())
+    entry.save(rundir.entry)
 
 
 def known(name: str) -> Known | None:

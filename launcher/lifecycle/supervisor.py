@@ -7,7 +7,8 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -100,17 +101,19 @@ class Supervisor:
         runtime.check = self.signals.check
         self.children: dict[str, Child] = {}
 
-    @contextlib.contextmanager
-    def tied_to(self, lifeline: int | None) -> Iterator[None]:
+    def tied_to(self, lifeline: int | None) -> AbstractContextManager[None]:
         """Within `with`, the end of the pipe `lifeline` has the effect of SIGHUP."""
-        if lifeline is None:
-            yield
-            return
-        self._selector.register(lifeline, selectors.EVENT_READ, _LIFELINE)
+        return self._registered([] if lifeline is None else [lifeline], _LIFELINE)
+
+    @contextlib.contextmanager
+    def _registered(self, descriptors: Sequence[int], data: object) -> Iterator[None]:
+        for descriptor in descriptors:
+            self._selector.register(descriptor, selectors.EVENT_READ, data)
         try:
             yield
         finally:
-            self._selector.unregister(lifeline)
+            for descriptor in descriptors:
+                self._selector.unregister(descriptor)
 
     def start(self, process: Process) -> None:
         """Raises `NodeLost`."""
@@ -183,16 +186,16 @@ class Supervisor:
             yield
             return
         pidfd = os.pidfd_open(command.pid)
-        self._selector.register(pidfd, selectors.EVENT_READ, command)
         try:
-            yield
+            with self._registered([pidfd], command):
+                yield
         finally:
-            self._selector.unregister(pidfd)
             os.close(pidfd)
 
     def _exited(self, timeout: float | None) -> list[Child]:
         """Waits for the first event; returns the children that have exited. Raises `Interrupted`."""
-        with self._runtime_watched():
+        # For each wait, because a runtime opens and closes descriptors with its nodes.
+        with self._registered(self._runtime.events(), self._runtime):
             ready = [key.data for key, _ in self._selector.select(timeout)]
         self.signals.check()
         if _LIFELINE in ready:
@@ -210,18 +213,6 @@ class Supervisor:
 
     def _pids(self) -> list[int | None]:
         return [child.handle.pid for child in self.children.values()]
-
-    @contextlib.contextmanager
-    def _runtime_watched(self) -> Iterator[None]:
-        # Registered for each wait, because a runtime opens and closes descriptors with its nodes.
-        events = self._runtime.events()
-        for descriptor in events:
-            self._selector.register(descriptor, selectors.EVENT_READ, self._runtime)
-        try:
-            yield
-        finally:
-            for descriptor in events:
-                self._selector.unregister(descriptor)
 
     def _replace(self, child: Child) -> None:
         self._forget(child)

@@ -20,7 +20,7 @@ import websocket
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place
-from launcher.deployment.programs import envoy_program, Installed
+from launcher.deployment.programs import envoy_program, Programs
 from launcher.deployment.spec import Deployment as Wanted
 from launcher.envoy import admin
 from launcher.envoy.config import render
@@ -43,7 +43,7 @@ def envoy_before(servers: Sequence[Server], folder: Path) -> Iterator[str]:
     wanted = Wanted(local=True, nodes=1 + len(servers), workers_per_node=1)
     rundir = RunDir(folder, "by-hand")
     nodes = [node, *(server.address for server in servers)]
-    installed = Installed(str(envoy_program()))
+    installed = Programs(str(envoy_program()))
     placement = place(wanted, [Node(n, n, 2) for n in nodes], rundir, installed)
     (envoy,) = placement.envoys
     socket = replace(envoy, admin_socket=folder / "admin.sock")

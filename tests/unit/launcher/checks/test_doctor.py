@@ -14,7 +14,7 @@ from launcher.checks.network import Skew
 from launcher.checks.survey import clock_skews, Survey
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place
-from launcher.deployment.programs import Installed
+from launcher.deployment.programs import Programs
 from launcher.deployment.spec import Deployment
 from launcher.envoy.capacity import envoy_sessions
 from launcher.planning.capacity import Bound, bounds, ENVOY, LOAD, load_bounds, SERVER
@@ -43,7 +43,7 @@ def surveyed(machine: Machine = GOOD, **fields: Any) -> Survey:
     """A survey of n1 to n4 without a problem; the last of them is a client."""
     deployment = Deployment(client_nodes=1, **fields)
     there = [Node(name, f"10.0.0.{number}", 2) for number, name in enumerate(NODES, 1)]
-    placement = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
+    placement = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
     found = views(
         {
             "machine": machine.as_dict(),
@@ -340,7 +340,7 @@ class TestBounds:
     def test_one_machine_has_one_memory_for_all(self) -> None:
         deployment = Deployment(local=True, nodes=3)
         there = [Node(f"127.0.0.{n}", f"127.0.0.{n}", 1) for n in (2, 3, 4)]
-        placed = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
+        placed = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
         survey = Survey(placed, there, {"here": {"machine": GOOD.as_dict()}}, {})
         found = {bound.limit: bound for bound in bounds(stage(survey, GOOD), None)}
         load = stage(survey, GOOD).load[os.uname().nodename]
@@ -352,7 +352,7 @@ class TestBounds:
     def test_without_envoy_its_limits_do_not_count(self) -> None:
         deployment = Deployment(nodes=1)
         there = [Node("n1", "10.0.0.1", 4)]
-        placed = place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
+        placed = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
         survey = Survey(placed, there, {"n1": {"machine": GOOD.as_dict()}}, {})
         assert not [b for b in bounds(stage(survey, GOOD), None) if "Envoy" in b.limit]
 

@@ -8,7 +8,7 @@ import pytest
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place, Placement, Role, ServerAddress
-from launcher.deployment.programs import Installed
+from launcher.deployment.programs import Programs
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 
@@ -20,7 +20,7 @@ def placed(nodes: list[str], cores: int = 8, **fields: Any) -> Placement:
     deployment = Deployment(name="one", nodes=len(nodes), **fields)
     each = max(1, cores // max(1, len(nodes) - 1))
     placed_on = [Node(node, node, each) for node in nodes]
-    return place(deployment, placed_on, RUNDIR, Installed(str(ENVOY)))
+    return place(deployment, placed_on, RUNDIR, Programs(str(ENVOY)))
 
 
 def test_a_single_node_gets_a_server_and_no_envoy() -> None:

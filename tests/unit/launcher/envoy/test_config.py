@@ -12,7 +12,7 @@ import yaml
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place, Placement
-from launcher.deployment.programs import envoy_program, Installed
+from launcher.deployment.programs import envoy_program, Programs
 from launcher.deployment.spec import Deployment
 from launcher.envoy import admin
 from launcher.envoy.config import check_intervals, configurations
@@ -39,7 +39,7 @@ def placement(
         envoy_processes=envoys,
     )
     rundir = RunDir(Path("/srv/golden"), "golden")
-    return place(deployment, [Node(n, n, 8) for n in nodes], rundir, Installed("/opt/envoy"))
+    return place(deployment, [Node(n, n, 8) for n in nodes], rundir, Programs("/opt/envoy"))
 
 
 def fixed(servers: int) -> Placement:

@@ -9,7 +9,7 @@ import pytest
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place, Placement
-from launcher.deployment.programs import Installed
+from launcher.deployment.programs import Programs
 from launcher.deployment.spec import Deployment
 from launcher.envoy.capacity import envoy_sessions
 from launcher.errors import UsageError
@@ -39,7 +39,7 @@ def chosen(sessions: int, count: int, cores: int = 2, **fields: Any) -> Deployme
 def placed(sessions: int, count: int, cores: int = 2, **fields: Any) -> Placement:
     deployment = chosen(sessions, count, cores, **fields)
     there = nodes(count + deployment.client_nodes, cores, local=deployment.local)
-    return place(deployment, there, RunDir(Path("/run"), "test"), Installed("envoy"))
+    return place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
 
 
 def needed(sessions: int, count: int, **fields: Any) -> Needs:
