@@ -8,7 +8,7 @@ orders   {"to": node | null, "start": {node: [process, ...]}} · {"to": node, "s
          {"to": node | null, "probe": {...}} · {"to": node | null, "quit": true} · {"to": null}
 replies  {"node": n, "step": id} · {"node": n, "started": process, "pid": n} · {"node": n, "beat": n}
          {"node": n, "exited": process, "code": n, "tail": [...]} · {"node": n, "view": {...}}
-         {"node": n, "leaving": reason, "signal": name} · {"node": n, "stop_request": true}
+         {"node": n, "leaving": reason} · {"node": n, "stop_request": true}
          {"node": n, "part": text} ..., {"node": n, "last": text}: a reply that is too long for one line
 
 It terminates its processes and exits at SIGTERM, when it is ordered to quit, when its input closes, and
@@ -33,7 +33,7 @@ from launcher.errors import LauncherError
 from launcher.runtimes.protocol import LeaveReason, OWN_JOB, STOP_REQUEST
 from launcher.system.files import make_private_folder, private_folder
 from launcher.system.lines import LineSplitter
-from launcher.system.process import tail
+from launcher.system.process import ChildProcess, tail
 from launcher.system.reaper import adopt_orphans, kill_descendants, reaper_argv
 from launcher.system.signals import STOP_SIGNALS
 from launcher.system.wakeup import WakeupPipe
@@ -45,20 +45,10 @@ STOP_SECONDS = 4.0
 LINE_CHARACTERS, PART_CHARACTERS = 900, 400
 
 
-class Child:
-    def __init__(self, name: str, popen: "subprocess.Popen[bytes]", log: Path) -> None:
-        self.name, self.popen, self.log = name, popen, log
-        self.pidfd = os.pidfd_open(popen.pid)
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.popen.pid, signal.SIGKILL)
-
-
 class Agent:
     def __init__(self, node: str, silence: float) -> None:
         self._node, self._silence = node, silence
-        self._children: dict[int, Child] = {}
+        self._children: dict[str, ChildProcess] = {}
         self._selector = selectors.DefaultSelector()
         self._wakeup, self._input = WakeupPipe(), LineSplitter()
         self._signals: list[int] = []
@@ -75,9 +65,7 @@ class Agent:
         self._selector.register(self._wakeup, selectors.EVENT_READ)
         try:
             self._reply(step=os.environ["SLURM_STEP_ID"])
-            reason = self._serve()
-            name = signal.Signals(self._signals[0]).name if self._signals else ""
-            self._reply(leaving=reason, signal=name)
+            self._reply(leaving=self._serve().value)
         except BrokenPipeError:
             pass  # the step has lost its srun
         finally:
@@ -88,7 +76,11 @@ class Agent:
         beat = self._heard_at = time.monotonic()
         while True:
             for key, _ in self._selector.select(max(0.0, beat - time.monotonic())):
-                if (reason := self._handle(key.fd)) is not None:
+                if key.data is not None:
+                    self._reap(key.data)
+                elif key.fd != 0:
+                    self._wakeup.drain()
+                elif (reason := self._receive(os.read(0, 1 << 16))) is not None:
                     return reason
             while self._signals and self._signals[0] == STOP_REQUEST:
                 self._signals.pop(0)
@@ -102,30 +94,17 @@ class Agent:
                 beat = time.monotonic() + BEAT_SECONDS
                 self._reply(beat=time.time())
 
-    def _handle(self, descriptor: int) -> LeaveReason | None:
-        if descriptor == self._wakeup.fileno():
-            self._wakeup.drain()
-        elif descriptor != 0:
-            self._reap(self._children.pop(descriptor))
-        elif chunk := os.read(0, 1 << 16):
-            return self._receive(chunk)
-        else:
-            return LeaveReason.INPUT_CLOSED
-        return None
-
     def _receive(self, chunk: bytes) -> LeaveReason | None:
+        if not chunk:
+            return LeaveReason.INPUT_CLOSED
         self._heard_at = time.monotonic()
-        for order in self._orders(chunk):
+        for order in map(json.loads, self._input.feed(chunk)):
+            if order["to"] not in (None, self._node):
+                continue
             if "quit" in order:
                 return LeaveReason.QUIT
             self._carry_out(order)
         return None
-
-    def _orders(self, chunk: bytes) -> Iterator[dict[str, Any]]:
-        for line in self._input.feed(chunk):
-            order = json.loads(line)
-            if order["to"] in (None, self._node):
-                yield order
 
     def _cancel_orphaned_job(self) -> None:
         """The launcher, which would have ended the job, may have died with its node."""
@@ -142,16 +121,11 @@ class Agent:
             from launcher.runtimes.probe import probe
 
             self._reply(view=probe(order["probe"], self._node))
-        if "signal" in order:
-            for child in self._children.values():
-                if child.name == order["name"]:
-                    self._signal(child, order["signal"])
-
-    def _signal(self, child: Child, number: int) -> None:
-        if number == signal.SIGKILL:
-            child.kill()
-        else:
-            child.popen.send_signal(number)
+        if "signal" in order and (child := self._children.get(order["name"])) is not None:
+            if order["signal"] == signal.SIGKILL:
+                child.kill()
+            else:
+                child.send_signal(order["signal"])
 
     def _start(self, process: Mapping[str, Any]) -> None:
         name, log = process["name"], writable(Path(process["log"]))
@@ -170,30 +144,29 @@ class Agent:
             problem = f"cannot run {process['argv'][0]}: {failure.strerror}"
             self._reply(exited=name, code=127, tail=[problem])
             return
-        child = Child(name, popen, log)
-        self._children[child.pidfd] = child
-        self._selector.register(child.pidfd, selectors.EVENT_READ)
+        child = self._children[name] = ChildProcess(popen, log)
+        self._selector.register(child.pidfd, selectors.EVENT_READ, name)
         self._reply(started=name, pid=popen.pid)
 
-    def _reap(self, child: Child) -> None:
-        code = child.popen.wait()
+    def _reap(self, name: str) -> None:
+        child = self._children.pop(name)
+        code = child.wait()
         child.kill()  # the rest of its process group
         # A reaper that was killed leaves orphans, which may be in other process groups.
-        kill_descendants({child.popen.pid for child in self._children.values()})
+        kill_descendants({child.pid for child in self._children.values()})
         self._selector.unregister(child.pidfd)
-        os.close(child.pidfd)
-        self._reply(exited=child.name, code=code, tail=tail(child.log))
+        child.close()
+        self._reply(exited=name, code=code, tail=tail(child.log))
 
     def _stop(self) -> None:
         for child in self._children.values():
-            with contextlib.suppress(ProcessLookupError):
-                child.popen.terminate()
+            child.terminate()
         deadline = time.monotonic() + STOP_SECONDS
         for child in self._children.values():
             with contextlib.suppress(subprocess.TimeoutExpired):
-                child.popen.wait(max(0.0, deadline - time.monotonic()))
+                child.wait(max(0.0, deadline - time.monotonic()))
             child.kill()
-            child.popen.wait()
+            child.wait()
         kill_descendants()
 
     def _reply(self, **reply: Any) -> None:

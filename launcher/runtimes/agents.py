@@ -13,7 +13,7 @@ from launcher.runtimes.base import Termination
 from launcher.runtimes.handles import CLOSE_SECONDS
 from launcher.runtimes.node_checks import is_up
 from launcher.runtimes.node_state import Loss, loss_from, LossCause, NodeState
-from launcher.runtimes.protocol import LEAVE_TEXTS, LeaveReason
+from launcher.runtimes.protocol import LeaveReason
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.messages import StepMessage
@@ -235,14 +235,14 @@ class Agents:
         elif "exited" in reply:
             node.processes[reply["exited"]].set_exited(reply["code"], reply["tail"])
         elif "leaving" in reply:
-            return self._agent_left(node, LeaveReason(reply["leaving"]), reply.get("signal", ""))
+            return self._agent_left(node, LeaveReason(reply["leaving"]))
         return []
 
-    def _agent_left(self, node: NodeState, reason: LeaveReason, name: str) -> list[str]:
+    def _agent_left(self, node: NodeState, reason: LeaveReason) -> list[str]:
         if self.expects_exits or reason is LeaveReason.QUIT:
             return []
         self._check_job()
-        return self._lose([node], Loss(LossCause.AGENT_LEFT, LEAVE_TEXTS[reason].format(name)))
+        return self._lose([node], Loss(LossCause.AGENT_LEFT, reason.value))
 
     def _step_ended(self, step: AgentStep) -> list[str]:
         """srun has exited, so none of the step's agents can be reached."""

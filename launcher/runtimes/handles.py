@@ -9,9 +9,8 @@ from typing import IO, Protocol
 
 from launcher.deployment.placement import Process
 from launcher.images.causes import explain_run_failure
-from launcher.runtimes.local import LocalProcess
 from launcher.slurm import commands
-from launcher.system.process import describe_exit, indented, tail
+from launcher.system.process import ChildProcess, describe_exit, indented, tail
 
 CLOSE_SECONDS = 6.0
 LOST_CODE = 255
@@ -76,7 +75,7 @@ class RemoteProcess:
     def close(self) -> None: ...
 
 
-class SrunProcess(LocalProcess):
+class SrunProcess(ChildProcess):
     """A process with its own Slurm step, by its srun."""
 
     def __init__(

@@ -1,12 +1,11 @@
 """The runtime on this machine. Each node has its own loopback address, and so all ports to itself."""
 
-import contextlib
 import os
 import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, IO
+from typing import Any
 
 from launcher.deployment.placement import Node, Process
 from launcher.deployment.spec import Deployment
@@ -15,56 +14,8 @@ from launcher.runtimes.base import Handle, Termination
 from launcher.runtimes.node_checks import ports, refuse_failures
 from launcher.system.machine import Limits, limits
 from launcher.system.ports import first_taken, free_port
-from launcher.system.process import describe_exit, indented, spawn, tail
+from launcher.system.process import ChildProcess, spawn
 from launcher.system.reaper import reaper_argv
-
-
-class LocalProcess:
-    """A child of this process."""
-
-    def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
-        self._popen, self._log = popen, log
-        self._pidfd: int | None = os.pidfd_open(popen.pid)
-
-    @property
-    def pid(self) -> int:
-        return self._popen.pid
-
-    @property
-    def stdin(self) -> IO[bytes] | None:
-        return self._popen.stdin
-
-    @property
-    def stdout(self) -> IO[bytes] | None:
-        return self._popen.stdout
-
-    def fileno(self) -> int | None:
-        return self._pidfd
-
-    def poll(self) -> int | None:
-        return self._popen.poll()
-
-    def wait(self, timeout: float | None = None) -> int:
-        return self._popen.wait(timeout)
-
-    def terminate(self) -> None:
-        if self.poll() is None:
-            self._popen.terminate()
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
-
-    def describe_exit(self) -> str:
-        return describe_exit(self.wait())
-
-    def tail(self) -> str:
-        return indented(tail(self._log))
-
-    def close(self) -> None:
-        if self._pidfd is not None:
-            os.close(self._pidfd)
-            self._pidfd = None
 
 
 class LocalRuntime:
@@ -96,7 +47,7 @@ class LocalRuntime:
         if argv[0] == APPTAINER:  # the processes of a container outlive Apptainer
             argv = (*reaper_argv(self._lifeline), *argv)
             options |= {"pass_fds": (self._lifeline,), "death_signal": signal.SIGTERM}
-        return LocalProcess(spawn(argv, process.environment, process.log, **options), process.log)
+        return ChildProcess(spawn(argv, process.environment, process.log, **options), process.log)
 
     def free_port(self, node: str) -> int:
         return free_port(node)

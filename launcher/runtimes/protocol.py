@@ -1,7 +1,7 @@
 """The constants that launchers and their agents share; see `launcher.runtimes.agent`."""
 
 import signal
-from enum import StrEnum
+from enum import Enum
 
 # Set for agents of a job that serves only their deployment.
 OWN_JOB = "OPENENV_OWN_JOB"
@@ -10,18 +10,10 @@ OWN_JOB = "OPENENV_OWN_JOB"
 STOP_REQUEST = signal.SIGWINCH
 
 
-class LeaveReason(StrEnum):
-    """Why an agent exits."""
+class LeaveReason(Enum):
+    """Why an agent exits. The values are sent and printed."""
 
-    QUIT = "quit"
-    INPUT_CLOSED = "input_closed"
-    SILENCE = "silence"
-    SIGNAL = "signal"
-
-
-LEAVE_TEXTS = {
-    LeaveReason.QUIT: "it was ordered to quit",
-    LeaveReason.INPUT_CLOSED: "its launcher closed the connection",
-    LeaveReason.SILENCE: "its launcher was silent for too long",
-    LeaveReason.SIGNAL: "it received {}",
-}
+    QUIT = "it was ordered to quit"
+    INPUT_CLOSED = "its launcher closed the connection"
+    SILENCE = "its launcher was silent for too long"
+    SIGNAL = "it received a signal"

@@ -1,3 +1,4 @@
+import contextlib
 import logging
 import os
 import signal
@@ -62,3 +63,34 @@ def tail(log: Path) -> list[str]:
 
 def indented(lines: Sequence[str]) -> str:
     return "\n".join(f"  {line}" for line in lines)
+
+
+class ChildProcess:
+    """A child of this process; see `launcher.runtimes.base.Handle`."""
+
+    def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
+        self.pid, self.stdin, self.stdout = popen.pid, popen.stdin, popen.stdout
+        self.poll, self.wait, self.send_signal = popen.poll, popen.wait, popen.send_signal
+        self.log = log
+        self.pidfd, self._closed = os.pidfd_open(popen.pid), False
+
+    def fileno(self) -> int | None:
+        return None if self._closed else self.pidfd
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
+    def describe_exit(self) -> str:
+        return describe_exit(self.wait())
+
+    def tail(self) -> str:
+        return indented(tail(self.log))
+
+    def close(self) -> None:
+        if not self._closed:
+            os.close(self.pidfd)
+            self._closed = True

@@ -15,7 +15,6 @@ from launcher.runtimes.node_state import (
     NodeState,
     SILENT_SECONDS,
 )
-from launcher.runtimes.protocol import LEAVE_TEXTS, LeaveReason
 from launcher.slurm.messages import MessageKind, parse_message
 
 STEP, NEXT_STEP = cast(AgentStep, object()), cast(AgentStep, object())
@@ -36,10 +35,6 @@ def node(**fields: object) -> NodeState:
     for name, value in fields.items():
         setattr(state, name, value)
     return state
-
-
-def test_every_reason_to_leave_has_a_text() -> None:
-    assert set(LEAVE_TEXTS) == set(LeaveReason)
 
 
 @pytest.mark.parametrize(
