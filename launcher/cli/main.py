@@ -2,9 +2,12 @@
 
 import os
 import sys
+from typing import ClassVar
 
 import click
+from click.core import ParameterSource
 
+from analysis.errors import ResultsError
 from launcher import __version__
 from launcher.cli import (
     build,
@@ -21,33 +24,28 @@ from launcher.cli import (
 )
 from launcher.cli.display.console import err
 from launcher.cli.options import debug_option
-from launcher.errors import BROKEN_PIPE, INTERRUPTED, LauncherError, SIGNAL_BASE
+from launcher.errors import BROKEN_PIPE, INTERRUPTED, LauncherError, SIGNAL_BASE, WRONG_USAGE
 from launcher.system.signals import Interrupted
 
 
 class Program(click.Group):
     """Lists its commands by section; every command has --debug."""
 
-    def __init__(self, *arguments: object, **settings: object) -> None:
-        super().__init__(*arguments, **settings)  # type: ignore[arg-type]
-        self.sections: dict[str, list[str]] = {}
+    sections: ClassVar[dict[str, tuple[click.Command, ...]]] = {}
 
     def add_section(self, title: str, *commands: click.Command) -> None:
+        self.sections[title] = commands
         for command in commands:
             command.params.append(debug_option())
             self.add_command(command)
-            self.sections.setdefault(title, []).append(command.name or "")
-
-    def list_commands(self, _ctx: click.Context) -> list[str]:
-        return [name for names in self.sections.values() for name in names]
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, self.commands))
-        limit = formatter.width - width - 6
-        for title, names in self.sections.items():
-            rows = [(f"{n:<{width}}", self.commands[n].get_short_help_str(limit)) for n in names]
+        for title, commands in self.sections.items():
             with formatter.section(title):
-                formatter.write_dl(rows)
+                formatter.write_dl(
+                    [(f"{c.name:<{width}}", c.get_short_help_str(70)) for c in commands]
+                )
 
 
 @click.command(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})
@@ -95,13 +93,13 @@ def run(command: click.Command, program: str) -> None:
         sys.exit(failure.exit_code)
     except click.exceptions.Exit as ending:
         sys.exit(ending.exit_code)
-    except (click.ClickException, LauncherError) as failure:
+    except (click.ClickException, LauncherError, ResultsError) as failure:
         first, _, rest = message(failure).partition("\n")
         err.print("error:", style="bold red", end=" ")
         err.print(first, markup=False)
         if rest:
             err.print(rest, markup=False)
-        sys.exit(failure.exit_code)
+        sys.exit(getattr(failure, "exit_code", WRONG_USAGE))  # a result that cannot be read
     except Interrupted as signal:
         err.print(f"interrupted: {signal}", markup=False)
         sys.exit(SIGNAL_BASE + signal.number)
@@ -112,9 +110,9 @@ def run(command: click.Command, program: str) -> None:
         sys.exit(BROKEN_PIPE)
 
 
-def message(failure: click.ClickException | LauncherError) -> str:
+def message(failure: click.ClickException | LauncherError | ResultsError) -> str:
     """A value that Click refuses is introduced by its option, `--nodes: …`."""
-    if isinstance(failure, LauncherError):
+    if not isinstance(failure, click.ClickException):
         return str(failure)
     missing = isinstance(failure, click.MissingParameter)
     if isinstance(failure, click.BadParameter) and failure.param is not None and not missing:
@@ -124,13 +122,14 @@ def message(failure: click.ClickException | LauncherError) -> str:
 
 
 def _name(parameter: click.Parameter, context: click.Context | None) -> str:
-    if isinstance(parameter, click.Argument):
-        return parameter.make_metavar(context or click.Context(main))
-    name, variable = parameter.opts[0], parameter.envvar
-    if context is not None and isinstance(variable, str):
-        source = context.get_parameter_source(parameter.name or "")
-        return f"variable {variable}" if source is click.core.ParameterSource.ENVIRONMENT else name
-    return name
+    source = context and context.get_parameter_source(parameter.name or "")
+    if source is ParameterSource.ENVIRONMENT:
+        return f"variable {parameter.envvar}"
+    return (
+        parameter.human_readable_name
+        if isinstance(parameter, click.Argument)
+        else parameter.opts[0]
+    )
 
 
 def program() -> None:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from collections.abc import Iterable
 from typing import Any, TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -22,20 +21,10 @@ else:
 UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
-class Integer(click.IntRange):
-    name = "integer"
-
-    def convert(self, value: Any, param: Parameter, ctx: Context) -> Any:
-        try:
-            return super().convert(value, param, ctx)
-        except click.BadParameter:
-            self.fail(f"{value!r} is not a whole number {_range(self)}", param, ctx)
-
-
 class Number(click.FloatRange):
     """A finite number."""
 
-    name = "number"
+    name, noun = "number", "a number"
 
     def convert(self, value: Any, param: Parameter, ctx: Context) -> Any:
         try:
@@ -43,18 +32,19 @@ class Number(click.FloatRange):
         except click.BadParameter:
             number = math.nan
         if not math.isfinite(number):
-            self.fail(f"{value!r} is not a number {_range(self)}", param, ctx)
+            low = f"{'above' if self.min_open else 'from'} {_plain(self.min)}"
+            high = "" if self.max is None else f" to {_plain(self.max)}"
+            self.fail(f"{value!r} is not {self.noun} {low}{high}", param, ctx)
         return number
+
+
+class Integer(Number):
+    name, noun = "integer", "a whole number"
+    _number_class = int  # type: ignore[assignment]  # as in click.IntRange
 
 
 class Seconds(Number):
     name = "seconds"
-
-
-def _range(bounds: click.IntRange | click.FloatRange) -> str:
-    ends = [f"{'above' if bounds.min_open else 'from'} {_plain(bounds.min)}"]
-    ends += [f"to {_plain(bounds.max)}"] if bounds.max is not None else []
-    return " ".join(ends)
 
 
 def _plain(bound: float | None) -> str:
@@ -68,25 +58,15 @@ class CommaSeparated(ParamType):
         self.item, self.name = item, f"{item.name},..."
 
     def convert(self, value: Any, param: Parameter, ctx: Context) -> tuple[Any, ...]:
-        parts: Iterable[Any] = value
-        if isinstance(value, str):
-            parts = [part for each in value.split(",") if (part := each.strip())]
-        values = tuple(self.item.convert(part, param, ctx) for part in parts)
+        parts = value.split(",") if isinstance(value, str) else map(str, value)
+        words = [word for part in parts if (word := part.strip())]
+        values = tuple(self.item.convert(word, param, ctx) for word in words)
         if not values:
             self.fail("it is empty; give one value or several, separated by commas", param, ctx)
-        for each in values:
+        for word, each in zip(words, values, strict=True):
             if values.count(each) > 1:
-                self.fail(f"it contains {_text(each)} more than once", param, ctx)
+                self.fail(f"it contains {word} more than once", param, ctx)
         return values
-
-
-def text(value: Any) -> str:
-    """The value as it is typed on the command line."""
-    return ",".join(map(_text, value)) if isinstance(value, (list, tuple)) else _text(value)
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 class Size(ParamType):
@@ -95,8 +75,6 @@ class Size(ParamType):
     name = "size"
 
     def convert(self, value: Any, param: Parameter, ctx: Context) -> int:
-        if isinstance(value, int):
-            return value
         parts = re.fullmatch(r"(\d+)([KMGT]?)B?", value, re.IGNORECASE)
         if not parts or not int(parts[1]):
             self.fail(f"{value!r} is not a size such as 64G", param, ctx)
@@ -109,8 +87,6 @@ class KeyValue(ParamType):
     name = "key=value"
 
     def convert(self, value: Any, param: Parameter, ctx: Context) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
         key, equals, content = value.partition("=")
         if not key or not equals:
             self.fail(f"{value!r} is not of the form KEY=VALUE", param, ctx)

@@ -1,16 +1,14 @@
 """The commands that read results: report, compare. They need the files only."""
 
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 import click
 from rich.table import Table
 from rich.text import Text
 
-from analysis.errors import ResultsError
 from launcher.cli.display.console import out, print_json, say, warn
 from launcher.cli.options import (
     criterion_options,
@@ -19,10 +17,7 @@ from launcher.cli.options import (
     option,
     require_valid_option,
 )
-from launcher.errors import FAILED, LauncherError, UsageError
-
-if TYPE_CHECKING:
-    from analysis.report.report import Report
+from launcher.errors import FAILED, LauncherError
 
 
 @click.command()
@@ -45,9 +40,11 @@ def report(
     from analysis.report.report import INSTALL, write
     from analysis.scaling.criterion import Criterion
 
-    with _usage_errors():
-        written = write(folders, output, Criterion(success, p99))
-    _print(written)
+    written = write(folders, output, Criterion(success, p99))
+    for text in written.warnings:
+        warn(text)
+    for path in written.files:
+        out.print(str(path), markup=False)
     if written.missing:
         raise LauncherError(
             f"{written.missing} is not installed, so there are no figures and no report.html: {INSTALL}"
@@ -56,21 +53,6 @@ def report(
         raise LauncherError(
             f"{written.invalid} of {written.cells} cell(s) are INVALID; report.html says why"
         )
-
-
-@contextmanager
-def _usage_errors() -> Iterator[None]:
-    try:
-        yield
-    except ResultsError as failure:
-        raise UsageError(str(failure)) from None
-
-
-def _print(written: "Report") -> None:
-    for text in written.warnings:
-        warn(text)
-    for path in written.files:
-        out.print(str(path), markup=False)
 
 
 @click.command()
@@ -86,8 +68,7 @@ def compare(a: Path, b: Path, as_json: bool) -> None:
     from analysis.report.texts import comparison
     from analysis.results.folder import load
 
-    with _usage_errors():
-        compared = compare_results(load(a), load(b))
+    compared = compare_results(load(a), load(b))
     if as_json:
         print_json(comparison(compared))
     else:

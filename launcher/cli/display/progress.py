@@ -1,6 +1,5 @@
-"""What a person sees of an experiment while it runs, and of its summary."""
+"""The progress of an experiment on a terminal, and its summary."""
 
-import json
 import math
 from datetime import datetime, timedelta
 from typing import Any
@@ -10,14 +9,14 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from analysis.cells.codes import Counts, Findings
-from launcher.cli.display.console import err, out
+from launcher.cli.display.console import err, out, print_json, say, warn
 from launcher.experiment.cell_runner import ProgressListener
 from launcher.experiment.grid import Cell
 from launcher.experiment.load_processes import Progress
 
 
 class Display(ProgressListener):
-    """A bar for the cell under way; a line for each that has ended when there is no terminal."""
+    """A bar for the running cell on a terminal, and a line for each cell that has ended."""
 
     def __init__(self) -> None:
         self.bar = Bar(
@@ -28,20 +27,20 @@ class Display(ProgressListener):
             disable=not err.is_terminal,
         )
         self._task = self.bar.add_task("starting", total=None, state="")
-        self._where = self._ends = ""
+        self._position = self._ends = ""
 
     def cell_started(self, cell: Cell, number: int, of: int, left: float | None) -> None:
-        self._where = f"[{number}/{of}]" if of else f"[{number}]"
+        self._position = f"[{number}/{of}]" if of else f"[{number}]"
         more = left is not None and number < of
         self._ends = f"  (all done about {_clock(left or 0.0)})" if more else ""
-        description = f"{self._where} {cell.label}"
+        description = f"{self._position} {cell.label}"
         self.bar.reset(self._task, total=cell.batch, description=description, state="")
 
     def pause(self) -> None:
         self.bar.stop()
 
     def progress(self, progress: Progress) -> None:
-        self.bar.start()  # its thread begins after the load's processes have been started
+        self.bar.start()  # starts a thread, so not before the load's processes are forked
         state = f"{progress.open} open, {progress.done} done, {progress.failed} failed{self._ends}"
         self.bar.update(self._task, completed=progress.done, state=state)
 
@@ -49,38 +48,23 @@ class Display(ProgressListener):
         verdict = "" if line["valid"] else f"  INVALID: {line['reasons']}"
         if line["warnings"]:
             verdict += f"  warning: {line['warnings']}"
-        err.print(
-            f"{self._where} {cell}: {line['successful']} of {line['batch_size']} succeeded in "
-            f"{line['total_wall_time']:.1f} s  {line['errors']}{verdict}{self._ends}".rstrip(),
-            markup=False,
+        say(
+            f"{self._position} {cell}: {line['successful']} of {line['batch_size']} succeeded in "
+            f"{line['total_wall_time']:.1f} s  {line['errors']}{verdict}{self._ends}".rstrip()
         )
 
     def warn(self, text: str) -> None:
-        err.print(f"warning: {text}", markup=False, style="yellow")
+        warn(text)
 
 
 def _clock(left: float) -> str:
-    """When so many seconds will have passed; with its day where that is not today."""
-    moment = datetime.now() + timedelta(seconds=left)
-    today = moment.date() == datetime.now().date()
-    return moment.strftime("%H:%M" if today else "%Y-%m-%d %H:%M")
+    end = datetime.now() + timedelta(seconds=left)
+    return end.strftime("%H:%M" if end.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
 
 
 def summary_table(lines: list[dict[str, Any]]) -> Table:
-    table = Table(
-        "mode",
-        "batch",
-        "wait s",
-        "rep",
-        "success",
-        "wall s",
-        "p50 s",
-        "p99 s",
-        "rps",
-        "hosts",
-        "valid",
-        box=None,
-    )
+    names = ("mode", "batch", "wait s", "rep", "success", "wall s", "p50 s", "p99 s", "rps")
+    table = Table(*names, "hosts", "valid", box=None)
     for line in lines:
         table.add_row(
             line["mode"],
@@ -105,13 +89,13 @@ def _seconds(value: float, digits: int = 2) -> str:
 def print_summary(lines: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         plain = [{key: _plain(value) for key, value in line.items()} for line in lines]
-        print(json.dumps(plain, indent=2))
+        print_json(plain)
     elif lines:
         out.print(summary_table(lines))
 
 
 def _plain(value: Any) -> Any:
-    """A value of a table as JSON has it: codes as texts, what is missing as null."""
+    """The value for JSON: codes as texts, NaN as null."""
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, (Counts, Findings)):
         return str(value)

@@ -195,7 +195,7 @@ def test_a_url_and_a_name_exclude_each_other(known: Path) -> None:
         (("up", "--nonsense"), "no such option '--nonsense'"),
         (("up", "--nodes"), "option '--nodes' requires an argument"),
         (("nonsense",), "no such command 'nonsense'"),
-        (("build", "x"), "[server|envoy|locust|all]...: 'x' is not one of 'server',"),
+        (("build", "x"), "IMAGES: 'x' is not one of 'server', 'envoy', 'locust', 'all'"),
         (("build", "--app", "a:b"), "--app requires --dockerfile PATH"),
         (("build", "--build-arg", "x"), "--build-arg: 'x' is not of the form KEY=VALUE"),
         (("report",), "missing argument 'DIR...'"),

@@ -13,7 +13,6 @@ from launcher.cli.parameters import (
     Seconds,
     ServerURL,
     Size,
-    text,
 )
 
 INTEGERS = CommaSeparated(Integer(1, 1000))
@@ -113,14 +112,6 @@ def test_a_pair_is_divided_at_its_first_equals_sign() -> None:
 @pytest.mark.parametrize("value", ["KEY", "=value", ""])
 def test_a_pair_needs_a_key_and_an_equals_sign(value: str) -> None:
     assert refusal(KeyValue(), value) == f"{value!r} is not of the form KEY=VALUE"
-
-
-@pytest.mark.parametrize(
-    ("value", "written"),
-    [(0.5, "0.5"), (1.0, "1"), ((1.0, 2), "1,2"), ("hold", "hold"), (None, "None")],
-)
-def test_a_value_is_written_as_it_is_typed(value: Any, written: str) -> None:
-    assert text(value) == written
 
 
 @pytest.mark.parametrize(
