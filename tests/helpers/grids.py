@@ -1,4 +1,4 @@
-"""`launcher grid` as a process, and the files that it writes."""
+"""Runs `launcher grid` and reads the files that it writes."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What a search for a ceiling recorded."""
+"""Reads the files of a search for a ceiling."""
 
 import csv
 import json
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def batches(folder: Path) -> list[tuple[int, int]]:
-    """Repetition and batch of every cell in the summary."""
+    """The repetition and batch of every cell in the summary."""
     with (folder / "summary.csv").open() as file:
         return [(int(line["repetition"]), int(line["batch_size"])) for line in csv.DictReader(file)]
 

@@ -1,4 +1,4 @@
-"""Ceilings of real deployments, whose places are few so that they are known."""
+"""Ceilings of real deployments with a small, known number of places."""
 
 import json
 import signal
@@ -36,7 +36,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 def ceiling(deployment: Deployment, output: Path, *arguments: str) -> dict[str, Any]:
-    """The answer, of which there is one."""
+    """Returns the only line of the answer."""
     where = ("--url", deployment.url, "--output-dir", str(output), "--json")
     done = deployment.run("ceiling", *where, *arguments)
     assert done.returncode == 0, done.stderr
@@ -44,7 +44,7 @@ def ceiling(deployment: Deployment, output: Path, *arguments: str) -> dict[str, 
     return dict(answer)
 
 
-def test_the_ceiling_is_the_number_of_places(small: Deployment, tmp_path: Path) -> None:
+def test_ceiling_is_the_number_of_places(small: Deployment, tmp_path: Path) -> None:
     hosts = ("--expected-hosts", "2", "--require-hosts", "--require-valid")
     found = ceiling(small, tmp_path / "results", *EXACT, "--reps", "2", *hosts)
     assert (found["ceiling"], found["next_failing"], found["reached"]) == (20, 21, True)
@@ -60,7 +60,7 @@ def test_the_ceiling_is_the_number_of_places(small: Deployment, tmp_path: Path) 
     assert len(rows(tmp_path / "results")) == sum(one) + 20 + 21
 
 
-def test_the_answer_is_a_table_and_a_sentence(small: Deployment, tmp_path: Path) -> None:
+def test_ceiling_prints_a_table_and_a_sentence(small: Deployment, tmp_path: Path) -> None:
     where = ("--url", small.url, "--output-dir", str(tmp_path / "results"))
     done = small.run("ceiling", *where, *QUICK, "--reps", "1")
     assert done.returncode == 0, done.stderr
@@ -70,9 +70,7 @@ def test_the_answer_is_a_table_and_a_sentence(small: Deployment, tmp_path: Path)
     assert "[1] ws batch 8 × wait 0.5 s, repetition 1: 8 of 8 succeeded" in done.stderr
 
 
-def test_a_ceiling_for_each_wait_of_sessions_that_are_held(
-    small: Deployment, tmp_path: Path
-) -> None:
+def test_ceiling_searches_each_wait_with_held_sessions(small: Deployment, tmp_path: Path) -> None:
     where = ("--url", small.url, "--output-dir", str(tmp_path / "results"), "--json")
     shape = ("--shape", "hold", "--steps", "2", "--wait-grid", "0,0.1", "--reps", "1")
     done = small.run("ceiling", *where, *EXACT, *shape)
@@ -82,7 +80,7 @@ def test_a_ceiling_for_each_wait_of_sessions_that_are_held(
     assert {(each["shape"], each["steps"]) for each in answers} == {("hold", 2)}
 
 
-def test_a_search_that_may_go_no_further_says_at_least(small: Deployment, tmp_path: Path) -> None:
+def test_ceiling_is_a_lower_bound_when_max_batch_passes(small: Deployment, tmp_path: Path) -> None:
     found = ceiling(small, tmp_path, *QUICK, "--max-batch", "12", "--reps", "2")
     assert (found["ceiling"], found["reached"], found["next_failing"]) == (12, False, None)
     assert (found["bound"], found["limit"]) == (
@@ -92,7 +90,7 @@ def test_a_search_that_may_go_no_further_says_at_least(small: Deployment, tmp_pa
     assert batches(tmp_path) == [(1, 8), (1, 12), (2, 12)]
 
 
-def test_the_descriptors_of_the_load_bound_the_search(small: Deployment, tmp_path: Path) -> None:
+def test_ceiling_is_bound_by_the_descriptors_of_the_load(small: Deployment, tmp_path: Path) -> None:
     where = ("--url", small.url, "--output-dir", str(tmp_path), "--json")
     search = ["ceiling", *where, *QUICK, "--reps", "1"]
     limited = ["bash", "-c", 'ulimit -n 106; exec "$@"', "bash", *LAUNCHER, *search]
@@ -103,16 +101,14 @@ def test_the_descriptors_of_the_load_bound_the_search(small: Deployment, tmp_pat
     assert "2 load worker(s) can open 12 sessions" in found["bound_evidence"]
 
 
-def test_a_criterion_that_nothing_meets_has_the_ceiling_0(
-    small: Deployment, tmp_path: Path
-) -> None:
+def test_ceiling_is_0_when_no_batch_meets_the_criterion(small: Deployment, tmp_path: Path) -> None:
     found = ceiling(small, tmp_path, *QUICK, "--p99", "wait/2", "--reps", "1")
     assert (found["ceiling"], found["next_failing"], found["reached"]) == (0, 1, True)
     assert found["criterion"] == "success >= 100 % and p99 <= wait/2 s"
     assert batches(tmp_path) == [(1, 8), (1, 4), (1, 2), (1, 1)]
 
 
-def test_a_search_that_was_interrupted_goes_on(
+def test_interrupted_search_can_be_resumed(
     small: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     where = ("--output-dir", str(tmp_path), "--json")
@@ -146,7 +142,7 @@ def test_a_search_that_was_interrupted_goes_on(
     assert rows(tmp_path) == recorded
 
 
-def test_a_folder_of_a_grid_is_no_search(small: Deployment, tmp_path: Path) -> None:
+def test_ceiling_refuses_to_resume_a_grid(small: Deployment, tmp_path: Path) -> None:
     where = ("--url", small.url, "--output-dir", str(tmp_path))
     assert small.run("grid", *where, "-n", "2", "--wait", "0").returncode == 0
     assert_one_line(small.run("ceiling", *where, *QUICK), "already holds results", code=2)
@@ -154,7 +150,7 @@ def test_a_folder_of_a_grid_is_no_search(small: Deployment, tmp_path: Path) -> N
     assert_one_line(done, "holds a grid, not a search for a ceiling", code=2)
 
 
-def test_what_cannot_be_searched_is_one_line(small: Deployment, tmp_path: Path) -> None:
+def test_ceiling_refuses_impossible_searches_in_one_line(small: Deployment, tmp_path: Path) -> None:
     where = ("--output-dir", str(tmp_path / "results"))
     start = ("ceiling", "--url", small.url, *where, "--load-workers", "1")
     done = small.run(*start, "--start", "1000000")
@@ -164,7 +160,7 @@ def test_what_cannot_be_searched_is_one_line(small: Deployment, tmp_path: Path) 
     assert not (tmp_path / "results").exists()
 
 
-def test_a_deployment_that_ends_is_no_ceiling(tmp_path: Path) -> None:
+def test_ceiling_fails_when_the_deployment_ends(tmp_path: Path) -> None:
     output = tmp_path / "results"
     with serving(tmp_path, "--drain", "0", WORKERS=1, MAX_CONCURRENT_ENVS=100) as server:
         argv = ["ceiling", "--url", server.url, "--output-dir", str(output), *QUICK]

@@ -1,4 +1,4 @@
-"""Experiments on this machine: a deployment for each number of servers, whose places are known."""
+"""Scaling experiments on this machine, with a known number of places per server."""
 
 import contextlib
 import csv
@@ -40,14 +40,14 @@ def arguments(folder: Path, address: str, name: str, servers: str = "1,2") -> li
 
 @pytest.fixture
 def environment(mark: dict[str, str]) -> Iterator[dict[str, str]]:
-    """Whose processes are all gone in the end."""
+    """Marks the processes of a test and checks at its end that all have exited."""
     yield mark
     wait_for(lambda: not processes_of(mark[MARK]), 15, "nothing is left")
 
 
 @contextlib.contextmanager
 def going(*argv: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """An experiment in the background."""
+    """Starts an experiment in the background."""
     with subprocess.Popen(
         [*LAUNCHER, *argv], env=env, stderr=subprocess.PIPE, text=True
     ) as running:
@@ -72,7 +72,7 @@ def table(file: Path) -> list[dict[str, str]]:
 
 
 def snippet(folder: Path) -> tuple[int, int, float]:
-    """The runbook's analysis of phase 3, as it stands there."""
+    """Runs the runbook's analysis of phase 3 verbatim."""
     single = pd.read_csv(folder / "nodes-1" / "summary.csv")
     multi = pd.read_csv(folder / "nodes-2" / "summary.csv")
 
@@ -87,7 +87,7 @@ def snippet(folder: Path) -> tuple[int, int, float]:
     return single_ceiling, multi_ceiling, multi_ceiling / expected_ceiling
 
 
-def test_two_servers_have_twice_the_ceiling_of_one(
+def test_experiment_finds_twice_the_ceiling_with_two_servers(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     address = new_address()
@@ -124,9 +124,7 @@ def test_two_servers_have_twice_the_ceiling_of_one(
     assert launch("status", "twice", env=environment).returncode == 1
 
 
-def test_an_experiment_that_was_interrupted_goes_on_where_it_was(
-    tmp_path: Path, environment: dict[str, str]
-) -> None:
+def test_interrupted_experiment_can_be_resumed(tmp_path: Path, environment: dict[str, str]) -> None:
     asked = arguments(tmp_path, new_address(), "again")
     with going(*asked, env=environment) as running:
         wait_for(lambda: len(batches(tmp_path / "nodes-2")) > 1, 90, "two batches of two servers")
@@ -156,7 +154,7 @@ def test_an_experiment_that_was_interrupted_goes_on_where_it_was(
     assert "already holds an experiment (complete)" in done.stderr
 
 
-def test_what_a_killed_experiment_leaves_is_ended_by_down_or_by_itself(
+def test_deployment_of_a_killed_experiment_is_stopped_by_down_or_resume(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     asked = arguments(tmp_path, new_address(), "killed", servers="1")
@@ -172,13 +170,13 @@ def test_what_a_killed_experiment_leaves_is_ended_by_down_or_by_itself(
 
 
 def kill_after(done: int, asked: list[str], folder: Path, env: dict[str, str]) -> None:
-    """kill -9 to an experiment when so many batches of one server are done."""
+    """Kills an experiment with SIGKILL when so many batches of one server are done."""
     with going(*asked, env=env) as running:
         wait_for(lambda: len(batches(folder / "nodes-1")) >= done, 60, f"{done} batches are done")
         running.kill()
 
 
-def test_a_phase_that_cannot_be_brought_up_is_the_last_and_what_there_is_is_reported(
+def test_experiment_reports_finished_phases_when_one_cannot_start(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     address = new_address()
@@ -197,7 +195,7 @@ def test_a_phase_that_cannot_be_brought_up_is_the_last_and_what_there_is_is_repo
     assert launch("status", "ports", env=environment).returncode == 1
 
 
-def test_a_server_that_is_lost_fails_the_phase(tmp_path: Path, environment: dict[str, str]) -> None:
+def test_phase_fails_when_a_server_is_lost(tmp_path: Path, environment: dict[str, str]) -> None:
     asked = arguments(tmp_path, new_address(), "lost", servers="2")
     with going(*asked, env=environment) as running:
         wait_for(lambda: len(batches(tmp_path / "nodes-2")) > 0, 90, "a batch is done")
@@ -210,7 +208,7 @@ def test_a_server_that_is_lost_fails_the_phase(tmp_path: Path, environment: dict
     assert statuses(tmp_path) == {"2": "failed"}
 
 
-def test_a_deployment_of_the_same_name_is_left_alone(
+def test_experiment_leaves_another_deployment_of_its_name_running(
     tmp_path: Path, environment: dict[str, str]
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -222,7 +220,7 @@ def test_a_deployment_of_the_same_name_is_left_alone(
     assert statuses(tmp_path / "new") == {"1": "failed"}
 
 
-def test_without_slurm_and_without_local_it_says_so(tmp_path: Path) -> None:
+def test_experiment_fails_in_one_line_without_slurm_or_local(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if "SLURM" not in name}
     asked = ("--server-nodes", "1", "--output-dir", str(tmp_path))
     done = launch("experiment", *asked, "--runtime", "venv", env=environment)

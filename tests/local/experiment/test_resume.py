@@ -1,4 +1,4 @@
-"""Experiments that are interrupted, and go on."""
+"""Grids that are interrupted or killed, and resumed."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def cells_of(rows: list[dict[str, Any]]) -> Counter[tuple[Any, ...]]:
     )
 
 
-def test_a_grid_that_is_killed_three_times_is_complete_in_the_end(
+def test_grid_completes_after_being_killed_three_times(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -71,7 +71,7 @@ def row_key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_cell_is_run_again_as_a_new_attempt(
+def test_interrupted_cell_is_repeated_as_a_new_attempt(
     number: signal.Signals, deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -91,7 +91,7 @@ def test_an_interrupted_cell_is_run_again_as_a_new_attempt(
     assert [cell["interrupted"] for cell in run["cells"]] == [False, True, False]
 
 
-def test_half_a_line_is_no_row(deployment: Deployment, tmp_path: Path) -> None:
+def test_resume_discards_half_a_line(deployment: Deployment, tmp_path: Path) -> None:
     output = tmp_path / "results"
     assert grid(deployment, output, "-n", "3", "--wait", "0").returncode == 0
     before = (output / "raw.jsonl").read_bytes()
@@ -104,7 +104,7 @@ def test_half_a_line_is_no_row(deployment: Deployment, tmp_path: Path) -> None:
     assert (output / "raw.jsonl").read_bytes().startswith(b"\n".join(before.split(b"\n")[:2]))
 
 
-def test_a_full_disk_can_be_gone_on_from(
+def test_grid_can_be_resumed_after_a_full_disk(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -123,9 +123,7 @@ def test_a_full_disk_can_be_gone_on_from(
     assert [line for line in cells_of(rows).items() if line[0][0] == 25][-1][1] == 25
 
 
-def test_a_complete_experiment_has_nothing_to_go_on_with(
-    deployment: Deployment, tmp_path: Path
-) -> None:
+def test_resuming_a_complete_grid_changes_nothing(deployment: Deployment, tmp_path: Path) -> None:
     output = tmp_path / "results"
     assert grid(deployment, output, "-n", "3", "--wait", "0").returncode == 0
     before = {name: (output / name).read_bytes() for name in ("raw.jsonl", "summary.csv")}
@@ -133,7 +131,7 @@ def test_a_complete_experiment_has_nothing_to_go_on_with(
     assert before == {name: (output / name).read_bytes() for name in before}
 
 
-def test_two_launchers_do_not_write_into_one_folder(
+def test_resume_refuses_a_folder_that_another_launcher_writes(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -154,7 +152,7 @@ def test_two_launchers_do_not_write_into_one_folder(
         (["--shape", "hold"], "was started with shape burst, not hold"),
     ],
 )
-def test_what_was_asked_otherwise_is_refused(
+def test_resume_refuses_different_options(
     arguments: list[str], says: str, deployment: Deployment, tmp_path: Path
 ) -> None:
     output = tmp_path / "results"
@@ -164,7 +162,9 @@ def test_what_was_asked_otherwise_is_refused(
     assert (output / "run.json").read_text() == before
 
 
-def test_other_caps_are_refused(deployment: Deployment, tmp_path: Path) -> None:
+def test_resume_refuses_a_deployment_with_different_caps(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     output = tmp_path / "results"
     assert grid(deployment, output, "-n", "3", "--wait", "0").returncode == 0
     options = ["--nodes", "3", "--max-concurrent-envs", "50", "--drain", "0"]
@@ -174,7 +174,9 @@ def test_other_caps_are_refused(deployment: Deployment, tmp_path: Path) -> None:
     assert "has 50" in done.stderr
 
 
-def test_there_must_be_something_to_go_on_with(deployment: Deployment, tmp_path: Path) -> None:
+def test_resume_refuses_a_folder_without_an_experiment(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     done = grid(deployment, tmp_path / "none", "--resume")
     assert_one_line(done, "has no experiment to resume (run.json is missing", code=2)
     alone = deployment.run("grid", "--resume")
@@ -182,7 +184,9 @@ def test_there_must_be_something_to_go_on_with(deployment: Deployment, tmp_path:
     assert os.listdir(tmp_path) == []  # noqa: PTH208
 
 
-def test_what_ended_an_experiment_ends_it_again(deployment: Deployment, tmp_path: Path) -> None:
+def test_resumed_grid_fails_again_for_the_same_reason(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     output = tmp_path / "results"
     hosts = ["--expected-hosts", "2", "--require-hosts"]
     for arguments in (["-n", "1", "--wait", "0", *hosts], ["--resume"], ["--resume", *hosts[2:]]):
@@ -196,7 +200,7 @@ def test_what_ended_an_experiment_ends_it_again(deployment: Deployment, tmp_path
 @pytest.mark.parametrize(
     "change", [{"grid": {}}, {"cells": 5}, {"cells": [{"mode": "ws"}]}, {"begun": None}]
 )
-def test_a_run_json_of_another_make_is_refused(
+def test_resume_refuses_an_incompatible_run_json(
     change: dict[str, Any], deployment: Deployment, tmp_path: Path
 ) -> None:
     output = tmp_path / "results"

@@ -19,7 +19,7 @@ SCRIPTS = Path(__file__).parent / "runbook"
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A folder with the checkout's tests/ in it, where the deployment was started."""
+    """A folder that contains the tests/ of the checkout, in which a deployment was started."""
     folder = tmp_path_factory.mktemp("runbook folder")
     (folder / "tests").symlink_to(ROOT / "tests")
     with deployed(folder, "runbook", "--nodes", "3", "--max-concurrent-envs", "512") as deployment:

@@ -1,4 +1,4 @@
-"""Samples of real deployments, and what becomes of them when something goes wrong."""
+"""Samples of real deployments, also when sampling fails."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def sources(samples: list[dict[str, Any]]) -> set[tuple[str, str]]:
 
 
 def await_all(sampler: Sampler) -> None:
-    """Until every process has been sampled once more."""
+    """Waits until every process has been sampled once more."""
     assert sampler.wait_for(lambda seen: sampler.expected <= set(seen), 20), sampler.warnings
 
 
@@ -54,7 +54,7 @@ def sessions(url: str, count: int) -> Iterator[None]:
             session.shutdown()
 
 
-def test_a_cell_has_samples_of_everything(deployment: Deployment, tmp_path: Path) -> None:
+def test_samples_cover_every_source_of_a_cell(deployment: Deployment, tmp_path: Path) -> None:
     load = {"load-master": os.getpid(), "load-1": os.getpid()}
     placement = {"load": load, "load_nodes": ["127.0.0.1"]}
     with sampling(deployment, tmp_path) as sampler:
@@ -94,7 +94,9 @@ def test_a_cell_has_samples_of_everything(deployment: Deployment, tmp_path: Path
     assert evidence.startswith("no session failed; inspected: ")
 
 
-def test_cells_that_follow_each_other_at_once(deployment: Deployment, tmp_path: Path) -> None:
+def test_samples_cover_cells_that_follow_each_other_immediately(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     with sampling(deployment, tmp_path) as sampler:
         for cell in (1, 2, 3):
             sampler.cell = cell
@@ -107,7 +109,7 @@ def test_cells_that_follow_each_other_at_once(deployment: Deployment, tmp_path: 
     assert {s["cell"] for s in written(tmp_path)} == {None, 1, 2, 3, 4, 5}
 
 
-def test_a_file_of_an_earlier_sitting_goes_on(deployment: Deployment, tmp_path: Path) -> None:
+def test_sampler_appends_to_an_existing_file(deployment: Deployment, tmp_path: Path) -> None:
     (tmp_path / "samples.jsonl").write_text('{"cell":1}\n{"cell":1,"ki')
     with sampling(deployment, tmp_path) as sampler:
         await_all(sampler)
@@ -116,7 +118,7 @@ def test_a_file_of_an_earlier_sitting_goes_on(deployment: Deployment, tmp_path: 
     assert ("process", "envoy") in sources(samples[1:])
 
 
-def test_what_is_replaced_in_a_cell_is_told(tmp_path: Path) -> None:
+def test_sampler_reports_processes_replaced_during_a_cell(tmp_path: Path) -> None:
     options = ("--nodes", "3", "--workers-per-node", "2", "--drain", "0")
     with (
         deployed(tmp_path, "replaced", *options) as deployment,
@@ -142,7 +144,7 @@ def test_what_is_replaced_in_a_cell_is_told(tmp_path: Path) -> None:
     assert any("1 worker(s) of server-2" in text for text in told), told
 
 
-def test_a_server_that_does_not_answer_is_a_gap(tmp_path: Path) -> None:
+def test_samples_have_a_gap_when_a_server_does_not_answer(tmp_path: Path) -> None:
     with (
         deployed(tmp_path, "silent", "--nodes", "3", "--drain", "0") as deployment,
         sampling(deployment, tmp_path) as sampler,
@@ -160,7 +162,7 @@ def test_a_server_that_does_not_answer_is_a_gap(tmp_path: Path) -> None:
     assert sampler.warnings == []
 
 
-def test_a_server_without_a_launcher_has_places(tmp_path: Path) -> None:
+def test_sampler_reads_the_places_of_a_server_without_a_launcher(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "0", WORKERS=2, MAX_CONCURRENT_ENVS=5) as server:
         output = tmp_path / "samples.jsonl"
         with Sampler(output, None, tmp_path / "run.json", server.url, QUICK) as sampler:
@@ -171,13 +173,13 @@ def test_a_server_without_a_launcher_has_places(tmp_path: Path) -> None:
     assert {(s["node"], s["limit"], s["count"]) for s in places} == {(server.address, 10, 2)}
 
 
-def test_what_nobody_knows_is_this_machine_alone(tmp_path: Path) -> None:
+def test_sampler_covers_only_this_machine_for_an_unknown_url(tmp_path: Path) -> None:
     with Sampler(tmp_path / "samples.jsonl", None, None, "http://127.0.0.1:1", QUICK) as sampler:
         await_all(sampler)
     assert sources(written(tmp_path)) == {("node", "")}
 
 
-def test_a_file_that_cannot_be_written_ends_the_sampling_alone(
+def test_sampling_ends_but_not_the_run_when_its_file_is_not_writable(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     output = tmp_path / "nowhere" / "samples.jsonl"
@@ -205,7 +207,9 @@ print(sampler.warnings)
 """
 
 
-def test_a_full_disk_leaves_whole_lines(deployment: Deployment, tmp_path: Path) -> None:
+def test_samples_are_whole_lines_when_the_disk_is_full(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     state = deployment.folder / "openenv-deployment.json"
     argv = [sys.executable, "-c", FULL, str(tmp_path / "samples.jsonl"), str(state)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
@@ -215,7 +219,7 @@ def test_a_full_disk_leaves_whole_lines(deployment: Deployment, tmp_path: Path) 
     assert written(tmp_path)
 
 
-def test_its_threads_take_no_signal(deployment: Deployment, tmp_path: Path) -> None:
+def test_sampler_threads_receive_no_signals(deployment: Deployment, tmp_path: Path) -> None:
     tasks = Path("/proc/self/task")
     before = set(tasks.iterdir())
     with sampling(deployment, tmp_path) as sampler:
@@ -230,9 +234,7 @@ def test_its_threads_take_no_signal(deployment: Deployment, tmp_path: Path) -> N
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
-def test_a_launcher_with_many_descriptors_samples_too(
-    deployment: Deployment, tmp_path: Path
-) -> None:
+def test_sampler_works_with_many_open_descriptors(deployment: Deployment, tmp_path: Path) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
@@ -246,8 +248,8 @@ def test_a_launcher_with_many_descriptors_samples_too(
     assert sampler.warnings == []
 
 
-def test_a_load_master_is_found_by_its_port(tmp_path: Path) -> None:
-    """As on a client node, where the pid that a run knows is its srun's."""
+def test_sampler_finds_a_load_master_by_its_port(tmp_path: Path) -> None:
+    """As on a client node, where the run only knows the pid of its srun."""
     from launcher.sampling.collector import Looker
 
     def pretend(module: str, option: str) -> subprocess.Popen[bytes]:
@@ -275,7 +277,7 @@ def test_a_load_master_is_found_by_its_port(tmp_path: Path) -> None:
     assert pids == {"load-master": master.pid, "load-1": worker.pid}
 
 
-def test_a_server_tells_prometheus(tmp_path: Path) -> None:
+def test_server_exports_metrics_for_prometheus(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "0", WORKERS=2, MAX_CONCURRENT_ENVS=3) as server:
         with sessions(server.url.replace("http", "ws", 1), 2):
             url = f"http://{server.address}:8001/metrics"
@@ -299,12 +301,12 @@ def test_a_server_tells_prometheus(tmp_path: Path) -> None:
     assert families["openenv_draining"].samples[0].value == 0
 
 
-def test_envoy_tells_prometheus(deployment: Deployment) -> None:
+def test_envoy_exports_metrics_for_prometheus(deployment: Deployment) -> None:
     with urllib.request.urlopen(f"{deployment.admin_url}/stats/prometheus", timeout=5) as answer:
         assert "envoy_cluster_upstream_cx_active" in answer.read().decode()
 
 
 @pytest.mark.parametrize("path", ["/metrics/", "/metric"])
-def test_other_pages_are_not_there(server: Any, path: str) -> None:
+def test_unknown_pages_return_404(server: Any, path: str) -> None:
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"http://{server.address}:8001{path}", timeout=5)

@@ -36,7 +36,7 @@ def begin(deployment: Deployment, *arguments: str, **options: Any) -> subprocess
     )
 
 
-def test_once(deployment: Deployment) -> None:
+def test_top_once_prints_a_table(deployment: Deployment) -> None:
     done = top(deployment, "shared", "--once", "--interval", "0.2")
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
@@ -49,7 +49,7 @@ def test_once(deployment: Deployment) -> None:
     assert any(line.split()[:1] == [os.uname().nodename] for line in lines)
 
 
-def test_once_as_json_in_the_folder_of_the_deployment(deployment: Deployment) -> None:
+def test_top_once_prints_json_in_the_folder_of_the_deployment(deployment: Deployment) -> None:
     done = top(deployment, "--once", "--json", "--interval", "0.2")
     assert (done.returncode, done.stderr) == (0, "")
     seen = json.loads(done.stdout)
@@ -64,7 +64,7 @@ def test_once_as_json_in_the_folder_of_the_deployment(deployment: Deployment) ->
     assert len(seen["nodes"]) == 1
 
 
-def test_it_goes_on_until_ctrl_c(deployment: Deployment) -> None:
+def test_top_runs_until_ctrl_c(deployment: Deployment) -> None:
     with begin(deployment, "shared", "--json", "--interval", "0.1") as going:
         assert going.stdout is not None
         moments = [json.loads(going.stdout.readline())["time"] for _ in range(3)]
@@ -74,7 +74,7 @@ def test_it_goes_on_until_ctrl_c(deployment: Deployment) -> None:
     assert (going.returncode, said) == (130, "interrupted: SIGINT\n")
 
 
-def test_on_a_terminal_it_is_one_table_that_changes(deployment: Deployment) -> None:
+def test_top_updates_one_table_on_a_terminal(deployment: Deployment) -> None:
     ours, theirs = pty.openpty()
     environment = deployment.environment | {"TERM": "xterm", "COLUMNS": "200"}
     with subprocess.Popen(
@@ -95,7 +95,7 @@ def test_on_a_terminal_it_is_one_table_that_changes(deployment: Deployment) -> N
     assert b"\x1b[1A" in shown  # back up over the table before
 
 
-def test_it_ends_with_the_deployment(tmp_path: Path) -> None:
+def test_top_ends_with_the_deployment(tmp_path: Path) -> None:
     with deployed(tmp_path, "brief", "--nodes", "1", "--drain", "0") as deployment:
         with begin(deployment, "brief", "--interval", "0.1") as going:
             assert going.stdout is not None
@@ -107,7 +107,7 @@ def test_it_ends_with_the_deployment(tmp_path: Path) -> None:
         assert_one_line(top(deployment, "brief"), "no deployment named 'brief' is up", code=1)
 
 
-def test_prometheus_can_scrape_all_that_it_is_told_of(deployment: Deployment) -> None:
+def test_prometheus_can_scrape_every_printed_target(deployment: Deployment) -> None:
     done = top(deployment, "shared", "--prometheus-targets")
     assert (done.returncode, done.stderr) == (0, "")
     groups = json.loads(done.stdout)
@@ -122,5 +122,5 @@ def test_prometheus_can_scrape_all_that_it_is_told_of(deployment: Deployment) ->
 
 
 @pytest.mark.parametrize("interval", ["0", "x", "nan"])
-def test_an_interval_is_a_number(deployment: Deployment, interval: str) -> None:
+def test_top_refuses_a_bad_interval(deployment: Deployment, interval: str) -> None:
     assert_one_line(top(deployment, "shared", "--interval", interval), "--interval", code=2)

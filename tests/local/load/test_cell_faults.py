@@ -1,4 +1,4 @@
-"""Faults made on purpose in the middle of a cell: each is named, as what spoils it or as what binds it."""
+"""Faults injected into a running cell: each is named as a reason for INVALID or as the bound."""
 
 import contextlib
 import os
@@ -21,21 +21,21 @@ from tests.helpers.local import deployed, Deployment, LAUNCHER, places_used, wai
 
 
 def ended(running: subprocess.Popen[str]) -> str:
-    """What it said."""
+    """Returns its standard error."""
     _, said = running.communicate(timeout=120)
     assert running.returncode == 0, said
     return said
 
 
 def attempts(folder: Path) -> list[dict[str, Any]]:
-    """The facts of each attempt, in their order."""
+    """The entries of run.json, one for each attempt."""
     return list(run_json(folder)["cells"])
 
 
 @contextlib.contextmanager
 def starved(pid: int) -> Iterator[None]:
-    """Busy loops have its core before it: within its session and, where the kernel schedules by
-    session (sched_autogroup), among sessions."""
+    """Runs busy loops that take its core: with a higher priority, and in a session of their own
+    where the kernel schedules by session (sched_autogroup)."""
     core = {min(os.sched_getaffinity(0))}
     for thread in psutil.Process(pid).threads():
         os.sched_setscheduler(thread.id, os.SCHED_IDLE, os.sched_param(0))
@@ -54,7 +54,7 @@ def starved(pid: int) -> Iterator[None]:
             loop.wait()
 
 
-def test_a_load_worker_without_cpu_to_spare_makes_a_cell_invalid(
+def test_cell_is_invalid_when_a_load_worker_lacks_cpu(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -72,7 +72,7 @@ def test_a_load_worker_without_cpu_to_spare_makes_a_cell_invalid(
     assert first["bound"]["by"] == "load generator"
 
 
-def test_a_server_that_is_replaced_in_the_middle_makes_a_cell_invalid(
+def test_cell_is_invalid_when_a_server_is_replaced_during_it(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     with deployed(tmp_path, "struck", "--nodes", "3", "--drain", "0") as struck:
@@ -89,7 +89,7 @@ def test_a_server_that_is_replaced_in_the_middle_makes_a_cell_invalid(
     assert (line["attempt"], line["valid"]) == (2, True)
 
 
-def test_an_envoy_that_is_replaced_in_the_middle_makes_a_cell_invalid(
+def test_cell_is_invalid_when_envoy_is_replaced_during_it(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     with deployed(tmp_path, "struck", "--nodes", "3", "--drain", "0") as struck:
@@ -100,7 +100,7 @@ def test_an_envoy_that_is_replaced_in_the_middle_makes_a_cell_invalid(
         assert "the deployment changed during the cell: envoy on" in ended(running)
 
 
-def test_a_server_that_drains_gets_no_sessions_and_makes_a_cell_invalid(tmp_path: Path) -> None:
+def test_cell_is_invalid_when_a_server_drains(tmp_path: Path) -> None:
     with deployed(tmp_path, "drained", "--nodes", "3", "--drain", "30") as drained:
         output = tmp_path / "results"
         server = drained.state["servers"][0]
@@ -117,7 +117,7 @@ def test_a_server_that_drains_gets_no_sessions_and_makes_a_cell_invalid(tmp_path
     assert "traffic reached 1 of 2 hosts" in line["reasons"]
 
 
-def test_envoys_breaker_is_named(tmp_path: Path) -> None:
+def test_bound_names_the_circuit_breaker_of_envoy(tmp_path: Path) -> None:
     with deployed(tmp_path, "broken", "--nodes", "3", "--max-concurrent-envs", "500") as broken:
         config = tmp_path / "envoy-config-generated.yaml"
         lowered = re.sub(
@@ -136,7 +136,7 @@ def test_envoys_breaker_is_named(tmp_path: Path) -> None:
     assert "grew by" in line["bound_evidence"]
 
 
-def test_the_admission_cap_is_named(tmp_path: Path) -> None:
+def test_bound_names_the_admission_cap(tmp_path: Path) -> None:
     options = ["--nodes", "3", "--max-concurrent-envs", "20", "--workers-per-node", "2"]
     with deployed(tmp_path, "capped", *options) as capped:
         output = tmp_path / "results"
@@ -147,7 +147,7 @@ def test_the_admission_cap_is_named(tmp_path: Path) -> None:
     assert "80 of 80 places" in line["bound_evidence"]
 
 
-def test_descriptors_of_a_load_worker_are_named_and_make_a_cell_invalid(
+def test_bound_names_the_descriptors_of_a_load_worker(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -163,7 +163,7 @@ def test_descriptors_of_a_load_worker_are_named_and_make_a_cell_invalid(
     assert line["bound"] == "descriptors"
 
 
-def test_descriptors_of_a_server_are_named(tmp_path: Path) -> None:
+def test_bound_names_the_descriptors_of_a_server(tmp_path: Path) -> None:
     options = ["--nodes", "3", "--workers-per-node", "1", "--max-concurrent-envs", "500"]
     with deployed(tmp_path, "few", *options, "--drain", "0") as few:
         for server in few.state["servers"]:
@@ -187,9 +187,9 @@ def server_workers(server: dict[str, Any]) -> list[int]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may make a network namespace here")
-def test_ports_of_envoys_node_are_named(tmp_path: Path) -> None:
-    """In a network of its own, with 60 ephemeral ports: enough for sessions to Envoy from three
-    addresses, not for Envoy's to two workers."""
+def test_bound_names_the_ports_of_the_node_of_envoy(tmp_path: Path) -> None:
+    """Runs in a network namespace with 60 ephemeral ports: enough for the sessions to Envoy from
+    three addresses, but not for the sessions from Envoy to two workers."""
     sources = "127.0.0.11,127.0.0.12,127.0.0.13"
     inner = (
         "{launcher} up --local --nodes 3 --workers-per-node 1 --max-concurrent-envs 200 "
@@ -214,7 +214,7 @@ def test_ports_of_envoys_node_are_named(tmp_path: Path) -> None:
     assert rows_of(tmp_path / "results")
 
 
-def test_a_deployment_that_ends_in_the_middle_makes_a_cell_invalid(
+def test_cell_is_invalid_when_the_deployment_ends_during_it(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     with deployed(tmp_path, "ending", "--nodes", "3", "--drain", "30") as ending:

@@ -1,4 +1,4 @@
-"""A load worker whose node's clock is wrong."""
+"""A load worker on a node with a wrong clock."""
 
 import json
 import subprocess
@@ -43,7 +43,7 @@ class Pair:
         self.worker = subprocess.Popen([sys.executable, "-P", "-c", WRONG_CLOCK, *there])
 
     def run(self, wanted: dict[str, Any]) -> tuple[list[bytes], dict[str, Any]]:
-        """The rows of a cell, and what the master says of it."""
+        """Returns the rows of a cell, and the facts that the master reports."""
         assert self.master.stdin
         assert self.master.stdout
         self.master.stdin.write(json.dumps({"cell": wanted}).encode() + b"\n")
@@ -69,7 +69,7 @@ def pair() -> Iterator[Pair]:
     pair.end()
 
 
-def test_its_times_are_put_right_and_the_summary_warns(pair: Pair, server: Server) -> None:
+def test_times_of_a_load_worker_are_corrected_for_its_clock(pair: Pair, server: Server) -> None:
     grid = Grid(server.url, (5,), (0.2,), Path("unused"), shape="open", arrival_rate=20.0)
     (cell,) = grid.cells
     constant = constants(grid, cell, "run") | {"attempt": 1}

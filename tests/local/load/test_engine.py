@@ -1,4 +1,4 @@
-"""Many sessions in one process: those that are held, dropped, held back, and Locust's count of them."""
+"""Many sessions in one process: held, dropped and delayed sessions, and Locust's count of them."""
 
 import socket
 import threading
@@ -29,7 +29,7 @@ from tests.helpers.misbehaving import (
 )
 
 
-def test_a_session_that_is_dropped_leaves_no_socket() -> None:
+def test_dropped_session_leaves_no_socket() -> None:
     left = threading.Event()
 
     def act(connection: socket.socket, head: bytes) -> None:
@@ -57,7 +57,7 @@ def held(sessions: int, plan: Plan, act: Act, release: Callable[[Barrier], None]
     return [each.get() for each in running]
 
 
-def test_held_sessions_have_their_time_anew() -> None:
+def test_held_session_gets_a_new_deadline_when_released() -> None:
     def release(barrier: Barrier) -> None:
         gevent.sleep(0.6)
         barrier.release()
@@ -71,7 +71,7 @@ def test_held_sessions_have_their_time_anew() -> None:
         assert outcome.total_latency < 0.6
 
 
-def test_a_held_session_that_is_cut_is_not_held_any_more() -> None:
+def test_held_session_is_not_counted_after_it_is_disconnected() -> None:
     cut = threading.Event()
 
     def act(connection: socket.socket, head: bytes) -> None:
@@ -93,7 +93,7 @@ def test_a_held_session_that_is_cut_is_not_held_any_more() -> None:
 
 
 def message(url: str, sessions: int, shape: str = "burst", **more: Any) -> dict[str, Any]:
-    """A cell that falls to one load worker."""
+    """The share of a cell that has a single load worker."""
     constant = {"shape": shape, "steps": 1, "batch_size": sessions}
     constant |= {"arrival_rate": 1e6, "arrivals": "constant"}
     cell = {"cell": 1, "start": time.time(), "first": 0, "index": 0, "counts": [sessions]}
@@ -102,8 +102,8 @@ def message(url: str, sessions: int, shape: str = "burst", **more: Any) -> dict[
 
 
 def most_at_once(shape: str, sessions: int, silent: int, monkeypatch: pytest.MonkeyPatch) -> int:
-    """How many sessions were on their way at once, at most, to a server that takes its time; and
-    never answers the first `silent`."""
+    """Returns the largest number of sessions that were opening at once. The server is slow, and never
+    answers the first `silent` sessions."""
     monkeypatch.setattr(shares, "MAX_OPENING", 4)
     monkeypatch.setattr(shares, "SLICE", 1)
     monkeypatch.setattr(shares, "STALL_SECONDS", 0.5)
@@ -136,13 +136,13 @@ def most_at_once(shape: str, sessions: int, silent: int, monkeypatch: pytest.Mon
     return most
 
 
-def test_a_burst_does_not_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_burst_limits_how_many_sessions_open_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most_at_once("burst", 40, 0, monkeypatch) <= 4
 
 
-def test_arrivals_are_not_held_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_arrivals_open_without_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most_at_once("open", 40, 0, monkeypatch) > 4
 
 
-def test_a_burst_does_not_wait_for_those_who_never_open(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_burst_does_not_wait_for_sessions_that_never_open(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most_at_once("burst", 20, 4, monkeypatch) > 4

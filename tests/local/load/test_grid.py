@@ -1,4 +1,4 @@
-"""Grids against real deployments: what is recorded, and what befalls them."""
+"""Grids against real deployments: their records and their failures."""
 
 import csv
 import json
@@ -34,7 +34,7 @@ from tests.helpers.local import (
 )
 
 
-def test_every_session_is_one_row_and_every_cell_one_line(
+def test_grid_records_a_row_per_session_and_a_line_per_cell(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     output = tmp_path / "results"
@@ -70,7 +70,7 @@ def test_every_session_is_one_row_and_every_cell_one_line(
     assert run["placement"]["load_shares_node"] is True
 
 
-def test_the_summary_can_be_computed_again_from_the_rows(
+def test_summary_can_be_computed_again_from_the_rows(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     output = tmp_path / "results"
@@ -79,7 +79,7 @@ def test_the_summary_can_be_computed_again_from_the_rows(
     assert again == (output / "summary.csv").read_text()
 
 
-def test_all_sessions_of_a_cell_start_together(deployment: Deployment, tmp_path: Path) -> None:
+def test_sessions_of_a_burst_start_together(deployment: Deployment, tmp_path: Path) -> None:
     output = tmp_path / "results"
     assert grid(deployment, output, "-n", "60", "--wait", "1.5").returncode == 0
     rows = read(output / "raw.jsonl", messages=True).frame()
@@ -88,7 +88,7 @@ def test_all_sessions_of_a_cell_start_together(deployment: Deployment, tmp_path:
     assert started.max() < ended.min()
 
 
-def test_a_folder_with_results_is_refused(deployment: Deployment, tmp_path: Path) -> None:
+def test_grid_refuses_a_folder_with_results(deployment: Deployment, tmp_path: Path) -> None:
     assert grid(deployment, tmp_path / "results", "-n", "2", "--wait", "0").returncode == 0
     before = (tmp_path / "results" / "raw.jsonl").read_bytes()
     again = grid(deployment, tmp_path / "results", "-n", "2", "--wait", "0")
@@ -96,7 +96,7 @@ def test_a_folder_with_results_is_refused(deployment: Deployment, tmp_path: Path
     assert (tmp_path / "results" / "raw.jsonl").read_bytes() == before
 
 
-def test_capacity_errors_are_counted_over_one_server_too(tmp_path: Path) -> None:
+def test_grid_counts_capacity_errors_of_a_single_server(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "0", WORKERS=1, MAX_CONCURRENT_ENVS=7) as server:
         output = tmp_path / "results"
         done = launch(
@@ -109,7 +109,9 @@ def test_capacity_errors_are_counted_over_one_server_too(tmp_path: Path) -> None
     assert (line["capacity_errors"], line["error_rate"]) == ("3", "0.3")
 
 
-def test_sessions_that_take_too_long_are_rows(deployment: Deployment, tmp_path: Path) -> None:
+def test_grid_records_a_row_for_a_session_that_times_out(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     with serving(tmp_path, "--drain", "0", WORKERS=1) as server:
         worker = psutil.Process(server.ready()["workers"][0]["pid"])
         argv = ["grid", "--url", server.url, "-n", "6", "--wait", "0.1", "--timeout", "2"]
@@ -127,7 +129,7 @@ def test_sessions_that_take_too_long_are_rows(deployment: Deployment, tmp_path: 
     assert all(row["total_latency"] >= 2 and row["step_latency"] is None for row in rows)
 
 
-def test_a_cell_that_lost_its_load_worker_is_invalid_and_run_again(
+def test_cell_is_invalid_and_repeated_when_it_loses_a_load_worker(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -161,7 +163,7 @@ def test_a_cell_that_lost_its_load_worker_is_invalid_and_run_again(
     wait_for(lambda: places_used(deployment) == 0, 10, "the lost sessions' places are free")
 
 
-def test_load_workers_that_go_on_dying_end_the_grid(
+def test_grid_fails_when_load_workers_keep_dying(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -194,7 +196,7 @@ def _another(output: Path, than: set[int]) -> int | None:
     return None if pid in than else pid
 
 
-def test_a_load_worker_that_falls_silent_spoils_its_attempt_alone(
+def test_silent_load_worker_invalidates_only_its_attempt(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -213,7 +215,7 @@ def test_a_load_worker_that_falls_silent_spoils_its_attempt_alone(
     assert len(rows) == 20 + 20 + 22
 
 
-def test_the_load_master_dying_ends_the_grid(
+def test_grid_fails_when_the_load_master_dies(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -228,7 +230,7 @@ def test_the_load_master_dying_ends_the_grid(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_grid_keeps_its_rows_and_leaves_nothing_running(
+def test_interrupted_grid_keeps_its_rows_and_leaves_no_processes(
     number: signal.Signals, deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"
@@ -247,7 +249,7 @@ def test_an_interrupted_grid_keeps_its_rows_and_leaves_nothing_running(
         assert "NO: the load generator lost 6 of " in said
 
 
-def test_a_full_disk_ends_the_grid_with_whole_rows(
+def test_grid_fails_with_whole_rows_when_the_disk_is_full(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     script = (
@@ -282,7 +284,9 @@ def test_a_full_disk_ends_the_grid_with_whole_rows(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
-def test_a_really_full_disk(deployment: Deployment, tmp_path: Path) -> None:
+def test_grid_fails_with_one_line_on_a_full_file_system(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48k", "tmpfs", disk], check=True)
@@ -296,7 +300,7 @@ def test_a_really_full_disk(deployment: Deployment, tmp_path: Path) -> None:
         subprocess.run(["umount", disk], check=True)
 
 
-def test_too_few_hosts_warn_or_fail(tmp_path: Path) -> None:
+def test_grid_warns_or_fails_when_too_few_hosts_are_reached(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "0", WORKERS=1) as server:
         base = ["grid", "--url", server.url, "--requests-grid", "3,4", "--wait", "0"]
         base += ["--expected-hosts", "2", "--output-dir"]
@@ -311,7 +315,9 @@ def test_too_few_hosts_warn_or_fail(tmp_path: Path) -> None:
         assert len(rows_of(tmp_path / "failed")) == 3
 
 
-def test_more_hosts_expected_than_there_are(deployment: Deployment, tmp_path: Path) -> None:
+def test_grid_refuses_more_expected_hosts_than_servers(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     done = grid(deployment, tmp_path / "results", "-n", "4", "--expected-hosts", "3")
     assert_one_line(done, "--expected-hosts 3, but the deployment at", code=2)
     assert not (tmp_path / "results").exists()
@@ -346,7 +352,7 @@ BAD_NUMBERS = [
 
 
 @pytest.mark.parametrize(("arguments", "says"), BAD_NUMBERS, ids=lambda value: str(value)[:40])
-def test_bad_numbers_are_one_line(
+def test_grid_refuses_bad_numbers_in_one_line(
     arguments: list[str], says: str, deployment: Deployment, tmp_path: Path
 ) -> None:
     assert_one_line(grid(deployment, tmp_path / "results", *arguments), says, code=2)
@@ -354,19 +360,19 @@ def test_bad_numbers_are_one_line(
 
 
 @pytest.mark.parametrize("url", ["ftp://x", "x", "http://", "https://h:1", "http://h:x", "://"])
-def test_what_is_no_url_is_one_line(url: str, tmp_path: Path) -> None:
+def test_grid_refuses_a_bad_url_in_one_line(url: str, tmp_path: Path) -> None:
     done = launch("grid", "--url", url, "-n", "1", cwd=tmp_path)
     assert_one_line(done, f"--url: '{url}' is not a", code=2)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_url_that_does_not_answer(tmp_path: Path) -> None:
+def test_grid_fails_when_the_url_does_not_answer(tmp_path: Path) -> None:
     done = launch("grid", "--url", f"http://{new_address()}:8000", "-n", "1", cwd=tmp_path)
     assert_one_line(done, "does not answer: Connection refused", code=1)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_url_at_all(tmp_path: Path) -> None:
+def test_grid_refuses_to_run_without_a_url(tmp_path: Path) -> None:
     assert_one_line(launch("grid", "-n", "1", cwd=tmp_path), "no URL; give --url or --name", code=2)
 
 
@@ -381,7 +387,7 @@ class _Page(BaseHTTPRequestHandler):
         self.wfile.write(self.body)
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Logs nothing."""
 
 
 @pytest.mark.parametrize(
@@ -393,7 +399,9 @@ class _Page(BaseHTTPRequestHandler):
         (503, b"no healthy upstream", "no healthy server behind it"),
     ],
 )
-def test_a_server_that_is_no_openenv(status: int, body: bytes, says: str, tmp_path: Path) -> None:
+def test_grid_fails_when_the_server_is_not_an_openenv_server(
+    status: int, body: bytes, says: str, tmp_path: Path
+) -> None:
     page = type("Page", (_Page,), {"status": status, "body": body})
     with HTTPServer((new_address(), 0), page) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -407,7 +415,7 @@ def test_a_server_that_is_no_openenv(status: int, body: bytes, says: str, tmp_pa
 
 
 @pytest.mark.parametrize("words", [b"SSH-2.0-OpenSSH_9.6\r\n", b"", b"\x00\x01\x02"])
-def test_a_port_that_speaks_something_else(words: bytes, tmp_path: Path) -> None:
+def test_grid_fails_when_the_port_does_not_speak_http(words: bytes, tmp_path: Path) -> None:
     with socket.create_server((new_address(), 0)) as listener:
         host, port = listener.getsockname()
         argv = [*LAUNCHER, "grid", "--url", f"http://{host}:{port}", "-n", "1"]
@@ -447,7 +455,9 @@ async def ws(websocket: WebSocket):
         ('{"type":"observation","data":{"observation":{"waited_seconds":"x","pid":"y"}}}', None),
     ],
 )
-def test_strange_replies_are_rows(reply: str, kind: str | None, tmp_path: Path) -> None:
+def test_grid_records_a_row_for_an_unexpected_reply(
+    reply: str, kind: str | None, tmp_path: Path
+) -> None:
     (tmp_path / "strange.py").write_text(STRANGE_APP % reply)
     output = tmp_path / "results"
     options = ["--app", "strange:app", "--drain", "0"]
@@ -459,7 +469,7 @@ def test_strange_replies_are_rows(reply: str, kind: str | None, tmp_path: Path) 
     assert {(row["pid"], row["waited_seconds"]) for row in rows_of(output)} == {(None, None)}
 
 
-def test_a_batch_beyond_envoys_descriptors(tmp_path: Path) -> None:
+def test_grid_refuses_a_batch_beyond_the_descriptors_of_envoy(tmp_path: Path) -> None:
     up = [*LAUNCHER, "up", "--local", "--nodes", "3", "--name", "narrow", "--dir", str(tmp_path)]
     up += ["--local-address", new_address(), "--drain", "0", "--", *LAUNCHER, "grid"]
     done = subprocess.run(
@@ -474,7 +484,7 @@ def test_a_batch_beyond_envoys_descriptors(tmp_path: Path) -> None:
     )
 
 
-def test_a_server_of_a_deployment_is_known_by_its_url(
+def test_grid_recognises_a_server_of_a_deployment_by_its_url(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     node = deployment.connection["WORKER_NODES"].split()[0]
@@ -486,21 +496,23 @@ def test_a_server_of_a_deployment_is_known_by_its_url(
     assert (caps["servers"], caps["capacity"], caps["max_concurrent_envs"]) == (1, 8192, 8192)
 
 
-def test_a_proxy_is_not_asked(tmp_path: Path) -> None:
+def test_grid_ignores_proxy_settings(tmp_path: Path) -> None:
     environment = os.environ | {"http_proxy": "http://127.0.0.1:9", "no_proxy": "nothing"}
     with deployed(tmp_path, "direct", "--nodes", "3", "--drain", "0", env=environment) as direct:
         assert direct.run("preflight", "--name", "direct").returncode == 0
         assert direct.run("grid", "-n", "4", "--wait", "0").returncode == 0
 
 
-def test_a_server_that_accepts_and_says_nothing(tmp_path: Path) -> None:
+def test_grid_times_out_when_the_server_accepts_but_does_not_answer(tmp_path: Path) -> None:
     with socket.create_server((new_address(), 0)) as silent:
         host, port = silent.getsockname()
         done = launch("grid", "--url", f"http://{host}:{port}", "-n", "1", cwd=tmp_path)
     assert_one_line(done, "does not answer: timed out", code=1)
 
 
-def test_a_batch_beyond_the_descriptors(deployment: Deployment, tmp_path: Path) -> None:
+def test_grid_refuses_a_batch_beyond_the_descriptors(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     argv = [*LAUNCHER, "grid", "--url", deployment.url, "-n", "500", "--load-workers", "2"]
     done = subprocess.run(
         ["bash", "-c", 'ulimit -n 256; exec "$@"', "bash", *argv],
@@ -514,7 +526,7 @@ def test_a_batch_beyond_the_descriptors(deployment: Deployment, tmp_path: Path) 
     )
 
 
-def test_a_batch_beyond_the_ports(deployment: Deployment, tmp_path: Path) -> None:
+def test_grid_refuses_a_batch_beyond_the_ports(deployment: Deployment, tmp_path: Path) -> None:
     low, high = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     batch = high - low + 2
     workers = -(-batch // 1_000)
@@ -525,7 +537,9 @@ def test_a_batch_beyond_the_ports(deployment: Deployment, tmp_path: Path) -> Non
     )
 
 
-def test_more_source_addresses_share_the_sessions(deployment: Deployment, tmp_path: Path) -> None:
+def test_grid_spreads_sessions_over_source_addresses(
+    deployment: Deployment, tmp_path: Path
+) -> None:
     first, second = new_address(), new_address()
     done = grid(
         deployment,
@@ -542,14 +556,14 @@ def test_more_source_addresses_share_the_sessions(deployment: Deployment, tmp_pa
 
 
 @pytest.mark.parametrize("place", ["file/below", "/proc/nothing"])
-def test_an_output_folder_that_cannot_be_written(
+def test_grid_refuses_an_output_folder_that_is_not_writable(
     place: str, deployment: Deployment, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
     assert_one_line(grid(deployment, tmp_path / place, "-n", "1"), "cannot write to", code=2)
 
 
-def test_preflight_passes_and_fails_line_by_line(tmp_path: Path) -> None:
+def test_preflight_prints_a_line_per_check(tmp_path: Path) -> None:
     with deployed(tmp_path, "checked", "--nodes", "3", "--drain", "0") as checked:
         good = checked.run("preflight", "--name", "checked")
         assert good.returncode == 0
@@ -578,7 +592,7 @@ def test_preflight_passes_and_fails_line_by_line(tmp_path: Path) -> None:
         ]
 
 
-def test_killing_the_only_server_under_load_gives_rows_not_silence(tmp_path: Path) -> None:
+def test_grid_records_rows_when_the_only_server_is_killed(tmp_path: Path) -> None:
     with deployed(tmp_path, "struck", "--nodes", "3", "--drain", "0") as struck:
         output = tmp_path / "results"
         running = start_grid(struck, output, dict(os.environ), "-n", "40", "--wait", "3")
@@ -591,8 +605,8 @@ def test_killing_the_only_server_under_load_gives_rows_not_silence(tmp_path: Pat
     assert min(kinds.values()) >= 10
 
 
-def test_a_batch_that_fails_altogether_is_a_result(tmp_path: Path) -> None:
-    """Not a matter of hosts: a search for the ceiling goes on from it."""
+def test_batch_in_which_every_session_fails_is_valid(tmp_path: Path) -> None:
+    """Hosts are not missed by it, so that a search for the ceiling continues."""
     options = ["--nodes", "3", "--max-concurrent-envs", "10", "--drain", "0"]
     with deployed(tmp_path, "slow", *options) as slow:
         output = tmp_path / "results"

@@ -1,4 +1,4 @@
-"""Open arrivals at a server with a known service time show the queue that theory says is there."""
+"""Open arrivals at a server with a known service time show the queue that theory predicts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,9 +10,10 @@ import pytest
 from analysis.rows.files import read
 from tests.helpers.local import launch, ROOT, Server, serving
 
-SERVICE = 0.04  # seconds: far longer than what else a session takes
+SERVICE = 0.04  # seconds: far longer than the rest of a session
+
+# A load at which most sessions do not wait: what they take besides their step is not queueing.
 IDLE = 0.1
-"""A load under which most do not wait; what a session takes then, besides its step, is no queueing."""
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +35,8 @@ def idle(counter: Server, tmp_path_factory: pytest.TempPathFactory) -> float:
 
 
 def sojourns(server: Server, folder: Path, load: float, sessions: int) -> pd.Series:
-    """Seconds from when each session was due to its end, by when it was due (seconds), under a share
-    `load` of what the server can do."""
+    """Seconds from the due time of each session to its end, by due time in seconds. `load` is the
+    share of the server's capacity that arrives."""
     output = folder / f"load-{load}"
     how = ("--shape", "open", "--arrival-rate", str(load / SERVICE), "--seed", "3")
     done = launch(
@@ -53,7 +54,7 @@ def sojourns(server: Server, folder: Path, load: float, sessions: int) -> pd.Ser
 
 
 def queue(arrivals: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
-    """The mean wait of these very arrivals (Lindley's recursion)."""
+    """The mean wait of these arrivals (Lindley's recursion)."""
     wait, waits = 0.0, [0.0]
     for gap in np.diff(arrivals):
         wait = max(0.0, wait + SERVICE - gap)
@@ -62,13 +63,13 @@ def queue(arrivals: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
 
 
 def interval(waits: "np.ndarray[tuple[int], np.dtype[np.float64]]") -> float:
-    """Half of a 99.9 % interval of the mean, from 12 batches: waits depend on those before them."""
+    """Half of a 99.9 % confidence interval of the mean, from 12 batches, because waits are correlated."""
     means = [part.mean() for part in np.array_split(waits, 12)]
     return float(4.44 * np.std(means, ddof=1) / np.sqrt(len(means)))  # t with 11 degrees of freedom
 
 
 @pytest.mark.parametrize(("load", "sessions"), [(0.5, 350), (0.8, 700)])
-def test_the_mean_wait_is_that_of_the_queue(
+def test_mean_wait_matches_queueing_theory(
     load: float, sessions: int, counter: Server, idle: float, tmp_path: Path
 ) -> None:
     measured = sojourns(counter, tmp_path, load, sessions)
@@ -80,7 +81,7 @@ def test_the_mean_wait_is_that_of_the_queue(
     )
 
 
-def test_above_capacity_the_wait_grows_with_time(counter: Server, tmp_path: Path) -> None:
+def test_wait_grows_with_time_above_capacity(counter: Server, tmp_path: Path) -> None:
     measured = sojourns(counter, tmp_path, 1.5, 300)
     growth, _ = np.polyfit(measured.index, measured.to_numpy(), 1)
     assert growth == pytest.approx(0.5, rel=0.2)  # seconds of wait a second
@@ -88,8 +89,8 @@ def test_above_capacity_the_wait_grows_with_time(counter: Server, tmp_path: Path
     assert measured.iloc[-ninth:].median() > 4 * measured.iloc[ninth : 2 * ninth].median()
 
 
-def test_a_burst_hides_it(counter: Server, tmp_path: Path) -> None:
-    """The same 80 % of a second's work at once: everybody waits for all before, whatever the rate."""
+def test_burst_does_not_show_the_queue(counter: Server, tmp_path: Path) -> None:
+    """80 % of a second's work at once: each session waits for all before it, whatever the rate."""
     output = tmp_path / "burst"
     batch = round(0.8 / SERVICE)
     done = launch(

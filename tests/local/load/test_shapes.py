@@ -1,4 +1,4 @@
-"""Load shapes against real servers: who is open when, and what the clock counts from."""
+"""Load shapes against real servers: when sessions are open, and where latencies start."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from tests.helpers.grids import grid, rows_of, run_json, start_grid, summary_of
 from tests.helpers.local import assert_one_line, deployed, Deployment, wait_for
 
 
-def test_held_sessions_are_all_open_at_one_moment_on_both_sides(
+def test_held_sessions_are_all_open_at_once_on_both_sides(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     output = tmp_path / "results"
@@ -30,7 +30,7 @@ def test_held_sessions_are_all_open_at_one_moment_on_both_sides(
     assert (rows["total_latency"] - parts).median() < held.median()  # which counts for none
 
 
-def test_sessions_that_find_no_place_do_not_hold_up_the_others(tmp_path: Path) -> None:
+def test_held_sessions_step_although_others_were_refused(tmp_path: Path) -> None:
     options = ["--nodes", "2", "--max-concurrent-envs", "3", "--workers-per-node", "1"]
     with deployed(tmp_path, "small", *options) as small:
         output = tmp_path / "results"
@@ -53,9 +53,7 @@ def test_constant_arrivals_start_when_they_are_due(deployment: Deployment, tmp_p
     assert (started >= due[started.index] - pd.Timedelta("1ms")).all()
 
 
-def test_poisson_arrivals_are_the_same_again_with_the_same_seed(
-    deployment: Deployment, tmp_path: Path
-) -> None:
+def test_poisson_arrivals_repeat_with_the_same_seed(deployment: Deployment, tmp_path: Path) -> None:
     offsets = []
     for seed, folder in (("7", "a"), ("7", "b"), ("8", "c")):
         arguments = ["--shape", "open", "--arrival-rate", "100", "--seed", seed, "-n", "40"]
@@ -66,7 +64,7 @@ def test_poisson_arrivals_are_the_same_again_with_the_same_seed(
     assert offsets[0] == offsets[1] != offsets[2]
 
 
-def test_what_a_cell_was_asked_is_in_its_rows_and_its_facts(
+def test_rows_and_run_json_record_the_settings_of_a_cell(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     output = tmp_path / "results"
@@ -97,7 +95,7 @@ def test_what_a_cell_was_asked_is_in_its_rows_and_its_facts(
         (["--max-lag", "-1"], "--max-lag: '-1' is not a number from 0"),
     ],
 )
-def test_a_shape_that_cannot_be_is_refused(
+def test_grid_refuses_contradictory_shape_options(
     arguments: list[str], says: str, deployment: Deployment, tmp_path: Path
 ) -> None:
     done = grid(deployment, tmp_path / "results", "-n", "2", *arguments)
@@ -105,7 +103,7 @@ def test_a_shape_that_cannot_be_is_refused(
     assert not (tmp_path / "results").exists()
 
 
-def test_rows_are_on_disk_while_their_cell_goes_on(
+def test_rows_are_on_disk_while_their_cell_runs(
     deployment: Deployment, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     output = tmp_path / "results"

@@ -1,4 +1,4 @@
-"""`launcher ui` as a person uses it: the real page in a real browser."""
+"""`launcher ui` with its page in a real browser."""
 
 import contextlib
 import os
@@ -38,7 +38,7 @@ PAGE_SECONDS = 30
 
 @dataclass
 class Page:
-    """`launcher ui` as a process, and what it printed."""
+    """`launcher ui` as a process, with its output."""
 
     process: subprocess.Popen[str]
     address: str
@@ -100,13 +100,13 @@ def press(browser: webdriver.Chrome, text: str) -> None:
 
 
 def users(browser: webdriver.Chrome) -> str:
-    """The number of users in the page's head; empty while there is none."""
+    """The number of users in the header of the page; empty before the first."""
     shown = browser.find_elements(By.XPATH, "//header//p[.='Users']/following-sibling::*")
     return shown[0].text if shown else ""
 
 
 def table(browser: webdriver.Chrome) -> dict[str, dict[str, str]]:
-    """The page's statistics as a person reads them: column → text, by the name of the request."""
+    """The statistics table of the page: column → text, by the name of the request."""
     rows: list[list[str]] = browser.execute_script(
         "return [...document.querySelectorAll('table tr')]"
         ".map(row => [...row.cells].map(cell => cell.innerText.trim()))"
@@ -123,7 +123,7 @@ def loaded(browser: webdriver.Chrome) -> dict[str, dict[str, str]] | Literal[Fal
 
 
 def start_form(browser: webdriver.Chrome, address: str) -> dict[str, str | None]:
-    """Opens the page and its own fields; what they contain."""
+    """Opens the page and its custom parameters; returns their values."""
     browser.get(address)
     press(browser, "Custom parameters")
     names = ("waitSeconds", "steps", "sessionTimeout")
@@ -136,7 +136,7 @@ def keep_picture(browser: webdriver.Chrome, picture: Path) -> None:
         shutil.copyfile(picture, copy)
 
 
-def test_person_starts_watches_and_stops_a_load_on_the_page(
+def test_page_starts_shows_and_stops_a_load(
     deployment: Deployment, mark: dict[str, str], tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
     port = str(free_port("127.0.0.1"))
@@ -165,7 +165,7 @@ def test_person_starts_watches_and_stops_a_load_on_the_page(
         assert processes_of(mark[MARK]) == []
 
 
-def test_taken_web_port_is_one_line_that_names_the_process(
+def test_ui_names_the_process_that_has_taken_the_web_port(
     deployment: Deployment, mark: dict[str, str], tmp_path: Path
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -179,7 +179,7 @@ def test_taken_web_port_is_one_line_that_names_the_process(
     assert refused.stdout == ""
 
 
-def test_silent_url_is_one_line(mark: dict[str, str], tmp_path: Path) -> None:
+def test_ui_fails_when_the_url_does_not_answer(mark: dict[str, str], tmp_path: Path) -> None:
     url = f"http://{new_address()}:8000"
     refused = launch("ui", "--url", url, cwd=tmp_path, env=mark)
     assert refused.returncode != 0
