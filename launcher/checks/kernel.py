@@ -19,7 +19,7 @@ LOW_MEMORY, MIN_MEMORY = 1 << 30, 1 << 28
 
 
 def machines_of(views: Views) -> dict[str, Machine]:
-    return {node: Machine.from_dict(view["machine"]) for node, view in views.items()}
+    return {node: Machine(**view["machine"]) for node, view in views.items()}
 
 
 def descriptors(machines: Mapping[str, Machine]) -> Finding:

@@ -136,7 +136,7 @@ def describe(grid: Grid, placement: LoadPlacement, run_id: str) -> dict[str, Any
             "cores": len(os.sched_getaffinity(0)),
             "platform": platform.platform(),
         },
-        "limits": limits().as_dict(),
+        "limits": asdict(limits()),
         "planned_cells": len(grid.cells),
         "caps": placement.target.caps(),
         "placement": {

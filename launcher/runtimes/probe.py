@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     if "machine" in request:
         from launcher.system.machine import machine
 
-        view["machine"] = machine().as_dict()
+        view["machine"] = asdict(machine())
     if "names" in request:
         view["names"] = addresses(request["names"])
     if "apptainer" in request:

@@ -7,6 +7,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -103,14 +104,14 @@ class SlurmRuntime:
 
     def limits(self) -> Limits:
         views = self.probe({"machine": True}).values()
-        each = [Machine.from_dict(view["machine"]).limits for view in views]
+        each = [Machine(**view["machine"]).limits for view in views]
         return Limits(min(one.descriptors for one in each), min(one.ports for one in each))
 
     def describe(self) -> Mapping[str, object]:
         steps = self._agents.steps
         return {
             "job": self._allocated.job_id,
-            "allocation": self._allocated.as_dict(),
+            "allocation": asdict(self._allocated),
             "images": self._images,
             "steps": len(steps),
             "srun": shlex.join(steps[0].argv) if steps else None,

@@ -4,8 +4,10 @@ import os
 import re
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from launcher.deployment.placement import Node
 from launcher.deployment.spec import Deployment
@@ -29,16 +31,9 @@ class Allocation:
     job_id: str
     components: tuple[Component, ...]
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Allocation":
-        components = (
-            Component(tuple(each["nodes"]), tuple(each["cores"]), each["job_id"])
-            for each in values["components"]
-        )
-        return cls(str(values["job_id"]), tuple(components))
+        return TypeAdapter(cls).validate_python(values)
 
     @property
     def nodes(self) -> tuple[str, ...]:

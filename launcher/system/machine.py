@@ -3,10 +3,9 @@
 import os
 import platform
 import resource
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from launcher import __version__
 
@@ -51,9 +50,6 @@ class Limits:
             )
         return None
 
-    def as_dict(self) -> dict[str, int]:
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Machine:
@@ -74,7 +70,7 @@ class Machine:
     memory_limit: int | None
     python: str
     launcher: str
-    proxies: tuple[str, ...] = ()
+    proxies: Sequence[str] = ()
     no_proxy: str = ""
 
     @property
@@ -100,13 +96,6 @@ class Machine:
         half_open = self.somaxconn if self.syncookies else self.syn_backlog * 3 // 4
         return min(self.somaxconn, half_open)
 
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Machine":
-        return cls(**{**values, "proxies": tuple(values["proxies"])})
-
 
 def machine(environment: Mapping[str, str] = os.environ) -> Machine:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -127,7 +116,7 @@ def machine(environment: Mapping[str, str] = os.environ) -> Machine:
         memory_limit=memory_limit(Path("/proc/self/cgroup").read_text(), memory["MemTotal"]),
         python=platform.python_version(),
         launcher=__version__,
-        proxies=tuple(name for name in PROXIES if environment.get(name)),
+        proxies=[name for name in PROXIES if environment.get(name)],
         no_proxy=environment.get("no_proxy") or environment.get("NO_PROXY", ""),
     )
 

@@ -1,8 +1,9 @@
 """The findings of the doctor and of preflight, and which limit binds first."""
 
+import json
 import os
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def surveyed(machine: Machine = GOOD, **fields: Any) -> Survey:
     placement = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
     found = views(
         {
-            "machine": machine.as_dict(),
+            "machine": asdict(machine),
             "shared": True,
             "taken": None,
             "missing": [],
@@ -341,7 +342,7 @@ class TestBounds:
         deployment = Deployment(local=True, nodes=3)
         there = [Node(f"127.0.0.{n}", f"127.0.0.{n}", 1) for n in (2, 3, 4)]
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
-        survey = Survey(placed, there, {"here": {"machine": GOOD.as_dict()}}, {})
+        survey = Survey(placed, there, {"here": {"machine": asdict(GOOD)}}, {})
         found = {bound.limit: bound for bound in bounds(stage(survey, GOOD), None)}
         load = stage(survey, GOOD).load[os.uname().nodename]
         processes = 2 * SERVER.process + ENVOY.process + load * LOAD.process
@@ -353,7 +354,7 @@ class TestBounds:
         deployment = Deployment(nodes=1)
         there = [Node("n1", "10.0.0.1", 4)]
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
-        survey = Survey(placed, there, {"n1": {"machine": GOOD.as_dict()}}, {})
+        survey = Survey(placed, there, {"n1": {"machine": asdict(GOOD)}}, {})
         assert not [b for b in bounds(stage(survey, GOOD), None) if "Envoy" in b.limit]
 
     def test_sessions_that_fit(self) -> None:
@@ -385,25 +386,25 @@ class TestPreflight:
 
     @pytest.mark.parametrize(("places", "verdict"), [(56_464, Verdict.OK), (56_465, Verdict.WARN)])
     def test_load_warns_when_it_cannot_fill_the_places(self, places: int, verdict: Verdict) -> None:
-        found = views({"machine": GOOD.as_dict()})
+        found = views({"machine": asdict(GOOD)})
         _, finding = preflight_nodes.load(found, {"n3": 2, "n4": 2}, places)
         detail = f"allow 56,464 sessions; there are {places:,} places"
         advice = "" if verdict is Verdict.OK else "--client-nodes 3"
         assert_finding(finding, verdict, (), detail, advice)
 
     def test_load_fails_when_a_client_node_can_open_nothing(self) -> None:
-        none = {"machine": replace(GOOD, descriptors=80).as_dict()}
-        found = views({"machine": GOOD.as_dict()}, n4=none)
+        none = {"machine": asdict(replace(GOOD, descriptors=80))}
+        found = views({"machine": asdict(GOOD)}, n4=none)
         limit, load = preflight_nodes.load(found, {"n4": 2}, 10)
         assert (limit.passed, load.passed) == (False, False)
 
 
 def test_a_machine_is_plain_values() -> None:
     here = machine({"http_proxy": "http://user:secret@proxy", "NO_PROXY": "a,b"})
-    assert here.proxies == ("http_proxy",)
+    assert here.proxies == ["http_proxy"]
     assert here.no_proxy == "a,b"
-    assert "secret" not in str(here.as_dict())
-    assert Machine.from_dict(here.as_dict()) == here
+    assert "secret" not in str(asdict(here))
+    assert Machine(**json.loads(json.dumps(asdict(here)))) == here
     assert 0 < here.room <= here.memory
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -33,7 +34,7 @@ def deployed(url: str = URL, **changes: Any) -> Target:
         "url": url,
         "job": "7",
         "client_nodes": {"c1": 2, "c2": 3},
-        "slurm": {"allocation": ALLOCATION.as_dict()},
+        "slurm": {"allocation": asdict(ALLOCATION)},
     }
     return Target(url, DeploymentState(**(state | changes)))
 
