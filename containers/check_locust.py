@@ -1,4 +1,4 @@
-"""What `apptainer test` of the locust image does: a master and a load worker find each other."""
+"""The test of the locust image: a master and a load worker connect."""
 
 import json
 import random
@@ -11,7 +11,7 @@ PYTHON = [sys.executable, "-P", "-m"]
 
 
 def main() -> None:
-    # Hardly anybody else's address: every port of it is free.
+    # A random loopback address, so that its ports are most likely free.
     address = "127." + ".".join(str(random.randint(1, 254)) for _ in range(3))
     place = ["--host", address, "--port", PORT, "--workers", "1"]
     master = subprocess.Popen(
@@ -19,7 +19,7 @@ def main() -> None:
     )
     place = ["--name", "load-1", "--master-host", address, "--master-port", PORT]
     worker = subprocess.Popen([*PYTHON, "locustfiles.grid.worker", *place])
-    # without a meeting the master is silent
+    # The master prints nothing until a worker has connected.
     deadline = threading.Timer(60, master.kill)
     deadline.start()
     try:

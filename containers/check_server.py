@@ -1,6 +1,6 @@
-"""What `apptainer test` of a server image does: one session through a server of its own.
+"""The test of a server image: starts a server and opens a session.
 
-The arguments go to the server: --app server.app:app.
+The arguments are passed to the server, such as --app server.app:app.
 """
 
 import json
@@ -18,7 +18,7 @@ RESET = {"type": "reset", "data": {}}
 
 
 def main() -> None:
-    # Hardly anybody else's address: every port of it is free.
+    # A random loopback address, so that its ports are most likely free.
     address = "127." + ".".join(str(random.randint(1, 254)) for _ in range(3))
     server = subprocess.Popen(
         [sys.executable, "-P", "-m", "benchmark.server", "--host", address, *sys.argv[1:]],
@@ -34,7 +34,7 @@ def main() -> None:
         server.terminate()
         code = server.wait(START_SECONDS)
     if code:
-        sys.exit(f"the server ended with {code}")
+        sys.exit(f"the server exited with {code}")
 
 
 def wait_healthy(server: subprocess.Popen[bytes], url: str) -> None:

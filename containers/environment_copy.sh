@@ -1,7 +1,7 @@
 # shellcheck shell=sh
 # COPY of a Dockerfile: openenv_copy MODE DESTINATION SOURCE...
-# By Docker's rules: of a folder its content is copied; a file goes into what is, or ends like, a
-# folder, else it gets the destination's name.
+# Follows Docker's rules: of a folder, the content is copied; a file is copied into a destination that
+# is a folder or ends with a slash, and otherwise under the name of the destination.
 openenv_copy() (
     mode=$1 to=$2
     shift 2
@@ -15,8 +15,8 @@ openenv_copy() (
     for from; do
         if [ ! -e "$from" ] && [ ! -L "$from" ]; then
             case $from in
-                *[*?]*) continue ;; # a pattern that nothing matches
-                *) echo "COPY: there is no ${from#/mnt/context/} in the folder that is copied from" >&2; exit 1 ;;
+                *[*?]*) continue ;; # the pattern matches nothing
+                *) echo "COPY: ${from#/mnt/context/} does not exist in the build context" >&2; exit 1 ;;
             esac
         fi
         cp -a "$from" "$work/item"
