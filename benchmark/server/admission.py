@@ -5,6 +5,7 @@ rejects the upgrade with 503, and the balancer tries another worker. On the port
 share, for direct clients, it accepts the upgrade and sends OpenEnv's CAPACITY_REACHED error.
 """
 
+import contextlib
 from enum import Enum
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -72,9 +73,7 @@ async def _reject_upgrade(frame: bytes, send: Send) -> None:
 
 
 async def _send_error(frame: bytes, send: Send) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the client may disconnect
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "text": frame.decode()})
         await send({"type": "websocket.close", "code": 1000})
-    except OSError:
-        return  # the client has disconnected

@@ -82,6 +82,7 @@ def test_clear_affects_one_slot_only() -> None:
         board.write(index, Slot(1.0, 100 + index, 1, 2, 3))
     board.clear(1)
     assert [slot.pid for slot in board] == [100, 0, 102]
+    assert board.read(1) == Slot(0.0, 0, 0, 0, 0)
     assert not board.draining
 
 
