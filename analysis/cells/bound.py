@@ -23,7 +23,7 @@ def bound(
     everything that may have limited it, the most direct first}.
 
     `line` is the cell's summary, `messages` are error messages of some of its rows, `samples` what
-    `Sampler.of_cell` returns, `facts` the cell's entry in run.json.
+    `Sampler.cell_samples` returns, `facts` the cell's entry in run.json.
     """
     cell = Cell(line, line["errors"], causes(messages), Sampled(samples), facts, caps)
     candidates = sorted(

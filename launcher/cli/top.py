@@ -98,12 +98,12 @@ def _samples(known: Known, sampler: "Sampler", interval: float) -> Iterator[dict
 
 
 def _sample(known: Known, sampler: "Sampler") -> dict[str, Any]:
-    from launcher.sampling.snapshot import view
+    from launcher.sampling.snapshot import snapshot
 
     state = DeploymentState.load(known.rundir.state) or known.state
     head = {"name": state.name, "status": state.status, "url": state.url}
     timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-    usage = view(sampler.latest().values(), state)
+    usage = snapshot(sampler.latest().values(), state)
     return {"time": timestamp} | head | usage | {"warnings": sampler.warnings}
 
 

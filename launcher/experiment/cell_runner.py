@@ -16,7 +16,7 @@ from launcher.experiment.load_processes import AllSessionsOpen, CellEnded, LoadP
 from launcher.experiment.recorder import AttemptFacts, Recording
 from launcher.experiment.target import Processes, replaced
 from launcher.sampling import Sampler
-from launcher.sampling.replaced import merged
+from launcher.sampling.changes import merged
 from launcher.system.signals import Interrupted
 
 
@@ -139,7 +139,7 @@ class CellRunner:
         raise AssertionError("the load ended without a result")
 
     def _replaced(self, before: Processes, number: int) -> tuple[str, ...]:
-        sampled = self._sampler.replaced(number)
+        sampled = self._sampler.changes(number)
         changes = merged(replaced(before, self._target.processes()), sampled)
         ended = () if self._target.is_running() else ("the deployment has ended",)
         return (*map(str, changes), *ended)
@@ -148,7 +148,7 @@ class CellRunner:
         self, number: int, line: dict[str, Any], entry: dict[str, Any], failed: list[dict[str, Any]]
     ) -> dict[str, Any] | None:
         messages = [str(row["error_message"]) for row in failed]
-        samples = self._sampler.of_cell(number)
+        samples = self._sampler.cell_samples(number)
         result: dict[str, Any] = bound(line, messages, samples, entry, self._recording.run["caps"])
         idle = result["by"] is Bound.UNKNOWN and not line["failed"]
         return None if idle else result

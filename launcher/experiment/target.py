@@ -13,7 +13,7 @@ from launcher.deployment.state import DeploymentState, DeploymentStatus, Process
 from launcher.envoy.capacity import DESCRIPTORS_PER_SESSION
 from launcher.errors import LoadFailed, PreflightFailed
 from launcher.lifecycle import registry
-from launcher.sampling.replaced import Change, Kind
+from launcher.sampling.changes import Change, Kind
 from launcher.system import http
 from launcher.system.debug_log import redacted
 

@@ -1,12 +1,17 @@
-"""`python -m launcher.sampling.node SECONDS`: samples one node of a Slurm step, and writes samples to
-standard output, one a line.
+"""`python -m launcher.sampling.node SECONDS`: samples one node of a Slurm step every SECONDS and writes
+the samples to standard output, one per line.
 
-orders   {"watch": targets} · {"begin": cell} · {"end": number} · {}
-answers  samples · {"node": n, "step": id}: that was all for now
-         {"node": n, "ended": number}: so were the last samples of a cell
+Orders, one JSON object per line on standard input:
 
-It ends with its input, with its parent, and when nothing has come for a while: a launcher that is
-gone together with its srun says nothing, and Slurm does not close the input then.
+    {"targets": {node: target}} · {"start": cell} · {"end": number} · {}
+
+Answers, apart from samples:
+
+    {"node": n, "step": id}        after the samples of one interval
+    {"node": n, "ended": number}   after the last samples of a cell
+
+It exits at the end of its input, with its parent, and after a minute without an order: when a launcher
+and its srun are both killed, Slurm does not close the input.
 """
 
 import os
@@ -20,60 +25,61 @@ from typing import Any
 import orjson
 
 from benchmark.server.process import die_with_parent
-from launcher.sampling.collector import line, Looker, Sample
+from launcher.sampling.collector import Collector
+from launcher.sampling.sample import encode, Sample
 from launcher.system.lines import LineSplitter
 
+# The launcher sends an order at every interval.
 SILENCE_SECONDS = 60.0
-"""Orders come as often as samples are taken."""
 
 
 class Node:
     def __init__(self, node: str, interval: float) -> None:
         self._node, self._interval = node, interval
-        self._looker = Looker(node, interval)
+        self._collector = Collector(node, interval)
         self._input = LineSplitter()
         self._due = time.monotonic() + interval
 
     def run(self) -> None:
-        heard = time.monotonic()
-        while time.monotonic() - heard < SILENCE_SECONDS + 2 * self._interval:
+        last_order = time.monotonic()
+        while time.monotonic() - last_order < SILENCE_SECONDS + 2 * self._interval:
             if select.select([0], [], [], max(0.0, self._due - time.monotonic()))[0]:
                 chunk = os.read(0, 1 << 16)
                 if not chunk:
                     return
-                heard = time.monotonic()
+                last_order = time.monotonic()
                 for order in self._input.feed(chunk):
                     self._carry_out(orjson.loads(order))
             if time.monotonic() >= self._due:
                 self._due = time.monotonic() + self._interval
-                self._write(self._looker.take())
-                self._tell({"node": self._node, "step": os.environ.get("SLURM_STEP_ID")})
+                self._send(self._collector.collect())
+                self._answer({"step": os.environ.get("SLURM_STEP_ID")})
 
     def close(self) -> None:
-        self._looker.close()
+        self._collector.close()
 
     def _carry_out(self, order: Mapping[str, Any]) -> None:
-        if "watch" in order:
-            mine = order["watch"].get(self._node)
-            self._looker.watch({self._node: mine} if mine else {})
+        if "targets" in order:
+            mine = order["targets"].get(self._node)
+            self._collector.set_targets({self._node: mine} if mine else {})
             self._due = time.monotonic()
-        if "begin" in order:
-            self._looker.begin(order["begin"])
+        if "start" in order:
+            self._collector.start_cell(order["start"])
         if "end" in order:
-            self._write(self._looker.end())
-            self._tell({"node": self._node, "ended": order["end"]})
+            self._send(self._collector.end_cell())
+            self._answer({"ended": order["end"]})
 
-    def _write(self, samples: list[Sample]) -> None:
+    def _send(self, samples: list[Sample]) -> None:
         for sample in samples:
-            _write(line(sample))
+            _write(encode(sample))
 
-    def _tell(self, answer: Mapping[str, Any]) -> None:
-        _write(orjson.dumps(answer))
+    def _answer(self, answer: Mapping[str, Any]) -> None:
+        _write(orjson.dumps({"node": self._node, **answer}))
 
 
-def _write(text: bytes) -> None:
-    """A line at a time: what comes at once may reach the launcher in pieces."""
-    data = text + b"\n"
+def _write(line: bytes) -> None:
+    # One line per write: srun may forward a larger write in pieces.
+    data = line + b"\n"
     while data:
         data = data[os.write(1, data) :]
 
@@ -84,7 +90,7 @@ def main() -> int:
     try:
         node.run()
     except BrokenPipeError:
-        pass  # nobody listens
+        pass  # the launcher has exited
     finally:
         node.close()
     return 0

@@ -1,4 +1,4 @@
-"""What /proc says of process trees and of this machine (proc(5)). Standard library only."""
+"""The use of CPU, memory and descriptors by process trees and this machine, from proc(5)."""
 
 import os
 import time
@@ -13,17 +13,18 @@ TICK = 1 / os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 NANO = 1e-9
 
-_children_told = Path("/proc/self/task").joinpath(str(os.getpid()), "children").exists()
-"""Some kernels are built without it."""
+# Kernels without CONFIG_PROC_CHILDREN lack this file.
+_has_children_file = Path("/proc/self/task").joinpath(str(os.getpid()), "children").exists()
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A tree of processes at one moment; seconds since they began, so that two readings tell what
-    was between them."""
+    """A process tree at one point in time. `cpu`, `wait` and `threads` count from the start of each
+    process, in seconds; `threads` has the time that each (process, thread) ran or waited for a CPU.
+    `fds` and `fd_limit` are those of the process with the most open descriptors."""
 
     pid: int
-    moment: float
+    time: float
     cpu: float
     wait: float
     rss: int
@@ -31,12 +32,11 @@ class Reading:
     fd_limit: int
     processes: int
     threads: dict[tuple[int, int], float]
-    """By process and thread: seconds in which it ran or waited for a CPU."""
 
 
 def read(pid: int) -> Reading | None:
-    """The process and all below it; None when it is not there."""
-    moment, cpu, wait, rss = time.monotonic(), 0.0, 0.0, 0
+    """The process and all its descendants; None if it does not exist."""
+    now, cpu, wait, rss = time.monotonic(), 0.0, 0.0, 0
     threads: dict[tuple[int, int], float] = {}
     descriptors: dict[int, int] = {}
     for each in tree(pid):
@@ -44,7 +44,7 @@ def read(pid: int) -> Reading | None:
             used, pages = _times_and_pages(each)
             descriptors[each] = open_descriptors(each)
         except OSError:
-            continue  # it has ended
+            continue  # it has exited
         cpu, rss = cpu + used, rss + pages * PAGE
         for thread, (ran, waited) in _threads(each):
             threads[each, thread] = ran + waited
@@ -53,14 +53,14 @@ def read(pid: int) -> Reading | None:
         return None
     fullest = max(descriptors, key=lambda each: descriptors[each])
     limit, count = descriptor_limit(fullest), len(descriptors)
-    return Reading(pid, moment, cpu, wait, rss, descriptors[fullest], limit, count, threads)
+    return Reading(pid, now, cpu, wait, rss, descriptors[fullest], limit, count, threads)
 
 
 def sample(before: Reading, now: Reading) -> dict[str, Any]:
-    """What a sample says of a tree. `busiest` is the largest share of the time between the readings
-    that one thread was running or waiting for a CPU, also while its control group was throttled;
-    `cpus` are CPU seconds a second."""
-    seconds = max(now.moment - before.moment, 1e-6)
+    """The content of a sample, from two readings of one tree. `busiest` is the largest share of the
+    time between them that one thread ran or waited for a CPU, including the time that its control
+    group was throttled; `cpus` is CPU seconds per second."""
+    seconds = max(now.time - before.time, 1e-6)
     both = before.threads.keys() & now.threads.keys()
     grown = max((now.threads[each] - before.threads[each] for each in both), default=0.0)
     return {
@@ -77,33 +77,33 @@ def sample(before: Reading, now: Reading) -> dict[str, Any]:
 
 
 def tree(pid: int) -> list[int]:
-    """The process and all below it, parents first."""
-    found = [pid]
-    below = None if _children_told else _all_children()
-    for each in found:
-        found += _children(each) if below is None else below.get(each, [])
-    return found
+    """The process and all its descendants, parents first."""
+    pids = [pid]
+    children = None if _has_children_file else _all_children()
+    for each in pids:
+        pids += _children(each) if children is None else children.get(each, [])
+    return pids
 
 
 def _children(pid: int) -> list[int]:
-    found: list[int] = []
+    children: list[int] = []
     for thread in _listed(f"{PROC}/{pid}/task"):
         try:
-            found += map(int, _text(f"{PROC}/{pid}/task/{thread}/children").split())
+            children += map(int, _text(f"{PROC}/{pid}/task/{thread}/children").split())
         except OSError:
             continue
-    return found
+    return children
 
 
 def _all_children() -> dict[int, list[int]]:
-    found: dict[int, list[int]] = {}
+    children: dict[int, list[int]] = {}
     for pid in pids():
         try:
             parent = int(_stat(pid)[1])
         except OSError:
             continue
-        found.setdefault(parent, []).append(pid)
-    return found
+        children.setdefault(parent, []).append(pid)
+    return children
 
 
 def pids() -> list[int]:
@@ -111,7 +111,7 @@ def pids() -> list[int]:
 
 
 def arguments(pid: int) -> list[str]:
-    """Its command line; empty when it is not there."""
+    """The command line of a process; empty if it does not exist."""
     try:
         return _text(f"{PROC}/{pid}/cmdline").rstrip("\0").split("\0")
     except OSError:
@@ -119,7 +119,8 @@ def arguments(pid: int) -> list[str]:
 
 
 def open_descriptors(pid: int) -> int:
-    """From Linux 6.2 on, the size of the folder is their number. 0 when it cannot be told."""
+    """The number of open descriptors; 0 if it cannot be read. Since Linux 6.2 it is the size of the
+    folder."""
     try:
         return Path(f"{PROC}/{pid}/fd").stat().st_size or len(_listed(f"{PROC}/{pid}/fd"))
     except OSError:
@@ -127,7 +128,7 @@ def open_descriptors(pid: int) -> int:
 
 
 def descriptor_limit(pid: int) -> int:
-    """The soft one; 0 when it cannot be told."""
+    """The soft limit; 0 if it cannot be read."""
     try:
         text = _text(f"{PROC}/{pid}/limits")
     except OSError:
@@ -142,12 +143,12 @@ def _times_and_pages(pid: int) -> tuple[float, int]:
 
 
 def _stat(pid: int) -> list[str]:
-    """From the third field on: a name may hold blanks and brackets."""
+    """The fields from the third on; the second is a name that may contain spaces and parentheses."""
     return _text(f"{PROC}/{pid}/stat").rpartition(")")[2].split()
 
 
 def _threads(pid: int) -> Iterator[tuple[int, tuple[float, float]]]:
-    """Each thread with the seconds that it ran, and that it waited for a CPU."""
+    """Each thread with the seconds that it ran and that it waited for a CPU."""
     for thread in _listed(f"{PROC}/{pid}/task"):
         try:
             ran, waited, _ = _text(f"{PROC}/{pid}/task/{thread}/schedstat").split()
@@ -156,15 +157,15 @@ def _threads(pid: int) -> Iterator[tuple[int, tuple[float, float]]]:
         yield int(thread), (int(ran) * NANO, int(waited) * NANO)
 
 
-class Machine:
-    """This machine, or the part of it that this process may use."""
+class MachineUsage:
+    """The use of this machine; its CPUs are those that this process may run on."""
 
     def __init__(self) -> None:
         self._cpus = {f"cpu{number}" for number in os.sched_getaffinity(0)}
-        self.prime()
+        self.reset()
 
-    def prime(self) -> None:
-        """The next sample is of the time from now on."""
+    def reset(self) -> None:
+        """The next sample covers the time from now on."""
         self._before = self._times()
 
     def sample(self) -> dict[str, Any]:
@@ -187,7 +188,7 @@ class Machine:
         }
 
     def _times(self) -> tuple[int, int]:
-        """Ticks that its CPUs were busy, and all; time that a hypervisor took counts as busy."""
+        """The busy ticks and all ticks of the CPUs; stolen time counts as busy."""
         busy = total = 0
         for line in _text_if_any(f"{PROC}/stat").splitlines():
             name, *ticks = line.split()
@@ -205,7 +206,7 @@ def _sockets(file: str, protocol: str) -> dict[str, int]:
 
 
 def _tcp_counters(netstat: str) -> dict[str, int]:
-    """The file has a line of names and a line of numbers for each protocol."""
+    # The file has a line of names and a line of numbers for each protocol.
     lines = [line.split() for line in netstat.splitlines() if line.startswith("TcpExt:")]
     names, numbers = lines[:2] if len(lines) > 1 else ([], [])
     return dict(zip(names[1:], map(int, numbers[1:]), strict=True))
@@ -224,7 +225,7 @@ def _listed(folder: str) -> list[str]:
 
 
 def _text_if_any(path: str) -> str:
-    """Empty for what this kernel, or this container, does not show."""
+    """Empty for a file that this kernel or container does not have."""
     try:
         return _text(path)
     except OSError:
@@ -232,7 +233,7 @@ def _text_if_any(path: str) -> str:
 
 
 def _text(path: str) -> str:
-    """Files of /proc that are read every second, so without Python's layers of files."""
+    # These files are read every second; `open` costs several times as much.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces = [os.read(descriptor, 1 << 16)]

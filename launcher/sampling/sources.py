@@ -1,4 +1,4 @@
-"""What a sampler looks at, as the files of the deployment and of the run say it now."""
+"""The sources of a sampler, as the files of the deployment and of the run name them now."""
 
 import os
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.state import DeploymentState
-from launcher.sampling.collector import Source
+from launcher.sampling.sample import SampleKind, Source
 from launcher.sampling.targets import (
     deployment_targets,
     joined,
@@ -19,35 +19,36 @@ from launcher.slurm.allocation import Allocation
 from launcher.system import http
 from launcher.system.files import read_json
 
-PROBE_SECONDS = 0.5
+PAGE_SECONDS = 0.5
 
 
-class Watched:
+class Sources:
     def __init__(self, state: DeploymentState | None, run_file: Path | None, url: str) -> None:
-        state_file = RunDir(state.folder, state.name).state if state else None
-        self._files = {"state": state_file, "run": run_file}
-        self._times = {name: _changed_at(file) for name, file in self._files.items()}
+        self._state_file = RunDir(state.folder, state.name).state if state else None
+        self._run_file = run_file
+        self._modified = self._modification_times()
         self._state = state or DeploymentState()
         self._run: Mapping[str, Any] = (read_json(run_file) if run_file else None) or {}
         self.allocated: Allocation | None = None
         if self._state.job:
             self.allocated = Allocation.from_dict(self._state.slurm["allocation"])
-        self._alone = {} if state else _answering(server_target(url))
+        self._standalone = {} if state else _responding(server_target(url))
 
-    def changed(self) -> bool:
-        """Reads again what has been written since."""
-        times = {name: _changed_at(file) for name, file in self._files.items()}
-        if times == self._times:
+    def reload(self) -> bool:
+        """Reads the files again; returns whether they were written since the last time."""
+        modified = self._modification_times()
+        if modified == self._modified:
             return False
-        self._times = times
-        state, run = self._files["state"], self._files["run"]
-        self._state = (DeploymentState.load(state) if state else None) or self._state
-        self._run = (read_json(run) if run else None) or self._run
+        self._modified = modified
+        if self._state_file:
+            self._state = DeploymentState.load(self._state_file) or self._state
+        if self._run_file:
+            self._run = read_json(self._run_file) or self._run
         return True
 
     @property
     def nodes(self) -> list[str]:
-        """Of the Slurm job; none without one."""
+        """The nodes of the Slurm job; none without a job."""
         if self.allocated is None:
             return []
         names = [process.node for process in self._state.processes]
@@ -55,7 +56,8 @@ class Watched:
 
     @property
     def machine(self) -> str | None:
-        """The name of this one, where it is to be sampled."""
+        """The name of this machine if it is sampled: always without a job, otherwise when load runs
+        here and it is not a node of the job."""
         name = os.uname().nodename
         if self.allocated is None:
             return name
@@ -63,45 +65,49 @@ class Watched:
 
     @property
     def here(self) -> Targets:
-        """On this machine."""
+        """The targets on this machine."""
         load = load_targets(self._run, here=True)
         if self.allocated is not None:
             return load
-        return joined(self._alone, deployment_targets(self._state), load)
+        return joined(self._standalone, deployment_targets(self._state), load)
 
     @property
-    def there(self) -> Targets:
-        """On the nodes of the Slurm job."""
+    def remote(self) -> Targets:
+        """The targets on the nodes of the Slurm job."""
         if self.allocated is None:
             return {}
         return joined(deployment_targets(self._state), load_targets(self._run, here=False))
 
     @property
-    def sources(self) -> set[Source]:
-        """Processes and machines."""
+    def expected(self) -> set[Source]:
+        """All processes and machines."""
         machines = [*self.nodes, *([self.machine] if self.machine else [])]
-        return {(node, "node", "") for node in machines} | {
-            (node, "process", name)
-            for node, target in joined(self.here, self.there).items()
+        processes: set[Source] = {
+            (node, SampleKind.PROCESS, name)
+            for node, target in joined(self.here, self.remote).items()
             for name in target.get("processes", {})
         }
+        return processes | {(node, SampleKind.NODE, "") for node in machines}
+
+    def _modification_times(self) -> list[int]:
+        return [_modified_at(file) for file in (self._state_file, self._run_file)]
 
 
-def _changed_at(file: Path | None) -> int:
+def _modified_at(file: Path | None) -> int:
     try:
         return file.stat().st_mtime_ns if file else 0
     except OSError:
         return 0
 
 
-def _answering(targets: Targets) -> Targets:
-    """Those whose control port is one; an OpenEnv server that is not ours has none."""
-    found: Targets = {}
+def _responding(targets: Targets) -> Targets:
+    """The targets whose control port answers; an OpenEnv server that is not ours has none."""
+    responding: Targets = {}
     for node, target in targets.items():
         try:
-            page = http.get_json(target["places"]["server-1"], PROBE_SECONDS)
+            page = http.get_json(target["places"]["server-1"], PAGE_SECONDS)
         except (OSError, ValueError):
             continue
         if isinstance(page, dict) and "max_sessions" in page:
-            found[node] = target
-    return found
+            responding[node] = target
+    return responding

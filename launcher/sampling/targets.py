@@ -1,4 +1,4 @@
-"""What is to be sampled on which node: from a deployment's state and a run's placement. Pure."""
+"""What is sampled on which node, from the state of a deployment and the placement of a run. Pure."""
 
 import os
 from collections.abc import Mapping
@@ -10,20 +10,20 @@ from launcher.deployment.placement import Role
 from launcher.deployment.state import DeploymentState
 
 LOAD_MASTER = "load-master"
+# How run.json names the launcher's machine among the nodes of the load.
 LOAD_HERE = "127.0.0.1"
-"""How a run names the launcher's own machine as the place of its load."""
 
+# By node: {"processes": {name: pid}, "places": {server: URL of its control port},
+# "envoy": {"port", "pages": {admin URL: admin socket}}}, each only where there is one. A load master of
+# another node has no pid: run.json has that of its srun.
 Targets = dict[str, dict[str, Any]]
-"""By node: {"processes": {name: pid, or null for a load master that is to be found}, "places":
-{server: URL of its control port}, "envoy": {"port", "pages": {admin URL: admin socket}}}; what is not there
-is left out."""
 
 
 def deployment_targets(state: DeploymentState) -> Targets:
-    found: Targets = {}
+    targets: Targets = {}
     servers = iter(state.servers)
     for process in state.processes:
-        target = found.setdefault(process.node, {})
+        target = targets.setdefault(process.node, {})
         if process.pid is not None:
             target.setdefault("processes", {})[process.name] = process.pid
         if process.role is Role.SERVER:
@@ -32,11 +32,11 @@ def deployment_targets(state: DeploymentState) -> Targets:
             target.setdefault("places", {})[process.name] = url
         else:
             target["envoy"] = _envoys(state)
-    return found
+    return targets
 
 
 def _envoys(state: DeploymentState) -> dict[str, Any]:
-    """All processes together: sessions go to any of them."""
+    # Sessions connect to any of the processes, so all of them are one target.
     return {
         "port": state.deployment.envoy_port,
         "pages": {envoy.admin_url: envoy.admin_socket for envoy in state.envoys},
@@ -44,11 +44,10 @@ def _envoys(state: DeploymentState) -> dict[str, Any]:
 
 
 def load_targets(run: Mapping[str, Any], *, here: bool) -> Targets:
-    """Of run.json: the load on the launcher's machine, or that on other nodes, where the pid of the
-    load master is not known: run.json has its srun's."""
+    """The processes of the load on the launcher's machine, or on the other nodes, from run.json."""
     placement = run.get("placement", {})
     nodes = placement.get("load_nodes") or []
-    found: Targets = {}
+    targets: Targets = {}
     for name, pid in placement.get("load", {}).items():
         number = name.removeprefix("load-")
         index = int(number) - 1 if number.isdecimal() else 0
@@ -56,13 +55,12 @@ def load_targets(run: Mapping[str, Any], *, here: bool) -> Targets:
             continue
         node = os.uname().nodename if here else nodes[index]
         known = pid if here or name != LOAD_MASTER else None
-        found.setdefault(node, {}).setdefault("processes", {})[name] = known
-    return found
+        targets.setdefault(node, {}).setdefault("processes", {})[name] = known
+    return targets
 
 
 def server_target(url: str) -> Targets:
-    """One server of ours without a launcher, if that is what is behind the URL: its control port is
-    the next one."""
+    """A server at the URL that was started without a launcher: its control port is the next one."""
     parts = urlsplit(url)
     if not parts.hostname or not parts.port or parts.port >= 65_535:
         return {}
@@ -71,10 +69,10 @@ def server_target(url: str) -> Targets:
 
 
 def joined(*several: Targets) -> Targets:
-    found: Targets = {}
-    for targets in several:
-        for node, target in targets.items():
-            into = found.setdefault(node, {})
+    targets: Targets = {}
+    for each in several:
+        for node, target in each.items():
+            into = targets.setdefault(node, {})
             for key, content in target.items():
                 into[key] = {**into.get(key, {}), **content}
-    return found
+    return targets

@@ -79,3 +79,13 @@ class Signals:
         self._wakeup.drain()
         if self._caught:
             raise Interrupted(self._caught.popleft())
+
+
+@contextlib.contextmanager
+def signals_blocked() -> Iterator[None]:
+    """A thread that starts within `with` receives no signal that the main thread handles."""
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)

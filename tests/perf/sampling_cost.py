@@ -12,6 +12,7 @@ from pathlib import Path
 import websocket
 
 from benchmark.server.process import raise_descriptor_limit
+from launcher.deployment.state import DeploymentState
 from launcher.sampling import Sampler
 from tests.helpers.local import deployed, Deployment, places_used
 
@@ -28,7 +29,8 @@ def hold(deployment: Deployment, sessions: int) -> list[websocket.WebSocket]:
 
 def measure(deployment: Deployment, output: Path, seconds: float) -> tuple[float, int]:
     """CPU seconds of this process, and how many times it looked at everything."""
-    with Sampler(output, deployment.state, None, deployment.url) as sampler:
+    state = DeploymentState.from_dict(deployment.state)
+    with Sampler(output, state, None, deployment.url) as sampler:
         begun, text = time.process_time(), output.read_text()
         time.sleep(seconds)
         used = time.process_time() - begun

@@ -18,6 +18,7 @@ import websocket
 from prometheus_client.parser import text_string_to_metric_families
 
 from analysis.cells.bound import bound
+from launcher.deployment.state import DeploymentState
 from launcher.sampling import Sampler
 from launcher.sampling.targets import Targets
 from tests.helpers.local import deployed, Deployment, serving, wait_for
@@ -28,7 +29,8 @@ QUICK = 0.2
 
 def sampling(deployment: Deployment, folder: Path, **options: Any) -> Sampler:
     output, run_file = folder / "samples.jsonl", folder / "run.json"
-    return Sampler(output, deployment.state, run_file, deployment.url, QUICK, **options)
+    state = DeploymentState.from_dict(deployment.state)
+    return Sampler(output, state, run_file, deployment.url, QUICK, **options)
 
 
 def written(folder: Path) -> list[dict[str, Any]]:
@@ -71,9 +73,9 @@ def test_samples_cover_every_source_of_a_cell(deployment: Deployment, tmp_path: 
 
             wait_for(lambda: used() == 6, 10, "the sessions are seen")
         sampler.cell = None
-        samples = sampler.of_cell(7)
-        assert sampler.replaced(7) == []
-        assert sampler.of_cell(8) == []
+        samples = sampler.cell_samples(7)
+        assert sampler.changes(7) == []
+        assert sampler.cell_samples(8) == []
     assert sampler.warnings == []
     within = [sample for sample in samples if sample["cell"] == 7]
     assert samples == [s | {"cell": None} for s in samples if s not in within] + within
@@ -101,11 +103,13 @@ def test_samples_cover_cells_that_follow_each_other_immediately(
         for cell in (1, 2, 3):
             sampler.cell = cell
             sampler.cell = None
-            assert {"envoy", "places"} <= {s["kind"] for s in sampler.of_cell(cell) if s["cell"]}
+            assert {"envoy", "places"} <= {
+                s["kind"] for s in sampler.cell_samples(cell) if s["cell"]
+            }
         sampler.cell = 4
         sampler.cell = 5
         sampler.cell = None
-        assert sampler.of_cell(5)
+        assert sampler.cell_samples(5)
     assert {s["cell"] for s in written(tmp_path)} == {None, 1, 2, 3, 4, 5}
 
 
@@ -139,7 +143,7 @@ def test_sampler_reports_processes_replaced_during_a_cell(tmp_path: Path) -> Non
 
         wait_for(both_seen, 30, "both are seen")
         sampler.cell = None
-        told = sampler.replaced(1)
+        told = sampler.changes(1)
     assert any(text.startswith("server-1 on ") and f"(pid {before}, then" in text for text in told)
     assert any("1 worker(s) of server-2" in text for text in told), told
 
@@ -168,7 +172,7 @@ def test_sampler_reads_the_places_of_a_server_without_a_launcher(tmp_path: Path)
         with Sampler(output, None, tmp_path / "run.json", server.url, QUICK) as sampler:
             sampler.cell = 1
             sampler.cell = None
-            samples = sampler.of_cell(1)
+            samples = sampler.cell_samples(1)
     places = [sample for sample in samples if sample["kind"] == "places"]
     assert {(s["node"], s["limit"], s["count"]) for s in places} == {(server.address, 10, 2)}
 
@@ -183,26 +187,28 @@ def test_sampling_ends_but_not_the_run_when_its_file_is_not_writable(
     deployment: Deployment, tmp_path: Path
 ) -> None:
     output = tmp_path / "nowhere" / "samples.jsonl"
-    with Sampler(output, deployment.state, None, deployment.url, QUICK) as sampler:
+    state = DeploymentState.from_dict(deployment.state)
+    with Sampler(output, state, None, deployment.url, QUICK) as sampler:
         sampler.cell = 1
         sampler.cell = None
-        assert sampler.of_cell(1) == []
+        assert sampler.cell_samples(1) == []
     (warning,) = sampler.warnings
     assert "samples.jsonl: No such file or directory" in warning
 
 
 FULL = """
-import resource, signal, sys, json
+import resource, signal, sys
 from pathlib import Path
+from launcher.deployment.state import DeploymentState
 from launcher.sampling import Sampler
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
-output, state = Path(sys.argv[1]), json.loads(Path(sys.argv[2]).read_text())
-with Sampler(output, state, None, state["url"], 0.1) as sampler:
+output, state = Path(sys.argv[1]), DeploymentState.load(Path(sys.argv[2]))
+with Sampler(output, state, None, state.url, 0.1) as sampler:
     sampler.wait_for(lambda _: bool(sampler.warnings), 30)
     sampler.cell = 1
     sampler.cell = None
-    sampler.of_cell(1)
+    sampler.cell_samples(1)
 print(sampler.warnings)
 """
 
@@ -214,7 +220,7 @@ def test_samples_are_whole_lines_when_the_disk_is_full(
     argv = [sys.executable, "-c", FULL, str(tmp_path / "samples.jsonl"), str(state)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "nothing is sampled from now on" in done.stdout
+    assert "sampling has ended" in done.stdout
     assert 0 < (tmp_path / "samples.jsonl").stat().st_size <= 5000
     assert written(tmp_path)
 
@@ -250,7 +256,7 @@ def test_sampler_works_with_many_open_descriptors(deployment: Deployment, tmp_pa
 
 def test_sampler_finds_a_load_master_by_its_port(tmp_path: Path) -> None:
     """As on a client node, where the run only knows the pid of its srun."""
-    from launcher.sampling.collector import Looker
+    from launcher.sampling.collector import Collector
 
     def pretend(module: str, option: str) -> subprocess.Popen[bytes]:
         argv = [sys.executable, "-c", "input()", "-m", module, option, "54321"]
@@ -262,15 +268,15 @@ def test_sampler_finds_a_load_master_by_its_port(tmp_path: Path) -> None:
     ):
         processes = {"load-master": None, "load-1": worker.pid}
         targets: Targets = {"n1": {"processes": processes}}
-        looker = Looker(None, QUICK)
+        collector = Collector(None, QUICK)
         # Its command line is that of this process until it has begun its own.
         argument = Path(f"/proc/{master.pid}/cmdline")
         wait_for(lambda: b"54321" in argument.read_bytes(), 10, "the master has begun")
-        looker.watch(targets)
-        looker.take()
+        collector.set_targets(targets)
+        collector.collect()
         found: list[dict[str, Any]] = []
-        wait_for(lambda: found.extend(looker.take()) or found, 10, "samples")
-        looker.close()
+        wait_for(lambda: found.extend(collector.collect()) or found, 10, "samples")
+        collector.close()
         for process in (master, worker):
             process.communicate(b"\n")
     pids = {sample["name"]: sample["pid"] for sample in found}

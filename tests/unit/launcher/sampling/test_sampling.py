@@ -15,9 +15,9 @@ from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentState, EnvoyState, ProcessState
 from launcher.envoy import admin
 from launcher.sampling import proc, targets
-from launcher.sampling.collector import line, LINE_BYTES
-from launcher.sampling.replaced import Change, Kind, merged, replaced
-from launcher.sampling.snapshot import prometheus_targets, view
+from launcher.sampling.changes import Change, find_changes, Kind, merged
+from launcher.sampling.sample import encode, MAX_LINE_BYTES
+from launcher.sampling.snapshot import prometheus_targets, snapshot
 
 HERE = os.uname().nodename
 FIRST_ENVOY = EnvoyState("envoy", "http://node1:9901", "/tmp/1.sock")
@@ -125,7 +125,7 @@ def test_a_tree_of_real_processes() -> None:
         assert process.stdout.readline() == b"up\n"
         before = now = proc.read(process.pid)
         assert before is not None
-        while now is not None and now.moment - before.moment < 0.3:
+        while now is not None and now.time - before.time < 0.3:
             now = proc.read(process.pid)
         assert now is not None
         sample = proc.sample(before, now)
@@ -141,13 +141,13 @@ def test_a_tree_of_real_processes() -> None:
 def test_children_are_found_without_the_kernels_help(monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         quick = proc.tree(os.getpid())
-        monkeypatch.setattr(proc, "_children_told", False)
+        monkeypatch.setattr(proc, "_has_children_file", False)
         assert process.pid in proc.tree(os.getpid()) == quick
         process.kill()
 
 
 def test_a_machine() -> None:
-    sample = proc.Machine().sample()
+    sample = proc.MachineUsage().sample()
     assert sample["cores"] == len(os.sched_getaffinity(0))
     assert 0 <= sample["cpu_busy"] <= 1
     assert 0 < sample["memory_available"] <= sample["memory_total"]
@@ -158,7 +158,7 @@ def test_a_machine() -> None:
 def test_a_kernel_that_shows_less_is_no_reason_to_fail(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    machine = proc.Machine()
+    machine = proc.MachineUsage()
     monkeypatch.setattr(proc, "PROC", str(tmp_path))
     assert machine.sample()["tcp_inuse"] == 0
 
@@ -169,12 +169,12 @@ def test_no_line_is_torn_by_srun() -> None:
         *(*admin.CLUSTER_COUNTERS, *admin.LISTENER_COUNTERS),
         *(*admin.SERVER_COUNTERS, admin.HTTP_COUNTER),
     )
-    assert len(line(head | {"kind": "envoy"} | dict.fromkeys(counters, 10**9))) < LINE_BYTES
+    assert len(encode(head | {"kind": "envoy"} | dict.fromkeys(counters, 10**9))) < MAX_LINE_BYTES
     places = {"kind": "places", "name": "server-1", "used": 9, "workers": [1000] * 200}
-    short = json.loads(line(head | places))
+    short = json.loads(encode(head | places))
     assert "workers" not in short
     assert short["used"] == 9
-    assert "workers" in json.loads(line(head | places | {"workers": [1000] * 8}))
+    assert "workers" in json.loads(encode(head | places | {"workers": [1000] * 8}))
 
 
 def process(name: str, pid: int, **fields: Any) -> dict[str, Any]:
@@ -187,33 +187,33 @@ def envoy(**counters: int) -> dict[str, Any]:
 
 def test_what_stays_the_same_is_not_replaced() -> None:
     samples = [process("server-1", 5), envoy(uptime=5, membership_healthy=4)]
-    assert replaced([*samples, *samples]) == []
+    assert find_changes([*samples, *samples]) == []
 
 
 def test_another_pid_is_another_process() -> None:
     samples = [process("server-1", 5), process("server-1", 9), process("server-1", 9)]
-    assert list(map(str, replaced(samples))) == ["server-1 on n1 was replaced (pid 5, then 9)"]
+    assert list(map(str, find_changes(samples))) == ["server-1 on n1 was replaced (pid 5, then 9)"]
 
 
 def test_load_workers_are_not_what_is_measured() -> None:
-    assert replaced([process("load-1", 5), process("load-1", 9)]) == []
+    assert find_changes([process("load-1", 5), process("load-1", 9)]) == []
 
 
 def test_workers_of_a_server_are_counted() -> None:
     places = {"node": "n1", "kind": "places", "name": "server-1", "replaced": 1}
-    found = replaced([places, places | {"replaced": 3}])
+    found = find_changes([places, places | {"replaced": 3}])
     assert list(map(str, found)) == ["2 worker(s) of server-1 on n1 were replaced"]
 
 
 def test_an_envoy_that_is_younger_was_restarted() -> None:
-    (change,) = replaced([envoy(uptime=50), envoy(uptime=0)])
+    (change,) = find_changes([envoy(uptime=50), envoy(uptime=0)])
     assert str(change) == "Envoy on n1 was restarted"
 
 
 def test_workers_that_envoy_counts_out() -> None:
     counted = envoy(membership_healthy=8, membership_total=8)
     samples = [counted, counted | {"membership_healthy": 6}, counted]
-    assert list(map(str, replaced(samples))) == ["Envoy counted 2 of 8 workers out"]
+    assert list(map(str, find_changes(samples))) == ["Envoy counted 2 of 8 workers out"]
 
 
 def test_a_replaced_process_that_samples_name_is_listed_once() -> None:
@@ -237,7 +237,7 @@ def test_a_view_has_every_process_in_its_order() -> None:
         {"node": "node9", "kind": "node", "cores": 2, "time": "", "cell": None},
         {"node": "node1", "kind": "envoy", "uptime": 3},
     ]
-    seen = view(samples, STATE)
+    seen = snapshot(samples, STATE)
     assert [row["name"] for row in seen["processes"]] == ["envoy", "server-1", "server-2"]
     assert seen["processes"][1] == {
         "name": "server-1",
@@ -249,7 +249,7 @@ def test_a_view_has_every_process_in_its_order() -> None:
     assert seen["processes"][0] == {"name": "envoy", "node": "node1"}
     assert seen["nodes"] == [{"node": "node9", "cores": 2}]
     assert seen["envoy"] == {"node": "node1", "uptime": 3}
-    assert view([], STATE)["envoy"] is None
+    assert snapshot([], STATE)["envoy"] is None
 
 
 def test_prometheus_is_told_every_page() -> None:

@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from launcher.envoy.admin import HEALTHY, TOTAL, UPTIME
+from launcher.sampling.sample import SampleKind
+
 LOAD = "load-"
 
 
@@ -30,9 +33,9 @@ class Change:
         return self.kind.format(name=self.name, node=self.node, **self.numbers)
 
 
-def replaced(samples: Sequence[Mapping[str, Any]]) -> list[Change]:
-    """Of a cell's samples in their order, after the last one of each source before it: servers and
-    Envoys that were replaced, and what Envoy counted out."""
+def find_changes(samples: Sequence[Mapping[str, Any]]) -> list[Change]:
+    """Servers and Envoys that were replaced, and workers that became unhealthy, in the samples of a
+    cell as `Sampler.cell_samples` returns them."""
     found: dict[str, Change] = {}
     last: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for sample in samples:
@@ -46,8 +49,8 @@ def replaced(samples: Sequence[Mapping[str, Any]]) -> list[Change]:
 
 
 def merged(recorded: Sequence[Change], sampled: Sequence[Change]) -> list[Change]:
-    """Changes that the deployment recorded, and those that samples show. A replaced process that
-    samples name with its pids is listed once."""
+    """Joins the changes that the deployment recorded and those that the samples show. A replaced
+    process that the samples name with its pids is listed once."""
     named = {(each.name, each.node) for each in sampled if each.kind is Kind.PID_CHANGED}
     return [
         each
@@ -58,19 +61,19 @@ def merged(recorded: Sequence[Change], sampled: Sequence[Change]) -> list[Change
 
 def _between(before: Mapping[str, Any], now: Mapping[str, Any]) -> Change | None:
     node, name = now["node"], now.get("name", "envoy")
-    if now["kind"] == "process" and not name.startswith(LOAD):
+    if now["kind"] == SampleKind.PROCESS and not name.startswith(LOAD):
         if before["pid"] != now["pid"]:
             pids = {"before": before["pid"], "after": now["pid"]}
             return Change(Kind.PID_CHANGED, name, node, pids)
-    elif now["kind"] == "places":
+    elif now["kind"] == SampleKind.PLACES:
         if now["replaced"] > before["replaced"]:
             count = {"count": now["replaced"] - before["replaced"]}
             return Change(Kind.WORKERS_REPLACED, name, node, count)
-    elif now["kind"] == "envoy":
-        if now.get("uptime", 0) < before.get("uptime", 0):
+    elif now["kind"] == SampleKind.ENVOY:
+        if now.get(UPTIME, 0) < before.get(UPTIME, 0):
             return Change(Kind.ENVOY_RESTARTED, name, node)
-        if now.get("membership_healthy", 0) < before.get("membership_healthy", 0):
-            healthy, total = now["membership_healthy"], now.get("membership_total", 0)
+        if now.get(HEALTHY, 0) < before.get(HEALTHY, 0):
+            healthy, total = now[HEALTHY], now.get(TOTAL, 0)
             return Change(
                 Kind.WORKERS_UNHEALTHY, name, node, {"count": total - healthy, "total": total}
             )
