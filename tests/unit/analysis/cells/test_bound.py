@@ -1,4 +1,4 @@
-"""What bound a cell, from counters made by hand."""
+"""What limited a cell, from counters made by hand."""
 
 from typing import Any
 
@@ -63,7 +63,7 @@ def by(*arguments: Any, **options: Any) -> str:
 BUSY_SERVERS = [process("server-1", 0.99, node="n2"), process("server-2", 0.95, node="n3")]
 
 
-def test_the_cap_is_what_refused() -> None:
+def test_refusals_name_the_admission_cap() -> None:
     samples = [*by_envoy(), places([0, 0], refused=3, cell=None), places([10, 10], refused=83)]
     found = judge(samples, {"CAPACITY_REACHED": 80})
     assert found["by"] == "admission cap"
@@ -73,23 +73,23 @@ def test_the_cap_is_what_refused() -> None:
     )
 
 
-def test_refusals_of_before_the_cell_are_not_of_it() -> None:
+def test_refusals_before_the_cell_do_not_count() -> None:
     samples = [places([0, 0], refused=900, cell=None), places([1, 1], refused=900)]
     assert "refused" not in judge(samples, {"TIMEOUT": 5})["evidence"]
 
 
-def test_refusals_that_were_tried_elsewhere_bind_nothing() -> None:
+def test_refusals_that_envoy_retried_successfully_are_only_a_candidate() -> None:
     samples = [*by_envoy(), places([0, 0], cell=None), places([10, 9], refused=5)]
     found = judge(samples)
     assert found["by"] == "unknown"
     assert [each["by"] for each in found["candidates"]] == ["admission cap"]
 
 
-def test_a_cap_without_samples_is_one_by_its_rows() -> None:
+def test_rows_name_the_admission_cap_when_there_are_no_samples() -> None:
     assert by([], {"CAPACITY_REACHED": 9}) == "admission cap"
 
 
-def test_a_full_worker_beside_empty_ones_is_skew_for_direct_clients() -> None:
+def test_a_full_worker_beside_empty_ones_is_accept_skew_without_envoy() -> None:
     samples = [places([0, 0, 0, 0], cell=None), places([10, 2, 1, 0], refused=6)]
     found = judge(samples, {"CAPACITY_REACHED": 6}, batch=19)
     assert found["by"] == "accept skew"
@@ -97,18 +97,18 @@ def test_a_full_worker_beside_empty_ones_is_skew_for_direct_clients() -> None:
     assert "its 4 workers held 3 on average" in found["evidence"]
 
 
-def test_behind_envoy_a_refusal_is_no_skew() -> None:
+def test_a_refusal_through_envoy_is_not_accept_skew() -> None:
     samples = [*by_envoy(), places([0, 0], cell=None), places([10, 1], refused=6)]
     assert by(samples, {"CAPACITY_REACHED": 6}) == "admission cap"
 
 
-def test_direct_clients_that_fill_all_workers_meet_the_cap() -> None:
+def test_refusals_are_the_admission_cap_when_all_workers_are_full() -> None:
     samples = [places([0, 0], cell=None), places([10, 10], refused=6)]
     caps = {"capacity": 20, "workers_per_node": 2}
     assert by(samples, {"CAPACITY_REACHED": 80}, caps=caps) == "admission cap"
 
 
-def test_refusals_of_direct_clients_with_room_for_all_are_skew_although_no_sample_saw_it() -> None:
+def test_refusals_with_places_for_all_sessions_are_accept_skew_without_samples() -> None:
     caps = {"capacity": 200, "workers_per_node": 4}
     found = judge([], {"CAPACITY_REACHED": 3}, caps=caps)
     assert (found["by"], "200 places for 100 sessions" in found["evidence"]) == (
@@ -117,7 +117,7 @@ def test_refusals_of_direct_clients_with_room_for_all_are_skew_although_no_sampl
     )
 
 
-def test_servers_that_direct_clients_do_not_call_do_not_count() -> None:
+def test_servers_without_sessions_do_not_count() -> None:
     idle = [places([0, 0], name="server-2", node="n3"), process("server-2", 0.0, node="n3")]
     samples = [places([0, 0], cell=None), places([10, 10], refused=6), *idle]
     caps = {"capacity": 20, "workers_per_node": 2}
@@ -129,32 +129,32 @@ def test_servers_that_direct_clients_do_not_call_do_not_count() -> None:
     assert found["evidence"].startswith("1 of 1 servers were CPU-bound")
 
 
-def test_a_breaker_counts_what_it_refuses() -> None:
+def test_overflow_counters_name_the_breaker() -> None:
     samples = [envoy(None, upstream_rq_pending_overflow=5), envoy(upstream_rq_pending_overflow=35)]
     found = judge(samples, {"HTTP_503": 30})
     assert found["by"] == "Envoy breaker"
     assert found["evidence"] == "upstream_rq_pending_overflow grew by 30"
 
 
-def test_a_breaker_is_named_by_envoys_answer_too() -> None:
+def test_the_answer_of_envoy_names_the_breaker() -> None:
     text = "503: upstream connect error or disconnect/reset before headers. reset reason: overflow"
     found = judge([], {"HTTP_503": 30}, text)
     assert found["by"] == "Envoy breaker"
     assert "answered 30 sessions with 503" in found["evidence"]
 
 
-def test_a_breaker_that_broke_nothing_is_only_a_candidate() -> None:
+def test_a_breaker_is_only_a_candidate_when_no_session_failed() -> None:
     samples = [envoy(None, upstream_cx_overflow=0), envoy(upstream_cx_overflow=4)]
     found = judge(samples)
     assert (found["by"], found["candidates"][0]["by"]) == ("unknown", "Envoy breaker")
 
 
-def test_counters_of_an_envoy_that_began_again_count_from_nothing() -> None:
+def test_counters_of_a_restarted_envoy_count_from_zero() -> None:
     samples = [envoy(None, upstream_cx_overflow=90), envoy(upstream_cx_overflow=4)]
     assert Sampled(samples).rise("envoy", "upstream_cx_overflow") == 4
 
 
-def test_descriptors_of_the_load() -> None:
+def test_errors_of_the_load_worker_name_descriptors() -> None:
     found = judge([process("load-1", fds=1000)], {"NO_DESCRIPTORS": 12})
     assert found["by"] == "descriptors"
     assert found["evidence"].startswith(
@@ -163,23 +163,23 @@ def test_descriptors_of_the_load() -> None:
 
 
 @pytest.mark.parametrize("name", ["envoy", "server-1"])
-def test_descriptors_of_what_serves_explain_any_error(name: str) -> None:
+def test_full_descriptors_of_a_server_or_envoy_explain_any_error(name: str) -> None:
     found = judge([process(name, fds=990, node="n4")], {"CONNECT_FAILED": 20, "TIMEOUT": 4})
     assert found["by"] == "descriptors"
     assert found["evidence"] == f"{name} on n4 had 990 of 1,000 descriptors open"
 
 
-def test_descriptors_that_are_nearly_all_used_harm_nobody() -> None:
+def test_nearly_full_descriptors_explain_nothing() -> None:
     assert by([process("envoy", fds=970)], {"TIMEOUT": 4}) == "unknown"
     found = judge([process("envoy", fds=999)])
     assert (found["by"], found["candidates"][0]["by"]) == ("unknown", "descriptors")
 
 
-def test_ports_of_the_load() -> None:
+def test_errors_of_the_load_worker_name_ports() -> None:
     assert by([], {"NO_PORTS": 12}) == "ports"
 
 
-def test_ports_of_envoy() -> None:
+def test_the_answer_of_envoy_names_ports() -> None:
     samples = [envoy(None, upstream_cx_connect_fail=0), envoy(upstream_cx_connect_fail=40)]
     text = "503: reset reason: remote connection failure, Cannot assign requested address"
     found = judge(samples, {"HTTP_503": 40}, text)
@@ -187,14 +187,14 @@ def test_ports_of_envoy() -> None:
     assert "Envoy failed to connect 40 times" in found["evidence"]
 
 
-def test_as_many_sockets_as_ports_prove_nothing() -> None:
+def test_as_many_sockets_as_ports_are_only_a_candidate() -> None:
     samples = [envoy(None, upstream_cx_connect_fail=0), envoy(upstream_cx_connect_fail=40)]
     found = judge([*samples, node(tcp_inuse=27_000, tcp_tw=900)], {"HTTP_503": 40})
     assert found["by"] == "unknown"
     assert "n1 had 27,900 TCP sockets with 28,000 ports" in found["candidates"][0]["evidence"]
 
 
-def test_busy_servers() -> None:
+def test_servers_that_are_cpu_bound_name_the_server_cpu() -> None:
     found = judge([*by_envoy(), *BUSY_SERVERS, process("envoy", 0.6)], {"TIMEOUT": 30})
     assert found["by"] == "server CPU"
     assert found["evidence"] == (
@@ -203,58 +203,58 @@ def test_busy_servers() -> None:
     )
 
 
-def test_a_busy_cpu_may_be_busy_with_something_else() -> None:
+def test_the_evidence_names_how_busy_the_node_was() -> None:
     machine = [node("vm", cpu_busy=0.9), node("vm", cpu_busy=1.0)]
     assert judge([*BUSY_SERVERS, *machine])["evidence"].endswith(" (CPUs of its node: 95% busy)")
 
 
-def test_one_busy_server_of_many_is_only_a_candidate() -> None:
+def test_a_minority_of_busy_servers_is_only_a_candidate() -> None:
     idle = [process(f"server-{number}", node=f"n{number}") for number in (2, 3, 4)]
     found = judge([process("server-1", 1.0), *idle], {"TIMEOUT": 30})
     assert (found["by"], found["candidates"][0]["by"]) == ("unknown", "server CPU")
 
 
-def test_seconds_count_and_not_samples() -> None:
+def test_samples_are_weighted_by_their_seconds() -> None:
     late = [process("server-1", 0.95, seconds=0.1) for _ in range(5)]
     assert by([*late, process("server-1", 0.3, seconds=1.0)], {"TIMEOUT": 1}) == "unknown"
     assert by([*late, process("server-1", 1.0, seconds=1.0)], {"TIMEOUT": 1}) == "server CPU"
 
 
-def test_samples_from_before_the_cell_do_not_make_it_busy() -> None:
+def test_samples_before_the_cell_do_not_count() -> None:
     before = [process("server-1", 1.0, cell=None) for _ in range(5)]
     assert by([*before, process("server-1", 0.1)], {"TIMEOUT": 1}) == "unknown"
 
 
-def test_one_busy_worker_among_idle_ones_is_skew_for_direct_clients() -> None:
+def test_one_busy_worker_among_idle_ones_is_accept_skew_without_envoy() -> None:
     samples = [*running("server-1", 1.0, 1.1, node="n2"), places([9, 0, 0, 0], limit=100)]
     found = judge(samples, {"TIMEOUT": 8})
     assert found["by"] == "accept skew"
     assert "its 4 workers together kept 1.1 CPUs busy" in found["evidence"]
 
 
-def test_one_busy_worker_behind_envoy_is_the_servers_cpu() -> None:
+def test_one_busy_worker_through_envoy_is_the_server_cpu() -> None:
     samples = [*by_envoy(), *running("server-1", 1.0, 1.1, node="n2"), places([9, 0], limit=100)]
     assert by(samples, {"TIMEOUT": 8}) == "server CPU"
 
 
-def test_busy_workers_are_no_skew() -> None:
+def test_workers_that_are_all_busy_are_not_accept_skew() -> None:
     samples = [*running("server-1", 1.0, 3.8, node="n2"), places([9, 9, 9, 9], limit=100)]
     assert by(samples, {"TIMEOUT": 8}) == "server CPU"
 
 
-def test_a_busy_envoy_before_idle_servers() -> None:
+def test_a_busy_envoy_before_idle_servers_is_the_envoy_cpu() -> None:
     samples = [*by_envoy(), process("envoy", 0.97), process("server-1", 0.4)]
     found = judge(samples, {"TIMEOUT": 30})
     assert found["by"] == "Envoy CPU"
     assert "the busiest thread of envoy on n1 ran or waited for a CPU 97%" in found["evidence"]
 
 
-def test_an_envoy_that_waits_for_busy_servers_comes_after_them() -> None:
+def test_busy_servers_rank_before_a_busy_envoy() -> None:
     found = judge([process("envoy", 0.99), *BUSY_SERVERS], {"TIMEOUT": 30})
     assert [each["by"] for each in found["candidates"]] == ["server CPU", "Envoy CPU"]
 
 
-def test_a_load_at_its_limit_says_nothing_of_what_it_loads() -> None:
+def test_a_busy_load_worker_ranks_before_busy_servers() -> None:
     samples = [process("load-1", 0.2), process("load-2", 0.95), *BUSY_SERVERS]
     found = judge(samples, {"TIMEOUT": 30})
     assert found["by"] == "load generator"
@@ -271,19 +271,21 @@ def test_a_load_at_its_limit_says_nothing_of_what_it_loads() -> None:
         ),
     ],
 )
-def test_a_load_that_says_so_itself(worker: dict[str, float], evidence: str) -> None:
+def test_facts_of_a_load_worker_name_the_load_generator(
+    worker: dict[str, float], evidence: str
+) -> None:
     found = judge([], {"TIMEOUT": 3}, facts={"workers": {"load-1": worker}})
     assert (found["by"], found["evidence"]) == ("load generator", evidence)
 
 
-def test_how_late_a_load_may_be_is_a_setting() -> None:
+def test_the_lag_limit_is_a_setting() -> None:
     facts = {"workers": {"load-1": {"lag_max": 1.5}}, "max_lag": 2.0}
     assert by([], {"TIMEOUT": 3}, facts=facts) == "unknown"
     facts = {"workers": {"load-1": {"lag_max": 0.1}}, "max_lag": 0}
     assert by([], {"TIMEOUT": 3}, facts=facts) == "load generator"
 
 
-def test_a_load_that_loses_sessions() -> None:
+def test_lost_sessions_name_the_load_generator() -> None:
     found = judge([], {"LOAD_WORKER_LOST": 50, "TIMEOUT": 1})
     assert (found["by"], found["evidence"]) == (
         "load generator",
@@ -291,29 +293,29 @@ def test_a_load_that_loses_sessions() -> None:
     )
 
 
-def test_what_refused_comes_before_what_was_busy() -> None:
+def test_refusals_of_most_sessions_rank_before_busy_cpus() -> None:
     samples = [*by_envoy(), *BUSY_SERVERS, places([0], cell=None), places([10], refused=90)]
     found = judge(samples, {"CAPACITY_REACHED": 90, "TIMEOUT": 2})
     assert [each["by"] for each in found["candidates"]] == ["admission cap", "server CPU"]
     assert found["by"] == "admission cap"
 
 
-def test_a_few_refusals_do_not_hide_what_was_busy() -> None:
+def test_a_few_refusals_rank_after_busy_cpus() -> None:
     found = judge([*by_envoy(), *BUSY_SERVERS], {"CAPACITY_REACHED": 3, "TIMEOUT": 80})
     assert [each["by"] for each in found["candidates"]] == ["server CPU", "admission cap"]
 
 
-def test_a_few_refusals_count_where_nothing_was_busy() -> None:
+def test_a_few_refusals_count_when_nothing_was_busy() -> None:
     assert by(by_envoy(), {"CAPACITY_REACHED": 3, "TIMEOUT": 80}) == "admission cap"
 
 
-def test_of_two_that_refused_the_one_that_refused_more() -> None:
+def test_the_larger_of_two_causes_ranks_first() -> None:
     samples = [envoy(None, upstream_rq_retry_overflow=0), envoy(upstream_rq_retry_overflow=60)]
     found = judge(samples, {"CAPACITY_REACHED": 30, "HTTP_503": 60})
     assert [each["by"] for each in found["candidates"]] == ["Envoy breaker", "admission cap"]
 
 
-def test_nothing_found_says_what_was_looked_at() -> None:
+def test_an_unknown_bound_names_the_inspected_values() -> None:
     samples = [process("load-1", 0.1), process("server-1", 0.3), process("envoy", 0.2)]
     samples += [places([4, 5]), node(), node(listen_overflows=7)]
     found = judge(samples, {"TIMEOUT": 9, "DISCONNECTED": 2})
@@ -326,6 +328,6 @@ def test_nothing_found_says_what_was_looked_at() -> None:
     }
 
 
-def test_nothing_failed_and_nothing_sampled() -> None:
+def test_an_unknown_bound_without_samples_names_none() -> None:
     found = judge([])
     assert found["evidence"] == "no session failed; there are no samples"

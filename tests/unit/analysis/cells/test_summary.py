@@ -1,4 +1,4 @@
-"""One line a cell, from rows made by hand."""
+"""One summary line per cell, from rows made by hand."""
 
 import io
 import math
@@ -41,7 +41,7 @@ def line(*rows: dict[str, Any]) -> dict[str, Any]:
 
 
 def csv_cells(table: pd.DataFrame) -> list[dict[str, str]]:
-    """The words between the commas, as any tool finds them."""
+    """The texts between the commas, as any tool reads them."""
     text = table.to_csv(index=False)
     names, *lines = [words.split(",") for words in text.splitlines()]
     return [dict(zip(names, words, strict=True)) for words in lines]
@@ -58,7 +58,7 @@ def test_the_readme_documents_the_columns_of_summary_csv() -> None:
     assert documented == [f"`{name}`" for name in COLUMNS + OWN_COLUMNS]
 
 
-def test_a_cell_says_what_it_was() -> None:
+def test_a_line_identifies_its_cell() -> None:
     cell = line(row(mode="http", batch_size=1, wait_requested=2.5, repetition=3))
     assert (cell["mode"], cell["url"], cell["hardware"]) == ("http", "http://n1:8000", "test")
     assert (cell["num_requests"], cell["batch_size"]) == (1, 1)
@@ -106,25 +106,25 @@ def test_wall_time_is_from_the_first_start_to_the_last_end() -> None:
     assert cell["timestamp"] == "2026-03-01T12:00:01.000000+00:00"
 
 
-def test_a_failed_session_that_ends_last_makes_the_wall_time() -> None:
+def test_the_wall_time_includes_failed_sessions() -> None:
     cell = line(row(total_latency=1.0), failed("TIMEOUT", total_latency=4.0))
     assert cell["total_wall_time"] == pytest.approx(4.0)
 
 
 @pytest.mark.parametrize("moment", ["11:59:00", "12:01:00"])
-def test_a_session_whose_end_is_unknown_does_not_make_the_wall_time(moment: str) -> None:
+def test_a_session_whose_end_is_unknown_does_not_change_the_wall_time(moment: str) -> None:
     timestamp = f"2026-03-01T{moment}.000000+00:00"
     unknown = failed("NOT_STARTED", timestamp=timestamp, total_latency=None)
     assert line(row(total_latency=2.0), unknown)["total_wall_time"] == pytest.approx(2.0)
 
 
-def test_no_session_that_ended_is_no_wall_time_and_no_rate() -> None:
+def test_wall_time_and_rates_are_unknown_when_no_session_ended() -> None:
     cell = line(*([failed("NOT_STARTED", total_latency=None)] * 2))
     for name in ("total_wall_time", "requests_per_second", "effective_concurrency"):
         assert math.isnan(cell[name])
 
 
-def test_rates_are_of_sessions_that_succeeded() -> None:
+def test_rates_count_successful_sessions() -> None:
     cell = line(
         *([row(batch_size=5, wait_requested=1.5, total_latency=2.0)] * 4),
         failed("TIMEOUT", batch_size=5, wait_requested=1.5, total_latency=8.0),
@@ -133,17 +133,17 @@ def test_rates_are_of_sessions_that_succeeded() -> None:
     assert cell["effective_concurrency"] == pytest.approx(4 * 1.5 / 8)
 
 
-def test_without_a_wait_nothing_is_concurrent() -> None:
+def test_effective_concurrency_is_zero_without_a_wait() -> None:
     cell = line(row(batch_size=1, wait_requested=0.0, total_latency=0.5))
     assert (cell["requests_per_second"], cell["effective_concurrency"]) == (2.0, 0.0)
 
 
-def test_each_step_of_a_session_waits() -> None:
+def test_effective_concurrency_counts_the_wait_of_each_step() -> None:
     cell = line(*([row(wait_requested=1.5, steps=4, total_latency=8.0)] * 2))
     assert cell["effective_concurrency"] == pytest.approx(2 * 1.5 * 4 / 8)
 
 
-def test_the_slowest_step_of_each_session_has_its_percentile_in_the_last_column() -> None:
+def test_the_last_column_is_a_percentile_of_the_slowest_steps() -> None:
     slowest = [row(batch_size=4, step_latency_max=s) for s in (1.0, 2.0, 4.0)]
     cell = line(*slowest, failed("TIMEOUT", batch_size=4, step_latency_max=60.0))
     assert cell["step_max_p99"] == pytest.approx(3.96)
@@ -151,7 +151,7 @@ def test_the_slowest_step_of_each_session_has_its_percentile_in_the_last_column(
     assert (table.columns[-1], csv_cells(table)[0]["step_max_p99"]) == ("step_max_p99", "")
 
 
-def test_what_is_unique_is_counted_among_sessions_that_succeeded() -> None:
+def test_unique_values_are_counted_among_successful_sessions() -> None:
     cell = line(
         row(batch_size=4, pid=1, session_hash="a", host_url="n2:8000"),
         row(batch_size=4, pid=2, session_hash="b", host_url="n2:8000"),
@@ -161,27 +161,27 @@ def test_what_is_unique_is_counted_among_sessions_that_succeeded() -> None:
     assert (cell["unique_pids"], cell["unique_sessions"], cell["unique_hosts"]) == (2, 3, 2)
 
 
-def test_failures_are_counted_by_what_they_were() -> None:
+def test_failures_are_counted_by_error() -> None:
     names = ["CAPACITY_REACHED", "CAPACITY_REACHED", "TIMEOUT", "CONNECT_REFUSED"]
     cell = line(row(batch_size=5), *(failed(name, batch_size=5) for name in names))
     assert (cell["capacity_errors"], cell["timeouts"], cell["lost"]) == (2, 1, 0)
 
 
-def test_a_whole_cell_is_valid_although_sessions_failed() -> None:
+def test_a_complete_cell_is_valid_when_sessions_failed() -> None:
     cell = line(row(expected_hosts=1), failed("CAPACITY_REACHED", expected_hosts=1))
     assert cell["valid"]
     assert cell["reasons"] == ""
 
 
 @pytest.mark.parametrize("error_type", ["LOAD_WORKER_LOST", "ROW_MISSING", "NOT_STARTED"])
-def test_a_cell_that_the_load_lost_sessions_of_is_invalid(error_type: str) -> None:
+def test_a_cell_is_invalid_when_the_load_generator_lost_sessions(error_type: str) -> None:
     cell = line(row(), failed(error_type, total_latency=None))
     assert not cell["valid"]
     assert cell["reasons"] == "the load generator lost 1 of 2 sessions"
 
 
 @pytest.mark.parametrize("recorded", [2, 4])
-def test_a_cell_with_rows_too_few_or_too_many_is_invalid(recorded: int) -> None:
+def test_a_cell_is_invalid_with_too_few_or_too_many_rows(recorded: int) -> None:
     cell = line(*([row(batch_size=3)] * recorded))
     assert (cell["valid"], cell["reasons"]) == (
         False,
@@ -189,12 +189,12 @@ def test_a_cell_with_rows_too_few_or_too_many_is_invalid(recorded: int) -> None:
     )
 
 
-def test_a_cell_that_reached_too_few_hosts_is_invalid() -> None:
+def test_a_cell_is_invalid_when_it_reached_too_few_hosts() -> None:
     cell = line(*([row(expected_hosts=2)] * 2))
     assert (cell["valid"], cell["reasons"]) == (False, "traffic reached 1 of 2 hosts")
 
 
-def test_a_cell_that_servers_failed_altogether_is_a_result() -> None:
+def test_a_cell_is_valid_when_servers_failed_every_session() -> None:
     cell = line(*([failed("TIMEOUT", expected_hosts=2)] * 2))
     assert (cell["valid"], cell["warnings"]) == (True, "no session succeeded")
 
@@ -209,7 +209,7 @@ def test_every_reason_is_given() -> None:
     )
 
 
-def test_cells_come_in_the_order_in_which_they_began_each_with_its_last_attempt() -> None:
+def test_cells_are_in_the_order_in_which_they_started_with_their_last_attempt() -> None:
     table = summary(
         row(batch_size=8),
         row(batch_size=2, repetition=2),
@@ -229,7 +229,7 @@ def test_cells_come_in_the_order_in_which_they_began_each_with_its_last_attempt(
     assert table["successful"].tolist() == [2, 2, 1, 1]
 
 
-def test_shapes_steps_and_arrival_rates_are_cells_of_their_own() -> None:
+def test_shape_steps_and_arrival_rate_distinguish_cells() -> None:
     kinds = [("burst", 1, None), ("hold", 5, None), ("open", 1, 10.0), ("open", 1, 20.0)]
     table = summary(
         *(
@@ -270,7 +270,7 @@ def test_numbers_survive_the_csv_file() -> None:
     assert df["unique_hosts"].dtype == "int64"
 
 
-def test_what_was_not_measured_stays_empty() -> None:
+def test_a_value_that_was_not_measured_stays_empty() -> None:
     frame = table([orjson.dumps(failed("TIMEOUT", total_latency=None))])
     numbers = frame[[*LATENCIES, "waited_seconds"]]
     assert numbers.isna().all().all()
@@ -283,7 +283,7 @@ def at(second: float) -> str:
     return f"2026-03-01T12:00:{second:09.6f}+00:00"
 
 
-def test_the_most_sessions_open_at_one_moment() -> None:
+def test_peak_open_is_the_most_sessions_open_at_the_same_time() -> None:
     cell = line(
         row(batch_size=4, timestamp=at(0), connect_latency=1.0, total_latency=2.0),  # open 1 to 2
         row(batch_size=4, timestamp=at(0), connect_latency=0.5, total_latency=3.0),  # open 0.5 to 3
@@ -293,19 +293,19 @@ def test_the_most_sessions_open_at_one_moment() -> None:
     assert cell["peak_open"] == 2
 
 
-def test_when_none_opened_the_peak_is_unknown() -> None:
+def test_peak_open_is_unknown_when_no_session_opened() -> None:
     table = summary(*([failed("TIMEOUT")] * 2))
     assert csv_cells(table)[0]["peak_open"] == ""
 
 
-def test_sessions_that_arrive_count_from_when_they_were_meant_to() -> None:
+def test_sessions_count_from_when_they_were_due() -> None:
     meant = {"shape": "open", "intended_timestamp": at(0), "timestamp": at(4)}
     cell = line(row(batch_size=1, connect_latency=4.5, total_latency=5.0, **meant))
     assert cell["total_wall_time"] == 5.0
     assert cell["start_spread"] == 4.0
 
 
-def test_the_time_that_a_session_was_held_comes_on_top_of_its_total() -> None:
+def test_hold_latency_is_added_to_total_latency() -> None:
     held = row(batch_size=2, timestamp=at(0), total_latency=1.0, hold_latency=3.0)
     never = failed("TIMEOUT", batch_size=2, timestamp=at(0), total_latency=2.0, hold_latency=None)
     cell = line(held, never)
@@ -313,24 +313,24 @@ def test_the_time_that_a_session_was_held_comes_on_top_of_its_total() -> None:
     assert cell["requests_per_second"] == 0.25
 
 
-def test_sessions_that_are_held_are_open() -> None:
+def test_held_sessions_are_open() -> None:
     first = row(timestamp=at(0), connect_latency=0.1, total_latency=0.5, hold_latency=2.0)
     last = row(timestamp=at(2), connect_latency=0.1, total_latency=0.5, hold_latency=0.0)
     assert line(first, last)["peak_open"] == 2
     assert line(first | {"hold_latency": None}, last)["peak_open"] == 1
 
 
-def test_start_spread_is_how_late_sessions_began() -> None:
+def test_start_spread_is_how_late_sessions_started() -> None:
     cell = line(*(row(intended_timestamp=at(0), timestamp=at(late)) for late in (0.0, 1.0)))
     assert cell["start_spread"] == pytest.approx(0.99)
 
 
-def test_lag_is_the_most_of_any_row() -> None:
+def test_load_lag_is_the_largest_of_all_rows() -> None:
     assert line(row(load_lag=0.2), row(load_lag=None))["load_lag"] == 0.2
     assert math.isnan(line(*([row()] * 2))["load_lag"])
 
 
-def test_what_the_run_says_of_a_cell_goes_into_its_line() -> None:
+def test_facts_of_the_run_go_into_the_line_of_their_cell() -> None:
     facts = {"mode": "ws", "shape": "burst", "batch": 1, "wait": 1.0, "steps": 1}
     facts |= {"arrival_rate": None, "repetition": 1, "attempt": 1}
     facts |= {"open_clients": 1, "open_servers": 1}
@@ -349,13 +349,13 @@ def test_a_summary_does_not_depend_on_the_order_of_rows() -> None:
     assert there.to_csv(index=False) == back.to_csv(index=False)
 
 
-def test_text_of_lines_is_text_of_the_table() -> None:
+def test_the_csv_of_lines_is_the_csv_of_the_table() -> None:
     rows = table(orjson.dumps(row(batch_size=n)) for n in (1, 2, 2))
     lines = [cell(group) for _, group in rows.groupby("batch_size")]
     assert as_csv(lines) == as_frame(lines).to_csv(index=False)
 
 
-def test_no_rows_are_no_cells() -> None:
+def test_there_are_no_cells_without_rows() -> None:
     table = summary()
     assert table.empty
     assert list(table.columns)[: len(COLUMNS)] == PUBLISHED.split(",")

@@ -1,4 +1,4 @@
-"""Why a cell is invalid, and what to know of one that is not."""
+"""Why a cell is invalid, and what to know about it when it is valid."""
 
 from typing import Any
 
@@ -22,7 +22,7 @@ def two(**fields: Any) -> list[dict[str, Any]]:
     return [row(**fields), row(**fields)]
 
 
-def test_a_cell_of_which_nothing_is_said_is_judged_by_its_rows() -> None:
+def test_a_cell_without_facts_is_judged_by_its_rows() -> None:
     line = as_text(cell(table(orjson.dumps(one) for one in two())))
     assert (line["valid"], line["reasons"], line["warnings"]) == (True, "", "")
 
@@ -49,7 +49,7 @@ def test_a_cell_of_which_nothing_is_said_is_judged_by_its_rows() -> None:
         ),
     ],
 )
-def test_what_the_run_says_makes_a_cell_invalid(facts: dict[str, Any], reason: str) -> None:
+def test_facts_of_the_run_make_a_cell_invalid(facts: dict[str, Any], reason: str) -> None:
     line = judged(*two(), **facts)
     assert (line["valid"], line["reasons"]) == (False, reason)
 
@@ -63,39 +63,39 @@ def test_what_the_run_says_makes_a_cell_invalid(facts: dict[str, Any], reason: s
         {"workers": {"load-1": {"lag_max": MAX_LAG, "clock_offset": 0.05}}},
     ],
 )
-def test_what_is_at_its_limit_or_unknown_is_no_reason(facts: dict[str, Any]) -> None:
+def test_facts_at_a_limit_or_unknown_are_no_reason(facts: dict[str, Any]) -> None:
     line = judged(*two(), **facts)
     assert (line["valid"], line["warnings"]) == (True, "")
 
 
-def test_rows_alone_tell_of_lag() -> None:
+def test_a_lag_in_rows_makes_a_cell_invalid() -> None:
     line = judged(row(load_lag=0.1), row(load_lag=2.0))
     assert line["reasons"] == "the load generator ran late: one session by 2.00 s (limit 1 s)"
 
 
 @pytest.mark.parametrize("kind", ["NO_DESCRIPTORS", "NO_PORTS", "LOAD_ERROR"])
-def test_a_cell_that_the_load_could_not_start_says_nothing_of_servers(kind: str) -> None:
+def test_a_cell_is_invalid_when_no_session_could_be_attempted(kind: str) -> None:
     line = judged(*([failed(kind)] * 2))
     assert line["reasons"] == (f"the load generator could not attempt 2 of 2 sessions ({kind}:2)")
 
 
-def test_all_failed_for_reasons_of_the_servers_is_a_valid_result() -> None:
+def test_a_cell_is_valid_with_a_warning_when_servers_failed_every_session() -> None:
     line = judged(failed("TIMEOUT"), failed("CAPACITY_REACHED"))
     assert (line["valid"], line["warnings"]) == (True, "no session succeeded")
 
 
-def test_some_that_the_load_could_not_start_are_fewer_than_were_asked_for() -> None:
+def test_a_cell_is_invalid_when_some_sessions_could_not_be_attempted() -> None:
     line = judged(row(), failed("NO_PORTS"))
     assert line["reasons"] == ("the load generator could not attempt 1 of 2 sessions (NO_PORTS:1)")
 
 
-def test_clients_and_servers_that_count_differently() -> None:
+def test_different_counts_of_clients_and_servers_are_a_warning() -> None:
     line = judged(*two(), open_clients=10, open_servers=9)
     assert line["warnings"] == "clients counted 10 open sessions, servers counted 9"
     assert judged(*two(), open_clients=10, open_servers=None)["warnings"] == ""
 
 
-def test_clocks_that_differ_between_nodes() -> None:
+def test_clocks_that_differ_are_a_warning() -> None:
     workers = {"load-1": {"clock_offset": 0.01}, "load-2": {"clock_offset": -0.2}}
     line = judged(*two(), workers=workers)
     assert line["warnings"] == "clocks differ from the load master's: load-2 by -0.200 s"
@@ -103,7 +103,7 @@ def test_clocks_that_differ_between_nodes() -> None:
 
 
 @pytest.mark.parametrize(("early", "warned"), [(60_000, True), (50_000, False)])
-def test_sessions_that_began_before_they_were_meant_to(early: int, warned: bool) -> None:
+def test_sessions_that_started_early_are_a_warning(early: int, warned: bool) -> None:
     times = {"timestamp": AT.format(0), "intended_timestamp": AT.format(early)}
     warnings = judged(*two(**times))["warnings"]
     assert warnings == (
@@ -111,30 +111,30 @@ def test_sessions_that_began_before_they_were_meant_to(early: int, warned: bool)
     )
 
 
-def test_hosts_that_cannot_be_told_are_a_warning_and_not_missed() -> None:
+def test_unknown_hosts_are_a_warning_and_not_a_reason() -> None:
     line = judged(*two(host_url=None, expected_hosts=2))
     assert (line["valid"], line["warnings"]) == (True, "the hosts are unknown: no row names one")
 
 
-def test_one_host_where_two_were_expected() -> None:
+def test_a_cell_is_invalid_when_it_reached_one_of_two_hosts() -> None:
     assert judged(*two(expected_hosts=2))["reasons"] == "traffic reached 1 of 2 hosts"
     assert judged(*two(expected_hosts=1))["valid"]
 
 
-def test_a_server_that_fails_all_its_sessions_was_reached() -> None:
+def test_a_server_that_fails_all_its_sessions_counts_as_reached() -> None:
     overloaded = failed("TIMEOUT", expected_hosts=2, connect_latency=0.1, host_url="n3:8000")
     line = judged(row(expected_hosts=2), overloaded)
     assert (line["valid"], line["unique_hosts"]) == (True, 1)
     assert judged(overloaded, overloaded)["reasons"] == "traffic reached 1 of 2 hosts"
 
 
-def test_a_failure_tells_of_its_host_although_no_success_does() -> None:
+def test_a_failed_session_can_name_its_host() -> None:
     told = failed("TIMEOUT", host_url="n3:8000", expected_hosts=1)
     line = judged(row(host_url=None, expected_hosts=1), told)
     assert (line["valid"], line["warnings"]) == (True, "")
 
 
-def test_where_the_load_lost_sessions_no_host_was_reached() -> None:
+def test_lost_sessions_reached_no_host() -> None:
     line = judged(*[failed("ROW_MISSING", expected_hosts=2)] * 2)
     assert line["reasons"] == (
         "the load generator lost 2 of 2 sessions; traffic reached 0 of 2 hosts"
@@ -144,7 +144,7 @@ def test_where_the_load_lost_sessions_no_host_was_reached() -> None:
 @pytest.mark.parametrize(
     ("facts", "limit"), [({}, MAX_LAG), ({"max_lag": None}, MAX_LAG), ({"max_lag": 0}, 0.0)]
 )
-def test_a_load_may_be_asked_never_to_run_late(facts: dict[str, Any], limit: float) -> None:
+def test_the_lag_limit_may_be_zero(facts: dict[str, Any], limit: float) -> None:
     assert lag_limit(facts) == limit
 
 
@@ -264,7 +264,7 @@ def test_sessions_that_could_not_be_attempted_are_counted_by_error() -> None:
     )
 
 
-def test_every_reason_and_every_warning_is_given() -> None:
+def test_all_reasons_and_all_warnings_are_listed() -> None:
     line = judged(
         *two(), failed("ROW_MISSING"), shares_node=True, open_clients=1, open_servers=2,
         workers={"load-1": {"clock_offset": 1.0}},
