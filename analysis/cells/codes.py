@@ -120,4 +120,4 @@ class BySource:
 
 
 def _shown(value: Any) -> Any:
-    return ", ".join(value) if isinstance(value, list) else value
+    return ", ".join(value) if isinstance(value, (list, tuple)) else value
