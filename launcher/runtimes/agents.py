@@ -155,8 +155,6 @@ class Agents:
                 return
             self._check_lost(waiting)
         diagnosis = _steps_of(waiting)[0].diagnosis
-        for step in _steps_of(nodes):
-            step.close(CLOSE_SECONDS)
         names = ", ".join(sorted(node.name for node in waiting))
         raise StartFailed(f"no agent replied on {names} within {seconds:.0f} s; {diagnosis}")
 
