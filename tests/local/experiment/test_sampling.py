@@ -143,9 +143,11 @@ def test_sampler_reports_processes_replaced_during_a_cell(tmp_path: Path) -> Non
 
         wait_for(both_seen, 30, "both are seen")
         sampler.cell = None
-        told = sampler.changes(1)
-    assert any(text.startswith("server-1 on ") and f"(pid {before}, then" in text for text in told)
-    assert any("1 worker(s) of server-2" in text for text in told), told
+        changes = [str(change) for change in sampler.changes(1)]
+    assert any(
+        text.startswith("server-1 on ") and f"(pid {before}, then" in text for text in changes
+    )
+    assert any("1 worker(s) of server-2" in text for text in changes), changes
 
 
 def test_samples_have_a_gap_when_a_server_does_not_answer(tmp_path: Path) -> None:
@@ -269,9 +271,10 @@ def test_sampler_finds_a_load_master_by_its_port(tmp_path: Path) -> None:
         processes = {"load-master": None, "load-1": worker.pid}
         targets: Targets = {"n1": {"processes": processes}}
         collector = Collector(None, QUICK)
-        # Its command line is that of this process until it has begun its own.
-        argument = Path(f"/proc/{master.pid}/cmdline")
-        wait_for(lambda: b"54321" in argument.read_bytes(), 10, "the master has begun")
+        # Until a child calls exec, its command line is that of this process.
+        for process in (master, worker):
+            argv = Path(f"/proc/{process.pid}/cmdline")
+            wait_for(lambda argv=argv: b"54321" in argv.read_bytes(), 10, "both have started")
         collector.set_targets(targets)
         collector.collect()
         found: list[dict[str, Any]] = []
