@@ -464,7 +464,7 @@ def test_copy_sets_modes_and_refuses_what_is_not_there(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert b"there is no none" in done.stderr
+    assert b"none does not exist in the build context" in done.stderr
 
 
 def apptainer_calls(tree: ast.AST) -> Iterator[int]:
