@@ -40,7 +40,7 @@ class Board:
 
     @classmethod
     def create(cls, workers: int) -> "Board":
-        fd = os.memfd_create("openenv-board", 0)
+        fd = os.memfd_create("openenv-board")
         os.ftruncate(fd, _HEADER + workers * _SLOT.size)
         return cls(fd, workers)
 

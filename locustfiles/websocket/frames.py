@@ -11,6 +11,7 @@ FIN, MASKED = 0x80, 0x80
 MAX_MESSAGE = 100 * 2**20
 
 MASKS = 1024  # random masks to generate at once
+_masks: list[bytes] = []
 
 
 class BadFrame(Exception):
@@ -25,13 +26,13 @@ class Request:
         self._head = bytes((FIN | opcode,)) + _length(size)
         words = -(-size // 4)
         self._size, self._padded = size, 4 * words
-        self._payload = int.from_bytes(payload.ljust(self._padded, b"\0"), "big")
-        self._repeat = int.from_bytes(b"\0\0\0\1" * words, "big")
+        self._payload = int.from_bytes(payload.ljust(self._padded, b"\0"))
+        self._repeat = int.from_bytes(b"\0\0\0\1" * words)
 
     def frame(self) -> bytes:
-        mask = next(_masks)
-        word = int.from_bytes(mask, "big")
-        body = (self._payload ^ word * self._repeat).to_bytes(self._padded, "big")
+        mask = _next_mask()
+        word = int.from_bytes(mask)
+        body = (self._payload ^ word * self._repeat).to_bytes(self._padded)
         return self._head + mask + body[: self._size]
 
 
@@ -39,17 +40,15 @@ def _length(size: int) -> bytes:
     if size < 126:
         return bytes((MASKED | size,))
     if size < 1 << 16:
-        return bytes((MASKED | 126,)) + size.to_bytes(2, "big")
-    return bytes((MASKED | 127,)) + size.to_bytes(8, "big")
+        return bytes((MASKED | 126,)) + size.to_bytes(2)
+    return bytes((MASKED | 127,)) + size.to_bytes(8)
 
 
-def _random_masks() -> Iterator[bytes]:
-    while True:
+def _next_mask() -> bytes:
+    if not _masks:
         block = os.urandom(4 * MASKS)
-        yield from (block[at : at + 4] for at in range(0, 4 * MASKS, 4))
-
-
-_masks = _random_masks()
+        _masks.extend(block[at : at + 4] for at in range(0, len(block), 4))
+    return _masks.pop()
 
 
 def frame(opcode: int, payload: bytes) -> bytes:
@@ -99,7 +98,7 @@ class Reader:
             start = 4 if size == 126 else 10
             if len(buffer) < start:
                 return None
-            size = int.from_bytes(buffer[2:start], "big")
+            size = int.from_bytes(buffer[2:start])
         if self._size + size > MAX_MESSAGE:
             raise BadFrame(f"the message exceeds {MAX_MESSAGE} bytes")
         if len(buffer) < start + size:
@@ -146,7 +145,7 @@ def close_reason(payload: bytes) -> str:
         return ""
     if len(payload) == 1:
         raise BadFrame("close code is incomplete")
-    code = int.from_bytes(payload[:2], "big")
+    code = int.from_bytes(payload[:2])
     if not ((1000 <= code <= 1014 and code not in (1004, 1005, 1006)) or 3000 <= code < 5000):
         raise BadFrame(f"close code {code} is not valid")
     return f"{code} {payload[2:].decode(errors='replace')}".rstrip()

@@ -87,7 +87,7 @@ class Reader:
             width = 2 if size == 126 else 8
             if available < 2 + width:
                 return None
-            size, start = int.from_bytes(data[start : start + width], "big"), start + width
+            size, start = int.from_bytes(data[start : start + width]), start + width
         if size > self._remaining and head & 0x0F < CLOSE:
             raise Violation(CloseCode.MESSAGE_TOO_BIG, f"message exceeds {self._limit} bytes")
         body = start + 4
@@ -135,8 +135,8 @@ def frame(opcode: int, payload: bytes) -> bytes:
     if size <= MAX_CONTROL_PAYLOAD:
         return bytes((FINAL | opcode, size)) + payload
     if size < 1 << 16:
-        return bytes((FINAL | opcode, 126)) + size.to_bytes(2, "big") + payload
-    return bytes((FINAL | opcode, 127)) + size.to_bytes(8, "big") + payload
+        return bytes((FINAL | opcode, 126)) + size.to_bytes(2) + payload
+    return bytes((FINAL | opcode, 127)) + size.to_bytes(8) + payload
 
 
 def close_frame(code: int, reason: str = "") -> bytes:
@@ -144,7 +144,7 @@ def close_frame(code: int, reason: str = "") -> bytes:
     if code == CloseCode.NO_STATUS_RCVD:
         return frame(CLOSE, b"")
     text = reason.encode()[: MAX_CONTROL_PAYLOAD - 2].decode(errors="ignore").encode()
-    return frame(CLOSE, code.to_bytes(2, "big") + text)
+    return frame(CLOSE, code.to_bytes(2) + text)
 
 
 def parse_close(payload: bytes) -> tuple[int, str]:

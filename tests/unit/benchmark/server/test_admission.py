@@ -32,6 +32,7 @@ def connect(places: Places, port: int | None = SHARED_PORT, kind: str = "websock
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
         used.append(places.used)
+        assert scope["type"] == kind
         await receive()
         await send({"type": "from the app"})
 

@@ -199,7 +199,18 @@ def lengths(size: int, width: int, opcode: int = TEXT) -> bytes:
 
 @pytest.mark.parametrize(
     ("size", "width"),
-    [(0, 1), (1, 1), (125, 1), (125, 2), (126, 2), (255, 2), (256, 2), (65_535, 2), (65_535, 8)],
+    [
+        (0, 1),
+        (0, 2),
+        (1, 1),
+        (125, 1),
+        (125, 2),
+        (126, 2),
+        (255, 2),
+        (256, 2),
+        (65_535, 2),
+        (65_535, 8),
+    ],
 )
 def test_every_length_encoding_is_read(size: int, width: int) -> None:
     data = lengths(size, width)
@@ -288,3 +299,11 @@ def test_only_codes_that_may_be_sent_are_valid(code: int, valid: bool) -> None:
 def test_a_reason_that_is_not_utf_8_is_shown_as_far_as_possible() -> None:
     assert close_reason(b"\x03\xe8a\xff") == "1000 a\ufffd"
     assert close_reason(b"\x03\xe8") == "1000"
+
+
+@pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
+def test_a_control_frame_may_arrive_between_fragments(opcode: int) -> None:
+    reader = Reader()
+    assert list(reader.feed(server_frame(TEXT, b"a", fin=False))) == []
+    assert list(reader.feed(server_frame(opcode, b"\x03\xe8"))) == [(opcode, b"\x03\xe8")]
+    assert list(reader.feed(server_frame(0, b"b"))) == [(TEXT, b"ab")]

@@ -392,9 +392,33 @@ def test_a_reason_of_123_bytes_fits_and_one_more_is_cut() -> None:
 
 
 @pytest.mark.parametrize(
-    ("payload", "code"), [(b"\x03\xe8\xff", 1007), (b"\x03", 1002), (b"\x03\xed", 1002)]
+    ("payload", "code", "reason"),
+    [
+        (b"\x03\xe8\xff", 1007, "UTF-8"),
+        (b"\x03", 1002, "too short"),
+        (b"\x03\xed", 1002, "status code"),
+    ],
 )
-def test_an_invalid_close_payload_is_a_violation(payload: bytes, code: int) -> None:
-    with pytest.raises(Violation) as violation:
+def test_an_invalid_close_payload_is_a_violation(payload: bytes, code: int, reason: str) -> None:
+    with pytest.raises(Violation, match=reason) as violation:
         parse_close(payload)
     assert violation.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (raw(0xC1, 0x80, MASK), "reserved bits"),
+        (raw(0x81, 0x00), "not masked"),
+        (raw(0x83, 0x80, MASK), "unknown opcode 3"),
+        (raw(0x09, 0x80, MASK), "control frame"),
+        (FRAGMENT + FRAGMENT, "out of order"),
+        (raw(0x82, 0xFF, struct.pack("!Q", LIMIT + 1)), f"exceeds {LIMIT} bytes"),
+    ],
+)
+def test_a_violation_names_its_reason(data: bytes, reason: str) -> None:
+    reader = Reader(LIMIT)
+    reader.feed(data)
+    with pytest.raises(Violation, match=reason):
+        while reader.next():
+            pass
