@@ -98,17 +98,13 @@ class Journal:
         """The caps of the first complete phase; empty without one."""
         for phase in self.content["phases"].values():
             if phase.get("status") == RunStatus.COMPLETE:
-                caps = {name: phase["caps"][name] for name in SAME_CAPS}
-                return {"servers": phase["servers"]} | caps
+                return {**phase["caps"], "servers": phase["servers"]}
         return {}
 
 
-def check_same_caps(first: dict[str, Any], caps: Mapping[str, Any], servers: int) -> None:
-    """Raises `UsageError` when `caps` differ from those of the first phase. An empty `first` is
-    filled."""
-    if not first:
-        first |= {"servers": servers} | {name: caps[name] for name in SAME_CAPS}
-    for name in SAME_CAPS:
+def check_same_caps(first: Mapping[str, Any], caps: Mapping[str, Any], servers: int) -> None:
+    """Raises `UsageError` when `caps` differ from those of the first phase, where there is one."""
+    for name in SAME_CAPS if first else ():
         if caps[name] != first[name]:
             flag = name.replace("_", "-")
             raise UsageError(

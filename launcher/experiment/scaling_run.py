@@ -51,7 +51,9 @@ def check(phases: Sequence[Phase]) -> None:
         nodes = nodes_for(deployment, allocated)
         placement = place_sized(deployment, nodes, limits())
         planned = (deployment.max_concurrent_envs, placement.workers_per_node)
-        check_same_caps(first, dict(zip(SAME_CAPS, planned, strict=True)), phase.servers)
+        caps = dict(zip(SAME_CAPS, planned, strict=True))
+        check_same_caps(first, caps, phase.servers)
+        first = first or caps | {"servers": phase.servers}
 
 
 def run(phases: Sequence[Phase], journal: Journal, report: Report, measure: Measure) -> None:

@@ -68,8 +68,8 @@ def test_phases_give_one_server_an_envoy_when_that_is_the_baseline(tmp_path: Pat
 
 
 def test_check_same_caps_refuses_different_caps() -> None:
-    first: dict[str, Any] = {}
-    check_same_caps(first, CAPS, 1)
+    first = CAPS | {"servers": 1}
+    check_same_caps({}, CAPS, 1)
     check_same_caps(first, CAPS, 2)
     with pytest.raises(UsageError, match=r"max_concurrent_envs is 10 with 1 server.* and 9 with 4"):
         check_same_caps(first, CAPS | {"max_concurrent_envs": 9}, 4)
