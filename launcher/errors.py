@@ -36,41 +36,31 @@ class UsageError(LauncherError):
     exit_code = WRONG_USAGE
 
 
-class PortTaken(LauncherError):
-    pass
+class PortTaken(LauncherError): ...
 
 
-class StartFailed(LauncherError):
-    pass
+class StartFailed(LauncherError): ...
 
 
-class DeploymentFailed(LauncherError):
-    pass
+class DeploymentFailed(LauncherError): ...
 
 
-class DeploymentEnded(LauncherError):
-    pass
+class DeploymentEnded(LauncherError): ...
 
 
-class NodeLost(LauncherError):
-    pass
+class NodeLost(LauncherError): ...
 
 
-class DeploymentNotFound(LauncherError):
-    pass
+class DeploymentNotFound(LauncherError): ...
 
 
-class PreflightFailed(LauncherError):
-    pass
+class PreflightFailed(LauncherError): ...
 
 
-class LoadFailed(LauncherError):
-    pass
+class LoadFailed(LauncherError): ...
 
 
-class ResultInvalid(LauncherError):
-    pass
+class ResultInvalid(LauncherError): ...
 
 
-class RecordingFailed(LauncherError):
-    pass
+class RecordingFailed(LauncherError): ...

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,6 @@ from launcher.system.signals import interruptible
 
 if TYPE_CHECKING:
     from launcher.images.build import Built
-
 
 build_options = options(
     option("--dockerfile", "Build the image of an OpenEnv environment from this Dockerfile, with "
@@ -68,7 +68,7 @@ def build(
     from launcher.images.build import Builder
     from launcher.images.environment import build_environment, Environment
 
-    with interruptible(), _Display() as display:
+    with interruptible(), closing(_Display()) as display:
         builder = Builder(folder or images_folder(), display.line, base, mirror, force, not no_test)
         if dockerfile is not None:
             if images:
@@ -76,11 +76,10 @@ def build(
             environment = Environment(dockerfile, name, context, app, dict(build_arg))
             display.done(*build_environment(environment, builder))
             return
-        for flag, given in (("--name", name), ("--context", context), ("--app", app)):
+        for name_of, given in (("--name", name), ("--context", context), ("--app", app)):
             if given is not None:
-                raise UsageError(f"{flag} requires --dockerfile PATH")
-        chosen = IMAGES if not images or "all" in images else dict.fromkeys(images)
-        for image in chosen:
+                raise UsageError(f"{name_of} requires --dockerfile PATH")
+        for image in IMAGES if not images or "all" in images else dict.fromkeys(images):
             display.done(builder.image(image))
 
 
@@ -91,10 +90,7 @@ class _Display:
         self._status = Status("", console=err) if err.is_terminal else None
         self._started: dict[str, float] = {}
 
-    def __enter__(self) -> "_Display":
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         if self._status:
             self._status.stop()
 
@@ -110,11 +106,10 @@ class _Display:
             self._status.start()
 
     def done(self, built: "Built", notes: Sequence[str] = ()) -> None:
-        if self._status:
-            self._status.stop()
+        self.close()
         for note in notes:
             say(f"{built.image.stem}: {note}")
         size = f"{built.image.stat().st_size / 1e6:.0f} MB"
         how = f"built in {built.seconds:.0f} s" if built.seconds else "up to date"
-        out.print(f"{built.image}: {size}, {how}, from {built.base}", markup=False)
+        out.print(f"{built.image}: {size}, {how}, from {built.base}")
         sys.stdout.flush()

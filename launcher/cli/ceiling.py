@@ -62,7 +62,7 @@ def ceiling(**values: Any) -> None:
         print_json(answers)
     else:
         print_answers(answers)
-        out.print(f"results: {values['output_dir']}", markup=False)
+        out.print(f"results: {values['output_dir']}")
 
 
 def requested_search(values: Mapping[str, Any]) -> "CeilingSearch":

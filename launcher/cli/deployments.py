@@ -85,7 +85,7 @@ def status(known: Known, as_json: bool) -> None:
 def print_status(known: Known, places: Mapping[str, Any]) -> None:
     state = known.state
     head = f"{known.rundir.name}: {known.status}  {state.url}"
-    out.print(head, style="bold", markup=False)
+    out.print(head, style="bold")
     table = Table("process", "node", "pid", "restarts", "used", "free", "ports", "log", box=None)
     for process in state.processes:
         counts = places.get(process.name, {})
@@ -101,11 +101,11 @@ def print_status(known: Known, places: Mapping[str, Any]) -> None:
         )
     out.print(table)
     if state.error:
-        out.print(state.error, markup=False, style="red")
+        out.print(state.error, style="red")
     if story := known.job_story:
-        out.print(f"Slurm {story}", markup=False)
+        out.print(f"Slurm {story}")
     for event in state.events:
-        out.print(f"{event.time} {event.event}", markup=False)
+        out.print(f"{event.time} {event.event}")
 
 
 @click.command()
@@ -115,7 +115,7 @@ def logs(known: Known, follow: bool) -> None:
     """Print the logs of a deployment, each line with its process."""
     for process, line in log_lines.lines(known, follow):
         out.print(f"{process:>10}", style="cyan", end=" | ")
-        out.print(line, markup=False)
+        out.print(line)
 
 
 @click.command()

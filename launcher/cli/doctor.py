@@ -42,7 +42,7 @@ def doctor(deployment: Deployment, as_json: bool) -> None:
 
 
 def _print(diagnosis: "Diagnosis", sessions: int | None) -> None:
-    out.print(_roles(diagnosis), markup=False)
+    out.print(_roles(diagnosis))
     for finding in diagnosis.findings:
         print_finding(finding)
     table = Table("limit", "sessions", "why", box=None)
@@ -56,12 +56,10 @@ def _print(diagnosis: "Diagnosis", sessions: int | None) -> None:
 
 
 def print_finding(finding: "Finding") -> None:
-    style = STYLES[finding.verdict]
-    label = f"[{finding.verdict}]"
-    out.print(f"{label:<6}", style=style, markup=False, end=" ")
-    out.print(f"{finding.check}: {finding.detail}", markup=False)
+    out.print(f"{f'[{finding.verdict}]':<6}", style=STYLES[finding.verdict], end=" ")
+    out.print(f"{finding.check}: {finding.detail}")
     if finding.advice:
-        out.print(f"       {finding.advice}", markup=False)
+        out.print(f"       {finding.advice}")
 
 
 def _roles(diagnosis: "Diagnosis") -> str:

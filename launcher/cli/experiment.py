@@ -192,4 +192,4 @@ def _report(journal: "Journal", criterion: "Criterion", *, as_json: bool) -> Non
         print_json({**tables, "experiment": journal.content})
     else:
         print_scaling(tables)
-        out.print(f"results and report: {journal.folder}", markup=False)
+        out.print(f"results and report: {journal.folder}")

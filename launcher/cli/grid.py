@@ -91,7 +91,6 @@ load_options = options(
            default_text="system, architecture and cores"),
 )  # fmt: skip
 
-
 grid_options = options(
     load_options,
     option("--requests-grid", "The batches to measure: how many sessions each cell starts.",
@@ -131,7 +130,7 @@ def grid(as_json: bool, **values: Any) -> None:
         display.bar.stop()
         print_summary(recording.in_order, as_json=as_json)
     if not as_json:
-        out.print(f"results: {recording.folder}", markup=False)
+        out.print(f"results: {recording.folder}")
 
 
 def _read(values: dict[str, Any]) -> Grid:

@@ -96,12 +96,12 @@ def run(command: click.Command, program: str) -> None:
     except (click.ClickException, LauncherError, ResultsError) as failure:
         first, _, rest = message(failure).partition("\n")
         err.print("error:", style="bold red", end=" ")
-        err.print(first, markup=False)
+        err.print(first)
         if rest:
-            err.print(rest, markup=False)
+            err.print(rest)
         sys.exit(getattr(failure, "exit_code", WRONG_USAGE))  # a result that cannot be read
     except Interrupted as signal:
-        err.print(f"interrupted: {signal}", markup=False)
+        err.print(f"interrupted: {signal}")
         sys.exit(SIGNAL_BASE + signal.number)
     except (KeyboardInterrupt, click.Abort):
         sys.exit(INTERRUPTED)

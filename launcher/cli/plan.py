@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from launcher.planning.plan import Plan
 
 BOUNDS_SHOWN = 4
-
+PROCESS_KEYS = ("name", "role", "node", "argv", "environment", "ports", "log")
 
 plan_options = options(
     option("--node-cores", "Assume that every node has this many cores.", Integer(1, 4096),
@@ -97,15 +97,12 @@ def _print(planned: "Plan", submission: Any) -> None:
         print(f"{shlex.join(argv)}\n# {path}\n{text}", end="")
     print(f"# {placement.url}: {placement.capacity} places on {len(placement.servers)} server(s)")
     for process in placement.processes:
-        variables = " ".join(
-            f"{key}={shlex.quote(value)}" for key, value in process.environment.items()
-        )
+        variables = [f"{key}={shlex.quote(text)}" for key, text in process.environment.items()]
         print(f"# {process.name} on {process.node}, ports {ranges(process.ports)}")
-        print(f"{variables} {shlex.join(process.argv)}".lstrip())
-    for number, envoy in enumerate(placement.envoys):
-        if not number:
-            print(f"# {envoy.config}\n{planned.envoy_configs[envoy.config]}", end="")
-            continue
+        print(*variables, shlex.join(process.argv))
+    for envoy in placement.envoys[:1]:
+        print(f"# {envoy.config}\n{planned.envoy_configs[envoy.config]}", end="")
+    for envoy in placement.envoys[1:]:
         print(
             f"# {envoy.config}\n# the same, with port {envoy.admin_port} and socket "
             f"{envoy.admin_socket} (complete with --json)"
@@ -119,8 +116,7 @@ def _print_needs(planned: "Plan", assumed: Assumed, needed: Needs) -> None:
         f"{needed.sessions:,} sessions on nodes with {assumed.cores} core(s), "
         f"{decimal(machine.room)} of memory and {machine.descriptors:,} descriptors a process: "
         f"{len(placement.servers):,} server(s) with {placement.workers_per_node} worker(s) of "
-        f"{chosen.max_concurrent_envs:,} places, {len(placement.envoys)} Envoy process(es)",
-        markup=False,
+        f"{chosen.max_concurrent_envs:,} places, {len(placement.envoys)} Envoy process(es)"
     )
     table = Table("role", "nodes", box=None)
     for name in ("processes", "threads", "sessions", "descriptors", "of", "memory", "of", "CPU s"):
@@ -134,18 +130,14 @@ def _print_needs(planned: "Plan", assumed: Assumed, needed: Needs) -> None:
     out.print(table)
     out.print(
         "per node; descriptors per process; CPU s: seconds of one core to open, reset, step and close "
-        "all sessions; memory and CPU were measured with this package's own environment",
-        markup=False,
+        "all sessions; memory and CPU were measured with this package's own environment"
     )
     if needed.clients:
-        out.print(f"for the load: --client-nodes {needed.clients}", markup=False)
+        out.print(f"for the load: --client-nodes {needed.clients}")
     for bound in needed.bounds[:BOUNDS_SHOWN]:
-        out.print(f"{bound.limit}: {bound.sessions:,} ({bound.why})", markup=False)
+        out.print(f"{bound.limit}: {bound.sessions:,} ({bound.why})")
     first = needed.bounds[0]
-    out.print(
-        f"the {first.limit} bind first, at {first.sessions:,}; to hold more: {first.change}",
-        markup=False,
-    )
+    out.print(f"the {first.limit} bind first, at {first.sessions:,}; to hold more: {first.change}")
 
 
 def _plain(planned: "Plan", submission: Any, needed: Needs | None) -> dict[str, Any]:
@@ -157,15 +149,7 @@ def _plain(planned: "Plan", submission: Any, needed: Needs | None) -> dict[str, 
         "connection": placement.connection,
         "capacity": placement.capacity,
         "processes": [
-            {
-                "name": process.name,
-                "role": process.role,
-                "node": process.node,
-                "argv": process.argv,
-                "environment": process.environment,
-                "ports": process.ports,
-                "log": str(process.log),
-            }
+            {name: getattr(process, name) for name in PROCESS_KEYS}
             for process in placement.processes
         ],
         "envoy_config": next(iter(configs.values()), None),

@@ -44,7 +44,7 @@ def report(
     for text in written.warnings:
         warn(text)
     for path in written.files:
-        out.print(str(path), markup=False)
+        out.print(str(path))
     if written.missing:
         raise LauncherError(
             f"{written.missing} is not installed, so there are no figures and no report.html: {INSTALL}"
@@ -87,12 +87,12 @@ def _print_comparison(comparison: Mapping[str, Any]) -> None:
             table.add_row(*map(Text, _change(change)))
         out.print(table)
     for text in comparison["missing"]:
-        out.print(f"WORSE: valid in {comparison['a']} only: {text}", markup=False, soft_wrap=True)
+        out.print(f"WORSE: valid in {comparison['a']} only: {text}")
     for text in comparison["untold"]:
-        out.print(text, markup=False, soft_wrap=True)
+        out.print(text)
     if not (beyond or comparison["missing"] or comparison["untold"]):
         folders = f"from {comparison['a']} to {comparison['b']}"
-        out.print(f"nothing changed beyond the noise {folders}", markup=False)
+        out.print(f"nothing changed beyond the noise {folders}")
 
 
 def _change(change: Mapping[str, Any]) -> list[str]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 FIRST_SECONDS = 10.0
 BUSY, FULL = 0.9, 0.9
 
-
 top_options = options(
     option("--interval", "The seconds between two samples.", Seconds(0.1, 3600), default=1.0),
     flag("--once", "Show one sample and exit."),

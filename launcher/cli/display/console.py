@@ -6,17 +6,18 @@ from typing import Any
 
 from rich.console import Console
 
+PLAIN: dict[str, Any] = {"highlight": False, "markup": False, "soft_wrap": True}
 # A table in a file or a pipe is not folded.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+out = Console(width=None if sys.stdout.isatty() else 200, **PLAIN)
+err = Console(stderr=True, **PLAIN)
 
 
 def say(text: str) -> None:
-    err.print(text, markup=False)
+    err.print(text)
 
 
 def warn(text: str) -> None:
-    err.print(f"warning: {text}", markup=False, style="yellow")
+    err.print(f"warning: {text}", style="yellow")
 
 
 def print_json(content: Any) -> None:

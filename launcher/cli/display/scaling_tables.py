@@ -53,7 +53,7 @@ def print_scaling(told: Line) -> None:
         )
     out.print(table)
     for text in [*told["caveats"], *told["nodes"]]:
-        out.print(text, markup=False)
+        out.print(text)
 
 
 def _number(value: Any) -> str:
@@ -69,7 +69,7 @@ def _between(line: Line, name: str, told: Callable[[Any], str]) -> str:
     low, high = line.get(f"{name}_low"), line.get(f"{name}_high")
     if low is None:
         return ""
-    return f" \\[{told(low)}–{told(high) if high is not None else ''}]"
+    return f" [{told(low)}–{told(high) if high is not None else ''}]"
 
 
 def _means(line: Line) -> str:
@@ -102,8 +102,8 @@ def print_answers(answers: Sequence[Line]) -> None:
         )
     out.print(table)
     for line in answers:
-        out.print(sentence(line), markup=False)
+        out.print(sentence(line))
         if line["bound"]:
-            out.print(f"bound by {line['bound']}: {line['bound_evidence']}", markup=False)
+            out.print(f"bound by {line['bound']}: {line['bound_evidence']}")
         for note in line["notes"]:
-            out.print(note, markup=False)
+            out.print(note)

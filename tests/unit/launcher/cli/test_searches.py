@@ -1,9 +1,13 @@
 """Options that a search for a ceiling, or an experiment, refuses before anything starts."""
 
+import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from launcher.cli.main import main
+from launcher.errors import PreflightFailed
 from tests.helpers.command_line import refusal
 
 
@@ -72,3 +76,44 @@ def test_an_experiment_requires_a_folder() -> None:
     assert refusal("experiment", "--local", "--server-nodes", "1").startswith(
         "an experiment requires --output-dir"
     )
+
+
+@pytest.fixture(params=["text", "values"])
+def earlier(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """A folder with a search that was interrupted; earlier versions recorded options as text."""
+    text = {"success": "0.9", "wait_grid": "1,0.5", "reps": "2", "max_batch": None}
+    values = {"success": 0.9, "wait_grid": [1.0, 0.5], "reps": 2, "max_batch": None}
+    search = (text if request.param == "text" else values) | {"share_node": False, "resume": False}
+    grid = {"url": "http://127.0.0.1:9", "batches": [32], "waits": [1.0, 0.5]}
+    run = {"run_id": "r", "begun": "now", "grid": grid, "cells": [], "search": search}
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--success", "0.95"), "was started with success 0.9, not 0.95"),
+        (("--wait-grid", "1,5"), "was started with wait_grid 1,0.5, not 1,5"),
+        (("--reps", "3"), "was started with reps 2, not 3"),
+        (("--max-batch", "100"), "was started with max_batch None, not 100"),
+    ],
+)
+def test_a_search_is_not_resumed_with_another_value(
+    arguments: tuple[str, ...], message: str, earlier: Path
+) -> None:
+    error = refusal("ceiling", "--resume", "--output-dir", str(earlier), *arguments)
+    assert error.startswith(f"{earlier} {message}; omit it to resume")
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("--success", "0.90", "--wait-grid", "1.0,0.5", "--reps", "2")]
+)
+def test_a_search_is_resumed_with_the_recorded_options_and_url(
+    arguments: tuple[str, ...], earlier: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENENV_URL", raising=False)
+    argv = ["ceiling", "--resume", "--output-dir", str(earlier), *arguments]
+    failure = CliRunner().invoke(main, argv, standalone_mode=False).exception
+    assert isinstance(failure, PreflightFailed)
+    assert str(failure).startswith("http://127.0.0.1:9 does not answer")
