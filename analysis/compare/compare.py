@@ -162,9 +162,9 @@ def compare(a: Results, b: Results) -> Comparison:
     if only := theirs.keys() - ours.keys():
         notes.append(LeftOut(b.name, tuple(only)))
     there = _grouped(b.summary)
-    gone = ours.keys() - theirs.keys()
-    absent = gone - there.keys()
-    missing = [Missing(cell, str(there[cell]["reasons"].iloc[0])) for cell in gone if cell in there]
+    lost = ours.keys() - theirs.keys()
+    absent = lost - there.keys()
+    missing = [Missing(cell, str(there[cell]["reasons"].iloc[0])) for cell in lost if cell in there]
     if "search" not in a.run and "search" not in b.run:
         missing += [Missing(cell, None) for cell in absent]
     elif absent:  # each search chooses its own batches

@@ -1,4 +1,4 @@
-"""Axes of figures: what several of them have in common."""
+"""What the axes of several figures have in common."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +28,7 @@ def new_axes(number: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def panel_axes(panels: Sequence[Panel], shared: bool = True) -> tuple[Figure, list[Axes]]:
-    """One pair of axes a panel."""
+    """A figure with axes for each panel."""
     shown = panels[:PANELS]
     figure, axes = new_axes(len(shown), 3.3)
     for panel, ax in zip(shown, axes, strict=True):
@@ -47,7 +47,7 @@ def draw_waits(
         draw_points(ax, points(panel, wait, value), colour, marker, dash, bars=True)
         for x, y in crossed(panel, wait, value):
             ax.plot(x, y, marker="X", color=colour, markersize=8, fillstyle="none", linestyle="")
-    say_empty(ax)
+    note_empty(ax)
 
 
 def draw_points(
@@ -63,7 +63,7 @@ def draw_points(
 
 
 def ticks_at_cells(ax: Axes, panel: Panel) -> None:
-    """Ticks where cells are; logarithmic where the grid is."""
+    """Puts ticks at the cells, on a logarithmic scale if the grid spans much."""
     places = panel.places
     ratio = places[-1] / places[0] if places[0] > 0 else 1
     logarithmic = len(places) > 2 and ratio >= 8
@@ -82,7 +82,7 @@ def ticks_at_cells(ax: Axes, panel: Panel) -> None:
 
 
 def _apart(places: Sequence[float], at: Any, least: float) -> list[float]:
-    """Of places nearer to one another than `least` of the axis, the last."""
+    """The places, without those that are closer to the next one than this share of the axis."""
     span = max(float(at[-1] - at[0]), 1e-9)
     kept: list[tuple[float, float]] = []
     for place, where in reversed(list(zip(places, at, strict=True))):
@@ -92,7 +92,7 @@ def _apart(places: Sequence[float], at: Any, least: float) -> list[float]:
 
 
 def in_seconds(axes: Sequence[Axes]) -> None:
-    """One scale for all of them, logarithmic where it spans much."""
+    """Gives all axes the same scale, logarithmic where values span much."""
     lines = [line for ax in axes for line in ax.get_lines()]
     heights = [float(y) for line in lines for y in np.asarray(line.get_ydata()) if y > 0]
     drawn = [ax for ax in axes if ax.get_lines()]
@@ -113,7 +113,7 @@ def _some(y: float, _: Any) -> str:
     return f"{y:g}" if f"{y:e}"[0] in "25" else ""
 
 
-def say_empty(ax: Axes, why: str = "no session succeeded") -> None:
+def note_empty(ax: Axes, why: str = "no session succeeded") -> None:
     if not ax.get_lines():
         note(ax, why)
 
@@ -133,7 +133,7 @@ def name_heights(axes: Sequence[Axes], text: str) -> None:
 
 
 def looks(panels: Sequence[Panel]) -> dict[float, tuple[str, str, Any]]:
-    """A wait looks the same in all figures."""
+    """The colour, marker and dashes of each wait, the same in all figures."""
     waits = sorted({wait for panel in panels for wait in panel.waits})
     return {
         wait: (

@@ -1,4 +1,4 @@
-"""Figures: they draw and never conclude. What they show is said in `analysis.report.text`."""
+"""The figures of a report. What they show is put into words in captions.py."""
 
 from collections.abc import Callable, Sequence
 
@@ -18,19 +18,20 @@ from analysis.report.axes import (
     name_heights,
     new_figure,
     note,
+    note_empty,
     panel_axes,
-    say_empty,
     ticks_at_cells,
     wait_handles,
 )
 from analysis.report.formatting import count
 from analysis.report.series import column, Line, Panel, points, steepest, success, total
 from analysis.report.style import BARS, COLOURS, CURVES, DASHES, GRID, INK, NUMBERED, PANELS, styled
+from analysis.results.folder import CellDetails
 
 
 @styled
 def success_by_batch(panels: Sequence[Panel], least: float) -> Figure:
-    """Share of sessions that succeeded; `least` is the criterion's."""
+    """The share of successful sessions; `least` is that of the criterion."""
     figure, axes = panel_axes(panels)
     for panel, ax in zip(panels, axes, strict=False):
         draw_waits(panel, ax, success, looks(panels))
@@ -44,7 +45,7 @@ def success_by_batch(panels: Sequence[Panel], least: float) -> Figure:
 
 @styled
 def p99_by_batch(panels: Sequence[Panel], limit: Callable[[Line], float | None]) -> Figure:
-    """p99 of the whole session in seconds; `limit` gives the criterion's for a wait."""
+    """p99 of whole sessions in seconds; `limit` is that of the criterion for the wait of a line."""
     figure, axes = panel_axes(panels)
     styles = looks(panels)
     limited = False
@@ -64,7 +65,7 @@ def p99_by_batch(panels: Sequence[Panel], limit: Callable[[Line], float | None])
 
 @styled
 def latency_parts(panels: Sequence[Panel]) -> Figure:
-    """Connect, reset and step side by side, p50 and p99 of each; a row for each panel."""
+    """p50 and p99 of connect, reset and step side by side, one row for each panel."""
     shown = panels[:PANELS]
     figure = new_figure(2.5 * len(shown) + 0.6)
     rows = figure.subplots(len(shown), 3, squeeze=False)
@@ -78,7 +79,7 @@ def latency_parts(panels: Sequence[Panel]) -> Figure:
                 draw_points(ax, p50, colour, "", (0, (4, 2)))
             ax.set_title(f"{part} ({panel.title})" if panel.title else part, loc="left")
             ticks_at_cells(ax, panel)
-            say_empty(ax)
+            note_empty(ax)
     for part in rows.T:
         in_seconds(list(part))
     name_heights(list(rows[:, 0]), "latency (s)")
@@ -91,7 +92,7 @@ def latency_parts(panels: Sequence[Panel]) -> Figure:
 
 @styled
 def heat_map(panels: Sequence[Panel]) -> Figure:
-    """Success by batch and wait, the number written into each cell."""
+    """Success by batch and wait, with the number in each field."""
     shown = panels[:PANELS]
     heights = [0.42 * len(panel.waits) + 0.75 for panel in shown]
     figure = new_figure(sum(heights) + 0.2)
@@ -140,7 +141,7 @@ def _number(ax: Axes, row: int, col: int, share: float, columns: int) -> None:
 
 @styled
 def open_sessions(panels: Sequence[Panel]) -> Figure:
-    """Sessions open at each moment of the cells with the largest batches."""
+    """Open sessions over time in the cells with the largest batches."""
     figure, axes = panel_axes(panels, shared=False)
     for panel, ax in zip(panels, axes, strict=False):
         for number, (line, detail) in enumerate(steepest(panel, CURVES)):
@@ -153,8 +154,8 @@ def open_sessions(panels: Sequence[Panel]) -> Figure:
         ax.set_ylim(bottom=0)
         ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: count(y)))
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
-        ax.set_xlabel("seconds since the cell began")
-        say_empty(ax, "no session was open")
+        ax.set_xlabel("seconds since the start of the cell")
+        note_empty(ax, "no session was open")
         if ax.get_lines() and len(panels) > 1:
             ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=8)
         elif ax.get_lines():
@@ -166,9 +167,15 @@ def open_sessions(panels: Sequence[Panel]) -> Figure:
 
 @styled
 def distribution(panels: Sequence[Panel]) -> Figure:
-    """Sessions by host and by load worker, over all valid cells."""
+    """Sessions by host and by load worker, in all valid cells together."""
     shown = panels[:PANELS]
-    sides = [(_hosts(panel), _workers(panel)) for panel in shown]
+    sides = [
+        (
+            _sessions(panel, lambda cell: cell.hosts),
+            _sessions(panel, lambda cell: cell.load_workers),
+        )
+        for panel in shown
+    ]
     heights = [0.22 * min(max(len(a), len(b), 3), BARS) + 0.8 for a, b in sides]
     figure = new_figure(sum(heights) + 0.2)
     rows = figure.subplots(len(shown), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
@@ -180,14 +187,9 @@ def distribution(panels: Sequence[Panel]) -> Figure:
     return figure
 
 
-def _hosts(panel: Panel) -> dict[str, int]:
+def _sessions(panel: Panel, counts: Callable[[CellDetails], dict[str, int]]) -> dict[str, int]:
     cells = zip(panel.lines, panel.details, strict=True)
-    return total(detail.hosts for line, detail in cells if line["valid"])
-
-
-def _workers(panel: Panel) -> dict[str, int]:
-    cells = zip(panel.lines, panel.details, strict=True)
-    return total(detail.load_workers for line, detail in cells if line["valid"])
+    return total(counts(detail) for line, detail in cells if line["valid"])
 
 
 def _bars(ax: Axes, counts: dict[str, int]) -> None:

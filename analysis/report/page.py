@@ -29,7 +29,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of the page; `name` is that of its file."""
+    """A figure of the page; its file is `name`.png."""
 
     name: str
     svg: str
@@ -40,7 +40,7 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of a section under a heading of its own."""
+    """A part of a section with its own heading."""
 
     title: str
     facts: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Content:
-    """What a report is made from."""
+    """The data of a report."""
 
     results: Sequence[Results]
     panels: Sequence[Panel]
@@ -75,7 +75,7 @@ class Content:
 
     @property
     def lines(self) -> list[Line]:
-        """Of all cells; those of several folders name theirs."""
+        """The lines of all cells, with their folder if there are several."""
         several = len(self.results) > 1
         return [
             line | ({"folder": one.name} if several else {})
@@ -109,5 +109,5 @@ def _title(content: Content) -> str:
 
 
 def tied(sentence: str) -> str:
-    """A number and its unit stay on one line."""
+    """Joins numbers and units with no-break spaces."""
     return re.sub(r"(?<=\d) (?=(?:%|s)(?!\w))", "\u00a0", sentence)

@@ -1,4 +1,4 @@
-"""Sections of a report that say what was run, on what, and what its words mean."""
+"""The sections of a report that describe the run, its environment and the terms."""
 
 import os
 import shlex
@@ -12,7 +12,7 @@ from analysis.report.page import Content, Part, Row, Section, Table
 from analysis.results.file_names import RAW, RUN, SUMMARY
 from analysis.results.folder import Results
 
-MOST_PROCESSES = 16
+MAX_PROCESSES = 16
 
 
 def environment(content: Content) -> Section:
@@ -28,7 +28,7 @@ def _part(one: Results, output: Path) -> Part:
         if (one.folder / name).exists()
     }
     if not run:
-        return Part(one.name, {RUN: "missing: nothing of this is known"}, links=links)
+        return Part(one.name, {RUN: "missing, so none of this is known"}, links=links)
     return Part(one.name, _facts(run), _command(run), links, _run_tables(run))
 
 
@@ -71,7 +71,7 @@ def _run_tables(run: Mapping[str, Any]) -> list[Table]:
                     text_of(p.get("restarts")),
                 ]
             )
-            for p in processes[:MOST_PROCESSES]
+            for p in processes[:MAX_PROCESSES]
         ]
         more = len(processes) - len(rows)
         caption = f"Placement{f'; {more} more processes in run.json' if more else ''}"
@@ -85,13 +85,13 @@ def _run_tables(run: Mapping[str, Any]) -> list[Table]:
             )
             for s in sittings
         ]
-        heads = ["began", "ended", "status", "cells done", "URL", "error"]
+        heads = ["started", "ended", "status", "cells done", "URL", "error"]
         tables.append(Table(heads, rows, frozenset({3}), "Sittings"))
     return tables
 
 
 def definitions() -> Section:
-    part = Part("Words and formulas", DEFINITIONS)
+    part = Part("Terms and formulas", DEFINITIONS)
     return Section("definitions", "How figures are computed", parts=[part])
 
 
@@ -109,31 +109,32 @@ def _plain(value: Any) -> str:
 
 DEFINITIONS = {
     "session": "one WebSocket connection with one environment: connect, reset, steps, close.",
-    "cell": "one (mode, shape, batch, wait, steps, arrival rate, repetition). Of several attempts the "
+    "cell": "one (mode, shape, batch, wait, steps, arrival rate, repetition). Of several attempts, the "
     "last one counts.",
-    "batch": "how many sessions a cell starts.",
-    "wait": "seconds that the environment waits within a step.",
-    "shape": "burst: all sessions start together. hold: all open, then all step together, then all "
-    "close. open: sessions arrive at a given rate whatever the system does.",
-    "success": "sessions that did all of their steps without an error, as a share of the batch.",
-    "p50, p99": "percentiles over the successful sessions of a cell, linear between rows; "
+    "batch": "the number of sessions that a cell starts.",
+    "wait": "seconds that the environment waits in a step.",
+    "shape": "burst: all sessions start together. hold: all sessions open, then all step, then all "
+    "close. open: sessions arrive at a given rate, whatever the system does.",
+    "success": "the share of the batch that completed all its steps without an error.",
+    "p50, p99": "percentiles of the successful sessions of a cell, interpolated linearly; "
     "computed from raw.jsonl.",
-    "total": "from when a session was due to its end, without the time for which it was held.",
-    "step": "mean over the steps of a session; contains the wait.",
+    "total": "from when a session was due until its end, without the time for which it was held.",
+    "step": "the mean over the steps of a session, including the wait.",
     "rps": "successful sessions per second of wall time, from the first start to the last end.",
-    "ceiling": "largest batch with a valid cell that meets the criterion. 'At least': no larger batch "
-    "failed. Of one repetition: largest batch that met it before any smaller one failed.",
-    "interval of a ceiling": "95 % bootstrap interval of the mean over the ceilings of the repetitions, "
+    "ceiling": "the largest batch with a valid cell that meets the criterion; a lower bound where no "
+    "larger batch failed. For each repetition, the largest passing batch below its first failure.",
+    "interval of a ceiling": "the 95 % bootstrap interval of the mean ceiling of the repetitions, "
     "widened to contain the ceiling itself.",
-    "efficiency": "ceiling / (baseline ceiling × servers / baseline servers); the baseline is the fewest "
-    "servers measured.",
+    "efficiency": "ceiling / (baseline ceiling × servers / baseline servers); the baseline has the "
+    "fewest servers.",
     "USL": "universal scalability law (Gunther): C(N) = rate·N / (1 + contention·(N−1) + "
     "coherence·N·(N−1)).",
-    "INVALID": "a cell that says nothing about what it meant to measure: sessions or workers of the load "
-    "lost, a load worker late, too few hosts reached, a server replaced, a node shared with the load.",
-    "bound": "what kept larger batches from succeeding, by the measurement named as evidence.",
-    "peak open": "most sessions open at one timestamp, between connect and end, from the rows.",
+    "INVALID": "a cell that did not measure what it was meant to: sessions or load workers were lost, a "
+    "load worker ran late, too few hosts were reached, a process was replaced, or the load generator "
+    "shared a node with the deployment.",
+    "bound": "what limited the cell, with the measurement that shows it as evidence.",
+    "peak open": "the most sessions that were open at the same time, from the rows.",
     "start spread": "p99 of actual start − intended start.",
-    "load lag": "most that a load worker's loop ran late.",
-    "max/mean": "sessions of the busiest host (or load worker) by the mean over all; 1 is even.",
+    "load lag": "the longest delay of a load worker's event loop.",
+    "max/mean": "the sessions of the busiest host (or load worker) relative to the mean; 1 is even.",
 }

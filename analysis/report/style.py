@@ -1,4 +1,4 @@
-"""How figures look, and how they are written."""
+"""The style of figures, and how they are saved."""
 
 import io
 import re
@@ -9,21 +9,23 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
+# The page replaces these two with its own colours, which differ in dark mode.
 INK, GRID = "#111111", "#b9b9b9"
-"""In the page they become the colours of its text and lines: figures are read on dark ground too."""
 
+# The colours of Okabe and Ito. Lines are distinguishable without colour as well.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (5, 1.5, 1, 1.5)))
-"""Okabe and Ito's colours, told apart without colour too."""
 
 WIDTH = 10.5
-HUGE = 600_000
-"""Characters of an SVG beyond which a page gets a picture."""
+
+# An SVG with more characters than this becomes a bitmap in the page.
+MAX_SVG = 600_000
 
 PLAIN: Any = {"Software": None}
+
+# The most panels of a figure, curves of a panel, bars with names, and columns with numbers in them.
 PANELS, CURVES, BARS, NUMBERED = 9, 6, 24, 12
-"""Most panels of a figure, curves of a panel, bars with names, columns with numbers in them."""
 
 STYLE: Any = {
     "svg.fonttype": "none",
@@ -54,11 +56,11 @@ styled = matplotlib.rc_context(STYLE)
 
 
 def svg(figure: Figure, name: str) -> str:
-    """An <svg> element for a page; the same figure always gives the same text."""
+    """The figure as an <svg> element, the same text for the same figure."""
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-        figure.set_layout_engine("none")  # it stays as it was laid out
+        figure.set_layout_engine("none")  # keep this layout
     drawn = text.getvalue()
     drawn = drawn[drawn.index("<svg") :]
     drawn = re.sub(r"<metadata>.*?</metadata>", "", drawn, flags=re.DOTALL)
@@ -73,9 +75,9 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def element(figure: Figure, name: str) -> str:
-    """The figure for a page: drawn, or as a picture where drawing would be huge."""
+    """The figure as an element of a page: an SVG, or a bitmap where that would be huge."""
     drawn = svg(figure, name)
-    if len(drawn) < HUGE:
+    if len(drawn) < MAX_SVG:
         return drawn
     picture = io.BytesIO()
     with matplotlib.rc_context(STYLE):

@@ -1,4 +1,4 @@
-"""A result folder as it is read again: everything from raw.jsonl and run.json."""
+"""Reads a folder of results, everything from raw.jsonl and run.json."""
 
 import re
 from collections.abc import Mapping
@@ -28,27 +28,27 @@ from analysis.rows.fields import Array
 from analysis.rows.files import read
 
 CURVE_POINTS = 400
+
+# Numbers that differ by less than this relative difference are equal: other versions round differently.
 SAME = 1e-9
-"""Relative difference below which two numbers are the same: other versions round differently."""
 
-
-# Columns of summary.csv whose wording differs between versions; `valid` says the same without words.
+# Columns of summary.csv whose wording differs between versions; `valid` holds the same decision.
 WORDED = ("reasons", "warnings")
 
 
 @dataclass
 class CellDetails:
-    """What one cell's rows say besides its line. `curve` is (seconds since begin, sessions open)."""
+    """What the rows of a cell show beyond its line in the summary. `curve` holds seconds since the start of
+    the cell, and the number of sessions that were open."""
 
     curve: tuple[list[float], list[int]] = field(default_factory=lambda: ([], []))
     hosts: dict[str, int] = field(default_factory=dict)
     load_workers: dict[str, int] = field(default_factory=dict)
-    errors: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
 class Results:
-    """`details` has one entry for each line of `summary`, in the same order."""
+    """`details` has one entry for each line of `summary`, in the same order. Each warning names its file."""
 
     folder: Path
     run: dict[str, Any]
@@ -66,7 +66,7 @@ class Results:
 
 
 def find(folder: Path) -> list[Path]:
-    """The folder itself if it holds results, else its sub-folders that do: nodes-2 before nodes-10."""
+    """The folder itself if it holds results, or else its subfolders that do, in natural order."""
     if (folder / RAW).exists():
         return [folder]
     found = [each.parent for each in folder.glob(f"*/{RAW}")]
@@ -74,16 +74,21 @@ def find(folder: Path) -> list[Path]:
 
 
 def load(folder: Path) -> Results:
-    """Raises `ResultsError` for a folder without results that can be read."""
+    """Raises `ResultsError` when the folder holds no results or they cannot be read."""
     if not (folder / RAW).is_file():
         raise ResultsError(f"{folder} holds no results: there is no {RAW} in it")
     run, warnings = read_run(folder)
     rows = read(folder / RAW)
     if not len(rows):
-        raise ResultsError(f"{folder / RAW} has no rows: no session has ended yet, or none was run")
+        raise ResultsError(f"{folder / RAW} has no rows: no session has ended")
     _check_run(folder, run, rows)
     foreign = "run_id" in rows.missing
-    warnings += rows.warnings + _missing(rows)
+    warnings += rows.warnings
+    if rows.missing:
+        names = ", ".join(rows.missing)
+        warnings.append(
+            f"{folder / RAW} was written by an older version or another tool: its rows have no {names}"
+        )
     lines, details = _lines(rows, run.get("cells") or [])
     summary = as_frame(lines)
     warnings += _differences(folder, summary, foreign)
@@ -91,58 +96,50 @@ def load(folder: Path) -> Results:
 
 
 def details(rows: pd.DataFrame) -> CellDetails:
-    """Of the rows of one attempt."""
+    """`rows` are those of one attempt at a cell."""
     return CellDetails(
         curve(*open_spans(spans(rows))),
         counts(rows["host_url"]),
         counts(rows["load_worker"]),
-        counts(rows["error_type"]),
     )
 
 
 def curve(opened: Array, ended: Array) -> tuple[list[float], list[int]]:
-    """Sessions open over seconds since the cell began: at every event, or at moments evenly apart and
-    at the peak. Both given in order."""
-    moments = np.unique(np.concatenate([[0.0], opened, ended]))
-    if len(moments) > CURVE_POINTS:
+    """How many sessions were open, over seconds since the start of the cell: at every event, or at evenly
+    spaced times and at the peak. `opened` and `ended` are sorted."""
+    times = np.unique(np.concatenate([[0.0], opened, ended]))
+    if len(times) > CURVE_POINTS:
         still = np.arange(1, len(opened) + 1) - np.searchsorted(ended, opened, side="right")
-        even = np.linspace(0.0, moments[-1], CURVE_POINTS - 1)
-        moments = np.unique(np.append(even, opened[still.argmax()]))
-    count = np.searchsorted(opened, moments, side="right")
-    count -= np.searchsorted(ended, moments, side="right")
-    return moments.tolist(), count.tolist()
+        even = np.linspace(0.0, times[-1], CURVE_POINTS - 1)
+        times = np.unique(np.append(even, opened[still.argmax()]))
+    count = np.searchsorted(opened, times, side="right")
+    count -= np.searchsorted(ended, times, side="right")
+    return times.tolist(), count.tolist()
 
 
 def _check_run(folder: Path, run: Mapping[str, Any], rows: Rows) -> None:
-    found, said = rows.constants[0]["run_id"], run.get("run_id")
-    if found and said and found != said:
+    of_rows, of_run = rows.constants[0]["run_id"], run.get("run_id")
+    if of_rows and of_run and of_rows != of_run:
         raise ResultsError(
-            f"{folder / RAW} holds rows of run {found}, but {RUN} is of run {said}; "
-            "keep the files of each run in a folder of its own"
+            f"{folder / RAW} holds rows of run {of_rows}, but {RUN} describes run {of_run}; "
+            "keep the files of each run in their own folder"
         )
 
 
-def _missing(rows: Rows) -> list[str]:
-    if not rows.missing:
-        return []
-    names = ", ".join(rows.missing)
-    return [f"rows of an older version or of another tool: they have no {names}"]
-
-
 def _lines(rows: Rows, facts: list[dict[str, Any]]) -> tuple[list[Line], list[CellDetails]]:
-    """The lines that count, and their details."""
+    """The lines of the last attempts, and their details."""
     of = facts_of(facts)
-    lines, found = [], {}
+    lines, of_line = [], {}
     for attempt in rows.attempts():
         line = cell(attempt, of(attempt))
         lines.append(line)
-        found[id(line)] = details(attempt)
+        of_line[id(line)] = details(attempt)
     counted = last(lines)
-    return counted, [found[id(line)] for line in counted]
+    return counted, [of_line[id(line)] for line in counted]
 
 
 def _differences(folder: Path, ours: pd.DataFrame, foreign: bool) -> list[str]:
-    """Where summary.csv says something else than the rows; the rows count."""
+    """A warning when summary.csv disagrees with the rows."""
     path = folder / SUMMARY
     if not path.exists():
         return []
@@ -151,18 +148,18 @@ def _differences(folder: Path, ours: pd.DataFrame, foreign: bool) -> list[str]:
     except (OSError, ValueError) as failure:
         return [f"{path} cannot be read: {failure}"]
     difference = _difference(ours, theirs, foreign)
-    return [f"{path} is not what the rows say: {difference}; the rows count"] if difference else []
+    return [f"{path} disagrees with the rows, which count: {difference}"] if difference else []
 
 
 def _difference(ours: pd.DataFrame, theirs: pd.DataFrame, foreign: bool) -> str | None:
     if len(ours) != len(theirs):
-        return f"{len(theirs)} cells where the rows have {len(ours)}"
+        return f"it has {len(theirs)} cells, the rows have {len(ours)}"
     names = [name for name in COLUMNS + OWN_COLUMNS if name in theirs and name not in WORDED]
     for (_, our), (_, their) in zip(ours.iterrows(), theirs.iterrows(), strict=True):
         for name in names:
             if not _same(our[name], their[name], foreign):
                 value = "nothing" if pd.isna(our[name]) else our[name]
-                return f"{cell_name(our)}: {name} is {their[name] or 'empty'}, the rows say {value}"
+                return f"{cell_name(our)}: {name} is {their[name] or 'empty'}, by the rows {value}"
     return None
 
 
@@ -176,7 +173,7 @@ def _same(ours: Any, text: str, foreign: bool) -> bool:
 
 
 def cell_name(line: "Mapping[str, Any] | pd.Series[Any]") -> str:
-    """A cell as people say it."""
+    """The name of a cell in messages."""
     shape = "" if line["shape"] == "burst" else f" {line['shape']}"
     steps = "" if line["steps"] == 1 else f" steps {line['steps']}"
     rate = "" if pd.isna(line["arrival_rate"]) else f" arrival rate {line['arrival_rate']:g}"

@@ -1,4 +1,4 @@
-"""run.json as it is read again: all that is used of it has the type that a run writes, or is missing."""
+"""Reads run.json, and checks the types of everything that the analysis uses."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -25,58 +25,56 @@ PLACEMENT: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("processes", "load_nodes"), (list,)),
     "images": (dict,),
 }
-NAMES = {str: "a text", int: "a whole number", float: "a number", list: "a list", dict: "an object"}
+NAMES = {str: "a string", int: "an integer", float: "a number", list: "a list", dict: "an object"}
 
 
 def read(folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """What the run says, with warnings; nothing when there is no such file. Raises `ResultsError` that
-    names the file and the key."""
+    """Returns the content and warnings; an empty content without the file. Raises `ResultsError`, which
+    names the file and the key, for a value of another type than a run writes."""
     path = folder / RUN
     try:
         run = json.loads(path.read_bytes())
     except FileNotFoundError:
-        return {}, [f"{folder} has no {RUN}: caps are unknown, and validity is by rows alone"]
+        return {}, [
+            f"{folder} has no {RUN}: caps are unknown, and validity is judged by the rows alone"
+        ]
     except (OSError, ValueError) as failure:
         raise ResultsError(f"{path} cannot be read: {failure}") from None
-    if not isinstance(run, dict):
-        raise ResultsError(f"{path} is not what a run writes; move it away to go without it")
-    problem = next(_problems(run), None)
+    problem = next(_problems(run), None) if isinstance(run, dict) else "it is not an object"
     if problem is not None:
-        raise ResultsError(
-            f"{path} is not what a run writes: {problem}; move it away to go without it"
-        )
+        raise ResultsError(f"{path} was not written by a run: {problem}; move it away to ignore it")
     return run, []
 
 
 def _problems(run: Mapping[str, Any]) -> Iterator[str]:
-    yield from _differ("", run, dict.fromkeys(DICTS, (dict,)) | dict.fromkeys(LISTS, (list,)))
+    yield from _wrong_types("", run, dict.fromkeys(DICTS, (dict,)) | dict.fromkeys(LISTS, (list,)))
     placement = run.get("placement") or {}
-    yield from _differ("placement.", placement, PLACEMENT)
+    yield from _wrong_types("placement.", placement, PLACEMENT)
     for name, within in (("placement.processes", placement), ("sittings", run)):
         for number, one in enumerate(within.get(name.rpartition(".")[2]) or []):
-            yield from _differ("", {f"{name}[{number}]": one}, {f"{name}[{number}]": (dict,)})
+            yield from _wrong_types("", {f"{name}[{number}]": one}, {f"{name}[{number}]": (dict,)})
     for number, facts in enumerate(run.get("cells") or []):
         if not isinstance(facts, dict):
             yield f"cells[{number}] is not an object"
             return
-        yield from _of_cell(f"cells[{number}].", facts)
+        yield from _cell_problems(f"cells[{number}].", facts)
 
 
-def _of_cell(where: str, facts: Mapping[str, Any]) -> Iterator[str]:
-    yield from _differ(where, facts, CELL)
-    yield from _differ(f"{where}bound.", facts.get("bound") or {}, BOUND)
+def _cell_problems(where: str, facts: Mapping[str, Any]) -> Iterator[str]:
+    yield from _wrong_types(where, facts, CELL)
+    yield from _wrong_types(f"{where}bound.", facts.get("bound") or {}, BOUND)
     for name in ("lost_workers", "replaced"):
         if not all(isinstance(text, str) for text in facts.get(name) or []):
-            yield f"{where}{name} is not a list of texts"
+            yield f"{where}{name} is not a list of strings"
     for name, worker in (facts.get("workers") or {}).items():
-        yield from _differ(f"{where}workers.", {name: worker}, {name: (dict,)})
-        yield from _differ(f"{where}workers.{name}.", worker or {}, WORKER)
+        yield from _wrong_types(f"{where}workers.", {name: worker}, {name: (dict,)})
+        yield from _wrong_types(f"{where}workers.{name}.", worker or {}, WORKER)
 
 
-def _differ(
+def _wrong_types(
     where: str, values: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]
 ) -> Iterator[str]:
-    """Values that are there and of another type."""
+    """The values that are present and have another type."""
     for name, allowed in types.items():
         value = values.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):

@@ -1,4 +1,4 @@
-"""A Slurm cluster without a cluster: real daemons on virtual nodes of one machine.
+"""A virtual Slurm cluster: real daemons on virtual nodes of one machine.
 
-Standard library only; `python3 deploy/sandbox --help`.
+Needs only the standard library. Run `python3 deploy/sandbox --help`.
 """

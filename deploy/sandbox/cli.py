@@ -1,4 +1,4 @@
-"""The command line: parses, calls once, prints; errors are one line and an exit code."""
+"""The command line. An error is one line on stderr and an exit code."""
 
 import argparse
 import configparser
@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from sandbox import enter, host, lifecycle, network, paths, root
+from sandbox import lifecycle, paths
 from sandbox.errors import SandboxError, UsageError
+from sandbox.machine import host
+from sandbox.nodes import enter, network
+from sandbox.system import files
 
 NAME = "sandbox"
 Call = Callable[[argparse.Namespace], int]
@@ -20,7 +23,7 @@ Call = Callable[[argparse.Namespace], int]
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup ignores SIGHUP
             signal.signal(number, interrupt)
     os.umask(0o022)
     try:
@@ -30,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(f"error: {failure}")
         return failure.exit_code
     except (OSError, subprocess.CalledProcessError, configparser.Error) as failure:
-        say(f"error: {failure}")  # the disk is full, this machine forbids namespaces…
+        say(f"error: {failure}")  # such as a full disk, or namespaces that are not permitted
         return 1
     except Interrupted as signalled:
         say("interrupted")
@@ -53,28 +56,30 @@ def say(text: str) -> None:
 
 def parser() -> argparse.ArgumentParser:
     program = argparse.ArgumentParser(
-        prog="sandbox", description="A Slurm cluster without a cluster, on this machine."
+        prog="sandbox", description="A virtual Slurm cluster on this machine."
     )
     commands = program.add_subparsers(required=True, metavar="COMMAND")
     named = argparse.ArgumentParser(add_help=False)
-    named.add_argument("--name", type=name, default=NAME, help="which sandbox [%(default)s]")
+    named.add_argument("--name", type=name, default=NAME, help="name of the sandbox [%(default)s]")
 
     def add(call: Call, text: str, **options: Any) -> argparse.ArgumentParser:
         command = commands.add_parser(call.__name__, help=text, description=text, **options)
         command.set_defaults(call=call)
         return command
 
-    command = add(up, "start a login node and nodes", parents=[named])
-    command.add_argument("--nodes", type=number_of_nodes, default=5, help="how many [%(default)s]")
+    command = add(up, "start a login node and compute nodes", parents=[named])
     command.add_argument(
-        "--cpu-quota", type=cores, metavar="CORES", help="processor time of each node, such as 0.2"
+        "--nodes", type=number_of_nodes, default=5, help="number of compute nodes [%(default)s]"
+    )
+    command.add_argument(
+        "--cpu-quota", type=cores, metavar="CORES", help="CPU limit of each node, such as 0.2"
     )
     command.add_argument(
         "--no-quota",
         action="append",
         default=[],
         metavar="NODE",
-        help="a node that --cpu-quota leaves alone; repeatable",
+        help="a node without the limit of --cpu-quota; repeatable",
     )
     command.add_argument(
         "--venv",
@@ -82,31 +87,42 @@ def parser() -> argparse.ArgumentParser:
         default=True,
         help="install the project in a virtual environment",
     )
-    add(shell, "a shell on the login node", parents=[named])
-    command = add(run, "run one command", parents=[named], usage="%(prog)s [options] -- COMMAND...")
-    command.add_argument("--node", default=network.LOGIN, help="where [%(default)s]")
-    command.add_argument("--user", choices=[paths.USER, "root"], default=paths.USER, help="as whom")
-    command.add_argument("--cwd", help="in which folder [the project's]")
-    command.add_argument("--online", action="store_true", help="in this machine's own network")
+    add(shell, "open a shell on the login node", parents=[named])
+    command = add(
+        run, "run a command on a node", parents=[named], usage="%(prog)s [options] -- COMMAND..."
+    )
+    command.add_argument("--node", default=network.LOGIN, help="the node to run on [%(default)s]")
+    command.add_argument(
+        "--user",
+        choices=[paths.USER, "root"],
+        default=paths.USER,
+        help="the user to run as [%(default)s]",
+    )
+    command.add_argument("--cwd", help="working directory [that of the project]")
+    command.add_argument("--online", action="store_true", help="use the network of this machine")
     command.add_argument("command", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
-    for call, text in ((kill, "a node dies at once"), (start, "a killed node comes back")):
+    for call, text in ((kill, "kill a node at once"), (start, "start a killed node again")):
         add(call, text, parents=[named]).add_argument("node")
-    add(down, "stop everything and leave nothing", parents=[named])
-    add(status, "which sandboxes and nodes are up")
-    command = add(cache, "where the roots, virtual environments and images are kept")
-    command.add_argument("--clear", action="store_true", help="remove them")
+    add(down, "stop the sandbox and remove everything but the cache", parents=[named])
+    add(status, "list sandboxes and their nodes")
+    command = add(cache, "list the cached root file systems, virtual environments and images")
+    command.add_argument("--clear", action="store_true", help="remove the cache")
     return program
 
 
 def name(text: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", text):
-        raise argparse.ArgumentTypeError(f"{text!r}: letters a-z, digits and dashes only")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name; use letters a-z, digits and dashes"
+        )
     return text
 
 
 def number_of_nodes(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= network.MOST_NODES:
-        raise argparse.ArgumentTypeError(f"{text!r}: 1 to {network.MOST_NODES} nodes")
+    if not text.isdecimal() or not 1 <= int(text) <= network.MAX_NODES:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of nodes; give 1 to {network.MAX_NODES}"
+        )
     return int(text)
 
 
@@ -116,15 +132,15 @@ def cores(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0.01 <= value <= 1024:
-        raise argparse.ArgumentTypeError(f"{text!r}: a number of cores such as 0.2")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of cores; give one such as 0.2")
     return value
 
 
 def up(options: argparse.Namespace) -> int:
     for node in set(options.no_quota) - set(network.node_names(options.nodes)):
-        raise UsageError(f"--no-quota {node}: there is no such node")
-    free = tuple(options.no_quota)
-    settings = lifecycle.Settings(options.nodes, options.cpu_quota, free, options.venv)
+        raise UsageError(f"--no-quota {node}: the sandbox has no such node")
+    unlimited = tuple(options.no_quota)
+    settings = lifecycle.Settings(options.nodes, options.cpu_quota, unlimited, options.venv)
     lifecycle.up(paths.Folder(options.name), settings, say)
     return 0
 
@@ -136,7 +152,7 @@ def shell(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     argv = options.command[1:] if options.command[:1] == ["--"] else options.command
     if not argv:
-        raise UsageError("which command? run [options] -- COMMAND...")
+        raise UsageError("run requires a command: run [options] -- COMMAND...")
     command = enter.Command(argv, options.node, options.user, options.cwd, options.online)
     return _enter(options.name, command)
 
@@ -144,7 +160,9 @@ def run(options: argparse.Namespace) -> int:
 def _enter(name: str, command: enter.Command) -> int:
     folder = paths.Folder(name)
     if command.node not in lifecycle.states(folder):
-        raise UsageError(f"no node {command.node!r} in the sandbox {name!r}: see `status`")
+        raise UsageError(
+            f"no node {command.node!r} in the sandbox {name!r}; run `status` to list nodes"
+        )
     return enter.run(folder, command)
 
 
@@ -160,13 +178,13 @@ def start(options: argparse.Namespace) -> int:
 
 def down(options: argparse.Namespace) -> int:
     if not lifecycle.down(paths.Folder(options.name)):
-        say(f"no sandbox named {options.name!r} is up")
+        say(f"no sandbox named {options.name!r} is running")
     return 0
 
 
 def status(_: argparse.Namespace) -> int:
     if not lifecycle.all_folders():
-        say("no sandbox is up")
+        say("no sandbox is running")
     for folder in lifecycle.all_folders():
         for node, is_up in lifecycle.states(folder).items():
             sys.stdout.write(f"{folder.name}  {node:8}{'up' if is_up else 'down'}\n")
@@ -176,10 +194,10 @@ def status(_: argparse.Namespace) -> int:
 def cache(options: argparse.Namespace) -> int:
     folders = [paths.cache() / "sandbox", paths.images()]
     if options.clear and lifecycle.all_folders():
-        raise UsageError("a sandbox is up and uses the cache: `down` it first")
+        raise UsageError("a running sandbox uses the cache; stop it first with `down`")
     for folder in folders:
         if options.clear:
-            root.remove(folder)
+            files.remove(folder)
         else:
             sys.stdout.write(f"{folder}\n")
     return 0

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The main job on a cluster of its own: images, Envoy and four servers in containers, load from a
-# client node, the summary. Results are copied to the folder that is given.
+# Runs the main job on a virtual cluster: builds images, starts Envoy and four servers in containers, and
+# loads them from a client node. Copies the results to the given folder.
 set -euo pipefail
-results="${1:?where do results go?}"
+results="${1:?usage: demo.sh RESULTS_FOLDER}"
 python="${PYTHON:-python3}"
 here="$(dirname "$0")"
 trap '"$python" "$here" down --name demo' EXIT
 "$python" "$here" up --name demo --nodes 6
 "$python" "$here" run --name demo --online -- launcher build all
-# shellcheck disable=SC2016 # $NUM_WORKERS is the deployment's
+# shellcheck disable=SC2016 # $NUM_WORKERS is set by the deployment
 "$python" "$here" run --name demo -- launcher up --nodes 5 --client-nodes 1 --cpus-per-task 2 \
   --max-concurrent-envs 512 --name demo -- sh -ec '
     launcher preflight --name demo

@@ -1,4 +1,4 @@
-"""What the command line prints on one line, and exits with."""
+"""Errors that the command line prints on one line, with their exit codes."""
 
 
 class SandboxError(Exception):

@@ -1,4 +1,4 @@
-"""A sandbox from `up` to `down`."""
+"""Starts and stops sandboxes and their nodes."""
 
 import contextlib
 import json
@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sandbox import layer, network, nodes, paths, processes, project, quota, root
+from sandbox import paths, project
 from sandbox.errors import NotRunning, UsageError
+from sandbox.machine import root
+from sandbox.machine.root import Report
+from sandbox.nodes import network, node, overlay, quota
 from sandbox.readiness import registrations, wait_ready
-from sandbox.root import Report
+from sandbox.system import files, processes
 
 
 @dataclass(frozen=True)
@@ -34,25 +37,25 @@ def settings_of(folder: paths.Folder) -> Settings:
     try:
         return Settings(**json.loads(folder.settings.read_text()))
     except FileNotFoundError:
-        raise NotRunning(f"no sandbox named {folder.name!r} is up: `up` makes one") from None
+        raise NotRunning(f"no sandbox named {folder.name!r} is up; start it with `up`") from None
 
 
 def up(folder: paths.Folder, settings: Settings, report: Report) -> None:
-    """Returns when every node is idle; leaves nothing when that fails."""
+    """Returns when every node is idle. Removes everything on failure."""
     root_folder = root.provide(report)
     settings = Settings(**asdict(settings) | {"root": str(root_folder)})
     with _state():
         if processes.load(folder.holder):
             raise UsageError(
-                f"the sandbox {folder.name!r} is up already: use it, or `down` it first"
+                f"the sandbox {folder.name!r} is up already; use it, or stop it first with `down`"
             )
         _clear(folder)
         folder.nodes.mkdir(parents=True)
         folder.settings.write_text(json.dumps(asdict(settings)))
-        holder = nodes.hold(folder, root_folder)
+        holder = node.hold(folder, root_folder)
         holder.save(folder.holder)
     try:
-        _furnish(folder, settings)
+        _prepare(folder, settings)
         for name in settings.all_names:
             _start(folder, settings, name, holder)
         project.copy_checkout(folder)
@@ -66,7 +69,7 @@ def up(folder: paths.Folder, settings: Settings, report: Report) -> None:
 
 
 def down(folder: paths.Folder) -> bool:
-    """Whether there was anything."""
+    """Returns whether there was anything to remove."""
     if not folder.path.exists():
         return False
     with _state():
@@ -79,7 +82,7 @@ def down(folder: paths.Folder) -> bool:
 
 
 def kill(folder: paths.Folder, name: str) -> None:
-    """As if its power was cut."""
+    """Kills all processes of a node at once, like a power failure."""
     _known(folder, name)
     init = processes.load(folder.init(name))
     if not init:
@@ -88,11 +91,11 @@ def kill(folder: paths.Folder, name: str) -> None:
 
 
 def start(folder: paths.Folder, name: str) -> None:
-    """Returns when Slurm can use it again."""
+    """Starts a killed node and returns when Slurm can use it again."""
     settings = _known(folder, name)
     holder = processes.load(folder.holder)
     if not holder:
-        raise NotRunning(f"the sandbox {folder.name!r} has ended: `down` and `up` make it anew")
+        raise NotRunning(f"the sandbox {folder.name!r} has died; restart it with `down` and `up`")
     if processes.load(folder.init(name)):
         raise UsageError(f"{name} is up already")
     before = registrations(folder) or {}
@@ -101,7 +104,7 @@ def start(folder: paths.Folder, name: str) -> None:
 
 
 def states(folder: paths.Folder) -> dict[str, bool]:
-    """Which nodes are up."""
+    """Whether each node is up."""
     names = settings_of(folder).all_names
     return {name: processes.load(folder.init(name)) is not None for name in names}
 
@@ -114,12 +117,12 @@ def _start(folder: paths.Folder, settings: Settings, name: str, holder: processe
     root_folder = Path(settings.root)
     unlimited = name == network.LOGIN or name in settings.no_quota
     cores = None if unlimited else settings.cpu_quota
-    init = nodes.start(folder, name, root_folder, holder, cores)
+    init = node.start(folder, name, root_folder, holder, cores)
     init.save(folder.init(name))
 
 
-def _furnish(folder: paths.Folder, settings: Settings) -> None:
-    layer.lay(folder, settings.node_names)
+def _prepare(folder: paths.Folder, settings: Settings) -> None:
+    overlay.create(folder, settings.node_names)
     shutil.copytree(Path(settings.root) / "home", folder.home, symlinks=True)
     images = folder.shared(paths.IMAGES)
     images.mkdir(parents=True)
@@ -130,21 +133,21 @@ def _furnish(folder: paths.Folder, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _state() -> Iterator[None]:
-    """One `up` or `down` at a time."""
+    """Holds the lock under which sandboxes are created and removed."""
     common = paths.cache() / "sandbox"
     common.mkdir(parents=True, exist_ok=True)
-    with root.locked(common):
+    with files.locked(common):
         yield
 
 
 def _clear(folder: paths.Folder) -> None:
     quota.remove(folder.name)
-    root.remove(folder.path)
+    files.remove(folder.path)
 
 
 def _known(folder: paths.Folder, name: str) -> Settings:
     settings = settings_of(folder)
     if name not in settings.all_names:
         known = ", ".join(settings.all_names)
-        raise UsageError(f"no node {name!r} in the sandbox {folder.name!r}: there are {known}")
+        raise UsageError(f"no node {name!r} in the sandbox {folder.name!r}; its nodes are {known}")
     return settings

@@ -1,4 +1,4 @@
-"""The name of every folder of the sandbox on this machine."""
+"""The paths of the sandbox on this machine and on its nodes."""
 
 import os
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ IMAGES = USER_HOME / ".local/share/openenv-slurm/images"
 
 
 def cache() -> Path:
-    """What `down` leaves: roots, virtual environments, images."""
+    """Root file systems, virtual environments and images, which `down` keeps."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "openenv-slurm"
 
 
@@ -40,12 +40,12 @@ class Folder:
 
     @property
     def holder(self) -> Path:
-        """Which process holds the sandbox."""
+        """The file that identifies the process that holds the sandbox."""
         return self.path / "holder"
 
     @property
     def layer(self) -> Path:
-        """What this sandbox puts over the cached root, the same on every node."""
+        """The overlay of this sandbox over the cached root file system, the same on every node."""
         return self.path / "layer"
 
     @property
@@ -61,7 +61,7 @@ class Folder:
         return self.nodes / node
 
     def init(self, node: str) -> Path:
-        """Which process is the first of that node."""
+        """The file that identifies the init process of the node."""
         return self.node(node) / "init"
 
     def logs(self, node: str) -> Path:
@@ -71,5 +71,5 @@ class Folder:
         return self.node(node) / "boot.log"
 
     def shared(self, inside: Path) -> Path:
-        """Where a path of the shared file system is on this machine."""
+        """The path on this machine of a path below /home on the nodes."""
         return self.home / inside.relative_to("/home")

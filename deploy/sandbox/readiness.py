@@ -1,11 +1,13 @@
-"""Whether Slurm can use the nodes: asked of Slurm itself."""
+"""Waits until Slurm reports that it can use the nodes."""
 
 import re
 import time
 from dataclasses import dataclass
 
-from sandbox import enter, network, paths, processes
+from sandbox import paths
 from sandbox.errors import StartFailed
+from sandbox.nodes import enter, network
+from sandbox.system import processes
 
 READY_SECONDS = 60
 POLL_SECONDS = 0.1
@@ -14,7 +16,7 @@ LOG_LINES = 10
 
 @dataclass(frozen=True)
 class Registration:
-    """What the controller knows of a node since its slurmd registered at `started`."""
+    """The state of a node in the controller, and when its slurmd registered."""
 
     state: str
     started: str
@@ -28,28 +30,28 @@ Registrations = dict[str, Registration]
 
 
 def registrations(folder: paths.Folder) -> Registrations | None:
-    """None when the controller does not answer."""
+    """The registrations of all nodes; None when the controller does not respond."""
     argv = ["scontrol", "--oneliner", "show", "nodes"]
     code, text = enter.output(folder, enter.Command(argv, user="root"))
     return parse(text) if code == 0 else None
 
 
 def parse(text: str) -> Registrations:
-    found = {}
+    nodes = {}
     for line in text.splitlines():
         fields = dict(re.findall(r"(\w+)=(\S*)", line))
-        found[fields["NodeName"]] = Registration(fields["State"], fields["SlurmdStartTime"])
-    return found
+        nodes[fields["NodeName"]] = Registration(fields["State"], fields["SlurmdStartTime"])
+    return nodes
 
 
 def wait_ready(folder: paths.Folder, names: list[str], before: Registrations) -> None:
-    """Until the controller answers and these nodes, which may have registered `before`, did so
-    anew and are usable."""
+    """Waits until the controller responds and these nodes are usable, registered anew since `before`.
+    Raises `StartFailed` when a node dies or the time is over."""
     deadline = time.monotonic() + READY_SECONDS
     while missing := _missing(folder, names, before):
         for name in [network.LOGIN, *names]:
             if not processes.load(folder.init(name)):
-                raise StartFailed(f"{name} ended while it started{_log_ends(folder, [name])}")
+                raise StartFailed(f"{name} died while it started{_log_ends(folder, [name])}")
         if time.monotonic() > deadline:
             raise StartFailed(
                 f"not ready within {READY_SECONDS} s: {', '.join(missing)}"

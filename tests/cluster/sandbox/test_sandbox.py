@@ -201,7 +201,7 @@ class TestRun:
             (127, "error: nonsense: no such command on login", ["--", "nonsense"]),
             (2, "error: --cwd /nowhere on login: No such file", ["--cwd", "/nowhere", "--", "ls"]),
             (2, "error: no node 'node9' in the sandbox", ["--node", "node9", "--", "ls"]),
-            (2, "error: which command?", []),
+            (2, "error: run requires a command", []),
         ]:
             done = sandbox("run", "--name", cluster.name, *arguments, check=False)
             assert done.returncode == code

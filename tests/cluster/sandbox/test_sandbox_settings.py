@@ -11,10 +11,10 @@ from tests.helpers.local import ROOT
 sys.path.append(str(ROOT / "deploy"))
 
 from sandbox.errors import BuildFailed
-from sandbox.host import pip_folders
-from sandbox.network import hosts
+from sandbox.machine.host import pip_folders
+from sandbox.machine.sources import deb822, find_mirror, one_line, Source
+from sandbox.nodes.network import hosts
 from sandbox.readiness import parse
-from sandbox.sources import deb822, find_mirror, one_line, Source
 
 DEB822 = """\
 # written by a person

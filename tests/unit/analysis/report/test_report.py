@@ -189,7 +189,7 @@ def test_the_fit_is_solid_only_where_something_was_measured() -> None:
 
 
 def test_a_figure_that_would_be_huge_is_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(report_style, "HUGE", 10)
+    monkeypatch.setattr(report_style, "MAX_SVG", 10)
     assert report_style.element(DRAWN["heat"](), "heat").startswith(
         '<img alt="" src="data:image/png;base64,'
     )
@@ -275,7 +275,7 @@ def test_a_tampered_summary_is_put_right_and_kept(tmp_path: Path, no_page: None)
     assert any("line 2, total_p99 is '0.5', from the rows" in warning for warning in warned)
     assert (folder / "summary.csv").read_text() == honest
     assert (folder / "summary.csv.before").read_text() == tampered
-    assert "is not what the rows say" in (folder / "LOG_ENTRY.md").read_text()
+    assert "disagrees with the rows" in (folder / "LOG_ENTRY.md").read_text()
     (folder / "summary.csv").write_text("another\n1\n")
     made(folder)
     assert (folder / "summary.csv.before").read_text() == tampered

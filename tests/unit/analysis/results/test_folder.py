@@ -36,7 +36,6 @@ def test_a_folder_is_its_summary_and_what_its_rows_say_besides(tmp_path: Path) -
     first, second = results.details
     assert first.hosts == {"n0:8000": 4, "n1:8000": 3, "n2:8000": 3}
     assert second.load_workers == {"load-2": 5}
-    assert first.errors == {"TIMEOUT": 2}
     assert max(first.curve[1]) == results.summary.loc[0, "peak_open"]
     assert results.caps["servers"] == 1
 
@@ -61,10 +60,10 @@ def test_facts_are_those_of_their_attempt(tmp_path: Path) -> None:
     assert results.summary["valid"].tolist() == [False]
 
 
-def test_without_run_json_validity_is_by_rows_alone(tmp_path: Path) -> None:
+def test_load_judges_by_rows_alone_when_there_is_no_run_json(tmp_path: Path) -> None:
     results = load(folder(tmp_path, *some(5), run=None))
     (warning,) = results.warnings
-    assert "no run.json: caps are unknown, and validity is by rows alone" in warning
+    assert "no run.json: caps are unknown, and validity is judged by the rows alone" in warning
     assert results.caps == {}
 
 
@@ -75,7 +74,10 @@ def test_without_run_json_validity_is_by_rows_alone(tmp_path: Path) -> None:
         (Path.mkdir, "holds no results: there is no raw.jsonl in it"),
         (folder, "raw.jsonl has no rows"),
         (lambda path: folder(path, rest=b'{"reque'), "raw.jsonl has no rows"),
-        (lambda path: folder(path, row(run_id="x")), "rows of run x, but run.json is of run run"),
+        (
+            lambda path: folder(path, row(run_id="x")),
+            "rows of run x, but run.json describes run run",
+        ),
         (lambda path: folder(path, row(run_id="x"), row()), "holds rows of 2 runs"),
         (
             lambda path: (folder(path, row()) / "run.json").write_text("{"),
@@ -83,11 +85,13 @@ def test_without_run_json_validity_is_by_rows_alone(tmp_path: Path) -> None:
         ),
         (
             lambda path: (folder(path, row()) / "run.json").write_text("[]"),
-            "is not what a run writes",
+            "was not written by a run: it is not an object",
         ),
     ],
 )
-def test_what_cannot_be_read_is_said_on_one_line(make: Any, says: str, tmp_path: Path) -> None:
+def test_load_fails_with_one_line_when_results_cannot_be_read(
+    make: Any, says: str, tmp_path: Path
+) -> None:
     path = tmp_path / "some 'results'"
     make(path)
     with pytest.raises(ResultsError, match=says) as raised:
@@ -108,14 +112,14 @@ def test_what_cannot_be_read_is_said_on_one_line(make: Any, says: str, tmp_path:
         ({"sittings": [{}, 5]}, "sittings[1] is not an object"),
         ({"cells": {}}, "cells is not a list"),
         ({"cells": [{}, "cell"]}, "cells[1] is not an object"),
-        ({"cells": [{"batch": [5]}]}, "cells[0].batch is not a whole number"),
-        ({"cells": [{"batch": True}]}, "cells[0].batch is not a whole number"),
-        ({"cells": [{"mode": {}}]}, "cells[0].mode is not a text"),
+        ({"cells": [{"batch": [5]}]}, "cells[0].batch is not an integer"),
+        ({"cells": [{"batch": True}]}, "cells[0].batch is not an integer"),
+        ({"cells": [{"mode": {}}]}, "cells[0].mode is not a string"),
         ({"cells": [{"max_lag": "1"}]}, "cells[0].max_lag is not a number"),
         ({"cells": [{"lost_workers": 5}]}, "cells[0].lost_workers is not a list"),
-        ({"cells": [{"replaced": [5]}]}, "cells[0].replaced is not a list of texts"),
+        ({"cells": [{"replaced": [5]}]}, "cells[0].replaced is not a list of strings"),
         ({"cells": [{"bound": "ports"}]}, "cells[0].bound is not an object"),
-        ({"cells": [{"bound": {"by": 1}}]}, "cells[0].bound.by is not a text"),
+        ({"cells": [{"bound": {"by": 1}}]}, "cells[0].bound.by is not a string"),
         ({"cells": [{"workers": [1]}]}, "cells[0].workers is not an object"),
         ({"cells": [{"workers": {"load-1": 1}}]}, "cells[0].workers.load-1 is not an object"),
         (
@@ -124,14 +128,14 @@ def test_what_cannot_be_read_is_said_on_one_line(make: Any, says: str, tmp_path:
         ),
     ],
 )
-def test_a_run_of_another_shape_is_named_by_file_and_key(
+def test_load_names_file_and_key_when_a_value_has_another_type(
     run: dict[str, Any], says: str, tmp_path: Path
 ) -> None:
     path = folder(tmp_path, row(), run={"run_id": "run"} | run)
     with pytest.raises(ResultsError) as raised:
         load(path)
     assert str(raised.value) == (
-        f"{path}/run.json is not what a run writes: {says}; move it away to go without it"
+        f"{path}/run.json was not written by a run: {says}; move it away to ignore it"
     )
 
 
@@ -148,42 +152,42 @@ def test_a_run_of_another_shape_is_named_by_file_and_key(
         {"placement": {"processes": None}, "later": [1, {}]},
     ],
 )
-def test_a_run_of_an_older_version_says_less(run: dict[str, Any], tmp_path: Path) -> None:
+def test_load_accepts_run_json_of_an_older_version(run: dict[str, Any], tmp_path: Path) -> None:
     results = load(folder(tmp_path, *some(5), run=run))
     assert (results.warnings, results.summary["valid"].tolist()) == ([], [True])
 
 
-def test_facts_without_shape_and_steps_are_of_a_burst_of_one_step(tmp_path: Path) -> None:
+def test_facts_without_shape_and_steps_belong_to_a_burst_of_one_step(tmp_path: Path) -> None:
     facts = {"mode": "ws", "batch": 5, "wait": 1, "repetition": 1, "shares_node": True}
     results = load(folder(tmp_path, *some(5), run=RUN | {"cells": [facts]}))
     assert results.summary["valid"].tolist() == [False]
 
 
-def test_a_line_cut_off_is_a_warning(tmp_path: Path) -> None:
+def test_load_warns_when_the_last_line_is_truncated(tmp_path: Path) -> None:
     results = load(folder(tmp_path, *some(5), rest=b'{"request_id":5,"ti'))
     assert results.warnings == [f"{tmp_path}/raw.jsonl: the last line is truncated and was ignored"]
 
 
-def test_columns_that_are_missing_are_named(tmp_path: Path) -> None:
+def test_load_names_missing_columns(tmp_path: Path) -> None:
     rows = [{n: v for n, v in one.items() if n not in ("pid", "host_url")} for one in some(5)]
     (warning,) = load(folder(tmp_path, *rows)).warnings
-    assert warning.endswith("of another tool: they have no host_url, pid")
+    assert warning.endswith("another tool: its rows have no host_url, pid")
 
 
-def test_a_summary_that_is_what_the_rows_say_is_no_warning(tmp_path: Path) -> None:
+def test_load_does_not_warn_when_the_summary_matches_the_rows(tmp_path: Path) -> None:
     path = folder(tmp_path, *some(10), *[failed("TIMEOUT", repetition=2)] * 2)
     load(path).summary.to_csv(path / "summary.csv", index=False)
     assert load(path).warnings == []
 
 
-def test_a_summary_that_is_not_what_the_rows_say_names_the_first_difference(tmp_path: Path) -> None:
+def test_load_names_the_first_difference_between_summary_and_rows(tmp_path: Path) -> None:
     path = folder(tmp_path, *some(10), *some(10, repetition=2))
     summary = load(path).summary
     summary.assign(failed=[2, 7]).to_csv(path / "summary.csv", index=False)
     (warning,) = load(path).warnings
     assert warning == (
-        f"{path}/summary.csv is not what the rows say: ws batch 10 wait 1 repetition 2: failed is 7, "
-        "the rows say 2; the rows count"
+        f"{path}/summary.csv disagrees with the rows, which count: ws batch 10 wait 1 repetition 2: "
+        "failed is 7, by the rows 2"
     )
 
 
@@ -194,13 +198,13 @@ def test_a_summary_worded_by_another_version_is_no_warning(tmp_path: Path) -> No
     worded.to_csv(path / "summary.csv", index=False)
     assert load(path).warnings == []
     worded.assign(valid=[True, True]).to_csv(path / "summary.csv", index=False)
-    assert "valid is True, the rows say False" in load(path).warnings[0]
+    assert "valid is True, by the rows False" in load(path).warnings[0]
 
 
 def test_a_summary_with_other_cells_is_a_warning(tmp_path: Path) -> None:
     path = folder(tmp_path, *some(10), *some(10, repetition=2))
     load(path).summary.head(1).to_csv(path / "summary.csv", index=False)
-    assert "1 cells where the rows have 2" in load(path).warnings[0]
+    assert "it has 1 cells, the rows have 2" in load(path).warnings[0]
     (path / "summary.csv").write_text("")
     assert "summary.csv cannot be read" in load(path).warnings[0]
 

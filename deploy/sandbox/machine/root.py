@@ -1,28 +1,27 @@
-"""The root file system that all nodes share: made once, then only read."""
+"""The root file system that all nodes share. It is built once and then only read."""
 
-import contextlib
-import fcntl
 import hashlib
 import os
 import platform
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-from sandbox import kernel, paths
+from sandbox import paths
 from sandbox.errors import BuildFailed
-from sandbox.host import apt_proxies, ca_bundle, mirror
-from sandbox.sources import Source
+from sandbox.machine.host import apt_proxies, ca_bundle, mirror
+from sandbox.machine.sources import Source
+from sandbox.system import files, kernel
 
 SUITE = "trixie"
-NEWER = "sid"  # Apptainer is nowhere else
+NEWER = "sid"  # the only suite with Apptainer
 PACKAGES = [
     *("slurmctld", "slurmd", "slurm-client", "munge", "tini"),
     *("python3", "python3-venv", "ca-certificates", "curl", "git", "make", "less", "nano"),
     *("procps", "iproute2", "iputils-ping", "netbase"),
-    # what Apptainer builds and runs images with
+    # Apptainer needs these to build and run images.
     *("debootstrap", "fakeroot", "uidmap", "fuse3", "squashfuse", "fuse2fs", "fuse-overlayfs"),
     "squashfs-tools",
 ]
@@ -33,20 +32,19 @@ Report = Callable[[str], None]
 
 
 def key() -> str:
-    """Changes whenever another root would be made."""
+    """A key that changes with the recipe of the root file system."""
     recipe = [SUITE, NEWER, *PACKAGES, *FROM_NEWER, paths.USER, str(paths.USER_ID)]
     text = "\n".join([*recipe, platform.machine(), SCRIPT.read_text(), apt_files_recipe()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def install_debootstrap() -> None:
-    """The one thing that this machine itself must have."""
     for arguments in (("update", "-qq"), ("install", "-y", "-qq", "debootstrap")):
         subprocess.run(("apt-get", *arguments), check=False, capture_output=True)
     if not shutil.which("debootstrap"):
         raise BuildFailed(
-            "debootstrap is missing on this machine and apt-get could not install it: "
-            "apt-get install debootstrap"
+            "debootstrap is not installed and apt-get could not install it; run "
+            "`apt-get install debootstrap`"
         )
 
 
@@ -55,40 +53,24 @@ def folder() -> Path:
 
 
 def provide(report: Report) -> Path:
-    """The finished root; makes it when it is not there yet."""
+    """The path of the root file system, which is built if necessary."""
     home = folder()
     root = home / "root"
     if root.exists():
         return root
     home.mkdir(parents=True, exist_ok=True)
-    with locked(home):
+    with files.locked(home):
         if not root.exists():
             draft = home / "draft"
-            remove(draft)
-            report("making the root file system of the nodes, once (a minute or two)")
+            files.remove(draft)
+            report("building the root file system of the nodes, once (a minute or two)")
             build(draft, home / "build.log")
             draft.rename(root)
     return root
 
 
-@contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time; the others wait."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def remove(tree: Path) -> None:
-    if tree.exists():
-        shutil.rmtree(tree)
-
-
 def build(draft: Path, log: Path) -> None:
-    """Within namespaces of its own: no mount and no process outlives it."""
+    """Builds in namespaces of its own, so that no mount and no process is left over."""
     if not shutil.which("debootstrap"):
         install_debootstrap()
     source = mirror()
@@ -116,7 +98,7 @@ def build(draft: Path, log: Path) -> None:
         raise
     if code:
         end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-        raise BuildFailed(f"the root file system could not be made; the end of {log}:\n{end}")
+        raise BuildFailed(f"the root file system could not be built; the end of {log}:\n{end}")
 
 
 def bootstrap(draft: Path, source: Source) -> None:
@@ -151,9 +133,9 @@ def apt_files(source: Source) -> dict[str, str]:
     return {
         "sources.list.d/debian.sources": "Types: deb\n"
         f"URIs: {source.uri}\nSuites: {SUITE} {NEWER}\nComponents: main\n{trust}\n",
-        # only what the older release lacks comes from the newer one
+        # The newer release provides only packages that the older one lacks.
         "preferences.d/newer": f"Package: *\nPin: release n={NEWER}\nPin-Priority: 100\n",
-        # a mirror may have stood still for a while
+        # The release files of a mirror may be out of date.
         "apt.conf.d/99sandbox": 'Acquire::Check-Valid-Until "false";\nAcquire::Check-Date "false";\n',
     }
 

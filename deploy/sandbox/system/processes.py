@@ -1,4 +1,4 @@
-"""Processes of the sandbox as files remember them: a pid alone may have passed to another."""
+"""Processes in files, identified by pid and start time, because the kernel reuses pids."""
 
 import contextlib
 import os
@@ -24,8 +24,8 @@ class Process:
         return started == self.started and state not in "ZX"
 
     def kill(self) -> None:
-        """SIGKILL; returns when it is gone, and with it, as the first of a PID namespace, all
-        others there."""
+        """Sends SIGKILL and waits for the exit. The kernel kills all other processes of a PID
+        namespace with its first one."""
         try:
             descriptor = os.pidfd_open(self.pid)
         except ProcessLookupError:
@@ -44,7 +44,7 @@ def identify(pid: int) -> Process:
 
 
 def load(file: Path) -> Process | None:
-    """The process that `file` remembers, if it lives."""
+    """The process that `file` identifies; None if it is not running."""
     try:
         pid, started = map(int, file.read_text().split())
     except (OSError, ValueError):

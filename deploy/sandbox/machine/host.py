@@ -1,4 +1,4 @@
-"""What the nodes borrow from this machine: certificates, proxies, pip's settings."""
+"""Settings of this machine that the nodes use: certificates, proxies and those of pip."""
 
 import configparser
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sandbox.errors import UsageError
-from sandbox.sources import find_mirror, read_sources, Source
+from sandbox.machine.sources import find_mirror, read_sources, Source
 
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")
 CERTIFICATES = (
@@ -23,11 +23,11 @@ NOT_FOR_NODES = {"PIP_CONFIG_FILE", "PIP_CACHE_DIR", "PIP_TARGET", "PIP_PREFIX",
 
 
 def check() -> None:
-    """Raises `UsageError` where no sandbox can be."""
+    """Raises `UsageError` when this machine cannot run a sandbox."""
     if os.geteuid() != 0:
-        raise UsageError("the sandbox makes namespaces and mounts: run it as root")
+        raise UsageError("the sandbox creates namespaces and mounts: run it as root")
     if _os_release().get("ID") != "debian":
-        raise UsageError("the sandbox needs Debian, from whose mirror it makes the nodes")
+        raise UsageError("the sandbox requires Debian, whose mirror provides its nodes")
 
 
 def _os_release() -> dict[str, str]:
@@ -37,7 +37,7 @@ def _os_release() -> dict[str, str]:
 
 
 def mirror() -> Source:
-    """Where this machine takes Debian from."""
+    """The Debian mirror of this machine."""
     return find_mirror(read_sources(), _os_release().get("VERSION_CODENAME", ""))
 
 
@@ -47,7 +47,7 @@ def ca_bundle() -> Path:
 
 
 def apt_proxies() -> dict[str, str]:
-    """The proxies apt uses here, as variables: debootstrap knows no others."""
+    """The proxies of apt as environment variables, which debootstrap reads."""
     variables = {name: value for name, value in os.environ.items() if name.lower() in PROXIES}
     for scheme in ("http", "https"):
         argv = ["apt-config", "shell", "proxy", f"Acquire::{scheme}::Proxy"]
@@ -58,23 +58,23 @@ def apt_proxies() -> dict[str, str]:
 
 
 def variables() -> dict[str, str]:
-    """For a command that uses this machine's network."""
-    wanted = (*PROXIES, *(name.lower() for name in CERTIFICATES))
+    """The environment variables of a command that uses the network of this machine."""
+    names = (*PROXIES, *(name.lower() for name in CERTIFICATES))
     return {
         name: value
         for name, value in os.environ.items()
-        if name.lower() in wanted or (name.startswith("PIP_") and name not in NOT_FOR_NODES)
+        if name.lower() in names or (name.startswith("PIP_") and name not in NOT_FOR_NODES)
     }
 
 
 def certificates() -> set[Path]:
-    """Every file that `variables` names, and the one that all programs look for."""
+    """The files that `variables` names, and the default bundle."""
     named = {Path(value) for name, value in os.environ.items() if name in CERTIFICATES}
     return {path for path in {*named, BUNDLE} if path.is_file()}
 
 
 def pip_settings() -> configparser.RawConfigParser:
-    """pip's files here, as one."""
+    """The merged configuration files of pip."""
     home = Path.home()
     xdg = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     files = [Path("/etc/pip.conf"), home / ".pip/pip.conf", xdg / "pip/pip.conf"]
@@ -86,11 +86,11 @@ def pip_settings() -> configparser.RawConfigParser:
 
 
 def pip_folders(settings: configparser.RawConfigParser) -> list[Path]:
-    """The folders of this machine in which pip looks for packages."""
+    """The local folders in which pip looks for packages."""
     values = [value for section in settings.sections() for _, value in settings.items(section)]
     values += [value for name, value in os.environ.items() if name.startswith("PIP_")]
     words = [word for value in values for word in value.split()]
     local = [Path(unquote(urlsplit(word).path)) for word in words if re.match("/|file:", word)]
-    # the packages of an index lie beside its pages
+    # an index has its packages next to its pages
     folders = {path.parent if path.name == "simple" else path for path in local if path.is_dir()}
     return sorted(folders - {Path("/")})

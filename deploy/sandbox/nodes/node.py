@@ -1,16 +1,18 @@
-"""The holder of a sandbox, and its nodes: namespaces over an overlay of the cached root."""
+"""The holder of a sandbox, and its nodes: namespaces on an overlay of the cached root file system."""
 
 import os
 import socket
 import stat
 from pathlib import Path
 
-from sandbox import kernel, network, paths, quota
-from sandbox.birth import first_of_namespace
-from sandbox.host import pip_folders, pip_settings
-from sandbox.processes import Process
+from sandbox import paths
+from sandbox.machine.host import pip_folders, pip_settings
+from sandbox.nodes import network, quota
+from sandbox.system import kernel
+from sandbox.system.first_process import first_of_namespace
+from sandbox.system.processes import Process
 
-INIT = ["/usr/bin/tini", "--"]  # reaps whatever is left without a parent
+INIT = ["/usr/bin/tini", "--"]  # reaps orphans
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 DEVICES = {
     "null": (1, 3),
@@ -31,8 +33,8 @@ LINKS = {
 
 
 def hold(folder: paths.Folder, root: Path) -> Process:
-    """The holder: owns the PID namespace in which every node nests, and the bridge. Whatever kills
-    it kills them all."""
+    """Starts the holder, which owns the bridge and the PID namespace in which all nodes are nested.
+    When it dies, the kernel kills all nodes."""
 
     def become() -> None:
         kernel.unshare(kernel.NEWNET)
@@ -48,12 +50,12 @@ def hold(folder: paths.Folder, root: Path) -> Process:
 def start(
     folder: paths.Folder, node: str, root: Path, holder: Process, cores: float | None
 ) -> Process:
-    """Returns when its init runs; the daemons come up after that."""
+    """Starts a node and returns when its init runs, before its daemons are ready."""
     for part in ("upper", "work", "root", "tmp"):
         (folder.node(node) / part).mkdir(parents=True, exist_ok=True)
     (folder.node(node) / "tmp").chmod(0o1777)
     group = quota.limit(folder.name, node, cores) if cores else None
-    borrowed = pip_folders(pip_settings())
+    pip_sources = pip_folders(pip_settings())
 
     with kernel.namespaces(holder.pid, {"pid": kernel.NEWPID, "net": kernel.NEWNET}) as enter:
 
@@ -67,8 +69,8 @@ def start(
             socket.sethostname(node)
             bridge = network.unshare()
             kernel.private_mounts()
-            node_root = _mount_root(folder, node, root, borrowed)
-            network.wire(node, node_root, bridge)
+            node_root = _mount_root(folder, node, root, pip_sources)
+            network.connect(node, node_root, bridge)
             kernel.pivot_root(node_root)
             network.set_address(node)
             os.execve(INIT[0], [*INIT, "/usr/local/sbin/daemons", "boot"], ENVIRONMENT)
@@ -76,7 +78,7 @@ def start(
         return first_of_namespace(node, prepare, become, folder.boot_log(node))
 
 
-def _mount_root(folder: paths.Folder, node: str, lower: Path, borrowed: list[Path]) -> Path:
+def _mount_root(folder: paths.Folder, node: str, lower: Path, pip_sources: list[Path]) -> Path:
     home = folder.node(node)
     root = home / "root"
     layers = f"lowerdir={folder.layer}:{lower},upperdir={home / 'upper'},workdir={home / 'work'}"
@@ -88,7 +90,7 @@ def _mount_root(folder: paths.Folder, node: str, lower: Path, borrowed: list[Pat
     kernel.bind(home / "tmp", root / "tmp")
     kernel.bind(folder.home, root / "home")
     kernel.bind(paths.images(), root / paths.IMAGES.relative_to("/"))
-    for path in borrowed:
+    for path in pip_sources:
         target = root / path.relative_to("/")
         target.mkdir(parents=True, exist_ok=True)
         kernel.bind(path, target, read_only=True)

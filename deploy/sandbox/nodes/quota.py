@@ -1,4 +1,4 @@
-"""A share of this machine's processors for each node: a cgroup over all its processes."""
+"""The CPU limit of a node: a cgroup of all its processes."""
 
 import contextlib
 import os
@@ -13,14 +13,14 @@ REMOVE_SECONDS = 5
 
 
 def _hierarchy() -> tuple[Path, int]:
-    """Where the controller `cpu` is mounted, and its version."""
+    """The mount point of the cgroup controller `cpu`, and its version. Raises `StartFailed`."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _, where, kind, options, *_ = line.split()
         if kind == "cgroup" and "cpu" in options.split(","):
             return Path(where), 1
         if kind == "cgroup2" and "cpu" in (Path(where) / "cgroup.controllers").read_text().split():
             return Path(where), 2
-    raise StartFailed("no cgroup controller `cpu` on this machine: start without --cpu-quota")
+    raise StartFailed("this machine has no cgroup controller `cpu`; start without --cpu-quota")
 
 
 def _group(sandbox: str) -> Path:
@@ -28,7 +28,7 @@ def _group(sandbox: str) -> Path:
 
 
 def limit(sandbox: str, node: str, cores: float) -> Path:
-    """The group of that node; a process joins it by writing its pid there."""
+    """Creates the cgroup of the node. Raises `StartFailed`."""
     hierarchy, version = _hierarchy()
     group = _group(sandbox) / node
     group.mkdir(parents=True, exist_ok=True)
@@ -43,19 +43,19 @@ def limit(sandbox: str, node: str, cores: float) -> Path:
             (group / "cpu.max").write_text(f"{microseconds} {PERIOD}")
     except OSError as failure:
         raise StartFailed(
-            f"--cpu-quota cannot be set in {group}: {failure.strerror}; start without it"
+            f"cannot set --cpu-quota in {group}: {failure.strerror}; start without it"
         ) from None
     return group
 
 
 def join(group: Path) -> None:
-    """This process, and all that it starts."""
+    """Adds this process, and with it its children."""
     (group / "cgroup.procs").write_text("0")
 
 
 def joiner(sandbox: str, node: str) -> Callable[[], object]:
-    """A function that joins the group of that node, if it has one, from within the node too, where
-    no groups are mounted."""
+    """A function that joins the cgroup of the node, if it has one. It works inside the node, where no
+    cgroups are mounted."""
     try:
         descriptor = os.open(_group(sandbox) / node / "cgroup.procs", os.O_WRONLY)
     except (FileNotFoundError, StartFailed):
@@ -64,7 +64,7 @@ def joiner(sandbox: str, node: str) -> Callable[[], object]:
 
 
 def remove(sandbox: str) -> None:
-    """The groups of a sandbox whose processes have ended; the kernel may need a moment."""
+    """Removes the cgroups of a sandbox whose processes have exited, which the kernel may delay."""
     try:
         top = _group(sandbox)
     except StartFailed:

@@ -1,4 +1,4 @@
-"""Commands inside a node: as a child of this process, with its standard streams."""
+"""Runs commands inside a node as children of this process, with its standard streams."""
 
 import os
 import shutil
@@ -6,12 +6,15 @@ import signal
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
-from sandbox import host, kernel, paths, processes, quota, terminal
-from sandbox.attend import attend, SIGNALS
+from sandbox import paths
 from sandbox.errors import NotRunning
+from sandbox.machine import host
+from sandbox.nodes import quota
+from sandbox.system import kernel, processes, terminal
+from sandbox.system.relay import relay, SIGNALS
 
-MIRROR = "OPENENV_SANDBOX_MIRROR"  # for image builds: where Debian comes from
-SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+MIRROR = "OPENENV_SANDBOX_MIRROR"  # the Debian mirror for image builds
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class Command:
 
     @property
     def environment(self) -> dict[str, str]:
-        search = SEARCH if self.is_root else f"{paths.PROJECT}/.venv/bin:{SEARCH}"
-        values = {"HOME": self.home, "USER": self.user, "LOGNAME": self.user, "PATH": search}
+        path = PATH if self.is_root else f"{paths.PROJECT}/.venv/bin:{PATH}"
+        values = {"HOME": self.home, "USER": self.user, "LOGNAME": self.user, "PATH": path}
         values |= {"SHELL": "/bin/bash", "LANG": "C.UTF-8"}
         if "TERM" in os.environ:
             values["TERM"] = os.environ["TERM"]
@@ -47,9 +50,9 @@ class Command:
 
 
 def run(folder: paths.Folder, command: Command) -> int:
-    """Its exit code; 128 + number when a signal ended it.
+    """Returns the exit code of the command, or 128 + N if signal N terminated it.
 
-    This process enters the node for good: it can do nothing else afterwards.
+    Call it last: this process enters the namespaces of the node and cannot leave them.
     """
     environment = command.environment
     join = quota.joiner(folder.name, command.node)
@@ -58,9 +61,9 @@ def run(folder: paths.Folder, command: Command) -> int:
         if not init:
             raise ProcessLookupError
         _enter(init, command)
-    except (ProcessLookupError, FileNotFoundError):  # it may end right now
+    except (ProcessLookupError, FileNotFoundError):  # the node may die at any time
         raise NotRunning(
-            f"{command.node} of the sandbox {folder.name!r} is not up: see `status`"
+            f"{command.node} of the sandbox {folder.name!r} is not up; run `status` to list nodes"
         ) from None
     pty = terminal.Terminal(command.number) if os.isatty(0) and os.isatty(1) else None
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
@@ -70,7 +73,7 @@ def run(folder: paths.Folder, command: Command) -> int:
         if pty:
             pty.take()
         else:
-            os.setsid()  # a terminal's signals reach it once: through this process
+            os.setsid()  # it gets the signals of a terminal from this process only
         for number in (*SIGNALS, signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
@@ -79,14 +82,14 @@ def run(folder: paths.Folder, command: Command) -> int:
         _execute(command, environment)
 
     pid = kernel.fork(child)
-    nothing: AbstractContextManager[dict[int, int]] = nullcontext({})
-    with pty.shown() if pty else nothing as copies:
-        attend(pid, copies)
+    none: AbstractContextManager[dict[int, int]] = nullcontext({})
+    with pty.shown() if pty else none as copies:
+        relay(pid, copies)
     return kernel.wait(pid)
 
 
 def output(folder: paths.Folder, command: Command) -> tuple[int, str]:
-    """The exit code of a command that reads nothing, and all it wrote."""
+    """Runs a command without input; returns its exit code and its output."""
     reading, writing = os.pipe()
 
     def child() -> None:
@@ -114,7 +117,7 @@ def _become_user(number: int) -> None:
     os.setgroups([number])
     os.setresgid(number, number, number)
     os.setresuid(number, number, number)
-    kernel.die_with_parent(signal.SIGHUP)  # as when the connection to a login node is lost
+    kernel.die_with_parent(signal.SIGHUP)  # like a lost connection to a login node
 
 
 def _change_folder(command: Command) -> None:
@@ -123,18 +126,18 @@ def _change_folder(command: Command) -> None:
         os.chdir(command.cwd or project or "/")
     except OSError as failure:
         if command.cwd:
-            _end(2, f"--cwd {command.cwd} on {command.node}: {failure.strerror}")
+            _exit(2, f"--cwd {command.cwd} on {command.node}: {failure.strerror}")
         os.chdir(command.home)
 
 
 def _execute(command: Command, environment: dict[str, str]) -> None:
     program = shutil.which(command.argv[0], path=environment["PATH"])
     if program is None:
-        _end(127, f"{command.argv[0]}: no such command on {command.node}")
+        _exit(127, f"{command.argv[0]}: no such command on {command.node}")
     else:
         os.execve(program, command.argv, environment)
 
 
-def _end(code: int, message: str) -> None:
+def _exit(code: int, message: str) -> None:
     os.write(2, f"error: {message}\n".encode())
     os._exit(code)

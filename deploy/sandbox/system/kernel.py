@@ -1,4 +1,4 @@
-"""System calls that the standard library of Python 3.11 lacks, and processes made with them."""
+"""System calls that the standard library of Python 3.11 lacks, and fork and wait."""
 
 import contextlib
 import ctypes
@@ -59,13 +59,13 @@ def bind(source: Path, target: Path, read_only: bool = False) -> None:
 
 
 def private_mounts() -> None:
-    """A mount namespace of its own: what is mounted from here on is seen nowhere else."""
+    """Enters a new mount namespace, whose mounts are visible nowhere else."""
     unshare(NEWNS)
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
 
 
 def pivot_root(root: Path) -> None:
-    """Makes the mount point `root` the root; pivot_root(2) describes the two dots."""
+    """Makes the mount point `root` the root; see "pivot_root(".", ".")" in pivot_root(2)."""
     os.chdir(root)
     _check(_libc.pivot_root(b".", b"."), f"pivot_root {root}")
     _check(_libc.umount2(b".", MNT_DETACH), "umount of the old root")
@@ -78,7 +78,7 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 
 @contextlib.contextmanager
 def namespaces(pid: int, kinds: dict[str, int]) -> Iterator[Callable[[], None]]:
-    """The namespaces of `pid`, and a function that enters them all."""
+    """Opens the namespaces of `pid`; the value is a function that enters them."""
     opened = {name: os.open(f"/proc/{pid}/ns/{name}", os.O_RDONLY) for name in kinds}
 
     def enter() -> None:
@@ -93,7 +93,7 @@ def namespaces(pid: int, kinds: dict[str, int]) -> Iterator[Callable[[], None]]:
 
 
 def fork(work: Callable[[], object]) -> int:
-    """A child process that does `work` and ends; its pid."""
+    """Forks a child that calls `work` and exits; returns its pid."""
     sys.stdout.flush()
     sys.stderr.flush()
     if pid := os.fork():
@@ -106,13 +106,13 @@ def fork(work: Callable[[], object]) -> int:
         code = 0
     except (OSError, SandboxError) as failure:
         os.write(2, f"{failure}\n".encode())
-    except BaseException:  # noqa: BLE001  (a child must end here, whatever happened)
+    except BaseException:  # noqa: BLE001  (a child must exit here in any case)
         sys.excepthook(*sys.exc_info())
     finally:
         os._exit(code)
 
 
 def wait(pid: int) -> int:
-    """Its exit code; 128 + number when a signal ended it."""
+    """Returns the exit code, or 128 + N if signal N terminated the process."""
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     return code if code >= 0 else 128 - code

@@ -1,4 +1,4 @@
-"""A terminal of its own for a command inside a node, shown on the one of this process."""
+"""A pseudo-terminal for a command inside a node, connected to the terminal of this process."""
 
 import contextlib
 import fcntl
@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 
 class Terminal:
-    """Made inside the node, for the user with this number; `take` makes it a child's."""
+    """Opened inside the node for the user with this id. `take` gives it to the calling child."""
 
     def __init__(self, user: int) -> None:
         self._outer, self._inner = os.openpty()
@@ -23,15 +23,15 @@ class Terminal:
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[dict[int, int]]:
-        """What is to be copied from where to where, key by key, within this."""
+        """The descriptors to copy between, from each key to its value, with this terminal in raw mode."""
         os.close(self._inner)
         signal.signal(signal.SIGWINCH, lambda *_: self._resize())
         before = termios.tcgetattr(0)
-        tty.setraw(0, termios.TCSADRAIN)  # keeps what was typed ahead
+        tty.setraw(0, termios.TCSADRAIN)  # keeps input that was typed ahead
         try:
             yield {0: self._outer, self._outer: 1}
         finally:
-            with contextlib.suppress(termios.error):  # it may be gone
+            with contextlib.suppress(termios.error):  # it may be closed
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
 
     def _resize(self) -> None:

@@ -1,4 +1,4 @@
-"""Processes that are the first of a PID namespace: the holder of a sandbox, the init of a node."""
+"""Starts the first process of a PID namespace: the holder of a sandbox, or the init of a node."""
 
 import contextlib
 import os
@@ -8,28 +8,28 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
-from sandbox import kernel
 from sandbox.errors import StartFailed
-from sandbox.processes import identify, Process
+from sandbox.system import kernel
+from sandbox.system.processes import identify, Process
 
 
 def first_of_namespace(
     what: str, prepare: Callable[[], None], become: Callable[[], None], log: Path
 ) -> Process:
-    """A new process that runs `become`, which ends in an exec.
+    """Starts a process that runs `become`, which ends in an exec, and returns after the exec.
 
-    `prepare` chooses beforehand the namespaces in which the new one nests. Returns after the exec.
-    Two forks are needed: a process that enters a PID namespace stays outside, only its children
-    are within, and only these can make one nested in it.
+    `prepare` enters the namespaces in which the new one nests. This takes two forks: a process that
+    enters a PID namespace stays outside, its children are inside, and only they can create a nested
+    one (pid_namespaces(7)). Raises `StartFailed`.
     """
     receiver, sender = socket.socketpair()
-    # whichever pid the sender has within its namespaces, the kernel tells the one it has here
+    # The kernel translates the pid of the sender into the one it has in this namespace.
     receiver.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
     def first() -> None:
         os.setsid()
         for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)  # ignored ones would stay ignored
+            signal.signal(number, signal.SIG_DFL)  # exec keeps ignored signals ignored
         sender.send(b"!")
         become()
 
@@ -67,11 +67,11 @@ def _sender(receiver: socket.socket) -> Process | None:
 
 
 def _detach(log: Path) -> None:
-    """Nothing of the caller's is open in what is executed."""
+    """Closes the caller's files on exec; standard output and error go to the log."""
     nothing = os.open(os.devnull, os.O_RDONLY)
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     for descriptor in [int(path.name) for path in Path("/proc/self/fd").iterdir()]:
-        with contextlib.suppress(OSError):  # the one of the listing itself
+        with contextlib.suppress(OSError):  # the descriptor of the listing itself
             os.set_inheritable(descriptor, False)
     for descriptor, standard in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, standard)

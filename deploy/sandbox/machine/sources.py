@@ -1,4 +1,4 @@
-"""Which mirror this machine takes Debian from: read from its apt sources, written down nowhere."""
+"""Finds the Debian mirror of this machine in its apt sources."""
 
 import re
 import shlex
@@ -21,12 +21,12 @@ class Source:
 
     @property
     def keyring(self) -> Path:
-        """The file of keys; keys that stand in the sources themselves are Debian's as a rule."""
+        """The key file. Keys inside the sources are assumed to be those of Debian."""
         return Path(self.signed_by) if self.signed_by.startswith("/") else KEYRING
 
 
 def deb822(text: str) -> Iterator[Source]:
-    """The sources of a `.sources` file."""
+    """The sources in the text of a `.sources` file."""
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
         found = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
@@ -44,7 +44,7 @@ def deb822(text: str) -> Iterator[Source]:
 
 
 def one_line(text: str) -> Iterator[Source]:
-    """The sources of a `.list` file."""
+    """The sources in the text of a `.list` file."""
     for line in text.splitlines():
         match = re.match(r"deb\s+(?:\[(.*?)\]\s+)?(\S+)\s+(\S+)\s*([^#]*)", line.strip())
         if match:
@@ -61,14 +61,14 @@ def one_line(text: str) -> Iterator[Source]:
 
 
 def find_mirror(sources: list[Source], codename: str) -> Source:
-    """The source of Debian itself, not of its security updates or of another vendor."""
+    """The source of Debian itself, without security updates and other vendors. Raises `BuildFailed`."""
     for suite in (codename, "stable", "testing", "sid", "unstable"):
         for source in sources:
             usable = source.uri.startswith(("http:", "https:", "file:"))
             if usable and suite in source.suites and "main" in source.components:
                 return source
     raise BuildFailed(
-        "no mirror of Debian in /etc/apt/sources.list or /etc/apt/sources.list.d: "
+        "no mirror of Debian in /etc/apt/sources.list or /etc/apt/sources.list.d; "
         f"add a source with the suite {codename} and the component main"
     )
 

@@ -1,14 +1,15 @@
-"""The nodes' network: a bridge in the holder's namespace, a cable to each node, no way out."""
+"""The network of the nodes: a bridge in the namespace of the holder and a veth pair for each node,
+without a route to the outside."""
 
 import os
 import subprocess
 from pathlib import Path
 
-from sandbox import kernel
+from sandbox.system import kernel
 
 LOGIN = "login"
 BRIDGE = "br0"
-MOST_NODES = 200
+MAX_NODES = 200
 
 
 def node_names(count: int) -> list[str]:
@@ -29,7 +30,7 @@ def hosts(nodes: list[str]) -> str:
 
 
 def ip(commands: list[str], root: Path | None = None) -> None:
-    """Runs commands of ip(8), which is in the nodes' root and maybe not on this machine."""
+    """Runs commands of ip(8) from the root file system of the nodes, as this machine may lack it."""
     argv = ["ip", "-batch", "-"] if root is None else ["chroot", str(root), "ip", "-batch", "-"]
     path = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     done = subprocess.run(
@@ -44,32 +45,34 @@ def make_bridge(root: Path) -> None:
 
 
 def unshare() -> int:
-    """Puts this process into a network namespace of its own; returns the one it leaves."""
+    """Enters a new network namespace; returns a descriptor of the previous one."""
     before = os.open("/proc/self/ns/net", os.O_RDONLY)
     kernel.unshare(kernel.NEWNET)
     return before
 
 
-def wire(node: str, root: Path, bridge: int) -> None:
-    """A cable from this process, the first of its PID namespace, to the bridge in that network."""
-    plug = f"{node}-{os.urandom(2).hex()}"  # that of a node just killed may still be there
+def connect(node: str, root: Path, bridge: int) -> None:
+    """Connects this process, which is the first of its PID namespace, to the bridge in the given network
+    namespace."""
+    # A random name, because the interface of a node that was just killed may still exist.
+    interface = f"{node}-{os.urandom(2).hex()}"
 
-    def plug_in() -> None:
+    def add_pair() -> None:
         kernel.setns(bridge, kernel.NEWNET)
         commands = [
-            f"link add {plug} type veth peer name eth0 netns /proc/1/ns/net",
-            f"link set {plug} master {BRIDGE} up",
+            f"link add {interface} type veth peer name eth0 netns /proc/1/ns/net",
+            f"link set {interface} master {BRIDGE} up",
         ]
         ip(commands, root)
 
-    failed = kernel.wait(kernel.fork(plug_in))
+    failed = kernel.wait(kernel.fork(add_pair))
     os.close(bridge)
     if failed:
-        raise OSError(f"{node} has no network")
+        raise OSError(f"{node} could not be connected to the network")
 
 
 def set_address(node: str) -> None:
-    # the hardware's address stays the same too: neighbours remember it
+    # A constant MAC address keeps the ARP caches of the other nodes valid.
     ip(
         [
             "link set lo up",

@@ -1,22 +1,22 @@
-"""Being there for a command until it ends."""
+"""Relays signals and terminal data to a command until it exits."""
 
 import os
 import select
 import signal
 
-TO_THE_GROUP = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # as a terminal does
+TO_THE_GROUP = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # terminals signal a whole group
 TO_THE_COMMAND = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
 SIGNALS = {*TO_THE_GROUP, *TO_THE_COMMAND}
 
 
-def attend(pid: int, copies: dict[int, int]) -> None:
-    """Passes on signals, which were blocked until now, and what can be read from each key of
-    `copies` to its value, until the process `pid` has ended; it stays to be waited for."""
+def relay(pid: int, copies: dict[int, int]) -> None:
+    """Forwards signals to the process `pid`, and data from each key of `copies` to its value, until the
+    process exits. Unblocks SIGNALS. Does not reap the process."""
     pidfd = os.pidfd_open(pid)
-    # a signal that comes just before a system call starts must end it too
+    # A signal that arrives just before select() must interrupt it as well.
     woken, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     signal.set_wakeup_fd(waker)
-    _pass_on_signals(pid)
+    _forward_signals(pid)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     copies = dict(copies)
     while True:
@@ -32,7 +32,7 @@ def attend(pid: int, copies: dict[int, int]) -> None:
 
 
 def _copy(source: int, target: int) -> bool:
-    """Whether there may be more: a terminal whose other end nobody has open is an error to read."""
+    """Returns False at the end of the data. Reading a terminal fails when its other end is closed."""
     try:
         text = os.read(source, 65536)
         more = bool(text)
@@ -43,11 +43,11 @@ def _copy(source: int, target: int) -> bool:
     return more
 
 
-def _pass_on_signals(pid: int) -> None:
+def _forward_signals(pid: int) -> None:
     def to_the_group(number: int, _: object) -> None:
         try:
             os.killpg(pid, number)
-        except ProcessLookupError:  # it is so new that it has no group yet
+        except ProcessLookupError:  # it has not called setsid() yet
             os.kill(pid, number)
 
     def to_the_command(number: int, _: object) -> None:
