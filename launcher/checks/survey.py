@@ -15,7 +15,7 @@ from launcher.deployment.spec import Deployment
 from launcher.planning.plan import place_sized
 from launcher.runtimes.findings import Views
 from launcher.runtimes.local import local_nodes
-from launcher.runtimes.node_checks import same_together
+from launcher.runtimes.node_checks import requested_ports
 from launcher.runtimes.probe import probe
 from launcher.runtimes.slurm import folder_token, SlurmRuntime
 from launcher.slurm.allocation import Allocation, allocation, choose_nodes, describe
@@ -80,7 +80,7 @@ def _survey_nodes(
     silence = deployment.silence_timeout
     runtime = SlurmRuntime(allocated, names, "openenv-doctor", silence, own_job=own_job)
     with agents(runtime):
-        ports = same_together(listening_ports(placement))
+        ports = requested_ports(placement.processes)
         with folder_token(_nearest_existing(deployment.folder)) as token:
             views = runtime.probe(request | token | {"ports": ports})
         # One request at a time: a node that is silent for too long counts as lost.
@@ -115,13 +115,6 @@ def clock_skews(
             skew = Skew(view["time"] - answered, view["time"] - requested)
             skews[node] = skews[node].narrowed(skew) if node in skews else skew
     return skews
-
-
-def listening_ports(placement: Placement) -> dict[str, list[int]]:
-    ports: dict[str, list[int]] = {}
-    for process in placement.processes:
-        ports.setdefault(process.node, []).extend(process.ports)
-    return ports
 
 
 def _chosen(allocated: Allocation, deployment: Deployment) -> Sequence[str]:

@@ -19,6 +19,7 @@ from launcher.slurm.allocation import Allocation
 from launcher.slurm.messages import StepMessage
 from launcher.system.signals import Interrupted
 
+START_SECONDS = 60.0
 REOPEN_SECONDS = 20.0
 PROBE_SECONDS = 60.0
 SLURM_SECONDS = 120.0
@@ -38,16 +39,18 @@ class Agents:
         name: str,
         silence: float,
         *,
-        own_job: bool,
-        check: Callable[[], None],
-        log: Callable[[str], object],
+        own_job: bool = False,
+        start_seconds: float = START_SECONDS,
     ) -> None:
-        self._allocated, self._name = allocated, name
-        self._silence, self._own_job = silence, own_job
-        self._check, self._log = check, log
+        """Agents exit after `silence` seconds without an order, and have `start_seconds` to start."""
+        self.allocated, self._name = allocated, name
+        self._silence, self._own_job, self.start_seconds = silence, own_job, start_seconds
+        self.check: Callable[[], None] = lambda: None
+        self.log: Callable[[str], object] = lambda _: None
         self.nodes = {node: NodeState(node) for node in nodes}
         self.steps: list[AgentStep] = []
-        self.expects_exits = False
+        self.images: dict[str, str] = {}
+        self._expects_exits = False
         self._reports: list[str] = []
         self._next_ping = 0.0
 
@@ -86,7 +89,7 @@ class Agents:
 
     def termination(self) -> Termination | None:
         try:
-            job = commands.job(self._allocated.job_id)
+            job = commands.job(self.allocated.job_id)
         except commands.SlurmFailed:
             return None
         if job.active:
@@ -94,6 +97,9 @@ class Agents:
         cancellations = [step.cancellation for step in self.steps if step.cancellation]
         cancelled = cancellations[0] if cancellations else "see launcher status"
         return Termination(job.id, job.description if job.ended else cancelled)
+
+    def expect_exits(self) -> None:
+        self._expects_exits = True
 
     def close(self) -> None:
         for step in self.steps:
@@ -113,7 +119,7 @@ class Agents:
         for step in _steps_of(nodes):
             step.send({"to": nodes[0].name if len(nodes) == 1 else None, "probe": request})
         for _ in self.pumping(time.monotonic() + PROBE_SECONDS):
-            self._check()
+            self.check()
             views = {node.name: node.view for node in nodes if node.view is not None}
             if len(views) == len(nodes):
                 return views
@@ -138,16 +144,14 @@ class Agents:
 
     def open(self, nodes: Sequence[NodeState], seconds: float) -> None:
         """Starts agents and waits until each has replied. Raises `StartFailed`."""
-        for part in self._allocated.by_component([node.name for node in nodes]):
-            step = AgentStep(
-                self._allocated, part, self._name, self._silence, own_job=self._own_job
-            )
+        for part in self.allocated.by_component([node.name for node in nodes]):
+            step = AgentStep(self.allocated, part, self._name, self._silence, own_job=self._own_job)
             self.steps.append(step)
             for name in part:
                 self.nodes[name].attach(step)
         waiting = list(nodes)
         for _ in self.pumping(time.monotonic() + seconds):
-            self._check()
+            self.check()
             waiting = [node for node in waiting if node.heard_at is None]
             if not waiting:
                 for step in _steps_of(nodes):
@@ -206,7 +210,7 @@ class Agents:
         problem = ""
         lost = [node.name for node in self.nodes.values() if node.loss is not None]
         for _ in self.pumping(time.monotonic() + SLURM_SECONDS):
-            self._check()
+            self.check()
             try:
                 return commands.node_states(lost)
             except commands.SlurmFailed as failure:
@@ -216,7 +220,7 @@ class Agents:
     def _take(self, step: AgentStep, reply: dict[str, Any] | StepMessage) -> list[str]:
         """Takes in a reply; returns what there is to report."""
         if isinstance(reply, StepMessage):
-            self._log(reply.text)
+            self.log(reply.text)
             loss = loss_from(reply)
             nodes = [self.nodes[name] for name in reply.nodes if name in self.nodes]
             return self._lose([n for n in nodes if n.is_running_in(step)], loss) if loss else []
@@ -237,7 +241,7 @@ class Agents:
         return []
 
     def _agent_left(self, node: NodeState, reason: LeaveReason) -> list[str]:
-        if self.expects_exits or reason is LeaveReason.QUIT:
+        if self._expects_exits or reason is LeaveReason.QUIT:
             return []
         self._check_job()
         return self._lose([node], Loss(LossCause.AGENT_LEFT, reason.value))
@@ -245,7 +249,7 @@ class Agents:
     def _step_ended(self, step: AgentStep) -> list[str]:
         """srun has exited, so none of the step's agents can be reached."""
         nodes = [node for node in self.nodes.values() if node.is_running_in(step)]
-        if not self.expects_exits:
+        if not self._expects_exits:
             step.cancel()
             self._check_job()
             if step.cancellation and step.answered:

@@ -123,10 +123,16 @@ def image(path: str, views: Mapping[str, Mapping[str, str]]) -> Finding:
     return ok(Check.IMAGE, f"{path} ({usual[:12]}) {everywhere(views)}")
 
 
-def same_together(ports: Mapping[str, Sequence[int]]) -> list[tuple[list[str], list[int]]]:
+def listening_ports(processes: Iterable[Process]) -> dict[str, list[int]]:
+    ports: dict[str, dict[int, None]] = {}
+    for process in processes:  # several Envoy processes share the port that sessions connect to
+        ports.setdefault(process.node, {}).update(dict.fromkeys(process.ports))
+    return {node: list(distinct) for node, distinct in ports.items()}
+
+
+def requested_ports(processes: Iterable[Process]) -> list[tuple[list[str], list[int]]]:
     """Groups nodes with the same ports, so that a request to all of them stays small."""
     groups: dict[tuple[int, ...], list[str]] = {}
-    for node, requested in ports.items():
-        # Several Envoy processes share the port that sessions connect to.
-        groups.setdefault(tuple(dict.fromkeys(requested)), []).append(node)
-    return [(nodes, list(requested)) for requested, nodes in groups.items()]
+    for node, ports in listening_ports(processes).items():
+        groups.setdefault(tuple(ports), []).append(node)
+    return [(nodes, list(ports)) for ports, nodes in groups.items()]

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from launcher.deployment.placement import Node
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
+from launcher.runtimes.agents import START_SECONDS
 from launcher.runtimes.base import Runtime
 from launcher.runtimes.local import local_nodes, LocalRuntime
-from launcher.runtimes.slurm import SlurmRuntime, START_SECONDS
+from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import Allocation, choose_nodes, describe
 
 logger = logging.getLogger(__name__)

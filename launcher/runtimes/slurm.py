@@ -6,7 +6,7 @@ import shlex
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,71 +16,38 @@ from launcher.images.apptainer import PROGRAM as APPTAINER
 from launcher.runtimes.agents import Agents, POLL_SECONDS
 from launcher.runtimes.base import Handle
 from launcher.runtimes.handles import RemoteProcess, SrunProcess
-from launcher.runtimes.node_checks import refuse_failures, same_together, start_checks
+from launcher.runtimes.node_checks import refuse_failures, requested_ports, start_checks
 from launcher.runtimes.node_state import NodeState
-from launcher.slurm.allocation import Allocation
 from launcher.slurm.srun import spawn_srun, step_argv
 from launcher.system.files import check_writable
 from launcher.system.machine import Limits, Machine
 
-START_SECONDS = 60.0
 
-
-class SlurmRuntime:
+class SlurmRuntime(Agents):
     """Runs processes as children of agents, of which each node has one."""
 
     poll_seconds: float | None = POLL_SECONDS
 
-    def __init__(
-        self,
-        allocated: Allocation,
-        nodes: Sequence[str],
-        name: str,
-        silence: float,
-        *,
-        own_job: bool = False,
-        start_seconds: float = START_SECONDS,
-    ) -> None:
-        """Agents exit after `silence` seconds without an order, and have `start_seconds` to start."""
-        self._allocated, self._start_seconds = allocated, start_seconds
-        self._images: dict[str, str] = {}
-        self.check: Callable[[], None] = lambda: None
-        self.log: Callable[[str], object] = lambda _: None
-        self._agents = Agents(
-            allocated,
-            nodes,
-            name,
-            silence,
-            own_job=own_job,
-            check=lambda: self.check(),  # noqa: PLW0108 - assigned later
-            log=lambda line: self.log(line),  # noqa: PLW0108 - assigned later
-        )
-        self.events, self.pump = self._agents.events, self._agents.pump
-        self.probe, self.termination = self._agents.probe, self._agents.termination
-
     def prepare(
         self, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
     ) -> None:
-        self._agents.open(list(self._agents.nodes.values()), self._start_seconds)
-        ports: dict[str, list[int]] = {}
-        for process in processes:
-            ports.setdefault(process.node, []).extend(process.ports)
-        request = {"ports": same_together(ports), "files": [str(file) for file in files]}
+        self.open(list(self.nodes.values()), self.start_seconds)
+        request = {"ports": requested_ports(processes), "files": [str(file) for file in files]}
         if files:
             request |= {"programs": [APPTAINER]}
         with folder_token(folder) as token:
             views = self.probe(request | token)
         refuse_failures(start_checks(dict(sorted(views.items())), processes, files, folder))
         images = next(iter(views.values()))["files"]
-        self._images = {file: image["digest"] for file, image in images.items()}
+        self.images = {file: image["digest"] for file, image in images.items()}
 
     def start(self, process: Process, *, pipes: bool = False) -> Handle:
-        node = self._agents.nodes[process.node]
+        node = self.nodes[process.node]
         if pipes:
             return self._start_piped(node, process)
         if node.loss is not None:
-            self._agents.reopen(node)
-        remote = node.processes[process.name] = RemoteProcess(self._agents, process)
+            self.reopen(node)
+        remote = node.processes[process.name] = RemoteProcess(self, process)
         node.to_start.append(
             {
                 "name": process.name,
@@ -93,9 +60,9 @@ class SlurmRuntime:
 
     def _start_piped(self, node: NodeState, process: Process) -> Handle:
         name = f"{process.name}-{uuid.uuid4().hex[:8]}"
-        argv = step_argv(self._allocated, [node.name], name, process.argv)
+        argv = step_argv(self.allocated, [node.name], name, process.argv)
         popen = spawn_srun(argv, process.environment, process.log)
-        piped = SrunProcess(popen, process, self._allocated.job_of(node.name), name)
+        piped = SrunProcess(popen, process, self.allocated.job_of(node.name), name)
         node.piped.append(piped)
         return piped
 
@@ -108,20 +75,14 @@ class SlurmRuntime:
         return Limits(min(one.descriptors for one in each), min(one.ports for one in each))
 
     def describe(self) -> Mapping[str, object]:
-        steps = self._agents.steps
+        steps = self.steps
         return {
-            "job": self._allocated.job_id,
-            "allocation": asdict(self._allocated),
-            "images": self._images,
+            "job": self.allocated.job_id,
+            "allocation": asdict(self.allocated),
+            "images": self.images,
             "steps": len(steps),
             "srun": shlex.join(steps[0].argv) if steps else None,
         }
-
-    def expect_exits(self) -> None:
-        self._agents.expects_exits = True
-
-    def close(self) -> None:
-        self._agents.close()
 
 
 @contextlib.contextmanager

@@ -49,7 +49,7 @@ class TestEndedBySlurm:
         ("what", "says", "shows"),
         [
             (scancel, "Slurm ended job {job}: ", "Slurm job {job}: CANCELLED"),
-            (scancel_step, "its Slurm step was ended: ", "Slurm job {job}: FAILED"),
+            (scancel_step, "its Slurm step was cancelled: ", "Slurm job {job}: FAILED"),
             (preempt, "Slurm ended job {job}: ", "Slurm job {job}: PREEMPTED"),
             (requeue, "Slurm ended job {job}: ", "Slurm job {job}: CANCELLED"),
             (resize_time, "Slurm ended job {job}: ", "Slurm job {job}: TIMEOUT"),

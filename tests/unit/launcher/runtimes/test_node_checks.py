@@ -1,5 +1,6 @@
 """The checks of nodes on which `up` refuses to start."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from launcher.runtimes.node_checks import (
     is_up,
     programs,
     refuse_failures,
-    same_together,
+    requested_ports,
     start_checks,
 )
 from launcher.runtimes.probe import digest_of
@@ -116,8 +117,9 @@ def test_an_image_problem_outweighs_a_difference() -> None:
 
 
 def test_nodes_with_the_same_ports_are_grouped_without_duplicates() -> None:
-    ports = {"n1": [8000, 9901, 8000, 9902], "n2": [8000, 8001], "n3": [8000, 8001]}
-    assert same_together(ports) == [
+    ports = {"n1": [(8000, 9901), (8000, 9902)], "n2": [(8000, 8001)], "n3": [(8000, 8001)]}
+    processes = [replace(ENVOY, node=node, ports=p) for node, each in ports.items() for p in each]
+    assert requested_ports(processes) == [
         (["n1"], [8000, 9901, 9902]),
         (["n2", "n3"], [8000, 8001]),
     ]
