@@ -1,17 +1,13 @@
 """Probes Apptainer on this node: whether it is installed, and whether it runs an image."""
 
-import logging
 import os
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from launcher.images.apptainer import exec_argv, PROGRAM
-from launcher.system.debug_log import log_command
-
-logger = logging.getLogger(__name__)
+from launcher.system.command import capture, CommandFailed
 
 # The sum of all timeouts stays below the time after which a silent node counts as lost.
 QUICK_SECONDS, RUN_SECONDS = 1.5, 5.0
@@ -37,23 +33,10 @@ def _usable(device: Path) -> bool:
 
 
 def _output(argv: Sequence[str], seconds: float = QUICK_SECONDS) -> tuple[str, str]:
-    """The standard output of a command, and why it failed: "" when it did not."""
-    log_command(logger, argv)
+    """The standard output of a command, and the reason of its failure, or ""."""
     try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return "", f"it takes longer than {seconds:g} s"
+        return capture(argv, seconds, CommandFailed, "").strip(), ""
+    except CommandFailed as failure:
+        return "", failure.reason
     except OSError as failure:
         return "", f"cannot run {argv[0]}: {failure.strerror}"
-    if not done.returncode:
-        return done.stdout.strip(), ""
-    message = done.stderr.strip().splitlines()
-    return "", message[-1] if message else f"exited with {done.returncode}"

@@ -56,16 +56,13 @@ class HeldDeployment:
         self._report = report
         self._record = Record(deployment, self.placement, self._runtime, report)
         self._runtime.log = self._record.log
-        self._heartbeat = (
-            HeartbeatWatcher(self.rundir.heartbeat, deployment.silence_timeout)
-            if attached
-            else None
-        )
-        self._backends = (
-            BackendWatcher(self.placement.admin_urls, self.placement.endpoints, self._record.event)
-            if self.placement.envoys and not deployment.local
-            else None
-        )
+        self._heartbeat: HeartbeatWatcher | None = None
+        self._backends: BackendWatcher | None = None
+        if attached:
+            timeout = deployment.silence_timeout
+            self._heartbeat = HeartbeatWatcher(self.rundir.heartbeat, timeout)
+        if self.placement.envoys and not deployment.local:
+            self._backends = BackendWatcher(self.placement, self._record.event)
         self._supervisor = Supervisor(
             self._runtime,
             self._record.event,

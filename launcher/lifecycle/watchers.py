@@ -2,9 +2,10 @@
 
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
+from launcher.deployment.placement import Placement
 from launcher.envoy import admin
 from launcher.system.signals import Interrupted
 
@@ -15,11 +16,9 @@ HEARTBEAT_SECONDS = 1.0
 class BackendWatcher:
     """Reports the nodes that become unhealthy or healthy in Envoy's view."""
 
-    def __init__(
-        self, admin_urls: Sequence[str], endpoints: int, report: Callable[[str], None]
-    ) -> None:
-        self._admin_urls, self._report = admin_urls, report
-        self._healthy = endpoints
+    def __init__(self, placement: Placement, report: Callable[[str], None]) -> None:
+        self._admin_urls, self._report = placement.admin_urls, report
+        self._healthy = placement.endpoints
         self._unhealthy: set[str] = set()
         self._next = 0.0
 

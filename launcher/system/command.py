@@ -18,7 +18,8 @@ class CommandFailed(LauncherError):
         self, argv: Sequence[str], reason: str, output: str = "", code: int | None = None
     ) -> None:
         super().__init__(f"{reason}; the command was: {shlex.join(argv)}")
-        self.argv, self.output, self.code = tuple(argv), output, code
+        self.argv, self.reason = tuple(argv), reason
+        self.output, self.code = output, code
         self.host = os.uname().nodename
 
 
