@@ -12,7 +12,6 @@ from launcher.planning.capacity import Bound, bounds, Stage
 from launcher.planning.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
 from launcher.runtimes import node_checks
 from launcher.runtimes.findings import Check, fail, Finding, Verdict
-from launcher.runtimes.node_checks import listening_ports
 from launcher.system.machine import Machine, machine
 
 SPARE_THREADS = 64
@@ -94,7 +93,7 @@ def burst_per_socket(surveyed: Survey, sessions: int | None) -> dict[str, int]:
 
 
 def ports_by_machine(surveyed: Survey) -> dict[str, list[int]]:
-    ports = listening_ports(surveyed.placement.processes)
+    ports = node_checks.listening_ports(surveyed.placement.processes)
     if not surveyed.placement.deployment.local:
         return ports
     return {next(iter(surveyed.views)): sorted({port for each in ports.values() for port in each})}

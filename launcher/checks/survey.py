@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.checks.network import Skew
-from launcher.deployment.placement import Node, Placement, Process
+from launcher.deployment.placement import Node, Placement
 from launcher.deployment.programs import programs
 from launcher.deployment.spec import Deployment
 from launcher.planning.plan import place_sized
@@ -59,13 +59,9 @@ def _survey_here(deployment: Deployment) -> Survey:
     here = os.uname().nodename
     request = _request(placement)
     view = probe(request, here) | {"shared": True, "names": {}}
-    view |= probe(_apptainer_trial(request), here) | {"taken": _first_taken(placement.processes)}
+    taken = (first_taken(process.node, process.ports) for process in placement.processes)
+    view |= probe(_apptainer_trial(request), here) | {"taken": next(filter(None, taken), None)}
     return Survey(placement, nodes, {here: view}, {})
-
-
-def _first_taken(processes: Sequence[Process]) -> str | None:
-    results = (first_taken(process.node, process.ports) for process in processes)
-    return next((taken for taken in results if taken), None)
 
 
 def _survey_nodes(

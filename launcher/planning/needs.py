@@ -60,9 +60,11 @@ def needs(placement: Placement, nodes: Assumed, sessions: int) -> Needs:
     sources = load_machines(sessions, nodes.limits) if local else 0
     names = [LOAD_HERE, *(process.node for process in placement.processes), *load]
     stage = Stage(placement, dict.fromkeys(names, nodes.machine), load, sources)
-    rows = [*_hosting(placement, nodes.machine, sessions)]
-    rows.append(_loading(nodes, load, sessions, clients or sources))
-    return Needs(sessions, tuple(rows), tuple(bounds(stage, sessions)), clients)
+    rows = (
+        *_hosting(placement, nodes.machine, sessions),
+        _loading(nodes, load, sessions, clients or sources),
+    )
+    return Needs(sessions, rows, tuple(bounds(stage, sessions)), clients)
 
 
 def _load(placement: Placement, nodes: Assumed, sessions: int) -> tuple[dict[str, int], int]:
@@ -110,19 +112,10 @@ def _loading(nodes: Assumed, load: Mapping[str, int], sessions: int, addresses: 
 
 def _row(role: str, nodes: int, processes: int, cost: Cost, machine: Machine, sessions: int) -> Row:
     per_node = ceil(sessions / nodes)
-    return Row(
-        role,
-        nodes,
-        processes,
-        1,
-        "",
-        per_node,
-        ceil(per_node / processes) + SPARE_DESCRIPTORS,
-        machine.descriptors,
-        per_node * cost.session + processes * cost.process,
-        machine.room,
-        per_node * cost.cpu,
-    )
+    needed = ceil(per_node / processes) + SPARE_DESCRIPTORS
+    memory = per_node * cost.session + processes * cost.process
+    limit, room, cpu = machine.descriptors, machine.room, per_node * cost.cpu
+    return Row(role, nodes, processes, 1, "", per_node, needed, limit, memory, room, cpu)
 
 
 def ranges(ports: Sequence[int]) -> str:

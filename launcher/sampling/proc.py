@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from launcher.system.machine import parse_meminfo
+
 PROC = "/proc"
 PORT_RANGE = "/proc/sys/net/ipv4/ip_local_port_range"
 TICK = 1 / os.sysconf("SC_CLK_TCK")
@@ -86,13 +88,8 @@ def tree(pid: int) -> list[int]:
 
 
 def _children(pid: int) -> list[int]:
-    children: list[int] = []
-    for thread in _listed(f"{PROC}/{pid}/task"):
-        try:
-            children += map(int, _text(f"{PROC}/{pid}/task/{thread}/children").split())
-        except OSError:
-            continue
-    return children
+    threads = [f"{PROC}/{pid}/task/{thread}" for thread in _listed(f"{PROC}/{pid}/task")]
+    return [int(child) for each in threads for child in _text_if_any(f"{each}/children").split()]
 
 
 def _all_children() -> dict[int, list[int]]:
@@ -111,11 +108,8 @@ def pids() -> list[int]:
 
 
 def arguments(pid: int) -> list[str]:
-    """The command line of a process; empty if it does not exist."""
-    try:
-        return _text(f"{PROC}/{pid}/cmdline").rstrip("\0").split("\0")
-    except OSError:
-        return []
+    """The command line of a process; [""] if it does not exist."""
+    return _text_if_any(f"{PROC}/{pid}/cmdline").rstrip("\0").split("\0")
 
 
 def open_descriptors(pid: int) -> int:
@@ -129,11 +123,7 @@ def open_descriptors(pid: int) -> int:
 
 def descriptor_limit(pid: int) -> int:
     """The soft limit; 0 if it cannot be read."""
-    try:
-        text = _text(f"{PROC}/{pid}/limits")
-    except OSError:
-        return 0
-    words = text.partition("Max open files")[2].split()
+    words = _text_if_any(f"{PROC}/{pid}/limits").partition("Max open files")[2].split()
     return int(words[0]) if words and words[0].isdecimal() else 0
 
 
@@ -171,15 +161,15 @@ class MachineUsage:
     def sample(self) -> dict[str, Any]:
         busy, total = self._times()
         before, self._before = self._before, (busy, total)
-        memory = _colons(_text_if_any(f"{PROC}/meminfo"))
+        memory = parse_meminfo(_text_if_any(f"{PROC}/meminfo"))
         sockets, sockets6 = _sockets("sockstat", "TCP:"), _sockets("sockstat6", "TCP6:")
         listening = _tcp_counters(_text_if_any(f"{PROC}/net/netstat"))
         ports = [int(port) for port in _text_if_any(PORT_RANGE).split()] or [1, 0]
         return {
             "cores": len(self._cpus),
             "cpu_busy": round(min(1.0, (busy - before[0]) / max(total - before[1], 1)), 3),
-            "memory_available": memory.get("MemAvailable", 0) * 1024,
-            "memory_total": memory.get("MemTotal", 0) * 1024,
+            "memory_available": memory.get("MemAvailable", 0),
+            "memory_total": memory.get("MemTotal", 0),
             "tcp_inuse": sockets.get("inuse", 0) + sockets6.get("inuse", 0),
             "tcp_tw": sockets.get("tw", 0),
             "listen_overflows": listening.get("ListenOverflows", 0),
@@ -212,11 +202,6 @@ def _tcp_counters(netstat: str) -> dict[str, int]:
     return dict(zip(names[1:], map(int, numbers[1:]), strict=True))
 
 
-def _colons(text: str) -> dict[str, int]:
-    pairs = (line.split(":", 1) for line in text.splitlines() if ":" in line)
-    return {name: int(rest.split()[0]) for name, rest in pairs}
-
-
 def _listed(folder: str) -> list[str]:
     try:
         return os.listdir(folder)  # noqa: PTH208 - names alone
@@ -236,9 +221,7 @@ def _text(path: str) -> str:
     # These files are read every second; `open` costs several times as much.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        pieces = [os.read(descriptor, 1 << 16)]
-        while pieces[-1]:
-            pieces.append(os.read(descriptor, 1 << 16))
+        pieces = list(iter(lambda: os.read(descriptor, 1 << 16), b""))
     finally:
         os.close(descriptor)
     return b"".join(pieces).decode(errors="replace")
