@@ -1,6 +1,5 @@
 """The argv of Apptainer, and its builds."""
 
-import logging
 import os
 import re
 import shutil
@@ -11,8 +10,6 @@ from pathlib import Path
 from launcher.errors import LauncherError, UsageError
 from launcher.images.causes import Cause, diagnose, TEXTS
 from launcher.system.debug_log import log_command
-
-logger = logging.getLogger(__name__)
 
 PROGRAM = "apptainer"
 TAIL_LINES = 15
@@ -62,7 +59,7 @@ def run(
     """Runs a build in a folder and passes each line of its output to `watch`. Raises `BuildFailed`
     with the reason and the end of the output."""
     log: list[str] = []
-    log_command(logger, argv)
+    log_command(__name__, argv)
     process = subprocess.Popen(
         argv,
         cwd=folder,

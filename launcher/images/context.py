@@ -4,7 +4,6 @@ They are copied into the folder of a build, which is the same from a checkout an
 """
 
 import hashlib
-import logging
 import shutil
 import subprocess
 from importlib.metadata import requires
@@ -12,8 +11,6 @@ from pathlib import Path
 
 from launcher.images.assets import asset, module_file
 from launcher.system.debug_log import log_command
-
-logger = logging.getLogger(__name__)
 
 CONTAINERS = "containers"
 PACKAGES = {
@@ -78,6 +75,6 @@ def commit() -> str:
     argv = ("git", "-C", str(root), "describe", "--always", "--abbrev=12", "--dirty", "--exclude=*")
     if not (root / ".git").exists() or shutil.which("git") is None:
         return "unknown"
-    log_command(logger, argv)
+    log_command(__name__, argv)
     described = subprocess.run(argv, capture_output=True, text=True, check=False)
     return described.stdout.strip() or "unknown"

@@ -5,7 +5,6 @@ They are bound into the build at /mnt or passed as variables; none of them remai
 
 import ast
 import configparser
-import logging
 import os
 import shutil
 import subprocess
@@ -16,8 +15,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from launcher.system.debug_log import log_command
-
-logger = logging.getLogger(__name__)
 
 INSIDE = Path("/mnt")
 BUNDLES = (
@@ -99,7 +96,7 @@ def proxies(environment: Mapping[str, str]) -> dict[str, str]:
 def pip_config() -> str:
     """The output of `pip config list`; empty if this Python has no pip."""
     argv = (sys.executable, "-m", "pip", "--disable-pip-version-check", "config", "list")
-    log_command(logger, argv)
+    log_command(__name__, argv)
     return subprocess.run(argv, capture_output=True, text=True, check=False).stdout
 
 

@@ -6,7 +6,6 @@ its progress to FD, one JSON object per line: {"event"}, then {"connection"} or 
 """
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -22,8 +21,6 @@ from launcher.lifecycle.supervisor import Report
 from launcher.system.debug_log import log_command
 from launcher.system.signals import Interrupted
 
-logger = logging.getLogger(__name__)
-
 
 def detach(deployment: Deployment, report: Report) -> dict[str, str]:
     """Returns the connection of the deployment when it is ready.
@@ -33,7 +30,7 @@ def detach(deployment: Deployment, report: Report) -> dict[str, str]:
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     reading, writing = os.pipe()
     argv = (sys.executable, "-P", "-m", "launcher.lifecycle.detached", str(writing))
-    log_command(logger, argv)
+    log_command(__name__, argv)
     with tempfile.TemporaryFile() as output:
         holder = subprocess.Popen(
             argv,

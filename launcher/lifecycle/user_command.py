@@ -1,6 +1,5 @@
 """The user's command that runs while a deployment is up: `launcher up … -- COMMAND`."""
 
-import logging
 import os
 import shutil
 import subprocess
@@ -10,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from launcher.errors import UsageError
 from launcher.system.debug_log import log_command
 from launcher.system.process import shell_code
-
-logger = logging.getLogger(__name__)
 
 
 class UserCommand:
@@ -23,7 +20,7 @@ class UserCommand:
             *(sys.executable, "-P", "-m", "launcher.system.command_runner"),
             *(str(lifeline), *command),
         )
-        log_command(logger, argv)
+        log_command(__name__, argv)
         self.popen = subprocess.Popen(argv, env={**os.environ, **connection}, pass_fds=(lifeline,))
         os.close(lifeline)
 

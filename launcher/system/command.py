@@ -1,4 +1,3 @@
-import logging
 import os
 import shlex
 import subprocess
@@ -7,8 +6,6 @@ from collections.abc import Sequence
 from launcher.errors import LauncherError
 from launcher.system.debug_log import log_command
 from launcher.system.process import describe_exit
-
-logger = logging.getLogger(__name__)
 
 
 class CommandFailed(LauncherError):
@@ -27,7 +24,7 @@ def capture(
     argv: Sequence[str], seconds: float, failure: type[CommandFailed], text: str | None = None
 ) -> str:
     """The standard output of a command that gets `text` as its input. Raises `failure`."""
-    log_command(logger, argv)
+    log_command(__name__, argv)
     try:
         done = subprocess.run(
             argv, input=text, capture_output=True, text=True, check=False, timeout=seconds

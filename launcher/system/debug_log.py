@@ -11,7 +11,8 @@ FLAG = re.compile(rf"-[^=]*(?:{SECRET})[^=]*", re.IGNORECASE)
 CREDENTIALS = re.compile(r"://[^/@\s]+@")
 
 
-def log_command(logger: logging.Logger, argv: Sequence[str]) -> None:
+def log_command(module: str, argv: Sequence[str]) -> None:
+    logger = logging.getLogger(module)
     if logger.isEnabledFor(logging.DEBUG):
         logger.debug("running: %s", shlex.join(redacted(argv)))
 

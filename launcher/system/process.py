@@ -1,5 +1,4 @@
 import contextlib
-import logging
 import os
 import signal
 import subprocess
@@ -9,8 +8,6 @@ from typing import Any
 
 from benchmark.server.process import die_with_parent, raise_descriptor_limit
 from launcher.system.debug_log import log_command
-
-logger = logging.getLogger(__name__)
 
 TAIL_BYTES, TAIL_LINES = 8192, 15
 
@@ -24,7 +21,7 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Starts a child in its own session, with its output in `log`. The kernel sends it `death_signal`
     when this process exits. `options` override those of Popen."""
-    log_command(logger, argv)
+    log_command(__name__, argv)
     parent = os.getpid()
 
     def prepare() -> None:
