@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import click
 from rich.markup import escape
@@ -50,15 +50,13 @@ build_options = options(
 def build(
     images: Sequence[str],
     dockerfile: Path | None,
-    name: str | None,
-    context: Path | None,
-    app: str | None,
     build_arg: Sequence[tuple[str, str]],
     base: str | None,
     mirror: str | None,
     folder: Path | None,
     force: bool,
     no_test: bool,
+    **of_environment: Any,
 ) -> None:
     """Build the Apptainer images that nodes run.
 
@@ -73,12 +71,12 @@ def build(
         if dockerfile is not None:
             if images:
                 raise UsageError("--dockerfile builds one image; name it with --name NAME")
-            environment = Environment(dockerfile, name, context, app, dict(build_arg))
+            environment = Environment(dockerfile, **of_environment, arguments=dict(build_arg))
             display.done(*build_environment(environment, builder))
             return
-        for name_of, given in (("--name", name), ("--context", context), ("--app", app)):
+        for name, given in of_environment.items():
             if given is not None:
-                raise UsageError(f"{name_of} requires --dockerfile PATH")
+                raise UsageError(f"--{name} requires --dockerfile PATH")
         for image in IMAGES if not images or "all" in images else dict.fromkeys(images):
             display.done(builder.image(image))
 

@@ -3,7 +3,6 @@
 import sys
 from itertools import chain
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
 
 import click
 
@@ -13,9 +12,6 @@ from launcher.cli.options import find_running, json_option, name_option
 from launcher.deployment.state import DeploymentState
 from launcher.errors import FAILED
 from launcher.lifecycle import registry
-
-if TYPE_CHECKING:
-    from launcher.runtimes.findings import Finding
 
 
 @click.command()
@@ -39,14 +35,10 @@ def preflight(name: str | None, as_json: bool) -> None:
         if not as_json:
             print_finding(finding)
     if as_json:
-        print_json([_plain(finding) for finding in findings])
+        keys = {"name": "check", "ok": "passed", "detail": "detail", "advice": "advice"}
+        print_json([{key: getattr(each, keys[key]) for key in keys} for each in findings])
     if not all(finding.passed for finding in findings):
         sys.exit(FAILED)
-
-
-def _plain(finding: "Finding") -> dict[str, Any]:
-    head = {"name": finding.check, "ok": finding.passed}
-    return head | {"detail": finding.detail, "advice": finding.advice}
 
 
 def _state(name: str | None) -> DeploymentState:
