@@ -33,10 +33,8 @@ def _usable(device: Path) -> bool:
 
 
 def _output(argv: Sequence[str], seconds: float = QUICK_SECONDS) -> tuple[str, str]:
-    """The standard output of a command, and the reason of its failure, or ""."""
+    """The standard output of a command, and why it failed: "" when it did not."""
     try:
-        return capture(argv, seconds, CommandFailed, "").strip(), ""
+        return capture(argv, seconds).strip(), ""
     except CommandFailed as failure:
         return "", failure.reason
-    except OSError as failure:
-        return "", f"cannot run {argv[0]}: {failure.strerror}"

@@ -46,14 +46,14 @@ class Job:
         return f"{self.state} ({self.reason})" if informative else self.state
 
 
-def call(argv: Sequence[str], text: str | None = None) -> str:
+def call(argv: Sequence[str]) -> str:
     """The output of a Slurm command. Raises `SlurmFailed`, or `UsageError` if Slurm is not installed."""
     if shutil.which(argv[0]) is None:
         raise UsageError(
             f"Slurm is not installed here: {argv[0]} is not on PATH; run this on a login node of the "
             "cluster, or add --local to use this machine"
         )
-    return capture(argv, TIMEOUT_SECONDS, SlurmFailed, text)
+    return capture(argv, TIMEOUT_SECONDS, SlurmFailed)
 
 
 def hostnames(nodelist: str) -> list[str]:

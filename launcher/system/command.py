@@ -15,22 +15,29 @@ class CommandFailed(LauncherError):
         self, argv: Sequence[str], reason: str, output: str = "", code: int | None = None
     ) -> None:
         super().__init__(f"{reason}; the command was: {shlex.join(argv)}")
-        self.argv, self.reason = tuple(argv), reason
-        self.output, self.code = output, code
+        self.argv, self.reason, self.output, self.code = tuple(argv), reason, output, code
         self.host = os.uname().nodename
 
 
 def capture(
-    argv: Sequence[str], seconds: float, failure: type[CommandFailed], text: str | None = None
+    argv: Sequence[str], seconds: float, failure: type[CommandFailed] = CommandFailed
 ) -> str:
-    """The standard output of a command that gets `text` as its input. Raises `failure`."""
+    """The standard output of a command. Raises `failure`."""
     log_command(__name__, argv)
     try:
         done = subprocess.run(
-            argv, input=text, capture_output=True, text=True, check=False, timeout=seconds
+            argv,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=seconds,
+            check=False,
         )
     except subprocess.TimeoutExpired:
-        raise failure(argv, f"{argv[0]} did not finish within {seconds:.0f} s") from None
+        raise failure(argv, f"{argv[0]} did not finish within {seconds:g} s") from None
+    except OSError as problem:
+        raise failure(argv, f"cannot run {argv[0]}: {problem.strerror}") from None
     if done.returncode:
         reason = error_line(argv[0], done.stderr) or f"{argv[0]} {describe_exit(done.returncode)}"
         raise failure(argv, reason, done.stderr, done.returncode)

@@ -76,7 +76,7 @@ def test_spawned_processes_are_terminated_when_their_parent_exits(tmp_path: Path
 
 
 def test_capture_returns_the_output() -> None:
-    assert capture(("cat",), 10, CommandFailed, "text") == "text"
+    assert capture(("sh", "-c", "cat; echo output; echo error >&2"), 10) == "output\n"
 
 
 @pytest.mark.parametrize(
@@ -85,17 +85,22 @@ def test_capture_returns_the_output() -> None:
         ("echo 'sh: error: bad' >&2; echo more >&2; exit 3", "bad", "sh: error: bad\nmore\n", 3),
         ("exit 4", "sh exited with 4", "", 4),
         ("kill -9 $$", "sh was killed by SIGKILL", "", -9),
-        ("exec sleep 60", "sh did not finish within 0 s", "", None),
+        ("exec sleep 60", "sh did not finish within 0.2 s", "", None),
     ],
 )
 def test_a_failed_command_is_data(script: str, reason: str, output: str, code: int | None) -> None:
     argv = ("sh", "-c", script)
     with pytest.raises(CommandFailed) as raised:
-        capture(argv, 10 if code is not None else 0.2, CommandFailed)
+        capture(argv, 10 if code is not None else 0.2)
     failure = raised.value
     assert (failure.argv, failure.output, failure.code) == (argv, output, code)
     assert failure.host == os.uname().nodename
     assert str(failure).startswith(f"{reason}; the command was: sh -c ")
+
+
+def test_a_missing_program_is_a_failed_command() -> None:
+    with pytest.raises(CommandFailed, match=r"^cannot run no-such-program: No such file"):
+        capture(("no-such-program",), 10)
 
 
 @pytest.mark.parametrize(
