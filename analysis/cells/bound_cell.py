@@ -94,7 +94,7 @@ class Cell:
 
     @property
     def through_envoy(self) -> bool:
-        """Whether its sessions went through Envoy; False when Envoy was not sampled."""
+        """False when Envoy was not sampled."""
         return self.sampled.rise("envoy", "downstream_cx_total") >= self.batch / 2
 
     @property

@@ -24,7 +24,7 @@ def _places(cell: Cell) -> list[Candidate]:
     used, limit = cell.places
     if not rows and not refused and not (limit and used >= limit):
         return []
-    evidence = [f"{rows:,} of {cell.batch:,} sessions ended with CAPACITY_REACHED"] * bool(rows)
+    evidence = _counted(rows, f"of {cell.batch:,} sessions ended with CAPACITY_REACHED")
     evidence += [f"servers refused {refused:,} times"] * bool(refused)
     evidence += [f"at most {used:,} of {limit:,} places were in use"] * bool(limit)
     skew = _skew(cell) if (rows or refused) and not cell.through_envoy else []
@@ -32,21 +32,20 @@ def _places(cell: Cell) -> list[Candidate]:
     return [Candidate(by, "; ".join(evidence + skew), cell.share(rows))]
 
 
+def _counted(count: int, what: str) -> list[str]:
+    return [f"{count:,} {what}"] if count else []
+
+
 def _skew(cell: Cell) -> list[str]:
     """Evidence of uneven accepts. Without Envoy the kernel distributes connections, and a full worker
     cannot hand one over."""
     for (node, _, name), series in cell.sampled.of("places").items():
         for sample in series:
-            each = sample["limit"] / max(sample["count"], 1)
-            if (
-                sample["count"] > 1
-                and sample["most"] >= each
-                and sample["used"] <= 0.9 * sample["limit"]
-            ):
-                mean = sample["used"] / sample["count"]
+            count, used, limit = sample["count"], sample["used"], sample["limit"]
+            if count > 1 and sample["most"] >= limit / count and used <= 0.9 * limit:
                 return [
                     f"a worker of {name} on {node} was full with {sample['most']:,} sessions while its "
-                    f"{sample['count']} workers held {mean:,.0f} on average"
+                    f"{count} workers held {used / count:,.0f} on average"
                 ]
     capacity = cell.caps.get("capacity")
     if capacity and cell.batch <= capacity and (cell.caps.get("workers_per_node") or 0) > 1:
@@ -60,9 +59,7 @@ def _breaker(cell: Cell) -> list[Candidate]:
     answered = cell.errors.get("HTTP_503", 0) if Cause.OVERFLOW in cell.causes else 0
     if not grown and not answered:
         return []
-    evidence = [f"Envoy answered {answered:,} sessions with 503 (overflow)"] * bool(
-        answered
-    ) + grown
+    evidence = _counted(answered, "sessions ended with 503 (overflow) from Envoy") + grown
     explained = min(cell.unexplained, max(sum(counts.values()), answered))
     return [Candidate(Bound.BREAKER, "; ".join(evidence), cell.share(explained))]
 
@@ -70,9 +67,7 @@ def _breaker(cell: Cell) -> list[Candidate]:
 def _descriptors(cell: Cell) -> list[Candidate]:
     rows = cell.errors.get(ErrorType.NO_DESCRIPTORS, 0)
     full = [usage for usage in cell.sampled.usages("") if usage.fullness >= FULL]
-    evidence = [f"{rows:,} sessions failed because their load worker had no descriptor"] * bool(
-        rows
-    )
+    evidence = _counted(rows, "sessions failed because their load worker had no descriptor")
     evidence += [
         f"{each.name} on {each.node} had {each.fds:,} of {each.fd_limit:,} descriptors open"
         for each in full
@@ -86,13 +81,13 @@ def _descriptors(cell: Cell) -> list[Candidate]:
 
 def _ports(cell: Cell) -> list[Candidate]:
     rows = cell.errors.get(ErrorType.NO_PORTS, 0)
-    evidence = [f"{rows:,} sessions failed because their load worker had no port"] * bool(rows)
+    evidence = _counted(rows, "sessions failed because their load worker had no port")
     failures = cell.sampled.rise("envoy", "upstream_cx_connect_fail")
     named = Cause.NO_ADDRESS in cell.causes
     spent = _ports_spent(cell) if failures else []
     short = _nodes_short_of_ports(cell) if failures and not spent else []
     if named or spent or short:
-        evidence.append(f"Envoy failed to connect {failures:,} times")
+        evidence += [f"Envoy failed to connect {failures:,} times"]
         evidence += ["an error names an unavailable local address"] * named + spent + short
     if not evidence:
         return []
@@ -141,9 +136,9 @@ def _load(cell: Cell) -> list[Candidate]:
         if share >= SATURATED
     ]
     strain += [f"a load worker ran {lag:.1f} s late"] * late
-    evidence = [f"the load generator lost {lost:,} of {cell.batch:,} sessions"] * bool(
-        lost
-    ) + strain
+    evidence = (
+        _counted(lost, f"of {cell.batch:,} sessions were lost by the load generator") + strain
+    )
     if not evidence:
         return []
     return [Candidate(Bound.LOAD, "; ".join(evidence), cell.share(lost), bool(strain))]
@@ -166,18 +161,12 @@ def _server_cpu(cell: Cell) -> list[Candidate]:
     evidence = (
         f"{len(busy)} of {len(servers)} servers were CPU-bound: {_busy_thread(cell, busiest)}"
     )
-    workers = _workers(cell, busiest)
+    workers = cell.sampled.peaks("places", "count").get((busiest.node, "places", busiest.name), 0)
     alone = workers > 1 and busiest.runnable is not None and busiest.runnable < 0.6 * workers
     if alone:
         evidence += f", while its {workers} workers together kept {busiest.runnable:.1f} CPUs busy"
     by = Bound.SKEW if alone and not cell.through_envoy else Bound.SERVER_CPU
     return [Candidate(by, evidence, busy=most)]
-
-
-def _workers(cell: Cell, usage: Usage) -> int:
-    """The number of a server's workers; 0 when unknown."""
-    series = cell.sampled.of("places").get((usage.node, "places", usage.name))
-    return int(series[-1]["count"]) if series else 0
 
 
 def _envoy_cpu(cell: Cell) -> list[Candidate]:

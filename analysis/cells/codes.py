@@ -1,7 +1,5 @@
-"""Codes for what invalidates a cell, what to know about it and what limited it, with their texts.
-
-Decisions use the codes. The texts are made here, when a line is printed or written.
-"""
+"""Codes for why a cell is invalid, what to know about it and what limited it. Decisions use the codes;
+their texts are made here when a line is printed or written."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -39,13 +37,7 @@ class Reason(StrEnum):
     @property
     def is_transient(self) -> bool:
         """Whether another attempt at the cell may be valid."""
-        return self in TRANSIENT
-
-
-TRANSIENT = frozenset(
-    {Reason.SESSIONS_LOST, Reason.ROWS_MISSING, Reason.LOAD_LATE, Reason.LOAD_WORKER_LOST,
-     Reason.DEPLOYMENT_CHANGED}
-)  # fmt: skip
+        return self not in (Reason.HOSTS_MISSED, Reason.NOT_ATTEMPTED, Reason.NODE_SHARED)
 
 
 class Caution(StrEnum):
@@ -107,17 +99,7 @@ TEXTS: Mapping[Reason | Caution, str] = {
 }
 
 
-@dataclass(frozen=True)
-class BySource:
-    """Seconds of each load worker; as text, `load-1 by 1.50 s, load-2 by 2.00 s`."""
-
-    seconds: Mapping[str, float]
-    spec: str = ".2f"
-
-    def __str__(self) -> str:
-        pairs = sorted(self.seconds.items())
-        return ", ".join(f"{name} by {value:{self.spec}} s" for name, value in pairs)
-
-
 def _shown(value: Any) -> Any:
+    if isinstance(value, Mapping) and not isinstance(value, Counts):
+        return ", ".join(f"{name} by {seconds:.3f} s" for name, seconds in sorted(value.items()))
     return ", ".join(value) if isinstance(value, (list, tuple)) else value

@@ -37,11 +37,8 @@ WHOLE = ["expected_hosts", "peak_open", "open_clients", "open_servers"]
 # What identifies a cell among the lines of a summary.
 IDENTITY = ("mode", "shape", "batch_size", "wait_seconds", "steps", "arrival_rate", "repetition")
 
-PERCENTILES = {
-    "connect": (50, 95, 99),
-    "reset": (50, 95, 99),
-    "step": (50, 95, 99),
-    "total": (50, 90, 95, 99),
+PERCENTILES = dict.fromkeys(("connect", "reset", "step"), (50, 95, 99)) | {
+    "total": (50, 90, 95, 99)
 }
 
 # Columns whose values are codes in a line (`Findings`, `Counts`) and texts in a table.
@@ -54,7 +51,7 @@ Facts = Mapping[str, Any]  # the entry of one attempt in run.json; empty when th
 def facts_of(facts: Sequence[Facts]) -> Callable[[pd.DataFrame], Facts | None]:
     """A function that finds the entry of an attempt in run.json, given its rows."""
     known = {_attempt(fact): fact for fact in facts}
-    return lambda rows: known.get(_attempt(_constants(rows)))
+    return lambda rows: known.get(_attempt(dict(rows.iloc[0])))
 
 
 def as_frame(lines: Iterable[Line]) -> pd.DataFrame:
@@ -77,7 +74,7 @@ def last(lines: Iterable[Line]) -> list[Line]:
     """The line of each cell's last attempt, in the order in which the cells started."""
     counted: dict[tuple[Any, ...], Line] = {}
     for line in lines:
-        key = tuple(_known(line[name]) for name in IDENTITY)
+        key = tuple(None if pd.isna(line[name]) else line[name] for name in IDENTITY)
         if key not in counted or line["attempt"] >= counted[key]["attempt"]:
             counted[key] = line
     return list(counted.values())
@@ -89,10 +86,14 @@ def cell(rows: pd.DataFrame, facts: Facts | None = None) -> Line:
     times = spans(rows)
     good = rows["success"].to_numpy()
     errors = counts(rows["error_type"])
-    line = _identity(rows, times) | _rates(rows, good, times) | _errors(errors)
+    line = _identity(rows, times) | _rates(rows, good, times)
     for part in PERCENTILES:
         line |= _latencies(part, rows[f"{part}_latency"].to_numpy()[good])
     line |= {
+        "capacity_errors": errors.get(ErrorType.CAPACITY_REACHED, 0),
+        "timeouts": errors.get(ErrorType.TIMEOUT, 0),
+        "lost": sum(errors.get(kind, 0) for kind in validity.LOST),
+        "errors": errors,
         "start_spread": _percentiles(times.late, (99,))[0],
         "peak_open": peak_open(times),
         "load_lag": _max(rows["load_lag"].to_numpy()),
@@ -123,21 +124,22 @@ def counts(texts: "pd.Series[Any]") -> Counts:
 
 
 def _identity(rows: pd.DataFrame, times: Spans) -> Line:
-    constant = _constants(rows)
-    return {
-        "mode": constant["mode"],
-        "url": constant["url"],
-        "num_requests": int(constant["batch_size"]),
-        "batch_size": int(constant["batch_size"]),
-        "wait_seconds": float(constant["wait_requested"]),
-        "repetition": int(constant["repetition"]),
+    constant = rows.iloc[0]
+    names = (
+        "mode",
+        "url",
+        "batch_size",
+        "repetition",
+        "hardware",
+        "run_id",
+        "attempt",
+        "shape",
+        "steps",
+    )
+    return {name: constant[name] for name in (*names, "arrival_rate")} | {
+        "num_requests": constant["batch_size"],
+        "wait_seconds": constant["wait_requested"],
         "timestamp": times.first,
-        "hardware": constant["hardware"],
-        "run_id": constant["run_id"],
-        "attempt": int(constant["attempt"]),
-        "shape": constant["shape"],
-        "steps": int(constant["steps"]),
-        "arrival_rate": float(constant["arrival_rate"]),
         "expected_hosts": _whole(constant["expected_hosts"]),
     }
 
@@ -155,15 +157,6 @@ def _rates(rows: pd.DataFrame, good: Array, times: Spans) -> Line:
         "unique_pids": _unique(rows["pid"].to_numpy()[good]),
         "unique_sessions": _unique(rows["session_hash"].to_numpy()[good]),
         "unique_hosts": len(counts(rows["host_url"][good])),
-    }
-
-
-def _errors(errors: Mapping[str, int]) -> Line:
-    return {
-        "capacity_errors": errors.get(ErrorType.CAPACITY_REACHED, 0),
-        "timeouts": errors.get(ErrorType.TIMEOUT, 0),
-        "lost": sum(errors.get(kind, 0) for kind in validity.LOST),
-        "errors": errors,
     }
 
 
@@ -187,18 +180,15 @@ def _percentiles(values: Array, percents: Sequence[float]) -> list[float]:
     return [float(value) for value in np.percentile(values, percents)]
 
 
-def _constants(rows: pd.DataFrame) -> Line:
-    return dict(rows.iloc[0])
-
-
 def _attempt(values: Mapping[str, Any]) -> tuple[Any, ...]:
     """The key of an attempt, from its entry in run.json or from the constants of its rows."""
+    rate = values.get("arrival_rate", np.nan)
     defaults = [(name, DEFAULTS[name]) for name in ("shape", "steps", "repetition", "attempt")]
     return (
         values.get("mode"),
         values.get("batch", values.get("batch_size")),
         values.get("wait", values.get("wait_requested")),
-        _known(values.get("arrival_rate")),
+        None if pd.isna(rate) else rate,
         *(values.get(name, default) for name, default in defaults),
     )
 
@@ -214,10 +204,6 @@ def _max(values: Array) -> float:
 
 def _whole(value: Any) -> int | None:
     return None if pd.isna(value) else int(value)
-
-
-def _known(value: Any) -> Any:
-    return None if pd.isna(value) else value
 
 
 def _rate(amount: float, seconds: float) -> float:

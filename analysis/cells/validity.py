@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.cells.codes import BySource, Caution, Counts, Finding, Findings, Reason
+from analysis.cells.codes import Caution, Counts, Finding, Findings, Reason
 from analysis.rows.error_types import ErrorType
 
 # Seconds. When a load worker ran later than this, its cell measured the load more than the servers.
@@ -31,18 +31,15 @@ Values = Mapping[str, Any] | None
 
 @dataclass(frozen=True)
 class Observed:
-    """What is known about a cell when it is judged.
-
-    `line` is its summary so far, `facts` its entry in run.json, `early` the most seconds by which a
-    session started before it was due, `hosts` how many hosts its sessions reached, failed or not.
-    """
+    """`line` is the summary of the cell so far, `facts` its entry in run.json, `early` the most seconds
+    by which a session started before it was due, `hosts` how many hosts its sessions reached."""
 
     line: Mapping[str, Any]
     rows: int
     errors: Mapping[str, int]
     facts: Mapping[str, Any]
-    early: float = 0.0
-    hosts: int = 0
+    early: float
+    hosts: int
 
     @property
     def workers(self) -> Mapping[str, Mapping[str, Any]]:
@@ -109,7 +106,7 @@ def _load_late(cell: Observed) -> Values:
     lag = _number(cell.line["load_lag"])
     if not late and lag is not None and lag > limit:
         late = {"one session": lag}  # the facts of another tool's cell name no load workers
-    return {"lags": BySource(late), "limit": limit} if late else None
+    return {"lags": late, "limit": limit} if late else None
 
 
 def _load_worker_lost(cell: Observed) -> Values:
@@ -136,7 +133,7 @@ def _counts_differ(cell: Observed) -> Values:
 def _clocks_differ(cell: Observed) -> Values:
     offsets = {name: _number(worker.get("clock_offset")) for name, worker in cell.workers.items()}
     off = {n: by for n, by in offsets.items() if by is not None and abs(by) > MAX_CLOCK_OFFSET}
-    return {"offsets": BySource(off, "+.3f")} if off else None
+    return {"offsets": off} if off else None
 
 
 def _started_early(cell: Observed) -> Values:

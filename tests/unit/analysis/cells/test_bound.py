@@ -85,7 +85,7 @@ def test_the_answer_of_envoy_names_the_breaker() -> None:
     text = "503: upstream connect error or disconnect/reset before headers. reset reason: overflow"
     found = judge([], {"HTTP_503": 30}, text)
     assert found["by"] == "Envoy breaker"
-    assert "answered 30 sessions with 503" in found["evidence"]
+    assert "30 sessions ended with 503 (overflow)" in found["evidence"]
 
 
 def test_a_breaker_is_only_a_candidate_when_no_session_failed() -> None:
@@ -234,7 +234,7 @@ def test_lost_sessions_name_the_load_generator() -> None:
     found = judge([], {"LOAD_WORKER_LOST": 50, "TIMEOUT": 1})
     assert (found["by"], found["evidence"]) == (
         "load generator",
-        "the load generator lost 50 of 100 sessions",
+        "50 of 100 sessions were lost by the load generator",
     )
 
 

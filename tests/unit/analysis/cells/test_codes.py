@@ -9,7 +9,6 @@ from analysis.cells import validity
 from analysis.cells.bound_cell import Cause, causes
 from analysis.cells.codes import (
     Bound,
-    BySource,
     Caution,
     Counts,
     Finding,
@@ -71,10 +70,10 @@ def test_the_names_of_bounds_in_files_stay() -> None:
 
 
 def test_findings_are_one_text_separated_by_semicolons() -> None:
-    late = Finding(Reason.LOAD_LATE, {"lags": BySource({"b": 2.0, "a": 1.256}), "limit": 0.5})
+    late = Finding(Reason.LOAD_LATE, {"lags": {"b": 2.0, "a": 1.2561}, "limit": 0.5})
     lost = Finding(Reason.LOAD_WORKER_LOST, {"workers": ["load-1 was killed", "load-2"]})
     assert str(Findings([late, lost])) == (
-        "the load generator ran late: a by 1.26 s, b by 2.00 s (limit 0.5 s); "
+        "the load generator ran late: a by 1.256 s, b by 2.000 s (limit 0.5 s); "
         "load workers were lost: load-1 was killed, load-2"
     )
     assert Findings([late, lost]).codes == {Reason.LOAD_LATE, Reason.LOAD_WORKER_LOST}

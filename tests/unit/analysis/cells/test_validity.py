@@ -38,14 +38,15 @@ def test_a_cell_without_facts_is_judged_by_its_rows() -> None:
             {"replaced": ["server-1", "envoy"]},
             "the deployment changed during the cell: server-1, envoy",
         ),
+        ({"replaced": ("server-1",)}, "the deployment changed during the cell: server-1"),
         ({"shares_node": True}, "the load generator shared a node with the deployment"),
         (
             {"workers": {"load-1": {"lag_max": 1.5}, "load-2": {"lag_max": 0.5}}},
-            "the load generator ran late: load-1 by 1.50 s (limit 1 s)",
+            "the load generator ran late: load-1 by 1.500 s (limit 1 s)",
         ),
         (
             {"workers": {"load-1": {"lag_max": 0.3}}, "max_lag": 0.25},
-            "the load generator ran late: load-1 by 0.30 s (limit 0.25 s)",
+            "the load generator ran late: load-1 by 0.300 s (limit 0.25 s)",
         ),
     ],
 )
@@ -70,7 +71,7 @@ def test_facts_at_a_limit_or_unknown_are_no_reason(facts: dict[str, Any]) -> Non
 
 def test_a_lag_in_rows_makes_a_cell_invalid() -> None:
     line = judged(row(load_lag=0.1), row(load_lag=2.0))
-    assert line["reasons"] == "the load generator ran late: one session by 2.00 s (limit 1 s)"
+    assert line["reasons"] == "the load generator ran late: one session by 2.000 s (limit 1 s)"
 
 
 @pytest.mark.parametrize("kind", ["NO_DESCRIPTORS", "NO_PORTS", "LOAD_ERROR"])
@@ -161,7 +162,7 @@ LINE = {
 
 
 def observed(line: dict[str, Any], **fields: Any) -> Observed:
-    values = {"rows": 2, "errors": {}, "facts": {}, "hosts": 1} | fields
+    values = {"rows": 2, "errors": {}, "facts": {}, "early": 0.0, "hosts": 1} | fields
     return Observed(LINE | line, **values)
 
 
@@ -247,7 +248,7 @@ def test_only_late_load_workers_are_named() -> None:
     workers = {"load-2": {"lag_max": 1.2}, "load-1": {"lag_max": 3.0}, "load-3": {"lag_max": 0.9}}
     (late,) = reasons(observed({"load_lag": 9.0}, facts={"workers": workers}))
     assert str(late) == (
-        "the load generator ran late: load-1 by 3.00 s, load-2 by 1.20 s (limit 1 s)"
+        "the load generator ran late: load-1 by 3.000 s, load-2 by 1.200 s (limit 1 s)"
     )
 
 
@@ -275,5 +276,5 @@ def test_all_reasons_and_all_warnings_are_listed() -> None:
     )
     assert line["warnings"] == (
         "clients counted 1 open sessions, servers counted 2; "
-        "clocks differ from the load master's: load-1 by +1.000 s"
+        "clocks differ from the load master's: load-1 by 1.000 s"
     )
