@@ -51,7 +51,7 @@ Facts = Mapping[str, Any]  # the entry of one attempt in run.json; empty when th
 def facts_of(facts: Sequence[Facts]) -> Callable[[pd.DataFrame], Facts | None]:
     """A function that finds the entry of an attempt in run.json, given its rows."""
     known = {_attempt(fact): fact for fact in facts}
-    return lambda rows: known.get(_attempt(dict(rows.iloc[0])))
+    return lambda rows: known.get(_attempt(_constants(rows)))
 
 
 def as_frame(lines: Iterable[Line]) -> pd.DataFrame:
@@ -123,8 +123,13 @@ def counts(texts: "pd.Series[Any]") -> Counts:
     return Counts(sorted(pairs, key=lambda pair: (-pair[1], pair[0])))
 
 
+def _constants(rows: pd.DataFrame) -> Line:
+    first = rows.iloc[0].items()
+    return {str(k): value.item() if isinstance(value, np.generic) else value for k, value in first}
+
+
 def _identity(rows: pd.DataFrame, times: Spans) -> Line:
-    constant = rows.iloc[0]
+    constant = _constants(rows)
     names = (
         "mode",
         "url",

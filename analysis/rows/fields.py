@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from analysis.rows.schema import Absent, CELL_KEY, Column, COLUMNS, Group, names, Type
+from analysis.rows.schema import Absent, CELL_KEY, Column, COLUMNS, Type
+from analysis.rows.schema import CONSTANT as CELL_COLUMNS
 
 Array = np.ndarray[Any, Any]
 Row = dict[str, Any]
 
 ATTEMPT_KEY = [*CELL_KEY, "attempt"]
-CONSTANT = tuple(name for name in names(Group.CELL) if name != "arrivals")  # nobody analyses these
+CONSTANT = CELL_COLUMNS[:-1]  # the analysis does not use arrivals
 DEFAULTS: Row = {column.name: column.default for column in COLUMNS}
 REQUIRED = tuple(column.name for column in COLUMNS if column.absent is Absent.FAIL)
 
@@ -94,6 +95,6 @@ def _converter(column: Column) -> Callable[[Sequence[Any]], Array]:
 CONVERT: dict[str, Callable[[Sequence[Any]], Array]] = {
     column.name: _converter(column)
     for column in COLUMNS
-    if column.group is not Group.CELL
+    if column.name not in CELL_COLUMNS
     and (column.type is not Type.TEXT or column.name == "session_hash")
 }
