@@ -136,11 +136,7 @@ def looks(panels: Sequence[Panel]) -> dict[float, tuple[str, str, Any]]:
     """The colour, marker and dashes of each wait, the same in all figures."""
     waits = sorted({wait for panel in panels for wait in panel.waits})
     return {
-        wait: (
-            COLOURS[n % len(COLOURS)],
-            MARKERS[n % len(MARKERS)],
-            DASHES[n % len(DASHES)],
-        )
+        wait: (COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], DASHES[n % len(DASHES)])
         for n, wait in enumerate(waits)
     }
 

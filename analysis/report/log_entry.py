@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
 import orjson
 
 from analysis.report import sentences
 from analysis.report.formatting import known, plural, timestamp
-from analysis.report.page import Content
+from analysis.report.page import Content, template
 from analysis.report.series import ceilings_of, curve_key, Line, records, servers_of, total
 from analysis.results.file_names import RAW, RUN, SAMPLES, SUMMARY
 from analysis.results.folder import Results
@@ -32,25 +31,6 @@ MARKS = {Verdict.AT_LEAST: "≥ ", Verdict.AT_MOST: "≤ "}
 
 
 @dataclass(frozen=True)
-class Entry:
-    date: str
-    infrastructure: str
-    start: str
-    end: str
-    status: str
-    nodes: str
-    cpus: str
-    workers: str
-    url: str
-    server_command: str
-    command: str
-    criterion: str
-    rows: Sequence[Sequence[str]]
-    links: Sequence[tuple[str, str]]
-    observations: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Metrics:
     """The runbook's table; a column for each number of servers beyond the baseline."""
 
@@ -60,44 +40,35 @@ class Metrics:
 
 
 def render(content: Content) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("analysis.report"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters["basename"] = os.path.basename
     entries = [entry(one, content) for one in content.results]
-    template = environment.get_template("log_entry.md.j2")
-    return template.render(entries=entries, metrics=metrics(content)).strip() + "\n"
+    made = template("log_entry.md.j2")
+    return made.render(entries=entries, metrics=metrics(content)).strip() + "\n"
 
 
-def entry(one: Results, content: Content) -> Entry:
+def entry(one: Results, content: Content) -> dict[str, Any]:
     run = one.run
     caps = run.get("caps") or {}
     ceilings = ceilings_of(one, content.ceilings)
     servers = servers_of(one, content.ceilings)
     started, ended = run.get("started"), run.get("ended")
     first = str(one.summary["timestamp"].min()) if len(one.summary) else ""
-    return Entry(
-        date=str(started or first or UNKNOWN)[:10],
-        infrastructure=infrastructure(run, servers),
-        start=timestamp(started or first),
-        end=timestamp(ended),
-        status=_status(run),
-        nodes=_known(servers),
-        cpus=_cpus(one),
-        workers=_known(caps.get("workers_per_node")),
-        url=_known((run.get("grid") or {}).get("url") or _first(one, "url")),
-        server_command=_server_command(run),
-        command=_command(run),
-        criterion=f"Max Batch: largest batch of a valid cell with {content.criterion}.",
-        rows=[_row(line) for line in ceilings],
-        links=list(_links(one, content.output)),
-        observations=observations(one, ceilings),
-    )
+    return {
+        "date": str(started or first or UNKNOWN)[:10],
+        "infrastructure": infrastructure(run, servers),
+        "start": timestamp(started or first),
+        "end": timestamp(ended),
+        "status": _status(run),
+        "nodes": _known(servers),
+        "cpus": _cpus(one),
+        "workers": _known(caps.get("workers_per_node")),
+        "url": _known((run.get("grid") or {}).get("url") or _first(one, "url")),
+        "server_command": _server_command(run),
+        "command": _command(run),
+        "criterion": f"Max Batch: largest batch of a valid cell with {content.criterion}.",
+        "rows": [_row(line) for line in ceilings],
+        "links": list(_links(one, content.output)),
+        "observations": observations(one, ceilings),
+    }
 
 
 def infrastructure(run: Mapping[str, Any], servers: int | None) -> str:

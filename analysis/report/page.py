@@ -1,5 +1,6 @@
 """The page of a report: sections of sentences, figures and tables, rendered into one file."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -84,17 +85,21 @@ class Content:
         ]
 
 
-def render(content: Content, sections: Sequence[Section]) -> str:
+def template(name: str) -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("analysis.report"),
         undefined=jinja2.StrictUndefined,
-        autoescape=True,
+        autoescape=name.endswith(".html.j2"),
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["tied"] = tied
+    environment.filters |= {"tied": tied, "basename": os.path.basename}
+    return environment.get_template(name)
+
+
+def render(content: Content, sections: Sequence[Section]) -> str:
     runs = ", ".join(sorted({str(one.run.get("run_id", "unknown")) for one in content.results}))
-    return environment.get_template("report.html.j2").render(
+    return template("report.html.j2").render(
         title=f"Report: {_title(content)}",
         subtitle=f"{plural(len(content.lines), 'cell')} of run {runs}. Criterion: {content.criterion}.",
         sections=sections,

@@ -146,10 +146,7 @@ def _summary(one: Results, report: Report) -> None:
     if before and not text.encode().startswith(before):
         kept = _unused(path.with_name(f"{SUMMARY}.before"))
         path.rename(kept)
-        changed = difference(before.decode(errors="replace"), text)
-        report.warnings.append(
-            f"{path} was rewritten ({changed}); the previous file is {kept.name}"
-        )
+        report.warnings.append(f"{path} was rewritten; the previous file is {kept.name}")
     replace(path, text)
     report.files.append(path)
 
@@ -163,20 +160,6 @@ def _unworded(table: str) -> list[dict[str, str]]:
 def _unused(path: Path) -> Path:
     names = (path.with_name(f"{path.name}-{number}") for number in itertools.count(2))
     return next(each for each in itertools.chain([path], names) if not each.exists())
-
-
-def difference(before: str, after: str) -> str:
-    """The first difference between two summary.csv."""
-    old, new = (list(csv.reader(text.splitlines())) for text in (before, after))
-    if not old or not new or old[0] != new[0]:
-        return f"it has other columns ({len(old[0]) if old else 0}, from the rows {len(new[0])})"
-    for number, (a, b) in enumerate(zip(old[1:], new[1:], strict=False), 1):
-        for name, was, now in zip(new[0], a, b, strict=False):
-            if was != now:
-                return f"line {number}, {name} is {was!r}, from the rows {now!r}"
-    if len(old) != len(new):
-        return f"it has {len(old) - 1} lines, from the rows {len(new) - 1}"
-    return "it is formatted differently"
 
 
 def _put(report: Report, name: str, text: str) -> None:

@@ -174,11 +174,7 @@ def _scaling(content: Content) -> Drawing:
 
 
 def _common(panels: Sequence[Panel]) -> list[str]:
-    return [
-        captions.interval_text(panels),
-        captions.invalid_text(panels),
-        _left_out(panels),
-    ]
+    return [captions.interval_text(panels), captions.invalid_text(panels), _left_out(panels)]
 
 
 def _left_out(panels: Sequence[Panel]) -> str:

@@ -98,9 +98,7 @@ def load(folder: Path) -> Results:
 def details(rows: pd.DataFrame) -> CellDetails:
     """`rows` are those of one attempt at a cell."""
     return CellDetails(
-        curve(*open_spans(spans(rows))),
-        counts(rows["host_url"]),
-        counts(rows["load_worker"]),
+        curve(*open_spans(spans(rows))), counts(rows["host_url"]), counts(rows["load_worker"])
     )
 
 

@@ -14,52 +14,20 @@ from analysis.scaling.brackets import Bracket, interval, means
 from analysis.scaling.criterion import Criterion
 
 COLUMNS = [
-    "folder",
-    "run_id",
-    "mode",
-    "shape",
-    "wait_seconds",
-    "steps",
-    "servers",
-    "workers_per_node",
-    "max_concurrent_envs",
-    "criterion",
-    "ceiling",
-    "ceiling_low",
-    "ceiling_high",
-    "first_failing",
-    "repetitions",
-    "by_repetition",
-    "reached",
-    "success_at_ceiling",
-    "p99_at_ceiling",
-    "rps_at_ceiling",
-    "unique_hosts",
-    "bound",
-    "bound_evidence",
-    "brackets",
+    "folder", "run_id", "mode", "shape", "wait_seconds", "steps", "servers", "workers_per_node",
+    "max_concurrent_envs", "criterion", "ceiling", "ceiling_low", "ceiling_high",
+    "first_failing", "repetitions", "by_repetition", "reached", "success_at_ceiling",
+    "p99_at_ceiling", "rps_at_ceiling", "unique_hosts", "bound", "bound_evidence", "brackets",
     "first_invalid",
-]
+]  # fmt: skip
 TEXT = [
-    "folder",
-    "run_id",
-    "mode",
-    "shape",
-    "criterion",
-    "by_repetition",
-    "bound",
-    "bound_evidence",
-    "brackets",
-]
+    "folder", "run_id", "mode", "shape", "criterion", "by_repetition", "bound",
+    "bound_evidence", "brackets",
+]  # fmt: skip
 WHOLE = [
-    "servers",
-    "workers_per_node",
-    "max_concurrent_envs",
-    "ceiling",
-    "first_failing",
-    "unique_hosts",
-    "first_invalid",
-]
+    "servers", "workers_per_node", "max_concurrent_envs", "ceiling", "first_failing",
+    "unique_hosts", "first_invalid",
+]  # fmt: skip
 
 # The lines of one folder that agree in these columns share a ceiling.
 GROUP = ["mode", "shape", "wait_seconds", "steps"]

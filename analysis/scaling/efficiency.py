@@ -22,22 +22,11 @@ from analysis.scaling.ceilings import (
 )
 
 COLUMNS = [
-    *GROUP,
-    "servers",
-    "ceiling",
-    "ceiling_low",
-    "ceiling_high",
-    "expected_linear",
-    "scaling_factor",
-    "factor_low",
-    "factor_high",
-    "efficiency",
-    "efficiency_low",
-    "efficiency_high",
-    "interpretation",
-    "bound",
+    "mode", "shape", "wait_seconds", "steps", "servers", "ceiling", "ceiling_low",
+    "ceiling_high", "expected_linear", "scaling_factor", "factor_low", "factor_high",
+    "efficiency", "efficiency_low", "efficiency_high", "interpretation", "bound",
     "efficiency_of_means",
-]
+]  # fmt: skip
 CAPS = ("max_concurrent_envs", "workers_per_node")
 
 

@@ -23,7 +23,7 @@ from analysis.report import (
 from analysis.report import (
     style as report_style,
 )
-from analysis.report.report import difference, Report, write
+from analysis.report.report import Report, write
 from analysis.report.series import (
     crossed,
     Curve,
@@ -292,13 +292,6 @@ def test_a_summary_that_lacks_its_last_cells_is_completed_without_a_word(
     made(folder)
     assert (folder / "summary.csv").read_text() == honest
     assert not (folder / "summary.csv.before").exists()
-
-
-def test_the_first_difference_is_named() -> None:
-    assert difference("a,b\n1,2\n", "a,b\n1,3\n") == "line 1, b is '2', from the rows '3'"
-    assert difference("a,b\n1,2\n1,2\n", "a,b\n1,2\n") == "it has 2 lines, from the rows 1"
-    assert difference("a\n1\n", "a,b\n1,3\n") == "it has other columns (1, from the rows 2)"
-    assert difference("a,b\r\n1,2\r\n", "a,b\n1,2\n") == "it is formatted differently"
 
 
 def test_an_experiment_is_one_report_with_its_scaling(experiment: Path) -> None:
