@@ -41,8 +41,8 @@ def examine(
 def diagnose(surveyed: Survey, here: Machine, sessions: int | None) -> Diagnosis:
     """`here` is the launcher's machine."""
     limits = bounds(stage(surveyed, here), sessions)
-    found = tuple(findings(surveyed, here, sessions))
-    return Diagnosis(surveyed, found, tuple(limits), tuple(fit(limits, sessions)))
+    results = tuple(findings(surveyed, here, sessions))
+    return Diagnosis(surveyed, results, tuple(limits), tuple(fit(limits, sessions)))
 
 
 def findings(surveyed: Survey, here: Machine, sessions: int | None) -> Iterator[Finding]:

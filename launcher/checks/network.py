@@ -77,11 +77,11 @@ def names(views: Views) -> Finding:
             "; ".join([*unknown, *loopback][:MAX_LISTED]),
             "correct DNS or /etc/hosts on these nodes, or leave them out with --exclude",
         )
-    ambiguous = {name: sorted(found) for name, found in resolved.items() if len(found) > 1}
+    ambiguous = {name: sorted(each) for name, each in resolved.items() if len(each) > 1}
     if ambiguous:
-        each = "; ".join(f"{name} is {' and '.join(found)}" for name, found in ambiguous.items())
+        pairs = "; ".join(f"{name} is {' and '.join(each)}" for name, each in ambiguous.items())
         advice = "make sure that these addresses are on one network, and that it is the fast one"
-        return warn(Check.NAMES, ambiguous, f"nodes disagree: {each}", advice)
+        return warn(Check.NAMES, ambiguous, f"nodes disagree: {pairs}", advice)
     return ok(Check.NAMES, "every node resolves every other node")
 
 

@@ -58,16 +58,16 @@ def backends(admin_urls: Sequence[str], nodes: Sequence[str]) -> Finding:
 def _backends(admin_url: str, nodes: Sequence[str]) -> Finding:
     advice = "a server that runs but is unhealthy is hung, full or unreachable from Envoy's node"
     try:
-        found = admin.backends(admin_url)
+        endpoints = admin.backends(admin_url)
     except (OSError, ValueError) as failure:
         return fail(Check.BACKENDS, (), f"{admin_url}/clusters: {failure}", advice)
-    missing = sorted(set(nodes) - {backend.node for backend in found})
-    unhealthy = sorted({backend.node for backend in found if not backend.healthy})
+    missing = sorted(set(nodes) - {backend.node for backend in endpoints})
+    unhealthy = sorted({backend.node for backend in endpoints if not backend.healthy})
     if missing or unhealthy:
         parts = {"not in Envoy": missing, "not healthy": unhealthy}
         detail = "; ".join(f"{what}: {', '.join(each) or 'none'}" for what, each in parts.items())
         return fail(Check.BACKENDS, [*missing, *unhealthy], detail, advice)
-    detail = f"Envoy counts {len(found)} worker(s) on {len(nodes)} node(s) healthy"
+    detail = f"Envoy counts {len(endpoints)} worker(s) on {len(nodes)} node(s) healthy"
     return ok(Check.BACKENDS, detail)
 
 

@@ -27,9 +27,9 @@ def python(machines: Mapping[str, Machine], here: Machine) -> Finding:
 
 def apptainer(views: Views) -> Finding:
     installed = {node: view["apptainer"] for node, view in views.items()}
-    if absent := [node for node, found in installed.items() if found["version"] is None]:
+    if absent := [node for node, view in installed.items() if view["version"] is None]:
         return no_apptainer(absent)
-    if broken := {node: found["ran"] for node, found in installed.items() if found["ran"]}:
+    if broken := {node: view["ran"] for node, view in installed.items() if view["ran"]}:
         no_namespaces = any(not installed[node]["namespaces"] for node in broken)
         why = "; users may not create user namespaces there" if no_namespaces else ""
         return fail(
@@ -44,7 +44,7 @@ def apptainer(views: Views) -> Finding:
 
 
 def _apptainer_warning(installed: Mapping[str, Mapping[str, Any]]) -> Finding | None:
-    untried = [n for n, found in installed.items() if found["ran"] is None]
+    untried = [n for n, view in installed.items() if view["ran"] is None]
     if untried := [n for n in untried if not installed[n]["namespaces"]]:
         return warn(
             Check.APPTAINER,
@@ -53,9 +53,7 @@ def _apptainer_warning(installed: Mapping[str, Mapping[str, Any]]) -> Finding | 
             "images there, and there was no image to try",
             "build the images with `launcher build`, then run this again",
         )
-    if fuseless := [
-        n for n, found in installed.items() if not found["fuse"] and found["namespaces"]
-    ]:
+    if fuseless := [n for n, view in installed.items() if not view["fuse"] and view["namespaces"]]:
         return warn(
             Check.APPTAINER,
             fuseless,
@@ -63,20 +61,20 @@ def _apptainer_warning(installed: Mapping[str, Mapping[str, Any]]) -> Finding | 
             "at every start",
             "make /dev/fuse readable and writable for all users there",
         )
-    if len({found["version"] for found in installed.values()}) > 1:
+    if len({view["version"] for view in installed.values()}) > 1:
         advice = "use nodes with the same version"
         return warn(Check.APPTAINER, installed, _versions(installed), advice)
     return None
 
 
 def _versions(installed: Mapping[str, Mapping[str, Any]]) -> str:
-    versions = sorted({found["version"] for found in installed.values()})
+    versions = sorted({view["version"] for view in installed.values()})
     if len(versions) > 1:
         return "versions differ: " + "; ".join(
             f"{version} on {listed(n for n, s in installed.items() if s['version'] == version)}"
             for version in versions
         )
-    tried = all(found["ran"] is not None for found in installed.values())
+    tried = all(view["ran"] is not None for view in installed.values())
     return (
         f"{versions[0]} {'runs images' if tried else '(no image to try)'} {everywhere(installed)}"
     )

@@ -85,10 +85,10 @@ class Stage:
 
 def bounds(stage: Stage, sessions: int | None) -> list[Bound]:
     """Every limit, the tightest first; `sessions` is the requested number."""
-    found = [*hosting_bounds(stage, sessions), *_memory(stage)]
+    limits = [*hosting_bounds(stage, sessions), *_memory(stage)]
     if stage.load:
-        found += load_bounds(stage.load, stage.machines, sessions, stage.sources)
-    return sorted(found, key=lambda bound: bound.sessions)
+        limits += load_bounds(stage.load, stage.machines, sessions, stage.sources)
+    return sorted(limits, key=lambda bound: bound.sessions)
 
 
 def hosting_bounds(stage: Stage, sessions: int | None) -> Iterator[Bound]:
@@ -102,8 +102,8 @@ def check_placement(placement: Placement, sessions: int | None, machine: Machine
     """Raises `UsageError` when nodes like `machine` cannot hold the sessions in this placement."""
     names = [server.name for server in placement.servers]
     machines = dict.fromkeys([*names, *filter(None, [placement.envoy_node])], machine)
-    found = hosting_bounds(Stage(placement, machines, {}), sessions)
-    check(sorted(found, key=lambda bound: bound.sessions), sessions)
+    limits = hosting_bounds(Stage(placement, machines, {}), sessions)
+    check(sorted(limits, key=lambda bound: bound.sessions), sessions)
 
 
 def check(bounds: Sequence[Bound], sessions: int | None) -> None:

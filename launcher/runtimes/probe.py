@@ -89,8 +89,8 @@ def addresses(names: Sequence[str]) -> dict[str, dict[str, str]]:
     def resolve() -> None:
         for name in names:
             try:
-                found = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
-                answers[name] = {"address": str(found[0][4][0])}
+                resolved = socket.getaddrinfo(name, None, socket.AF_INET, socket.SOCK_STREAM)
+                answers[name] = {"address": str(resolved[0][4][0])}
             except OSError as failure:
                 answers[name] = {"problem": failure.strerror or str(failure)}
 

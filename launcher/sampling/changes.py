@@ -36,7 +36,7 @@ class Change:
 def find_changes(samples: Sequence[Mapping[str, Any]]) -> list[Change]:
     """Servers and Envoys that were replaced, and workers that became unhealthy, in the samples of a
     cell as `Sampler.cell_samples` returns them."""
-    found: dict[str, Change] = {}
+    changes: dict[str, Change] = {}
     last: dict[tuple[Any, ...], Mapping[str, Any]] = {}
     for sample in samples:
         key = sample["node"], sample["kind"], sample.get("name")
@@ -44,8 +44,8 @@ def find_changes(samples: Sequence[Mapping[str, Any]]) -> list[Change]:
         last[key] = sample
         change = _between(before, sample) if before is not None else None
         if change:
-            found[str(change)] = change
-    return list(found.values())
+            changes[str(change)] = change
+    return list(changes.values())
 
 
 def merged(recorded: Sequence[Change], sampled: Sequence[Change]) -> list[Change]:

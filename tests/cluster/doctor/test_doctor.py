@@ -54,7 +54,7 @@ def state(cluster: Cluster, node: str) -> str:
 
 
 @pytest.mark.usefixtures("images")
-def test_nodes_that_are_well(cluster: Cluster) -> None:
+def test_doctor_passes_on_good_nodes(cluster: Cluster) -> None:
     code, report = doctor(cluster, *FOUR, "--sessions", "150", "--cpus-per-task", "2")
     assert (code, report["ok"], bad(report), bad(report, "WARN")) == (0, True, {}, {})
     assert report["nodes"] == ["node1", "node2", "node3", "node4"]
@@ -64,7 +64,7 @@ def test_nodes_that_are_well(cluster: Cluster) -> None:
     assert jobs(cluster) == []
 
 
-def test_what_a_person_reads(cluster: Cluster) -> None:
+def test_doctor_prints_a_readable_report(cluster: Cluster) -> None:
     few = ("--workers-per-node", "1", "--max-concurrent-envs", "100")
     done = cluster.run("launcher", "doctor", *VENV, *few, "--sessions", "15000", check=False)
     assert done.returncode == 1
@@ -76,7 +76,7 @@ def test_what_a_person_reads(cluster: Cluster) -> None:
     assert "\x1b[" not in done.stdout
 
 
-def test_in_an_allocation_its_nodes_are_looked_at(cluster: Cluster) -> None:
+def test_doctor_checks_the_nodes_of_the_allocation(cluster: Cluster) -> None:
     for count, first in ((3, "places of the servers"), (1, "places of the servers")):
         argv = ["salloc", f"-N{count}", "launcher", "doctor", "--json", "--runtime", "venv"]
         report = json.loads(cluster.run(*argv).stdout)
@@ -84,7 +84,7 @@ def test_in_an_allocation_its_nodes_are_looked_at(cluster: Cluster) -> None:
         assert report["limits"][0]["limit"] == first
 
 
-def test_few_descriptors_on_one_node(cluster: Cluster) -> None:
+def test_doctor_warns_of_few_descriptors_on_one_node(cluster: Cluster) -> None:
     with few_descriptors(cluster, "node2", 3000):
         code, report = doctor(cluster, *VENV, "--sessions", "6000", "--max-concurrent-envs", "5000")
     assert code == 1
@@ -95,7 +95,7 @@ def test_few_descriptors_on_one_node(cluster: Cluster) -> None:
     assert "raise the hard limit there to 3,100" in tight[0]["change"]
 
 
-def test_a_port_that_is_taken_on_one_node(cluster: Cluster) -> None:
+def test_doctor_fails_when_a_port_is_taken_on_one_node(cluster: Cluster) -> None:
     held = cluster.popen("python3", "-m", "http.server", "8000", node="node3")
     try:
         listens = ["sh", "-c", "ss -ltn | grep -q :8000"]
@@ -115,7 +115,7 @@ def test_a_port_that_is_taken_on_one_node(cluster: Cluster) -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_images_of_a_folder_that_is_not_shared(cluster: Cluster) -> None:
+def test_doctor_fails_when_images_differ_or_are_missing(cluster: Cluster) -> None:
     """/tmp is each node's own."""
     options = (*FOUR, "--images", "/tmp/images")
     copy = f"mkdir /tmp/images && cp {IMAGES}/server.sif {IMAGES}/envoy.sif {IMAGES}/locust.sif"
@@ -134,7 +134,7 @@ def test_images_of_a_folder_that_is_not_shared(cluster: Cluster) -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_an_apptainer_that_cannot_be_used_on_one_node(cluster: Cluster) -> None:
+def test_doctor_fails_when_apptainer_is_broken_on_one_node(cluster: Cluster) -> None:
     program = "/usr/bin/apptainer"
     with broken(cluster, "node3", f"chmod 000 {program}", f"chmod 755 {program}"):
         code, report = doctor(cluster, *FOUR)
@@ -150,13 +150,13 @@ def test_an_apptainer_that_cannot_be_used_on_one_node(cluster: Cluster) -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_no_fuse_on_one_node(cluster: Cluster) -> None:
+def test_doctor_warns_without_fuse_on_one_node(cluster: Cluster) -> None:
     with broken(cluster, "node4", "chmod 600 /dev/fuse", "chmod 666 /dev/fuse"):
         report = doctor(cluster, *FOUR)[1]
     assert bad(report, "WARN") | bad(report) == {"apptainer": ["node4"]}
 
 
-def test_a_name_that_one_node_takes_for_itself(cluster: Cluster) -> None:
+def test_doctor_fails_when_a_node_resolves_a_name_wrongly(cluster: Cluster) -> None:
     kept, hosts = "/tmp/hosts", "/etc/hosts"
     wrong = f"sed 's/^.* node3$/127.0.1.1 node3/' {kept} > {hosts}"
     none = f"sed /node3/d {kept} > {hosts}"
@@ -171,20 +171,20 @@ def test_a_name_that_one_node_takes_for_itself(cluster: Cluster) -> None:
             assert says in json.dumps(report)
 
 
-def test_a_proxy_between_users_and_the_deployment(cluster: Cluster) -> None:
+def test_doctor_warns_of_a_proxy(cluster: Cluster) -> None:
     proxied = ("env", "http_proxy=http://user:secret@proxy:3128", "no_proxy=node1")
     done = cluster.run(*proxied, "launcher", "doctor", *VENV)
     assert "[WARN] proxy: http_proxy on node1, node2, node3, node4" in done.stdout
     assert "secret" not in done.stdout
 
 
-def test_a_folder_that_is_not_shared(cluster: Cluster) -> None:
+def test_doctor_fails_when_the_folder_is_not_shared(cluster: Cluster) -> None:
     code, report = doctor(cluster, *VENV, "--dir", "/tmp")
     assert (code, bad(report)) == (1, {"folder": ["node1", "node2", "node3", "node4"]})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_doctor_that_is_stopped_leaves_no_job(cluster: Cluster, number: signal.Signals) -> None:
+def test_doctor_leaves_no_job_when_stopped(cluster: Cluster, number: signal.Signals) -> None:
     holder = cluster.run("sbatch", "--parsable", "-N6", "--exclusive", "--wrap", "sleep 300").stdout
     try:
         stopped_while(cluster, number, "PD")
@@ -213,7 +213,7 @@ def stopped_while(cluster: Cluster, number: signal.Signals, job: str) -> None:
     wait_for(lambda: not jobs(cluster), 20, "its job is gone")
 
 
-def test_without_slurm(cluster: Cluster) -> None:
+def test_doctor_refuses_without_slurm(cluster: Cluster) -> None:
     path = "PATH=/home/alice/openenv-slurm/.venv/bin"
     done = cluster.run("env", path, "launcher", "doctor", check=False)
     assert done.returncode == 2
@@ -224,14 +224,14 @@ def test_without_slurm(cluster: Cluster) -> None:
     assert "[OK]   descriptors: " in cluster.run(*there).stdout
 
 
-def test_what_slurm_refuses_is_said(cluster: Cluster) -> None:
+def test_doctor_reports_what_slurm_refuses(cluster: Cluster) -> None:
     done = cluster.run("launcher", "doctor", "--partition", "nope", check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("error: Job submit/allocate failed: Invalid partition name")
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_preflight_looks_at_the_nodes_of_a_deployment(cluster: Cluster) -> None:
+def test_preflight_checks_the_nodes_of_a_deployment(cluster: Cluster) -> None:
     script = "cd /tmp && launcher preflight --name looked --json; true"
     options = (*VENV, "--name", "looked", "--dir", "/home/alice/looked")
     up = ("launcher", "up", *options, "--", "sh", "-c", script)

@@ -45,7 +45,7 @@ def steps(alice: Alice) -> list[str]:
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("runtime", ["venv", "apptainer"])
-def test_every_node_is_sampled_while_a_grid_runs(runtime: str, alice: Alice) -> None:
+def test_sampler_samples_every_node_while_a_grid_runs(runtime: str, alice: Alice) -> None:
     front = alice.hold(*NODES, "--runtime", runtime)
     output = "/tmp/results"  # of the login node alone
     alice.breaks("login", "true", f"rm -rf {output}")
@@ -89,7 +89,7 @@ def test_top_shows_all_nodes_from_any_node(alice: Alice) -> None:
 
 
 @pytest.mark.parametrize("victim", ["launcher.* grid", "^srun .*--job-name=openenv-samples"])
-def test_a_sampling_that_is_killed_leaves_nothing(victim: str, alice: Alice) -> None:
+def test_sampler_leaves_nothing_when_killed(victim: str, alice: Alice) -> None:
     front = alice.hold(*VENV)
     grid = alice.begin("launcher", "grid", "-n", "10", "--wait", "5", "--output-dir", "out")
     wait_for(lambda: processes(samples(alice, "out")) >= SERVING, 30, "nodes are sampled")

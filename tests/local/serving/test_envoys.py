@@ -48,7 +48,7 @@ def answers(session: websocket.WebSocket) -> bool:
         return False
 
 
-def test_sessions_go_through_both_and_reach_all_workers(two: Deployment) -> None:
+def test_sessions_use_both_envoys_and_reach_all_workers(two: Deployment) -> None:
     before = counted(two, "downstream_cx_total")
     sessions = [opened(two) for _ in range(60)]
     try:
@@ -72,7 +72,7 @@ def test_sessions_go_through_both_and_reach_all_workers(two: Deployment) -> None
     wait_for(lambda: places_used(two) == 0, 10, "all places are free again")
 
 
-def test_a_session_finds_the_last_place_through_either(two: Deployment, tmp_path: Path) -> None:
+def test_session_finds_the_last_place_through_either_envoy(two: Deployment, tmp_path: Path) -> None:
     """112 places, 120 sessions."""
     done = two.run("grid", "-n", "120", "--wait", "5", "--output-dir", str(tmp_path / "r"))
     assert done.returncode == 0, done.stderr
@@ -86,7 +86,7 @@ def test_a_session_finds_the_last_place_through_either(two: Deployment, tmp_path
     assert {"envoy", "envoy-2"} <= names
 
 
-def test_all_that_looks_at_envoy_looks_at_both(two: Deployment) -> None:
+def test_every_reader_of_envoy_reads_both(two: Deployment) -> None:
     checked = two.run("preflight", "--name", "two")
     assert checked.returncode == 0, checked.stdout
     scraped = json.loads(two.run("top", "two", "--prometheus-targets").stdout)
@@ -98,7 +98,7 @@ def test_all_that_looks_at_envoy_looks_at_both(two: Deployment) -> None:
     assert "envoy-2" in two.run("status", "two").stdout
 
 
-def test_one_that_is_killed_is_replaced_and_only_its_sessions_are_lost(two: Deployment) -> None:
+def test_killed_envoy_is_replaced_and_loses_only_its_sessions(two: Deployment) -> None:
     sessions = [opened(two) for _ in range(40)]
     held, lost = counted(two, "downstream_cx_active")
     old = two.pid("envoy-2")

@@ -10,7 +10,7 @@ from tests.helpers.local import launch
 NODES = ("--node-cores", "64", "--node-mem", "256G", "--node-descriptors", "20000")
 
 
-def test_what_a_hundred_thousand_sessions_take(tmp_path: Path) -> None:
+def test_plan_shows_the_needs_of_a_hundred_thousand_sessions(tmp_path: Path) -> None:
     done = launch("plan", "--sessions", "100000", "--nodes", "9", *NODES, "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
@@ -26,7 +26,7 @@ def test_what_a_hundred_thousand_sessions_take(tmp_path: Path) -> None:
     assert len(envoys) == len(plan["envoy_configs"]) == 11
 
 
-def test_a_million_on_eighty_nodes_in_short(tmp_path: Path) -> None:
+def test_plan_summary_for_a_million_sessions_on_eighty_nodes(tmp_path: Path) -> None:
     argv = ("plan", "--sessions", "1000000", "--nodes", "80", *NODES, "--summary")
     done = launch(*argv, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -36,7 +36,7 @@ def test_a_million_on_eighty_nodes_in_short(tmp_path: Path) -> None:
     assert "for the load: --client-nodes 79" in lines
 
 
-def test_what_cannot_be_held_ends_with_an_error_and_what_to_change(tmp_path: Path) -> None:
+def test_plan_fails_with_advice_when_sessions_cannot_be_held(tmp_path: Path) -> None:
     small = ("--node-cores", "2", "--node-mem", "8G", "--node-descriptors", "20000")
     argv = ("plan", "--sessions", "1000000", "--nodes", "80", *small, "--summary")
     done = launch(*argv, cwd=tmp_path)
@@ -45,7 +45,7 @@ def test_what_cannot_be_held_ends_with_an_error_and_what_to_change(tmp_path: Pat
     assert done.stderr.startswith("error: 1,000,000 sessions cannot be held: the memory of Envoy")
 
 
-def test_up_refuses_at_once_what_its_options_do_not_hold(tmp_path: Path) -> None:
+def test_up_refuses_sessions_that_its_options_cannot_hold(tmp_path: Path) -> None:
     given = ("--max-concurrent-envs", "5", "--workers-per-node", "1")
     done = launch("up", "--local", "--sessions", "100", *given, cwd=tmp_path)
     assert done.returncode == 2
@@ -62,7 +62,7 @@ def test_up_refuses_at_once_what_its_options_do_not_hold(tmp_path: Path) -> None
         (("--sessions", "1", "--node-cores", "many"), "--node-cores: 'many'"),
     ],
 )
-def test_what_makes_no_sense(argv: tuple[str, ...], says: str, tmp_path: Path) -> None:
+def test_plan_refuses_invalid_options(argv: tuple[str, ...], says: str, tmp_path: Path) -> None:
     done = launch("plan", *argv, cwd=tmp_path)
     assert done.returncode == 2
     assert says in done.stderr

@@ -69,7 +69,7 @@ def assert_finding(
     assert bool(found.advice) == (verdict is not Verdict.OK)
 
 
-def test_where_all_is_well_every_check_says_so() -> None:
+def test_diagnose_reports_ok_for_every_check_on_good_nodes() -> None:
     diagnosis = diagnose(surveyed(), GOOD, 300)
     assert diagnosis.ok
     assert {finding.verdict for finding in diagnosis.findings} == {Verdict.OK}
@@ -79,25 +79,25 @@ def test_where_all_is_well_every_check_says_so() -> None:
     ]
 
 
-def test_without_images_nothing_is_said_of_apptainer() -> None:
+def test_diagnose_skips_apptainer_without_containers() -> None:
     checks = {finding.check for finding in diagnose(surveyed(runtime="venv"), GOOD, 1).findings}
     assert not checks & {"apptainer", "image"}
 
 
 class TestKernel:
-    def test_descriptors_too_few_to_start(self) -> None:
+    def test_descriptors_fail_when_too_few_to_start(self) -> None:
         found = kernel.descriptors(nodes(n2=replace(GOOD, descriptors=64)))
         assert_finding(found, Verdict.FAIL, ("n2",), "64 on n2; 20,000 elsewhere", "ulimit -Hn")
 
-    def test_descriptors_fewer_than_elsewhere(self) -> None:
+    def test_descriptors_warn_when_fewer_than_on_other_nodes(self) -> None:
         found = kernel.descriptors(nodes(n2=replace(GOOD, descriptors=5000)))
         assert_finding(found, Verdict.WARN, ("n2",), "5,000 on n2; 20,000 elsewhere")
 
-    def test_descriptors_few_everywhere(self) -> None:
+    def test_descriptors_warn_when_few_on_every_node(self) -> None:
         few = replace(GOOD, descriptors=1024)
         assert_finding(kernel.descriptors(dict.fromkeys(NODES, few)), Verdict.WARN, NODES, "1,024")
 
-    def test_what_is_better_on_one_node_is_no_fault_of_the_others(self) -> None:
+    def test_descriptors_pass_when_one_node_has_more(self) -> None:
         found = kernel.descriptors(nodes(n1=replace(GOOD, descriptors=1_000_000)))
         assert_finding(found, Verdict.OK, ())
 
@@ -111,11 +111,11 @@ class TestKernel:
         found = kernel.processes(nodes(n3=none, n2=replace(GOOD, processes=500)), 100)
         assert_finding(found, Verdict.WARN, ("n2",), "500 on n2")
 
-    def test_few_ephemeral_ports(self) -> None:
+    def test_ports_warn_when_few_are_ephemeral(self) -> None:
         found = kernel.ports(nodes(n4=replace(GOOD, last_port=33767)), {})
         assert_finding(found, Verdict.WARN, ("n4",), "1,000 on n4", "ip_local_port_range")
 
-    def test_ports_of_ours_among_the_ephemeral(self) -> None:
+    def test_ports_warn_when_the_deployment_listens_on_ephemeral_ones(self) -> None:
         wide = replace(GOOD, first_port=9000)
         found = kernel.ports(nodes(n1=wide), {"n1": [8000, 9901], "n2": [9901]})
         assert_finding(found, Verdict.WARN, ("n1",), "port 9901", "below 9000")
@@ -127,12 +127,12 @@ class TestKernel:
         )
         assert_finding(kernel.backlog(nodes(), {"n1": 4096}), Verdict.OK, ())
 
-    def test_half_open_connections_count_where_there_are_no_cookies(self) -> None:
+    def test_backlog_counts_half_open_connections_without_syn_cookies(self) -> None:
         cookieless = replace(GOOD, syncookies=False)
         found = kernel.backlog(nodes(n3=cookieless), dict.fromkeys(NODES, 2000))
         assert_finding(found, Verdict.WARN, ("n3",), "tcp_max_syn_backlog 2,048")
 
-    def test_a_burst_is_dealt_out_to_listening_sockets(self) -> None:
+    def test_burst_is_distributed_over_listening_sockets(self) -> None:
         survey = surveyed(workers_per_node=4, envoy_threads=2)
         assert burst_per_socket(survey, 8000) == {"n1": 4000, "n2": 1000, "n3": 1000}
 
@@ -150,28 +150,28 @@ class TestKernel:
 
 
 class TestSoftware:
-    def test_another_python(self) -> None:
+    def test_python_fails_when_a_version_differs(self) -> None:
         found = software.python(nodes(n2=replace(GOOD, python="3.9.2")), GOOD)
         assert_finding(found, Verdict.FAIL, ("n2",), "Python 3.9.2, launcher 0.1.0 on n2")
 
-    def test_programs_that_are_missing(self) -> None:
+    def test_programs_fail_when_missing(self) -> None:
         found = list(node_checks.programs(views({"missing": []}, n3={"missing": ["/venv/envoy"]})))
         assert_finding(found[0], Verdict.FAIL, ("n3",), "/venv/envoy cannot be run on n3")
         assert len(found) == 1
 
-    def test_a_folder_of_its_own(self) -> None:
+    def test_shared_folder_fails_when_a_node_does_not_see_it(self) -> None:
         found = node_checks.shared_folder(
             views({"shared": True}, n4={"shared": False}), Path("/tmp/x")
         )
         assert_finding(found, Verdict.FAIL, ("n4",), "/tmp/x is not shared", "--dir")
 
-    def test_no_apptainer(self) -> None:
+    def test_apptainer_fails_when_not_installed(self) -> None:
         found = software.apptainer(
             views({"apptainer": WELL}, n2={"apptainer": {"version": None}}),
         )
         assert_finding(found, Verdict.FAIL, ("n2",), "not on PATH on n2", "--runtime venv")
 
-    def test_apptainer_that_runs_nothing(self) -> None:
+    def test_apptainer_fails_when_it_cannot_run_an_image(self) -> None:
         sees = WELL | {"ran": "FATAL: no user namespaces", "namespaces": False}
         found = software.apptainer(views({"apptainer": WELL}, n2={"apptainer": sees}))
         assert_finding(
@@ -179,33 +179,33 @@ class TestSoftware:
         )
         assert "user.max_user_namespaces" in found.advice
 
-    def test_apptainer_that_is_setuid_needs_no_user_namespaces(self) -> None:
+    def test_apptainer_passes_without_user_namespaces_when_setuid(self) -> None:
         found = software.apptainer(views({"apptainer": WELL | {"namespaces": False}}))
         assert_finding(found, Verdict.OK, (), "1.4.5 runs images on every node")
 
-    def test_no_user_namespaces_and_no_image_to_try(self) -> None:
+    def test_apptainer_warns_without_user_namespaces_and_without_an_image(self) -> None:
         sees = WELL | {"ran": None, "namespaces": False}
         found = software.apptainer(
             views({"apptainer": WELL | {"ran": None}}, n3={"apptainer": sees})
         )
         assert_finding(found, Verdict.WARN, ("n3",), "user namespaces on n3")
 
-    def test_no_fuse(self) -> None:
+    def test_apptainer_warns_without_fuse(self) -> None:
         found = software.apptainer(
             views({"apptainer": WELL}, n3={"apptainer": WELL | {"fuse": False}})
         )
         assert_finding(found, Verdict.WARN, ("n3",), "/dev/fuse is not accessible on n3")
 
-    def test_versions_that_differ(self) -> None:
+    def test_apptainer_warns_when_versions_differ(self) -> None:
         old = WELL | {"version": "1.1.9"}
         found = software.apptainer(views({"apptainer": WELL}, n3={"apptainer": old}))
         assert_finding(found, Verdict.WARN, NODES, "1.1.9 on n3; 1.4.5 on n1, n2, n4")
 
-    def test_an_image_that_is_missing(self) -> None:
+    def test_image_fails_when_missing(self) -> None:
         found = node_checks.image("/i/server.sif", IMAGE | {"n2": {"problem": "is not there"}})
         assert_finding(found, Verdict.FAIL, ("n2",), "/i/server.sif on n2: is not there", "build")
 
-    def test_an_image_that_differs(self) -> None:
+    def test_image_fails_when_it_differs(self) -> None:
         found = node_checks.image("/i/server.sif", IMAGE | {"n2": {"digest": "b" * 64}})
         assert_finding(
             found, Verdict.FAIL, ("n2",), "differs: bbbbbbbbbbbb on n2, aaaaaaaaaaaa elsewhere"
@@ -213,26 +213,26 @@ class TestSoftware:
 
 
 class TestNetwork:
-    def test_a_port_that_is_taken(self) -> None:
+    def test_ports_fail_when_one_is_taken(self) -> None:
         held = "port 8000 on 0.0.0.0: Address already in use by pid 12 (python)"
         found = node_checks.ports(views({"taken": None}, n3={"taken": held}))
         assert_finding(found, Verdict.FAIL, ("n3",), f"n3: {held}", "--server-port")
 
-    def test_a_name_that_one_node_does_not_know(self) -> None:
+    def test_names_fail_when_one_node_cannot_resolve_another(self) -> None:
         lost = {"names": KNOWN | {"n3": {"problem": "Name or service not known"}}}
         found = network.names(views({"names": KNOWN}, n2=lost))
         assert_finding(found, Verdict.FAIL, ("n2",), "n2 cannot resolve n3: Name or service", "DNS")
 
-    def test_a_name_that_leads_back(self) -> None:
+    def test_names_fail_when_a_name_resolves_to_loopback(self) -> None:
         lost = {"names": KNOWN | {"n3": {"address": "127.0.1.1"}}}
         found = network.names(views({"names": KNOWN}, n2=lost))
         assert_finding(found, Verdict.FAIL, ("n2",), "n2 resolves n3 to itself (127.0.1.1)")
 
-    def test_a_node_may_know_itself_by_a_loopback_address(self) -> None:
+    def test_names_allow_a_loopback_address_for_the_node_itself(self) -> None:
         own = {"names": KNOWN | {"n2": {"address": "127.0.1.1"}}}
         assert_finding(network.names(views({"names": KNOWN}, n2=own)), Verdict.OK, ())
 
-    def test_nodes_that_know_another_by_different_addresses(self) -> None:
+    def test_names_warn_when_nodes_resolve_different_addresses(self) -> None:
         other = {"names": KNOWN | {"n3": {"address": "10.1.0.3"}}}
         found = network.names(views({"names": KNOWN}, n2=other))
         assert_finding(found, Verdict.WARN, ("n3",), "n3 is 10.0.0.3 and 10.1.0.3")
@@ -245,19 +245,19 @@ class TestNetwork:
         found = network.clocks(near | {"n3": Skew(-7.0, -6.9)})
         assert_finding(found, Verdict.FAIL, ("n3",), "n3 is 6.9 s behind")
 
-    def test_one_node_alone_is_compared_with_this_machine(self) -> None:
+    def test_clocks_compare_a_single_node_with_this_machine(self) -> None:
         found = network.clocks({"n1": Skew(2.0, 2.1)})
         assert_finding(found, Verdict.FAIL, ("n1",), "n1 is 2.0 s ahead")
 
-    def test_where_all_nodes_agree_it_is_this_machine_that_is_off(self) -> None:
+    def test_clocks_blame_this_machine_when_all_nodes_agree(self) -> None:
         found = network.clocks(dict.fromkeys(NODES, Skew(3.0, 3.01)))
         assert_finding(found, Verdict.WARN, ("this machine",), "this machine is 3.0 s behind")
 
-    def test_a_slow_answer_proves_nothing(self) -> None:
+    def test_clocks_accept_a_slow_answer(self) -> None:
         found = network.clocks(dict.fromkeys(NODES, Skew(-0.01, 0.01)) | {"n2": Skew(-0.5, 3.0)})
         assert_finding(found, Verdict.OK, (), "within 3.00 s")
 
-    def test_skews_are_bounded_by_the_quickest_answers(self) -> None:
+    def test_skews_are_bounded_by_the_fastest_answers(self) -> None:
         clock = iter([100.0, 101.0, 102.0, 102.1, 103.0, 104.0])
         answers = iter([105.5, 107.04, 108.5])
         skews = clock_skews(lambda _: {"n1": {"time": next(answers)}}, lambda: next(clock))
@@ -296,7 +296,7 @@ class TestBounds:
         assert [bound.sessions for bound in found] == sorted(bound.sessions for bound in found)
         return {bound.limit: bound for bound in found}
 
-    def test_each_limit(self) -> None:
+    def test_bounds_are_computed_for_every_limit(self) -> None:
         assert {limit: bound.sessions for limit, bound in self.ranked().items()} == {
             "places of the servers": 400,
             "descriptors of Envoy": 9_900,
@@ -310,7 +310,7 @@ class TestBounds:
             "memory of the servers": 2 * ((60 * GIB - 2 * SERVER.process) // SERVER.session),
         }
 
-    def test_what_to_change_would_do(self) -> None:
+    def test_changes_make_room_for_the_sessions(self) -> None:
         found = self.ranked(30_000)
         assert "--max-concurrent-envs 7500" in found["places of the servers"].change
         assert "--envoy-processes 4" in found["descriptors of Envoy"].change
@@ -326,7 +326,7 @@ class TestBounds:
         assert {b.limit: b.sessions for b in enough}["descriptors of Envoy"] == 30_000
         assert self.ranked(60_000)["descriptors of the load workers"].change.endswith(" 4")
 
-    def test_the_lowest_node_counts_for_all(self) -> None:
+    def test_bounds_use_the_lowest_node(self) -> None:
         low = replace(GOOD, descriptors=1_100)
         machines = dict.fromkeys(NODES, GOOD) | {"n3": low}
         found = bounds(replace(stage(surveyed(), GOOD), machines=machines), None)
@@ -334,11 +334,11 @@ class TestBounds:
         assert held.sessions == 4 * 1_000
         assert "on n3" in held.why
 
-    def test_too_few_descriptors_for_anything(self) -> None:
+    def test_load_bounds_are_zero_with_too_few_descriptors(self) -> None:
         found = load_bounds({"n4": 2}, {"n4": replace(GOOD, descriptors=50)}, 10)
         assert next(found).sessions == 0
 
-    def test_one_machine_has_one_memory_for_all(self) -> None:
+    def test_bounds_of_a_local_deployment_share_one_memory(self) -> None:
         deployment = Deployment(local=True, nodes=3)
         there = [Node(f"127.0.0.{n}", f"127.0.0.{n}", 1) for n in (2, 3, 4)]
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
@@ -350,19 +350,19 @@ class TestBounds:
         assert found["memory of this machine"].sessions == (GOOD.room - processes) // each
         assert "on this machine" in found["descriptors of Envoy"].why
 
-    def test_without_envoy_its_limits_do_not_count(self) -> None:
+    def test_bounds_without_envoy_leave_out_its_limits(self) -> None:
         deployment = Deployment(nodes=1)
         there = [Node("n1", "10.0.0.1", 4)]
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
         survey = Survey(placed, there, {"n1": {"machine": asdict(GOOD)}}, {})
         assert not [b for b in bounds(stage(survey, GOOD), None) if "Envoy" in b.limit]
 
-    def test_sessions_that_fit(self) -> None:
+    def test_fit_passes_when_all_limits_suffice(self) -> None:
         found = list(fit([Bound("places", 400, "", "more nodes"), Bound("x", 500, "", "")], 400))
         assert [finding.verdict for finding in found] == [Verdict.OK]
         assert found[0].detail == "400 fit; the places bind first, at 400"
 
-    def test_sessions_that_do_not_fit_name_every_limit_in_the_way(self) -> None:
+    def test_fit_fails_for_every_limit_below_the_sessions(self) -> None:
         tight = [Bound("a", 10, "", "do a"), Bound("b", 20, "", "do b"), Bound("c", 30, "", "do c")]
         found = list(fit(tight, 25))
         assert [(f.verdict, f.advice) for f in found] == [
@@ -399,7 +399,7 @@ class TestPreflight:
         assert (limit.passed, load.passed) == (False, False)
 
 
-def test_a_machine_is_plain_values() -> None:
+def test_machine_survives_json_without_proxy_values() -> None:
     here = machine({"http_proxy": "http://user:secret@proxy", "NO_PROXY": "a,b"})
     assert here.proxies == ["http_proxy"]
     assert here.no_proxy == "a,b"
@@ -408,7 +408,7 @@ def test_a_machine_is_plain_values() -> None:
     assert 0 < here.room <= here.memory
 
 
-def test_memory_limits_of_both_control_groups(tmp_path: Path) -> None:
+def test_memory_limit_reads_both_control_group_versions(tmp_path: Path) -> None:
     job = tmp_path / "slurm/job_1"
     (job / "step_0").mkdir(parents=True)
     (job / "memory.max").write_text("1000\n")
@@ -425,18 +425,18 @@ def test_memory_limits_of_both_control_groups(tmp_path: Path) -> None:
     assert parse_meminfo("MemTotal:  4 kB\nHugePages_Total: 0\n") == {"MemTotal": 4096}
 
 
-def test_names_that_cannot_be_resolved_say_so() -> None:
+def test_addresses_report_names_that_cannot_be_resolved() -> None:
     found = addresses(["localhost", "no-such-host.invalid"])
     assert found["localhost"] == {"address": "127.0.0.1"}
     assert found["no-such-host.invalid"]["problem"]
 
 
-def test_the_allocation_for_a_moment_is_that_of_the_deployment() -> None:
+def test_temporary_allocation_requests_the_nodes_of_the_deployment() -> None:
     argv = salloc_argv(Deployment(nodes=3, client_nodes=1, partition="p", sbatch=("--exclusive",)))
     assert argv[:3] == ("salloc", "--job-name=openenv-doctor", "--nodes=4")
     assert {"--partition=p", "--time=5", "--exclusive"} <= set(argv)
     assert "--time=1:00:00" in salloc_argv(Deployment(time="1:00:00"))
 
 
-def test_many_nodes_are_not_all_named() -> None:
+def test_listed_shortens_long_lists() -> None:
     assert listed(f"n{i}" for i in range(8)) == "n0, n1, n2, n3, n4, n5 and 2 more"

@@ -8,7 +8,7 @@ from launcher.envoy import admin
 from launcher.envoy.admin import Backend, combined, parse_backends
 
 
-def test_counters_of_several_envoys_are_added_up_where_that_says_something() -> None:
+def test_combined_sums_counters_except_minima() -> None:
     one = {"downstream_cx_active": 10, "uptime": 90, "membership_healthy": 4, "membership_total": 4}
     other = {"downstream_cx_active": 7, "uptime": 2, "membership_healthy": 3, "membership_total": 4}
     assert combined([one, other]) == {
@@ -19,7 +19,7 @@ def test_counters_of_several_envoys_are_added_up_where_that_says_something() -> 
     }
 
 
-def test_envoys_counters_are_those_of_its_own_listener() -> None:
+def test_parse_counters_strips_prefixes() -> None:
     stats = {"cluster.openenv_cluster.upstream_cx_total": 7, "server.uptime": 40}
     stats |= {"listener.10.0.0.1_8000.downstream_cx_active": 3}
     page = {"stats": [{"name": name, "value": value} for name, value in stats.items()]}
@@ -72,7 +72,7 @@ PAGE = b"""
 """
 
 
-def test_backends_are_those_of_our_cluster_with_what_envoy_thinks_of_them() -> None:
+def test_parse_backends_returns_the_health_of_every_endpoint() -> None:
     assert parse_backends(PAGE) == [
         Backend("gpu-3", "10.0.0.3:8102", True),
         Backend("gpu-4", "10.0.0.4:8103", False, ("failed_active_health_check",)),
@@ -89,11 +89,11 @@ def test_backends_are_those_of_our_cluster_with_what_envoy_thinks_of_them() -> N
         b'{"cluster_statuses": [{"name": "envoy_admin", "host_statuses": [{}]}]}',
     ],
 )
-def test_a_page_without_our_hosts_has_no_backends(page: bytes) -> None:
+def test_parse_backends_is_empty_without_endpoints(page: bytes) -> None:
     assert parse_backends(page) == []
 
 
 @pytest.mark.parametrize("page", [b"", b"Not Found", b'{"cluster_statuses": ['])
-def test_a_page_that_is_no_json_is_a_value_error(page: bytes) -> None:
+def test_parse_backends_raises_when_the_page_is_not_json(page: bytes) -> None:
     with pytest.raises(ValueError, match=r"line 1"):
         parse_backends(page)

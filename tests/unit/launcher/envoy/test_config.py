@@ -75,7 +75,7 @@ def routes(config: dict[str, Any], name: str = "openenv") -> list[dict[str, Any]
 
 
 @pytest.mark.parametrize("servers", SERVERS)
-def test_rendering_is_the_golden_file(servers: int) -> None:
+def test_render_matches_the_golden_file(servers: int) -> None:
     golden = GOLDEN / f"envoy-{servers}.yaml"
     rendered = render(fixed(servers))
     if os.environ.get("UPDATE_GOLDEN") == "1":
@@ -84,7 +84,7 @@ def test_rendering_is_the_golden_file(servers: int) -> None:
 
 
 @pytest.mark.parametrize("servers", SERVERS)
-def test_envoy_itself_accepts_it(servers: int, tmp_path: Path) -> None:
+def test_envoy_accepts_the_configuration(servers: int, tmp_path: Path) -> None:
     config = tmp_path / "envoy.yaml"
     config.write_text(render(fixed(servers), tmp_path / "admin.sock"))
     checked = subprocess.run(
@@ -98,7 +98,7 @@ def test_envoy_itself_accepts_it(servers: int, tmp_path: Path) -> None:
     assert f"configuration '{config}' OK" in checked.stdout + checked.stderr
 
 
-def test_the_cluster_sends_sessions_to_the_least_loaded_worker_that_lives() -> None:
+def test_cluster_routes_to_healthy_workers_only() -> None:
     found = cluster(parsed(fixed(2)))
     assert admin.CLUSTER == "openenv_cluster"
     assert found["load_assignment"]["cluster_name"] == "openenv_cluster"
@@ -107,7 +107,7 @@ def test_the_cluster_sends_sessions_to_the_least_loaded_worker_that_lives() -> N
 
 
 @pytest.mark.parametrize("envoys", [1, 12, 1000])
-def test_a_node_that_dies_is_out_within_four_seconds(envoys: int) -> None:
+def test_health_checks_remove_a_failed_node_within_four_seconds(envoys: int) -> None:
     """At worst it dies right after an answer: an interval, and a timeout for each check that fails."""
     nodes = [f"127.0.0.{number}" for number in range(2, 7)]
     (check,) = cluster(parsed(placement(*nodes, local=False, envoys=envoys)))["health_checks"]
@@ -119,7 +119,7 @@ def test_a_node_that_dies_is_out_within_four_seconds(envoys: int) -> None:
     assert first + timeout + next_ + timeout <= 4
 
 
-def test_checks_are_rarer_the_more_of_them_there_are() -> None:
+def test_check_intervals_grow_with_the_number_of_checks() -> None:
     nodes = [f"127.0.0.{number}" for number in range(2, 7)]
     few, some, many = (
         check_intervals(placement(*nodes, envoys=envoys)) for envoys in (1, 25, 1000)
@@ -129,7 +129,7 @@ def test_checks_are_rarer_the_more_of_them_there_are() -> None:
     assert many.start == many.steady
 
 
-def test_each_envoy_process_has_its_pages_and_its_socket_and_all_share_the_url() -> None:
+def test_envoy_processes_share_the_url_but_not_their_admin_pages() -> None:
     several = placement("127.0.0.2", "127.0.0.3", envoys=3)
     found = [yaml.safe_load(text) for text in configurations(several).values()]
     ports = [
@@ -175,7 +175,7 @@ def weights(config: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 @pytest.mark.parametrize(("servers", "workers"), [(1, 2), (2, 1), (2, 2), (3, 1), (3, 4)])
-def test_weights_differ_a_little_so_that_workers_take_turns(servers: int, workers: int) -> None:
+def test_weights_differ_slightly(servers: int, workers: int) -> None:
     nodes = [f"127.0.0.{number}" for number in range(2, 3 + servers)]
     values = {weight for _, weight in weights(parsed(placement(*nodes, workers=workers)))}
     assert len(values) > 1
@@ -184,7 +184,7 @@ def test_weights_differ_a_little_so_that_workers_take_turns(servers: int, worker
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("dead", ["127.0.0.3", "127.0.0.4", "127.0.0.5"])
-def test_weights_still_differ_when_a_server_is_gone(workers: int, dead: str) -> None:
+def test_weights_still_differ_without_one_server(workers: int, dead: str) -> None:
     # Envoy compares the weights of healthy endpoints only.
     nodes = ["127.0.0.2", "127.0.0.3", "127.0.0.4", "127.0.0.5"]
     found = weights(parsed(placement(*nodes, workers=workers)))
@@ -192,7 +192,7 @@ def test_weights_still_differ_when_a_server_is_gone(workers: int, dead: str) -> 
 
 
 @pytest.mark.parametrize(("servers", "workers", "retries"), [(1, 1, 1), (1, 2, 1), (3, 4, 11)])
-def test_a_refused_session_is_tried_on_every_other_endpoint(
+def test_upgrades_are_retried_on_every_other_endpoint(
     servers: int, workers: int, retries: int
 ) -> None:
     nodes = [f"127.0.0.{number}" for number in range(2, 3 + servers)]
@@ -203,26 +203,26 @@ def test_a_refused_session_is_tried_on_every_other_endpoint(
     assert "retriable-status-codes" in policy["retry_on"].split(",")
 
 
-def test_only_upgrades_are_tried_again_after_a_503() -> None:
+def test_only_upgrades_are_retried_after_a_503() -> None:
     websocket, other = routes(parsed(fixed(1)))
     assert websocket["match"]["headers"][0]["name"] == "upgrade"
     assert "headers" not in other["match"]
     assert "retriable-status-codes" not in other["route"]["retry_policy"]["retry_on"]
 
 
-def test_a_quiet_session_is_never_ended() -> None:
+def test_idle_sessions_never_time_out() -> None:
     config = parsed(fixed(1))
     assert manager(config)["stream_idle_timeout"] == "0s"
     for route in routes(config):
         assert (route["route"]["timeout"], route["route"]["idle_timeout"]) == ("0s", "0s")
 
 
-def test_connections_are_dealt_out_evenly_among_envoys_threads() -> None:
+def test_connections_are_balanced_over_the_threads_of_envoy() -> None:
     found = listener(parsed(fixed(1)), "openenv")
     assert found["connection_balance_config"] == {"exact_balance": {}}
 
 
-def test_the_breakers_of_envoy_never_bind() -> None:
+def test_circuit_breakers_never_trip() -> None:
     (breakers,) = cluster(parsed(fixed(3)))["circuit_breakers"]["thresholds"]
     limits = {key: value for key, value in breakers.items() if key.startswith("max_")}
     assert limits.keys() == {
@@ -234,18 +234,18 @@ def test_the_breakers_of_envoy_never_bind() -> None:
     assert min(limits.values()) > 100_000_000
 
 
-def test_the_full_admin_interface_is_a_socket_for_its_owner_only() -> None:
+def test_admin_interface_is_a_socket_of_its_owner() -> None:
     config = parsed(fixed(1))
     assert config["admin"]["address"] == {"pipe": {"path": "/tmp/admin.sock", "mode": 0o600}}
 
 
 @pytest.mark.parametrize("name", ["with space", 'with "quotes"', "it's", "back\\slash", "a: b #"])
-def test_an_admin_socket_keeps_its_path_whatever_it_holds(name: str) -> None:
+def test_admin_socket_path_may_contain_any_characters(name: str) -> None:
     path = Path("/tmp") / name / "admin.sock"
     assert parsed(fixed(1), path)["admin"]["address"]["pipe"]["path"] == str(path)
 
 
-def test_only_get_of_harmless_pages_reaches_the_admin_interface() -> None:
+def test_admin_listener_forwards_only_gets_of_readonly_pages() -> None:
     *pages, last = routes(parsed(fixed(1)), "admin_readonly")
     get = [{"name": ":method", "string_match": {"exact": "GET"}}]
     assert [page["match"] for page in pages] == [
@@ -261,7 +261,7 @@ def test_only_get_of_harmless_pages_reaches_the_admin_interface() -> None:
     assert "route" not in last
 
 
-def test_sessions_never_reach_the_admin_interface() -> None:
+def test_session_routes_never_reach_the_admin_interface() -> None:
     clusters = {route["route"]["cluster"] for route in routes(parsed(fixed(2)))}
     assert clusters == {"openenv_cluster"}
 
@@ -275,7 +275,7 @@ def test_sessions_never_reach_the_admin_interface() -> None:
         (["gpu-1", "10.0.0.2", "10.0.0.3"], "STATIC"),
     ],
 )
-def test_host_names_are_looked_up_and_addresses_are_not(nodes: list[str], discovery: str) -> None:
+def test_discovery_resolves_host_names_but_not_addresses(nodes: list[str], discovery: str) -> None:
     config = parsed(placement(*nodes, local=nodes[0].startswith("127.")))
     assert cluster(config)["type"] == discovery
 
@@ -284,7 +284,7 @@ def test_host_names_are_looked_up_and_addresses_are_not(nodes: list[str], discov
     ("nodes", "local", "address"),
     [(["127.0.0.2", "127.0.0.3"], True, "127.0.0.2"), (["gpu-1", "gpu-2"], False, "0.0.0.0")],
 )
-def test_a_local_deployment_is_not_offered_to_the_network(
+def test_local_deployment_listens_on_loopback_only(
     nodes: list[str], local: bool, address: str
 ) -> None:
     config = parsed(placement(*nodes, local=local))
@@ -298,7 +298,7 @@ def test_a_local_deployment_is_not_offered_to_the_network(
     ]
 
 
-def test_a_variable_that_nobody_gives_is_an_error(
+def test_render_raises_for_an_undefined_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     template = tmp_path / "envoy" / "envoy.yaml.j2"
@@ -309,7 +309,7 @@ def test_a_variable_that_nobody_gives_is_an_error(
         render(fixed(1))
 
 
-def test_only_other_machines_are_probed() -> None:
+def test_keepalive_is_enabled_only_between_machines() -> None:
     local = fixed(2)
     elsewhere = replace(local, deployment=local.deployment.model_copy(update={"local": False}))
     assert "tcp_keepalive" not in render(local)
@@ -320,7 +320,7 @@ def test_only_other_machines_are_probed() -> None:
     assert cluster(config)["health_checks"][0]["timeout"] == "1.0s"
 
 
-def test_who_waits_for_a_cpu_on_a_crowded_machine_is_not_taken_out() -> None:
+def test_health_checks_wait_longer_on_a_crowded_machine() -> None:
     nodes = [f"127.0.0.{number}" for number in range(2, 5)]
     one, many = (parsed(placement(*nodes, envoys=envoys)) for envoys in (1, 11))
     assert cluster(one)["health_checks"][0]["timeout"] == "1.0s"

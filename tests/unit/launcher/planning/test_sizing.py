@@ -47,48 +47,48 @@ def needed(sessions: int, count: int, **fields: Any) -> Needs:
 
 
 class TestChoice:
-    def test_who_asks_for_nothing_gets_what_there_always_was(self) -> None:
+    def test_sized_changes_nothing_without_sessions(self) -> None:
         deployment = Deployment(nodes=3)
         assert sizing.sized(deployment, nodes(3), LIMITS) is deployment
 
-    def test_a_hundred_thousand_on_one_machine(self) -> None:
+    def test_sized_for_a_hundred_thousand_sessions_on_one_machine(self) -> None:
         deployment = chosen(100_000, 5, local=True)
         assert deployment.workers_per_node == 2
         assert deployment.envoy_processes == 11
         assert 12_500 < deployment.max_concurrent_envs <= 19_900
 
-    def test_cores_stay_the_measure_where_they_suffice(self) -> None:
+    def test_sized_keeps_one_worker_per_core_when_that_is_enough(self) -> None:
         deployment = chosen(1_000, 3, cores=8)
         assert (deployment.workers_per_node, deployment.envoy_processes) == (None, 1)
         assert 16 * deployment.max_concurrent_envs >= 1_000
 
-    def test_what_is_given_stays(self) -> None:
+    def test_sized_keeps_given_options(self) -> None:
         given = {"workers_per_node": 3, "max_concurrent_envs": 7, "envoy_processes": 2}
         deployment = chosen(100_000, 3, **given)
         assert {name: getattr(deployment, name) for name in given} == given
 
-    def test_workers_make_up_for_few_places_that_were_given(self) -> None:
+    def test_sized_adds_workers_when_few_places_are_given(self) -> None:
         deployment = chosen(10_000, 3, max_concurrent_envs=100)
         assert deployment.workers_per_node == 50
 
-    def test_ports_want_workers_too(self) -> None:
+    def test_sized_adds_workers_when_ports_are_few(self) -> None:
         wide = Limits(descriptors=1_000_000, ports=1_000)
         deployment = sizing.sized(Deployment(sessions=9_000, nodes=2), nodes(2), wide)
         assert deployment.workers_per_node == 20
 
-    def test_many_envoys_have_fewer_workers_to_check(self) -> None:
+    def test_sized_uses_fewer_workers_with_many_envoy_processes(self) -> None:
         deployment = chosen(1_000_000, 80, cores=64)
         assert deployment.envoy_processes == 108
         assert deployment.workers_per_node == 16
 
-    def test_a_server_alone_has_places_for_what_the_kernel_deals_out_unevenly(self) -> None:
+    def test_sized_gives_a_single_server_more_slack(self) -> None:
         deployment = chosen(1_000, 1, cores=4)
         assert deployment.max_concurrent_envs >= 375
         assert deployment.envoy_processes is None
 
     @pytest.mark.parametrize("sessions", [1, 99, 5_000, 9_900, 9_901, 60_000, 250_000])
     @pytest.mark.parametrize("count", [2, 3, 9])
-    def test_whatever_is_chosen_holds_them_and_keeps_within_the_descriptors(
+    def test_sized_holds_the_sessions_within_the_descriptors(
         self, sessions: int, count: int
     ) -> None:
         placement = placed(sessions, count)
@@ -261,7 +261,7 @@ class TestLoad:
         assert many[248:] == ("127.1.0.249", "127.1.0.250", "127.1.1.1", "127.1.1.2")
         assert len(set(many)) == 252
 
-    def test_a_grid_gets_addresses_for_a_loopback_url_alone(self) -> None:
+    def test_grid_gets_source_addresses_for_a_loopback_url_only(self) -> None:
         ports = limits().ports
         here = Grid("http://127.0.0.1:8000", (ports,), (1.0,), Path("out"))
         assert len(with_source_addresses(here, ports).sources) == 3

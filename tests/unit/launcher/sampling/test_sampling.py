@@ -44,7 +44,7 @@ def run_json(*nodes: str) -> dict[str, Any]:
     return {"placement": {"load": load, "load_nodes": list(nodes)}}
 
 
-def test_each_node_has_its_processes_and_pages() -> None:
+def test_deployment_targets_have_the_processes_and_pages_of_each_node() -> None:
     found = targets.deployment_targets(STATE)
     assert found["node2"] == {
         "processes": {"server-1": 20},
@@ -55,7 +55,7 @@ def test_each_node_has_its_processes_and_pages() -> None:
     assert found["node1"]["envoy"] == {"port": 8000, "pages": {"http://node1:9901": "/tmp/1.sock"}}
 
 
-def test_the_load_is_where_the_run_says() -> None:
+def test_load_targets_are_on_the_nodes_of_the_run() -> None:
     run = run_json("node4", "node5")
     assert targets.load_targets(run, here=True) == {}
     assert targets.load_targets(run, here=False) == {
@@ -64,19 +64,19 @@ def test_the_load_is_where_the_run_says() -> None:
     }
 
 
-def test_load_on_this_machine_goes_by_the_machines_name() -> None:
+def test_load_targets_of_this_machine_have_its_host_name() -> None:
     run = run_json("127.0.0.1", "127.0.0.1")
     assert targets.load_targets(run, here=False) == {}
     pids = {"load-master": 31, "load-1": 32, "load-2": 33}
     assert targets.load_targets(run, here=True) == {HERE: {"processes": pids}}
 
 
-def test_before_the_load_there_is_none() -> None:
+def test_load_targets_are_empty_before_the_load_starts() -> None:
     assert targets.load_targets({}, here=True) == {}
     assert targets.load_targets({"placement": {"load": {}, "load_nodes": ["n"]}}, here=False) == {}
 
 
-def test_targets_of_one_node_are_joined() -> None:
+def test_joined_merges_the_targets_of_a_node() -> None:
     run = run_json("node2", "node2")
     found = targets.joined(targets.deployment_targets(STATE), targets.load_targets(run, here=False))
     assert found["node2"]["processes"] == {
@@ -99,13 +99,11 @@ def test_targets_of_one_node_are_joined() -> None:
         ("http://n1:65535", {}),
     ],
 )
-def test_a_server_without_a_launcher_has_its_control_port_next(
-    url: str, expected: dict[str, Any]
-) -> None:
+def test_server_target_uses_the_next_port_for_control(url: str, expected: dict[str, Any]) -> None:
     assert targets.server_target(url) == expected
 
 
-def test_busiest_is_of_one_thread_and_counts_waiting() -> None:
+def test_busiest_is_the_share_of_one_thread_including_waiting() -> None:
     def reading(moment: float, cpu: float, threads: dict[tuple[int, int], float]) -> proc.Reading:
         return proc.Reading(1, moment, cpu, 2.0, 1000, 12, 100, 2, threads)
 
@@ -116,7 +114,7 @@ def test_busiest_is_of_one_thread_and_counts_waiting() -> None:
     assert (sample["cpu"], sample["wait"], sample["fds"], sample["fd_limit"]) == (2.0, 2.0, 12, 100)
 
 
-def test_a_tree_of_real_processes() -> None:
+def test_read_sums_a_real_process_tree() -> None:
     script = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]])"
     spin = "print('up', flush=True)\nwhile True: pass"
     argv = [sys.executable, "-c", script, spin]
@@ -138,7 +136,7 @@ def test_a_tree_of_real_processes() -> None:
     assert proc.read(process.pid) is None
 
 
-def test_children_are_found_without_the_kernels_help(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tree_finds_children_without_kernel_support(monkeypatch: pytest.MonkeyPatch) -> None:
     with subprocess.Popen(["sleep", "60"]) as process:
         quick = proc.tree(os.getpid())
         monkeypatch.setattr(proc, "_has_children_file", False)
@@ -146,7 +144,7 @@ def test_children_are_found_without_the_kernels_help(monkeypatch: pytest.MonkeyP
         process.kill()
 
 
-def test_a_machine() -> None:
+def test_machine_usage_samples_this_machine() -> None:
     sample = proc.MachineUsage().sample()
     assert sample["cores"] == len(os.sched_getaffinity(0))
     assert 0 <= sample["cpu_busy"] <= 1
@@ -155,7 +153,7 @@ def test_a_machine() -> None:
     assert {"tcp_inuse", "tcp_tw", "listen_overflows", "listen_drops"} < set(sample)
 
 
-def test_a_kernel_that_shows_less_is_no_reason_to_fail(
+def test_machine_usage_tolerates_missing_proc_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     machine = proc.MachineUsage()
@@ -163,7 +161,7 @@ def test_a_kernel_that_shows_less_is_no_reason_to_fail(
     assert machine.sample()["tcp_inuse"] == 0
 
 
-def test_no_line_is_torn_by_srun() -> None:
+def test_encode_keeps_lines_below_the_limit_of_srun() -> None:
     head = {"time": "2026-03-01T12:00:00.000+00:00", "node": "n" * 63, "cell": 10**6}
     counters = (
         *(*admin.CLUSTER_COUNTERS, *admin.LISTENER_COUNTERS),
@@ -185,32 +183,32 @@ def envoy(**counters: int) -> dict[str, Any]:
     return {"node": "n1", "kind": "envoy", "cell": 1} | counters
 
 
-def test_what_stays_the_same_is_not_replaced() -> None:
+def test_find_changes_is_empty_when_nothing_changed() -> None:
     samples = [process("server-1", 5), envoy(uptime=5, membership_healthy=4)]
     assert find_changes([*samples, *samples]) == []
 
 
-def test_another_pid_is_another_process() -> None:
+def test_find_changes_reports_a_process_with_a_new_pid() -> None:
     samples = [process("server-1", 5), process("server-1", 9), process("server-1", 9)]
     assert list(map(str, find_changes(samples))) == ["server-1 on n1 was replaced (pid 5, then 9)"]
 
 
-def test_load_workers_are_not_what_is_measured() -> None:
+def test_find_changes_ignores_load_workers() -> None:
     assert find_changes([process("load-1", 5), process("load-1", 9)]) == []
 
 
-def test_workers_of_a_server_are_counted() -> None:
+def test_find_changes_counts_replaced_workers() -> None:
     places = {"node": "n1", "kind": "places", "name": "server-1", "replaced": 1}
     found = find_changes([places, places | {"replaced": 3}])
     assert list(map(str, found)) == ["2 worker(s) of server-1 on n1 were replaced"]
 
 
-def test_an_envoy_that_is_younger_was_restarted() -> None:
+def test_find_changes_reports_a_restarted_envoy() -> None:
     (change,) = find_changes([envoy(uptime=50), envoy(uptime=0)])
     assert str(change) == "Envoy on n1 was restarted"
 
 
-def test_workers_that_envoy_counts_out() -> None:
+def test_find_changes_reports_unhealthy_workers() -> None:
     counted = envoy(membership_healthy=8, membership_total=8)
     samples = [counted, counted | {"membership_healthy": 6}, counted]
     assert list(map(str, find_changes(samples))) == ["Envoy counted 2 of 8 workers out"]
@@ -229,7 +227,7 @@ def test_a_replaced_process_that_samples_name_is_listed_once() -> None:
     assert merged(recorded[:1], workers) == [*recorded[:1], *workers]
 
 
-def test_a_view_has_every_process_in_its_order() -> None:
+def test_snapshot_has_every_process_in_order() -> None:
     places = {"used": 3, "free": 7, "limit": 10, "refused": 0, "most": 2, "workers": [2, 1]}
     samples: list[dict[str, Any]] = [
         process("server-1", 20, node="node2", busiest=0.5),
@@ -252,7 +250,7 @@ def test_a_view_has_every_process_in_its_order() -> None:
     assert snapshot([], STATE)["envoy"] is None
 
 
-def test_prometheus_is_told_every_page() -> None:
+def test_prometheus_targets_have_every_page() -> None:
     server, _, balancing = prometheus_targets(STATE)
     assert server == {
         "targets": ["10.0.0.2:8001"],
@@ -268,7 +266,7 @@ def test_prometheus_is_told_every_page() -> None:
     assert len(prometheus_targets(replace(STATE, envoys=()))) == 2
 
 
-def test_several_envoys_are_told_apart_by_prometheus_and_looked_at_together() -> None:
+def test_prometheus_targets_separate_several_envoys() -> None:
     second = EnvoyState("envoy-2", "http://node1:9902", "/tmp/2.sock")
     state = replace(STATE, envoys=(FIRST_ENVOY, second))
     pages = targets.deployment_targets(state)["node1"]["envoy"]["pages"]
