@@ -1,4 +1,4 @@
-"""Deployments in the virtual cluster, and what is left of them."""
+"""Deployments in the virtual cluster, and the processes and jobs that they leave behind."""
 
 import contextlib
 import json
@@ -20,7 +20,7 @@ SHORT = ("--cpus-per-task", "1", "--drain", "0", "--silence-timeout", "5")
 
 @dataclass
 class Held:
-    """One deployment; `front` is the `launcher up` that holds or waits for it, if any does."""
+    """`front` is the `launcher up` that is attached to the deployment, if there is one."""
 
     cluster: Cluster
     name: str
@@ -65,7 +65,7 @@ class Held:
         return self.launcher("down", self.name, node=node)
 
     def healthy(self) -> set[str]:
-        """The nodes that Envoy's own page calls healthy."""
+        """The nodes that are healthy on Envoy's admin page."""
         state = self.state
         page = self.cluster.run(
             "curl", "-s", "-m", "1", f"{state['admin_url']}/clusters", check=False
@@ -81,7 +81,7 @@ class Held:
         wait_for(lambda: self.healthy() == set(nodes), seconds, f"{nodes} are healthy: {self.name}")
 
     def kill(self, node: str, pattern: str) -> None:
-        """kill -9 of processes by a part of their command line, as soon as there are any."""
+        """Sends SIGKILL to the processes whose command line contains `pattern`, once there are any."""
         argv = ("pkill", "-KILL", "-u", "alice", "-f", "--", pattern)
 
         def killed() -> bool:
@@ -94,7 +94,7 @@ class Held:
         return set(self.cluster.run(*argv, node=node, user="root", check=False).stdout.split())
 
     def replaced(self, node: str, pattern: str) -> None:
-        """After a kill -9, there are others."""
+        """Kills the processes and waits until others have replaced them."""
         before = self.pids(node, pattern)
         self.kill(node, pattern)
 
@@ -116,7 +116,7 @@ class Held:
         return done.returncode == 0 and good == [True] * sessions
 
     def front_ends(self, seconds: float = 30) -> tuple[int, str]:
-        """Its exit code and what it said."""
+        """The exit code and the output of the attached `launcher up`."""
         assert self.front is not None
         out, err = self.front.communicate(timeout=seconds)
         assert "Traceback" not in err, err
@@ -125,7 +125,7 @@ class Held:
 
 @dataclass
 class Scene:
-    """What a test does to the cluster; undone when it ends."""
+    """What a test changes in the cluster; `clean` undoes it."""
 
     cluster: Cluster
     dead: set[str] = field(default_factory=set)
@@ -136,18 +136,18 @@ class Scene:
         return self.fronts[-1]
 
     def up(self, name: str, nodes: int, *options: str, runtime: str = "venv") -> Held:
-        """A detached deployment, ready."""
+        """A ready, detached deployment."""
         self.cluster.run("launcher", *self._up(name, nodes, runtime), "--detach", *options)
         return Held(self.cluster, name)
 
     def attach(self, name: str, nodes: int, *options: str, runtime: str = "venv") -> Held:
-        """A deployment with a `launcher up` on the login node that waits for it, ready."""
+        """A ready deployment with an attached `launcher up` on the login node."""
         front = self.popen("launcher", *self._up(name, nodes, runtime), *options)
         return self._ready(Held(self.cluster, name, front))
 
     def salloc(self, name: str, nodes: int, *options: str, after: str = "true") -> Held:
-        """A deployment held by a launcher on the login node, ready; `after` follows it in the
-        allocation's shell."""
+        """A ready deployment in an allocation, held by a launcher on the login node; `after` runs next
+        in the allocation's shell."""
         shape = (f"--nodes={nodes}", "--cpus-per-task=1", *options)
         script = f'launcher "$@"; code=$?; echo "ended with $code"; {after}; exit $code'
         up = self._up(name, nodes, "venv")
@@ -161,8 +161,8 @@ class Scene:
     def _ready(self, held: Held) -> Held:
         assert held.front is not None
         assert held.front.stdout is not None
-        said = held.front.stdout.readline()
-        assert said.startswith("OPENENV_URL=http://"), held.front.communicate(timeout=30)
+        line = held.front.stdout.readline()
+        assert line.startswith("OPENENV_URL=http://"), held.front.communicate(timeout=30)
         return held
 
     def kill(self, *nodes: str) -> None:
@@ -171,7 +171,7 @@ class Scene:
             self.cluster.kill(node)
 
     def nothing_left(self, seconds: float = 15) -> None:
-        """No process of ours on any node, and no job."""
+        """Waits until no process and no job of the deployments exists."""
         wait_for(lambda: not self.left(), seconds, f"nothing is left: {self.left()}")
 
     def left(self, *, jobs: bool = True) -> list[str]:

