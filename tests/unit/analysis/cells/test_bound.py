@@ -276,3 +276,17 @@ def test_an_unknown_bound_names_the_inspected_values() -> None:
 def test_an_unknown_bound_without_samples_names_none() -> None:
     found = judge([])
     assert found["evidence"] == "no session failed; there are no samples"
+
+
+def test_an_unknown_bound_names_the_most_frequent_error_and_the_largest_values() -> None:
+    samples = [process("load-1", 0.1, fds=10), process("load-2", 0.4, fds=300)]
+    found = judge(samples, {"CONNECT_REFUSED": 2, "TIMEOUT": 9, "ABSENT": 5})
+    assert found["evidence"] == (
+        "9 of 100 sessions ended with TIMEOUT; inspected: load workers busy 40%, descriptors at most 30%"
+    )
+
+
+def test_an_unknown_bound_has_no_candidate_but_lists_weaker_ones() -> None:
+    found = judge([places([10, 10])])
+    assert (found["by"], found["candidates"][0]["by"]) == ("unknown", "admission cap")
+    assert found["evidence"] == "no session failed; inspected: places 20 of 20"
