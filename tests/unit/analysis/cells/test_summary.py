@@ -9,7 +9,7 @@ import orjson
 import pandas as pd
 import pytest
 
-from analysis.cells.summary import as_csv, as_frame, cell, COLUMNS, facts_of, OWN_COLUMNS
+from analysis.cells.summary import as_csv, as_frame, cell, COLUMNS, facts_of, last, OWN_COLUMNS
 from analysis.rows.parser import Reader, table
 from analysis.rows.schema import LATENCIES
 from tests.helpers.readme import rows
@@ -359,3 +359,70 @@ def test_there_are_no_cells_without_rows() -> None:
     table = summary()
     assert table.empty
     assert list(table.columns)[: len(COLUMNS)] == PUBLISHED.split(",")
+
+
+def test_a_session_is_open_from_when_it_connected() -> None:
+    first = row(timestamp=at(0), connect_latency=0.1, total_latency=2.0)
+    slow = row(timestamp=at(1), connect_latency=1.5, total_latency=3.0)
+    fast = row(timestamp=at(1), connect_latency=0.5, total_latency=3.0)
+    assert line(first, slow)["peak_open"] == 1
+    assert line(first, fast)["peak_open"] == 2
+
+
+def test_a_session_is_no_longer_open_when_it_ended_as_another_opened() -> None:
+    first = row(timestamp=at(0), connect_latency=0.0, total_latency=1.0)
+    second = row(timestamp=at(1), connect_latency=0.0, total_latency=1.0)
+    assert line(first, second)["peak_open"] == 1
+
+
+def test_a_session_that_never_ended_is_not_counted_as_open() -> None:
+    endless = failed("TIMEOUT", timestamp=at(0), connect_latency=0.1, total_latency=None)
+    assert line(endless, row(timestamp=at(0)))["peak_open"] == 1
+
+
+def test_a_cell_that_took_no_time_has_no_rate() -> None:
+    cell = line(row(batch_size=1, total_latency=0.0, connect_latency=0.0))
+    assert cell["total_wall_time"] == 0.0
+    assert math.isnan(cell["requests_per_second"])
+    assert math.isnan(cell["effective_concurrency"])
+
+
+def test_a_clean_cell_has_no_errors() -> None:
+    cell = line(*([row()] * 2))
+    names = ("failed", "error_rate", "capacity_errors", "timeouts", "lost", "errors")
+    assert [cell[name] for name in names] == [0, 0.0, 0, 0, 0, ""]
+
+
+def test_errors_are_listed_from_the_most_frequent_and_then_by_name() -> None:
+    names = ["TIMEOUT", "CONNECT_REFUSED", "TIMEOUT", "HTTP_503"]
+    cell = line(*(failed(name, batch_size=4) for name in names))
+    assert cell["errors"] == "TIMEOUT:2 CONNECT_REFUSED:1 HTTP_503:1"
+
+
+def test_zero_is_a_value_that_can_be_unique() -> None:
+    cell = line(
+        row(batch_size=3, pid=0, session_hash="000000000000"),
+        row(batch_size=3, pid=1, session_hash="000000000001"),
+        row(batch_size=3, pid=None, session_hash=None),
+    )
+    assert (cell["unique_pids"], cell["unique_sessions"]) == (2, 2)
+
+
+def test_the_last_line_of_an_attempt_counts() -> None:
+    (first,), (second,) = ([cell(table([orjson.dumps(row(pid=pid))]))] for pid in (1, 2))
+    second["unique_pids"] = 5
+    assert last([first, second]) == [second]
+    assert last([second | {"attempt": 2}, first]) == [second | {"attempt": 2}]
+    assert last([first | {"arrival_rate": math.nan}, second | {"arrival_rate": None}]) == [
+        second | {"arrival_rate": None}
+    ]
+
+
+def test_a_line_has_plain_values() -> None:
+    values = cell(table([orjson.dumps(row(expected_hosts=1))]))
+    kinds = {type(value).__name__ for value in values.values()}
+    assert kinds <= {"str", "int", "float", "bool", "NoneType", "Counts", "Findings"}
+
+
+def test_start_spread_is_unknown_without_due_times() -> None:
+    assert math.isnan(line(*([row(intended_timestamp=None)] * 2))["start_spread"])
