@@ -182,10 +182,9 @@ def reply_lines(node: str, reply: Mapping[str, Any]) -> Iterator[str]:
     if len(text) <= LINE_CHARACTERS:
         yield text
         return
-    while len(text) > LINE_CHARACTERS:
-        yield json.dumps({"node": node, "part": text[:PART_CHARACTERS]})
-        text = text[PART_CHARACTERS:]
-    yield json.dumps({"node": node, "last": text})
+    for start in range(0, len(text), PART_CHARACTERS):
+        key = "part" if start + PART_CHARACTERS < len(text) else "last"
+        yield json.dumps({"node": node, key: text[start : start + PART_CHARACTERS]})
 
 
 def writable(log: Path) -> Path:
