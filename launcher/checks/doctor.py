@@ -9,7 +9,7 @@ from launcher.checks import kernel, network, software
 from launcher.checks.survey import Survey, survey
 from launcher.deployment.spec import Deployment
 from launcher.planning.capacity import Bound, bounds, Stage
-from launcher.planning.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
+from launcher.planning.sizing import load_by_machine, load_machines, MIN_LOAD_WORKERS
 from launcher.runtimes import node_checks
 from launcher.runtimes.findings import Check, fail, Finding, Verdict
 from launcher.system.machine import Machine, machine
@@ -100,22 +100,17 @@ def ports_by_machine(surveyed: Survey) -> dict[str, list[int]]:
 
 
 def stage(surveyed: Survey, here: Machine) -> Stage:
-    placement, machines = surveyed.placement, kernel.machines_of(surveyed.views)
-    if placement.deployment.local:
-        machines = {node.name: here for node in surveyed.nodes}
-    name = os.uname().nodename
-    sessions, sources = placement.deployment.sessions or 0, 0
-    load = {node.name: node.cores for node in placement.client_nodes}
-    if not load or placement.deployment.local:
-        load = {name: max(MIN_LOAD_WORKERS, len(os.sched_getaffinity(0)))}
-    machines = {name: here} | machines
-    limits = machines[next(iter(load))].limits
-    if sessions > sum(load.values()) * limits.sessions_per_worker:
-        each = ceil(load_workers(sessions, load, limits) / len(load))
-        load = dict.fromkeys(load, each)
-    if placement.deployment.local:
-        sources = load_machines(sessions, limits)
-    return Stage(placement, machines, load, sources)
+    placement, local = surveyed.placement, surveyed.placement.deployment.local
+    name, sessions = os.uname().nodename, placement.deployment.sessions or 0
+    machines = {name: here} | kernel.machines_of(surveyed.views)
+    cores = {node.name: node.cores for node in placement.client_nodes}
+    if local:
+        machines |= {node.name: here for node in surveyed.nodes}
+    if local or not cores:
+        cores = {name: max(MIN_LOAD_WORKERS, len(os.sched_getaffinity(0)))}
+    limits = machines[next(iter(cores))].limits
+    sources = load_machines(sessions, limits) if local else 0
+    return Stage(placement, machines, load_by_machine(sessions, cores, limits), sources)
 
 
 def fit(bounds: Sequence[Bound], sessions: int | None) -> Iterator[Finding]:

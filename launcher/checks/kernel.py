@@ -29,7 +29,6 @@ def descriptors(machines: Mapping[str, Machine]) -> Finding:
         {node: machine.descriptors for node, machine in machines.items()},
         SPARE_DESCRIPTORS + 1,
         LOW_DESCRIPTORS,
-        lambda value: f"{value:,}",
         "raise the hard limit (ulimit -Hn) there; a Slurm step inherits it from slurmd (LimitNOFILE)",
     )
 
@@ -44,7 +43,6 @@ def processes(machines: Mapping[str, Machine], needed: int) -> Finding:
         limited,
         needed,
         max(needed, LOW_PROCESSES),
-        lambda value: f"{value:,}",
         f"a node runs up to {needed:,} processes and threads; raise the limit (ulimit -Hu) there, or "
         "use fewer --workers-per-node",
     )
@@ -79,7 +77,6 @@ def ports(machines: Mapping[str, Machine], listening: Mapping[str, Sequence[int]
         {node: machine.ports for node, machine in machines.items()},
         1,
         LOW_PORTS,
-        lambda value: f"{value:,}",
         "widen net.ipv4.ip_local_port_range there, for example to 10240 60999",
     )
 
@@ -110,8 +107,8 @@ def memory(machines: Mapping[str, Machine]) -> Finding:
         {node: min(machine.room, LOW_MEMORY) for node, machine in machines.items()},
         MIN_MEMORY,
         LOW_MEMORY,
-        lambda value: f"{value / 2**30:.1f} GiB",
         "stop the processes that use it, request more with --mem, or leave the node out with --exclude",
+        lambda value: f"{value / 2**30:.1f} GiB",
     )
     if finding.verdict is not Verdict.OK:
         return finding
@@ -127,8 +124,8 @@ def _lowest(
     values: Mapping[str, int],
     fail_below: int,
     warn_below: int,
-    text: Callable[[int], str],
     advice: str,
+    text: Callable[[int], str] = "{:,}".format,
 ) -> Finding:
     """FAIL for nodes below `fail_below`; WARN for nodes below `warn_below`, or below the value that
     most nodes have."""

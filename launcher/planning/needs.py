@@ -7,7 +7,7 @@ from math import ceil
 from launcher.deployment.placement import Placement
 from launcher.envoy.capacity import envoy_descriptors
 from launcher.planning.capacity import Bound, bounds, Cost, ENVOY, LOAD, SERVER, Stage
-from launcher.planning.sizing import load_machines, load_workers, MIN_LOAD_WORKERS
+from launcher.planning.sizing import load_by_machine, load_machines, MIN_LOAD_WORKERS
 from launcher.system.machine import Limits, Machine, SPARE_DESCRIPTORS
 
 LOAD_HERE = "here"
@@ -72,11 +72,10 @@ def _load(placement: Placement, nodes: Assumed, sessions: int) -> tuple[dict[str
     the second value is how many client nodes the load would need."""
     if placement.deployment.local:
         cores = {LOAD_HERE: max(MIN_LOAD_WORKERS, nodes.cores)}
-        return {LOAD_HERE: load_workers(sessions, cores, nodes.limits)}, 0
-    cores = {node.name: nodes.cores for node in placement.client_nodes}
+    else:
+        cores = {node.name: nodes.cores for node in placement.client_nodes}
     if cores:
-        each = ceil(load_workers(sessions, cores, nodes.limits) / len(cores))
-        return dict.fromkeys(cores, each), 0
+        return load_by_machine(sessions, cores, nodes.limits), 0
     room = nodes.machine.room - nodes.cores * LOAD.process
     by_memory = ceil(sessions * LOAD.session / max(1, room))
     return {}, max(load_machines(sessions, nodes.limits), by_memory)
@@ -106,8 +105,8 @@ def _loading(nodes: Assumed, load: Mapping[str, int], sessions: int, addresses: 
     if load:
         return _row("load", len(load), max(load.values()), LOAD, nodes.machine, sessions)
     cores = {str(number): nodes.cores for number in range(addresses)}
-    each = ceil(load_workers(sessions, cores, nodes.limits) / addresses)
-    return _row("load (wanted)", addresses, each, LOAD, nodes.machine, sessions)
+    workers = max(load_by_machine(sessions, cores, nodes.limits).values())
+    return _row("load (wanted)", addresses, workers, LOAD, nodes.machine, sessions)
 
 
 def _row(role: str, nodes: int, processes: int, cost: Cost, machine: Machine, sessions: int) -> Row:

@@ -72,6 +72,14 @@ def load_workers(sessions: int, machines: Mapping[str, int], limits: Limits) -> 
     return max(sum(machines.values()), ceil(sessions / max(1, limits.sessions_per_worker)))
 
 
+def load_by_machine(sessions: int, cores: Mapping[str, int], limits: Limits) -> dict[str, int]:
+    """The load workers of each machine, by its cores: one per core, or the same number everywhere if
+    those have too few descriptors."""
+    if load_workers(sessions, cores, limits) == sum(cores.values()):
+        return dict(cores)
+    return dict.fromkeys(cores, ceil(load_workers(sessions, cores, limits) / len(cores)))
+
+
 def load_machines(sessions: int, limits: Limits) -> int:
     """How many source addresses have enough ephemeral ports for the sessions to one URL."""
     return max(1, ceil(sessions / _usable_ports(limits)))

@@ -241,6 +241,15 @@ class TestLoad:
     ) -> None:
         assert sizing.load_workers(sessions, {"n1": 2, "n2": 3}, SMALL_LIMITS) == workers
 
+    @pytest.mark.parametrize(
+        ("sessions", "load"),
+        [(5_000, {"n1": 2, "n2": 3}), (5_001, {"n1": 3, "n2": 3}), (6_001, {"n1": 4, "n2": 4})],
+    )
+    def test_load_by_machine_is_one_worker_per_core_unless_more_are_needed(
+        self, sessions: int, load: dict[str, int]
+    ) -> None:
+        assert sizing.load_by_machine(sessions, {"n1": 2, "n2": 3}, SMALL_LIMITS) == load
+
     @pytest.mark.parametrize(("descriptors", "workers"), [(50, 9), (101, 9), (102, 5)])
     def test_load_workers_with_few_descriptors(self, descriptors: int, workers: int) -> None:
         assert sizing.load_workers(9, {"n1": 2}, Limits(descriptors, 20_000)) == workers
