@@ -23,7 +23,7 @@ from launcher.cli.ceiling import (
     search_options,
 )
 from launcher.cli.display.console import out, print_json, say, warn
-from launcher.cli.display.scaling_tables import print_scaling, scaling_told
+from launcher.cli.display.scaling_tables import print_scaling, scaling_summary
 from launcher.cli.grid import load_options, resumed_folder
 from launcher.cli.options import deployment_options, F, option, options
 from launcher.cli.parameters import CommaSeparated, Integer
@@ -186,7 +186,7 @@ def _report(journal: "Journal", criterion: "Criterion", *, as_json: bool) -> Non
         warn(warning)
     if written.missing:
         say(f"{written.missing} is not installed, so there is no report.html: {INSTALL}")
-    tables = scaling_told(journal.folder)
+    tables = scaling_summary(journal.folder)
     tables["caveats"] += journal.caveats
     if as_json:
         print_json({**tables, "experiment": journal.content})

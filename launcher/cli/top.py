@@ -1,4 +1,4 @@
-"""The command that shows a deployment while it works: top."""
+"""The command that shows what a running deployment uses: top."""
 
 import json
 import sys

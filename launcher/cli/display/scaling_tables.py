@@ -1,4 +1,4 @@
-"""Ceilings and how they scale, as a person sees them in a terminal."""
+"""Tables of ceilings and of how they scale."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -11,8 +11,8 @@ from launcher.cli.display.console import out
 Line = Mapping[str, Any]
 
 
-def scaling_told(folder: Path) -> dict[str, Any]:
-    """What the report's tables say."""
+def scaling_summary(folder: Path) -> dict[str, Any]:
+    """The tables of a report, for `print_scaling` and for JSON."""
     import pandas as pd
 
     from analysis.report.sentences import nodes_sentence
@@ -23,36 +23,36 @@ def scaling_told(folder: Path) -> dict[str, Any]:
     from analysis.scaling.usl import usl
     from launcher.experiment.ceiling import table_lines
 
-    found = read(folder / CEILINGS)
+    measured = read(folder / CEILINGS)
     several = (folder / SCALING).exists()
     nodes = [
         f"wait {wait:g} s: {nodes_sentence(usl(lines))}"
-        for wait, lines in (found.groupby("wait_seconds") if several else ())
+        for wait, lines in (measured.groupby("wait_seconds") if several else ())
     ]
     return {
-        "ceilings": table_lines(found),
+        "ceilings": table_lines(measured),
         "scaling": table_lines(pd.read_csv(folder / SCALING)) if several else [],
         "nodes": nodes,
-        "caveats": [caveat(one) for one in caveats(found)] if several else [],
+        "caveats": [caveat(one) for one in caveats(measured)] if several else [],
     }
 
 
-def print_scaling(told: Line) -> None:
+def print_scaling(summary: Line) -> None:
     names = ("servers", "ceiling", "scaling factor", "efficiency", "interpretation", "bound")
     table = Table("wait s", *names, box=None)
-    for line in told["scaling"] or told["ceilings"]:
+    for line in summary["scaling"] or summary["ceilings"]:
         factor, efficiency = line.get("scaling_factor"), line.get("efficiency")
         table.add_row(
             f"{line['wait_seconds']:g}",
             _number(line["servers"]),
-            _number(line["ceiling"]) + _between(line, "ceiling", _number),
+            _number(line["ceiling"]) + _interval(line, "ceiling", _number),
             f"{factor:.2f}" if factor is not None else "-",
-            _percent(efficiency) + _means(line) + _between(line, "efficiency", _percent),
+            _percent(efficiency) + _means(line) + _interval(line, "efficiency", _percent),
             str(line.get("interpretation") or "-"),
             line["bound"] or "-",
         )
     out.print(table)
-    for text in [*told["caveats"], *told["nodes"]]:
+    for text in [*summary["caveats"], *summary["nodes"]]:
         out.print(text)
 
 
@@ -64,16 +64,15 @@ def _percent(value: Any) -> str:
     return f"{value:.1%}" if value is not None else "-"
 
 
-def _between(line: Line, name: str, told: Callable[[Any], str]) -> str:
-    """Of an interval, " [low–high]"."""
+def _interval(line: Line, name: str, text: Callable[[Any], str]) -> str:
     low, high = line.get(f"{name}_low"), line.get(f"{name}_high")
     if low is None:
         return ""
-    return f" [{told(low)}–{told(high) if high is not None else ''}]"
+    return f" [{text(low)}–{text(high) if high is not None else ''}]"
 
 
 def _means(line: Line) -> str:
-    """The efficiency by means, where it is another."""
+    """The efficiency of the means if it differs noticeably."""
     from analysis.report.sentences import MEANS_DIFFER
 
     best, means = line.get("efficiency"), line.get("efficiency_of_means")
@@ -91,7 +90,7 @@ def print_answers(answers: Sequence[Line]) -> None:
         p99, rps = line["p99_at_ceiling"], line["rps_at_ceiling"]
         table.add_row(
             f"{line['wait_seconds']:g}",
-            verdict(line) + _between(line, "ceiling", _number),
+            verdict(line) + _interval(line, "ceiling", _number),
             _number(line["next_failing"]),
             str(line["by_repetition"]),
             _percent(line["success_at_ceiling"]),

@@ -13,7 +13,7 @@ import pytest
 
 from analysis.report.report import write as report
 from analysis.scaling.criterion import Criterion
-from launcher.cli.display.scaling_tables import print_scaling, scaling_told
+from launcher.cli.display.scaling_tables import print_scaling, scaling_summary
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, LoadFailed, UsageError
 from launcher.experiment import recorder
@@ -284,7 +284,7 @@ def test_report_names_a_phase_without_a_valid_repetition(
              run_id=f"r{servers}").write()  # fmt: skip
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     assert report([tmp_path], tmp_path, Criterion()).warnings == []
-    told = scaling_told(tmp_path)
+    told = scaling_summary(tmp_path)
     assert [line["by_repetition"] for line in told["ceilings"]] == ["128", ""]
     assert [line["ceiling"] for line in told["ceilings"]] == [128, 128]
     assert told["scaling"][1]["interpretation"].startswith("at least 50.0 %")
