@@ -49,13 +49,11 @@ class Candidate:
     busy: bool = False
 
     @property
-    def rank(self) -> tuple[int, float]:
-        """Sorts the most direct candidate first."""
-        if self.explains >= MAJORITY:
-            return 0, -self.explains
-        if self.busy:
-            return 1, 0.0
-        return (2, -self.explains) if self.explains else (3, 0.0)
+    def rank(self) -> tuple[bool, bool, float]:
+        """Sorts the most direct candidate first: by a majority of the failures, then by a busy CPU."""
+        major = self.explains >= MAJORITY
+        busy = self.busy and not major
+        return not major, not busy, 0.0 if busy else -self.explains
 
     @property
     def limits(self) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -12,18 +13,9 @@ import numpy as np
 import orjson
 
 from analysis.errors import ResultsError
+from analysis.rows import fields
 from analysis.rows.columns import Codes, Constants, count_repetitions, join_attempts, Rows
-from analysis.rows.fields import (
-    Array,
-    BROKEN,
-    CONSTANT,
-    CONVERT,
-    DEFAULTS,
-    EXPECTED,
-    REQUIRED,
-    Row,
-    TEXTS,
-)
+from analysis.rows.fields import Array, CONVERT, DEFAULTS, Row
 from analysis.rows.schema import LATENCIES
 
 if TYPE_CHECKING:
@@ -41,7 +33,7 @@ class Reader:
         self.warnings: list[str] = []
         self._lines = 0
         self._texts = {
-            name: Codes() for name in (*TEXTS, *(("error_message",) if messages else ()))
+            name: Codes() for name in (*fields.TEXTS, *(("error_message",) if messages else ()))
         }
         self._constants = Constants()
         self._seen: set[str] = set()
@@ -55,7 +47,7 @@ class Reader:
             rows = orjson.loads(b"[" + text.replace(b"\n", b",") + b"]")
             self._add(rows)
             self._lines += len(rows)
-        except BROKEN:
+        except fields.BROKEN:
             lines = text.split(b"\n")
             self._take_singly(lines)
             self._lines += len(lines)
@@ -67,34 +59,30 @@ class Reader:
             return
         try:
             self._add([row for _, row in rows])
-        except BROKEN:
+        except fields.BROKEN:
             for number, row in rows:
                 self._add_one(row, number)
 
     def _parse(self, line: bytes, number: int) -> Row:
-        try:
+        with suppress(ValueError):
             row = json.loads(line)  # accepts NaN, unlike orjson
-        except ValueError:
-            raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}") from None
-        if not isinstance(row, dict):
-            raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}")
-        return row
+            if isinstance(row, dict):
+                return row
+        raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}")
 
     def _add_one(self, row: Row, number: int) -> None:
         try:
             self._add([row])
-        except KeyError as missing:
-            raise ResultsError(f"{self.where}:{number}: the row has no {missing.args[0]}") from None
-        except BROKEN as failure:
+        except fields.BROKEN as failure:
             raise ResultsError(f"{self.where}:{number}: {failure}") from None
 
     def _add(self, rows: list[Row]) -> None:
         columns = _transposed(rows)
-        for name in REQUIRED:
+        for name in fields.REQUIRED:
             if name not in columns:
-                raise KeyError(name)
+                raise LookupError(f"the row has no {name}")
         size = len(rows)
-        constant = [columns.get(name) or (DEFAULTS.get(name),) * size for name in CONSTANT]
+        constant = [columns.get(name) or (DEFAULTS.get(name),) * size for name in fields.CONSTANT]
         new = {"attempt": self._constants.of(constant)}
         nothing = (None,) * size
         for name, convert in CONVERT.items():
@@ -131,7 +119,7 @@ class Reader:
         """Returns what was collected and leaves the reader empty."""
         whole = self.part(b"")
         attempt = whole.columns.pop("attempt")
-        missing = tuple(sorted(EXPECTED - self._seen)) if len(attempt) else ()
+        missing = tuple(sorted(fields.EXPECTED - self._seen)) if len(attempt) else ()
         constants = self._constants.list
         runs = tuple(sorted({str(constant["run_id"]) for constant in constants}))
         rows = Rows(constants, attempt, whole.columns, whole.names, runs, missing, self.warnings)

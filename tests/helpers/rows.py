@@ -10,7 +10,7 @@ from analysis.rows.schema import COLUMNS, LATENCIES, NAMES, Type
 
 
 def row(**fields: Any) -> dict[str, Any]:
-    """A session that succeeded: 0.1 s to connect, 0.2 s to reset, 1.0 s for its step."""
+    """A successful session as an early version wrote it, without the columns that were added later."""
     return {
         "request_id": 0,
         "timestamp": "2026-03-01T12:00:00.000000+00:00",
@@ -39,7 +39,7 @@ def row(**fields: Any) -> dict[str, Any]:
 
 
 def failed(error_type: str, **fields: Any) -> dict[str, Any]:
-    """A session that never connected; when it ended is known."""
+    """A session that failed after 0.5 s, before it was connected."""
     latencies = ["connect_latency", "reset_latency", "step_latency", "waited_seconds"]
     unknown = dict.fromkeys([*latencies, "pid", "session_hash", "host_url"])
     failure = {"success": False, "error_type": error_type, "error_message": "no"}
@@ -47,7 +47,7 @@ def failed(error_type: str, **fields: Any) -> dict[str, Any]:
 
 
 def some(count: int, **fields: Any) -> list[dict[str, Any]]:
-    """Rows that differ in all that may differ."""
+    """Rows with different values in every column of a session; every fifth failed."""
     generator = np.random.default_rng(1)
     made = []
     for n in range(count):
@@ -61,7 +61,7 @@ def some(count: int, **fields: Any) -> list[dict[str, Any]]:
 
 
 def published(request_id: int, **fields: Any) -> dict[str, Any]:
-    """A row as the published tool writes it: 0.0 for what was not measured."""
+    """A row of the published tool, which writes 0.0 for a latency that was not measured."""
     names = (
         "mode timestamp wait_requested batch_size hardware connect_latency reset_latency "
         "step_latency total_latency waited_seconds pid session_hash host_url success error_type "
