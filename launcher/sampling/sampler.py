@@ -50,7 +50,7 @@ class Sampler:
         self._output, self._interval = output, interval
         self._sources = Sources(state, run_file, url)
         self._remotes: list[StepChannel] = []
-        self._file: SamplesFile | None = None
+        self._file = SamplesFile(None)
         self._cell_start = 0
         self._changed = threading.Condition()
         self._latest: dict[Source, Sample] = {}
@@ -90,8 +90,7 @@ class Sampler:
             remote.close(LEAVE_SECONDS, TERMINATE_SECONDS)
         if not self._thread.is_alive():
             self._wakeup.close()
-            if self._file is not None:
-                self._file.close()
+            self._file.close()
 
     @property
     def cell(self) -> int | None:
@@ -105,7 +104,7 @@ class Sampler:
                 self._ends += 1
                 self._orders.append({"end": self._ends})
             if number is not None:
-                self._last_cell, self._cell_start = number, self._size
+                self._last_cell, self._cell_start = number, self._file.size
                 self._baseline = dict(self._latest)
                 self._orders.append({"start": number})
             self._cell = number
@@ -118,8 +117,8 @@ class Sampler:
         self._wait_for(self._all_ended, LAST_SECONDS)
         with self._changed:
             before = [sample | {"cell": None} for sample in self._baseline.values()]
-            start, end = self._cell_start, self._size
-        if self._file is None or self._output is None or number != self._last_cell:
+            start, end = self._cell_start, self._file.size
+        if number != self._last_cell:
             return []
         try:
             samples = self._file.read(start, end)
@@ -235,8 +234,7 @@ class Sampler:
 
     def _keep(self, samples: Sequence[tuple[bytes, Sample]]) -> None:
         try:
-            if self._file is not None:
-                self._file.append(b"".join(line + b"\n" for line, _ in samples))
+            self._file.append(b"".join(line + b"\n" for line, _ in samples))
         except OSError as failure:
             self._running = False
             self.warnings.append(f"{self._output}: {failure.strerror}; sampling has ended")
@@ -255,10 +253,6 @@ class Sampler:
             self._changed.notify_all()
 
     # -- shared
-
-    @property
-    def _size(self) -> int:
-        return self._file.size if self._file is not None else 0
 
     def _open_file(self) -> None:
         try:
