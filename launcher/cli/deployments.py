@@ -74,7 +74,7 @@ def status(known: Known, as_json: bool) -> None:
     places = registry.places(known.state) if known.alive else {}
     if as_json:
         more = {"uptime": registry.uptime(known.state), "places": places}
-        derived = {"status": known.status, **more, "job_story": known.job_story}
+        derived = {"status": known.status, **more, "job_story": known.job_description}
         print_json(known.state.as_dict() | derived)
     else:
         print_status(known, places)
@@ -102,8 +102,8 @@ def print_status(known: Known, places: Mapping[str, Any]) -> None:
     out.print(table)
     if state.error:
         out.print(state.error, style="red")
-    if story := known.job_story:
-        out.print(f"Slurm {story}")
+    if job := known.job_description:
+        out.print(f"Slurm {job}")
     for event in state.events:
         out.print(f"{event.time} {event.event}")
 

@@ -90,7 +90,7 @@ def _wait_for_first(sampler: "Sampler", interval: float) -> None:
 
 def _samples(known: Known, sampler: "Sampler", interval: float) -> Iterator[dict[str, Any]]:
     while registry.read_state(known.rundir.folder).status in LIVE_STATES:
-        if not (sampler.latest() if known.job else known.alive):
+        if not (sampler.latest() if known.entry.job else known.alive):
             return
         yield _sample(known, sampler)
         time.sleep(interval)

@@ -13,8 +13,6 @@ CONNECTION_FILE = "openenv-connection.env"
 
 @dataclass(frozen=True)
 class RunDir:
-    """The files of one deployment: in its folder, and in the user's list of deployments."""
-
     folder: Path
     name: str
 
@@ -38,7 +36,6 @@ class RunDir:
 
     @property
     def request(self) -> Path:
-        """The deployment that a Slurm job is to hold."""
         return self.folder / "openenv-request.json"
 
     @property
@@ -72,7 +69,6 @@ class RunDir:
 
     @property
     def lock(self) -> Path:
-        """Locked by the launcher that holds the deployment."""
         return self.entry.with_suffix(".lock")
 
     def leftovers(self) -> Iterator[Path]:

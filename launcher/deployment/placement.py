@@ -53,8 +53,6 @@ class ServerAddress:
 
 @dataclass(frozen=True)
 class Envoy:
-    """One of the Envoy processes that share the port of the URL."""
-
     name: str
     admin_port: int
     config: Path
@@ -87,12 +85,10 @@ class Placement:
 
     @property
     def admin_url(self) -> str | None:
-        """The admin URL of the first Envoy process; None without Envoy."""
         return next(iter(self.admin_urls), None)
 
     @property
     def capacity(self) -> int:
-        """The number of places of all workers."""
         return self.endpoints * self.deployment.max_concurrent_envs
 
     @property

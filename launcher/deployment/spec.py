@@ -196,7 +196,6 @@ class Deployment(BaseModel):
 
     @property
     def command(self) -> str:
-        """The command line that requests this deployment."""
         argv = ["launcher", "up"]
         for name, value in self.model_dump(mode="json", exclude_unset=True).items():
             flag = f"--{name.replace('_', '-')}"

@@ -91,7 +91,6 @@ class Holder:
             return None
 
     def as_dict(self) -> dict[str, Any]:
-        """Values as in JSON."""
         return dict(self._adapter().dump_python(self, mode="json"))
 
     def save(self, path: Path) -> None:

@@ -18,8 +18,6 @@ NOISE = "destination is already in the mount point list"
 
 
 class BuildFailed(LauncherError):
-    """An image could not be built; `cause` if it is known."""
-
     cause: Cause | None = None
 
 

@@ -148,7 +148,6 @@ class Builder:
 
 
 def hub_reference(name: str) -> str:
-    """The default base of a definition."""
     default = re.search(r"^ *BASE=(\S+)$", asset("containers", f"{name}.def").read_text(), re.M)
     assert default is not None
     return default[1]

@@ -74,7 +74,6 @@ def _option(app: str | None) -> str:
 
 
 def _serve(final: Any, draft: Draft, app: str | None) -> None:
-    """Adds our server to the last stage."""
     final.install.append(f"sh {RUNTIME}/environment_server.sh")
     final.environ.append(f"PYTHONPATH={_python_path(draft)}")
     final.labels = [

@@ -45,7 +45,6 @@ class Instruction:
 
     @property
     def array(self) -> list[str] | None:
-        """The value, if it is a JSON array."""
         if not self.value.startswith("["):
             return None
         try:

@@ -37,7 +37,6 @@ def deb822(text: str) -> Iterator[tuple[str, set[str]]]:
 
 
 def one_line(text: str) -> Iterator[tuple[str, set[str]]]:
-    """The same for a `.list` file."""
     for url, suite, components in re.findall(
         r"^deb\s+(?:\[.*?\]\s+)?(\S+)\s+(\S+)\s+([^#\n]*)", text, re.MULTILINE
     ):

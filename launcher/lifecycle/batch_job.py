@@ -29,7 +29,6 @@ def script(rundir: RunDir) -> str:
 
 
 def request(deployment: Deployment, *, attached: bool) -> str:
-    """What `batch_holder` reads."""
     return json.dumps({"deployment": json.loads(deployment.as_given()), "attached": attached})
 
 

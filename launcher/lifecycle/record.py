@@ -47,7 +47,6 @@ class Record:
         return self.status in FAILED_STATES
 
     def fail(self, failure: LauncherError) -> LauncherError:
-        """Records the failure, and returns it."""
         ended = isinstance(failure, DeploymentEnded)
         self.status = DeploymentStatus.ENDED if ended else DeploymentStatus.FAILED
         self._error = str(failure)
@@ -55,14 +54,12 @@ class Record:
         return failure
 
     def event(self, text: str, *, quiet: bool = False) -> None:
-        """`quiet`: the user learns of it in another way."""
         self._events.append(Event(self.log(text), text, quiet))
         if not quiet:
             self._report(text)
         self.save()
 
     def log(self, line: str) -> str:
-        """Appends to the launcher's log; returns the timestamp."""
         timestamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         with contextlib.suppress(OSError), self._rundir.launcher_log.open("a") as log:
             log.write(f"{timestamp} {line}\n")

@@ -36,16 +36,12 @@ class Known:
         return holder_alive(self.entry)
 
     @property
-    def job(self) -> str | None:
-        return self.entry.job
-
-    @property
-    def job_story(self) -> str | None:
+    def job_description(self) -> str | None:
         """Slurm's view of the job; None without a job, or when Slurm no longer knows it."""
-        if self.job is None:
+        if self.entry.job is None:
             return None
         try:
-            job = commands.job(self.job)
+            job = commands.job(self.entry.job)
         except LauncherError as failure:
             return str(failure)
         return None if job.state == commands.UNKNOWN else f"job {job.id}: {job.description}"
@@ -88,7 +84,6 @@ def step_alive(holder: Holder) -> bool:
 
 
 def step_of(holder: Holder) -> str | None:
-    """The id of the Slurm step that runs the agents of a deployment."""
     return commands.steps(str(holder.job)).get(f"openenv-{holder.name}")
 
 
@@ -97,7 +92,6 @@ def _just_started(holder: Holder) -> bool:
 
 
 def identity() -> dict[str, Any]:
-    """Identifies this process on every machine."""
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
@@ -106,7 +100,6 @@ def identity() -> dict[str, Any]:
 
 
 def enter(deployment: Deployment, job: str | None, own_job: bool, **identity: Any) -> None:
-    """Adds a deployment to the list, or replaces its entry."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     head = {"name": deployment.name, "job": job, "folder": rundir.folder, **identity}
     entry = Entry(**head, drain=deployment.drain, own_job=own_job, begun=time.time())
@@ -126,7 +119,6 @@ def read_state(folder: Path) -> DeploymentState:
 
 
 def usual_name() -> str:
-    """The name of the deployment in the current folder, or the default name."""
     name = read_state(Path()).name
     found = known(name) if name else None
     here = found is not None and found.rundir.folder == Path().absolute()
@@ -165,7 +157,6 @@ def already_up(name: str) -> str:
 
 
 def forget(found: Known) -> None:
-    """Removes the remaining files of a deployment that is gone."""
     remove([found.rundir.connection, *found.rundir.admin_sockets, found.rundir.entry])
 
 
@@ -200,5 +191,4 @@ def places(state: DeploymentState) -> dict[str, Any]:
 
 
 def uptime(state: DeploymentState) -> float | None:
-    """Seconds since the deployment became ready."""
     return None if state.ready_at is None else max(0.0, time.time() - state.ready_at)

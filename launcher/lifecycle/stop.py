@@ -62,7 +62,7 @@ def _stop_elsewhere(found: Known) -> None:
     """Through Slurm: the agents of the Slurm step tell the launcher, wherever it runs."""
     step = registry.step_of(found.entry)
     if found.entry.own_job or step is None:
-        stop_job(str(found.job), found.entry.drain)
+        stop_job(str(found.entry.job), found.entry.drain)
     else:
         _stop_step(found, step)
     registry.forget(found)

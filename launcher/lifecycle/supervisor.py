@@ -57,7 +57,6 @@ class Child:
 
 
 def can_continue(role: Role, remaining: Iterable[Role], *, one_for_all: bool) -> bool:
-    """Whether a deployment keeps running when it gives up a process with this role."""
     return not one_for_all and role in remaining
 
 

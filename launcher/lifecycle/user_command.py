@@ -28,7 +28,6 @@ class UserCommand:
         os.close(self._lifeline)
 
     def wait(self) -> int:
-        """The exit code, as a shell reports it."""
         return shell_code(self.popen.wait())
 
 

@@ -14,8 +14,6 @@ HEARTBEAT_SECONDS = 1.0
 
 
 class BackendWatcher:
-    """Reports the nodes that become unhealthy or healthy in Envoy's view."""
-
     def __init__(self, placement: Placement, report: Callable[[str], None]) -> None:
         self._admin_urls, self._report = placement.admin_urls, report
         self._healthy = placement.endpoints
