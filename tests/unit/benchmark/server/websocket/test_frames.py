@@ -327,7 +327,7 @@ def test_a_frame_uses_the_shortest_length_encoding(size: int, head: bytes) -> No
     assert frame(TEXT, b"x" * size) == head + b"x" * size
 
 
-@pytest.mark.parametrize("opcode", [PING, PONG])
+@pytest.mark.parametrize("opcode", [CLOSE, PING, PONG])
 @pytest.mark.parametrize(("size", "valid"), [(125, True), (126, False)])
 def test_a_control_payload_has_at_most_125_bytes(opcode: int, size: int, valid: bool) -> None:
     reader = Reader(10)  # the limit is for messages only
