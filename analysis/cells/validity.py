@@ -73,15 +73,6 @@ def _findings(judges: Mapping[Any, Judge], cell: Observed) -> Findings:
     return Findings(Finding(code, values) for code, values in judged if values is not None)
 
 
-def _sessions_lost(cell: Observed) -> Values:
-    lost = cell.line["lost"]
-    return {"lost": lost, "batch": cell.batch} if lost else None
-
-
-def _rows_missing(cell: Observed) -> Values:
-    return {"rows": cell.rows, "batch": cell.batch} if cell.rows != cell.batch else None
-
-
 def _hosts_missed(cell: Observed) -> Values:
     """A server that fails all its sessions was reached: that is a result."""
     expected = cell.line["expected_hosts"]
@@ -94,9 +85,7 @@ def _hosts_missed(cell: Observed) -> Values:
 
 def _not_attempted(cell: Observed) -> Values:
     counts = {str(error): n for error in NOT_ATTEMPTED if (n := cell.errors.get(error, 0))}
-    if not counts:
-        return None
-    return {"count": sum(counts.values()), "batch": cell.batch, "errors": Counts(counts)}
+    return _when(counts, count=sum(counts.values()), batch=cell.batch, errors=Counts(counts))
 
 
 def _load_late(cell: Observed) -> Values:
@@ -106,21 +95,7 @@ def _load_late(cell: Observed) -> Values:
     lag = _number(cell.line["load_lag"])
     if not late and lag is not None and lag > limit:
         late = {"one session": lag}  # the facts of another tool's cell name no load workers
-    return {"lags": late, "limit": limit} if late else None
-
-
-def _load_worker_lost(cell: Observed) -> Values:
-    lost = cell.facts.get("lost_workers")
-    return {"workers": lost} if lost else None
-
-
-def _deployment_changed(cell: Observed) -> Values:
-    replaced = cell.facts.get("replaced")
-    return {"changes": replaced} if replaced else None
-
-
-def _node_shared(cell: Observed) -> Values:
-    return {} if cell.facts.get("shares_node") else None
+    return _when(late, lags=late, limit=limit)
 
 
 def _counts_differ(cell: Observed) -> Values:
@@ -133,15 +108,7 @@ def _counts_differ(cell: Observed) -> Values:
 def _clocks_differ(cell: Observed) -> Values:
     offsets = {name: _number(worker.get("clock_offset")) for name, worker in cell.workers.items()}
     off = {n: by for n, by in offsets.items() if by is not None and abs(by) > MAX_CLOCK_OFFSET}
-    return {"offsets": off} if off else None
-
-
-def _started_early(cell: Observed) -> Values:
-    return {"early": cell.early} if cell.early > MAX_CLOCK_OFFSET else None
-
-
-def _all_failed(cell: Observed) -> Values:
-    return None if cell.line["successful"] else {}
+    return _when(off, offsets=off)
 
 
 def _lag_in_latencies(cell: Observed) -> Values:
@@ -151,28 +118,28 @@ def _lag_in_latencies(cell: Observed) -> Values:
     return {"lag": lag}
 
 
-def _hosts_unknown(cell: Observed) -> Values:
-    return {} if cell.line["successful"] and not cell.hosts else None
+def _when(condition: Any, **values: Any) -> Values:
+    return values if condition else None
 
 
 REASONS: Mapping[Reason, Judge] = {
-    Reason.SESSIONS_LOST: _sessions_lost,
-    Reason.ROWS_MISSING: _rows_missing,
+    Reason.SESSIONS_LOST: lambda c: _when(c.line["lost"], lost=c.line["lost"], batch=c.batch),
+    Reason.ROWS_MISSING: lambda c: _when(c.rows != c.batch, rows=c.rows, batch=c.batch),
     Reason.HOSTS_MISSED: _hosts_missed,
     Reason.NOT_ATTEMPTED: _not_attempted,
     Reason.LOAD_LATE: _load_late,
-    Reason.LOAD_WORKER_LOST: _load_worker_lost,
-    Reason.DEPLOYMENT_CHANGED: _deployment_changed,
-    Reason.NODE_SHARED: _node_shared,
+    Reason.LOAD_WORKER_LOST: lambda c: _when(lost := c.facts.get("lost_workers"), workers=lost),
+    Reason.DEPLOYMENT_CHANGED: lambda c: _when(texts := c.facts.get("replaced"), changes=texts),
+    Reason.NODE_SHARED: lambda c: _when(c.facts.get("shares_node")),
 }
 
 CAUTIONS: Mapping[Caution, Judge] = {
     Caution.COUNTS_DIFFER: _counts_differ,
     Caution.CLOCKS_DIFFER: _clocks_differ,
-    Caution.STARTED_EARLY: _started_early,
-    Caution.ALL_FAILED: _all_failed,
+    Caution.STARTED_EARLY: lambda c: _when(c.early > MAX_CLOCK_OFFSET, early=c.early),
+    Caution.ALL_FAILED: lambda c: _when(not c.line["successful"]),
     Caution.LAG_IN_LATENCIES: _lag_in_latencies,
-    Caution.HOSTS_UNKNOWN: _hosts_unknown,
+    Caution.HOSTS_UNKNOWN: lambda c: _when(c.line["successful"] and not c.hosts),
 }
 
 
