@@ -24,23 +24,14 @@ BUNDLES = (
     "/etc/ssl/cert.pem",
 )
 BUNDLE_VARIABLES = (
-    "SSL_CERT_FILE",
-    "REQUESTS_CA_BUNDLE",
-    "PIP_CERT",
-    "CURL_CA_BUNDLE",
-    "GIT_SSL_CAINFO",
-    "NODE_EXTRA_CA_CERTS",
+    *("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "PIP_CERT", "CURL_CA_BUNDLE"),
+    *("GIT_SSL_CAINFO", "NODE_EXTRA_CA_CERTS"),
 )
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "ftp_proxy", "all_proxy", "no_proxy")
 FOLDER_SETTINGS = ("index-url", "extra-index-url", "find-links")
 PIP_SETTINGS = (
-    *FOLDER_SETTINGS,
-    "no-index",
-    "trusted-host",
-    "timeout",
-    "default-timeout",
-    "retries",
-    "proxy",
+    *(*FOLDER_SETTINGS, "no-index", "trusted-host", "timeout", "default-timeout"),
+    *("retries", "proxy"),
 )
 
 

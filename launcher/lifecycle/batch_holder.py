@@ -3,6 +3,8 @@
 import json
 import os
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from launcher.deployment.paths import RunDir
@@ -17,16 +19,13 @@ def main() -> int:
     request = json.loads(Path(sys.argv[1]).read_text())
     deployment = Deployment.model_validate_json(json.dumps(request["deployment"]))
     try:
-        held = HeldDeployment(deployment, _report, own_job=True, attached=request["attached"])
-        return held.run(lambda placement: print(f"ready: {placement.url}", flush=True))
+        report = partial(print, flush=True)
+        held = HeldDeployment(deployment, report, own_job=True, attached=request["attached"])
+        return held.run(lambda placement: report(f"ready: {placement.url}"))
     except LauncherError as failure:
         print(f"error: {failure}", file=sys.stderr, flush=True)
         _record_failure(deployment, str(failure))
         return failure.exit_code
-
-
-def _report(event: str) -> None:
-    print(event, flush=True)
 
 
 def _record_failure(deployment: Deployment, error: str) -> None:
@@ -35,14 +34,8 @@ def _record_failure(deployment: Deployment, error: str) -> None:
     job = os.environ.get(JOB_ID)
     state = DeploymentState.load(rundir.state)
     if state is None or state.job != job:
-        failed = DeploymentState(
-            name=deployment.name,
-            job=job,
-            status=DeploymentStatus.FAILED,
-            error=error,
-            folder=rundir.folder,
-            deployment=deployment,
-        )
+        state = DeploymentState(name=deployment.name, job=job, folder=rundir.folder)
+        failed = replace(state, status=DeploymentStatus.FAILED, error=error, deployment=deployment)
         failed.save(rundir.state)
 
 
