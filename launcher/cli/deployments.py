@@ -89,16 +89,9 @@ def print_status(known: Known, places: Mapping[str, Any]) -> None:
     table = Table("process", "node", "pid", "restarts", "used", "free", "ports", "log", box=None)
     for process in state.processes:
         counts = places.get(process.name, {})
-        table.add_row(
-            process.name,
-            process.node,
-            "-" if process.pid is None else str(process.pid),
-            str(process.restarts),
-            str(counts.get("used", "")),
-            str(counts.get("free", "")),
-            ranges(process.ports),
-            process.log,
-        )
+        cells: tuple[Any, ...] = (process.name, process.node, process.pid or "-", process.restarts)
+        cells += (counts.get("used", ""), counts.get("free", ""), ranges(process.ports))
+        table.add_row(*map(str, cells), process.log)
     out.print(table)
     if state.error:
         out.print(state.error, style="red")
