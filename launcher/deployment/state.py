@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from launcher.deployment.placement import Role, ServerAddress
 from launcher.deployment.spec import Deployment
@@ -25,7 +25,7 @@ class DeploymentStatus(StrEnum):
     STOPPED = "stopped"
     FAILED = "failed"
     ENDED = "ended"
-    # The next two are never written: they are derived by whoever reads the files.
+    # Never written: the launcher exited without a final status, or its folder was removed.
     GONE = "gone"
     NO_FILES = "without its files"
 
@@ -91,7 +91,7 @@ class Holder:
             return None
 
     def as_dict(self) -> dict[str, Any]:
-        return dict(self._adapter().dump_python(self, mode="json"))
+        return dict(self._adapter().dump_python(self, mode="json", by_alias=True))
 
     def save(self, path: Path) -> None:
         write_atomically(path, json.dumps(self.as_dict(), indent=1))
@@ -104,13 +104,13 @@ class Holder:
 
 @dataclass(frozen=True, kw_only=True)
 class Entry(Holder):
-    """A deployment's entry in the user's list. `begun` is in seconds since the epoch; `own_job`: the
+    """A deployment's entry in the user's list. `started` is in seconds since the epoch; `own_job`: the
     Slurm job exists for this deployment alone."""
 
     folder: Path
     drain: float = 0.0
     own_job: bool = False
-    begun: float = 0.0
+    started: Annotated[float, Field(alias="begun")] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

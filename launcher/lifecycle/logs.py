@@ -12,18 +12,18 @@ POLL_SECONDS = 0.2
 ALIVE_SECONDS = 2.0
 
 
-def lines(found: Known, follow: bool) -> Iterator[tuple[str, str]]:
+def lines(listed: Known, follow: bool) -> Iterator[tuple[str, str]]:
     """Yields (process, line) pairs: the lines of each log and, with `follow`, further lines until the
     deployment ends."""
-    paths = {"job": found.rundir.batch_log, "launcher": found.rundir.launcher_log}
-    paths |= {process.name: Path(process.log) for process in found.state.processes}
+    paths = {"job": listed.rundir.batch_log, "launcher": listed.rundir.launcher_log}
+    paths |= {process.name: Path(process.log) for process in listed.state.processes}
     opened: dict[str, TextIO] = {}
     pause = threading.Event()
     alive, next_check = True, 0.0
     try:
         while True:
             if time.monotonic() >= next_check:
-                alive, next_check = found.alive, time.monotonic() + ALIVE_SECONDS
+                alive, next_check = listed.alive, time.monotonic() + ALIVE_SECONDS
             for name, path in paths.items():
                 if name not in opened and path.exists():
                     opened[name] = path.open(errors="replace")

@@ -88,7 +88,7 @@ def step_of(holder: Holder) -> str | None:
 
 
 def _just_started(holder: Holder) -> bool:
-    return isinstance(holder, Entry) and time.time() - holder.begun < STEP_SECONDS
+    return isinstance(holder, Entry) and time.time() - holder.started < STEP_SECONDS
 
 
 def identity() -> dict[str, Any]:
@@ -102,7 +102,7 @@ def identity() -> dict[str, Any]:
 def enter(deployment: Deployment, job: str | None, own_job: bool, **identity: Any) -> None:
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     head = {"name": deployment.name, "job": job, "folder": rundir.folder, **identity}
-    entry = Entry(**head, drain=deployment.drain, own_job=own_job, begun=time.time())
+    entry = Entry(**head, drain=deployment.drain, own_job=own_job, started=time.time())
     entry.save(rundir.entry)
 
 
@@ -120,32 +120,32 @@ def read_state(folder: Path) -> DeploymentState:
 
 def usual_name() -> str:
     name = read_state(Path()).name
-    found = known(name) if name else None
-    here = found is not None and found.rundir.folder == Path().absolute()
+    listed = known(name) if name else None
+    here = listed is not None and listed.rundir.folder == Path().absolute()
     return name if here else DEFAULT_NAME
 
 
 def all_known() -> list[Known]:
     names = sorted(path.stem for path in deployments_folder().glob("*.json"))
-    return [found for name in names if (found := known(name)) is not None]
+    return [listed for name in names if (listed := known(name)) is not None]
 
 
 def find(name: str) -> Known:
     """Raises `DeploymentNotFound`."""
-    found = known(name)
-    if found is None:
+    listed = known(name)
+    if listed is None:
         others = ", ".join(other.rundir.name for other in all_known()) or "none"
         raise DeploymentNotFound(
             f"no deployment named {name!r} is up; known deployments: {others}. Start one with: "
             f"launcher up{'' if name == DEFAULT_NAME else f' --name {name}'}"
         )
-    return found
+    return listed
 
 
-def gone(found: Known) -> DeploymentNotFound:
+def gone(listed: Known) -> DeploymentNotFound:
     return DeploymentNotFound(
-        f"deployment {found.rundir.name!r} is gone: its launcher was killed; run `launcher down "
-        f"{found.rundir.name}`, then start it again"
+        f"deployment {listed.rundir.name!r} is gone: its launcher was killed; run `launcher down "
+        f"{listed.rundir.name}`, then start it again"
     )
 
 
@@ -156,8 +156,8 @@ def already_up(name: str) -> str:
     )
 
 
-def forget(found: Known) -> None:
-    remove([found.rundir.connection, *found.rundir.admin_sockets, found.rundir.entry])
+def forget(listed: Known) -> None:
+    remove([listed.rundir.connection, *listed.rundir.admin_sockets, listed.rundir.entry])
 
 
 def connection(folder: Path) -> dict[str, str] | None:

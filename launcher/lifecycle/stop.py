@@ -18,30 +18,30 @@ EXTRA_SECONDS = 10.0
 POLL_SECONDS = 0.5
 
 
-def stop(found: Known) -> str:
+def stop(listed: Known) -> str:
     """Stops the deployment, waits until its launcher has exited, and returns a message for the user.
 
     Raises `DeploymentFailed` when the launcher does not exit.
     """
-    name, entry = found.rundir.name, found.entry
+    name, entry = listed.rundir.name, listed.entry
     is_here = entry.host == socket.gethostname()
-    if found.alive:
+    if listed.alive:
         if is_here:
-            _stop_here(found)
+            _stop_here(listed)
         else:
-            _stop_elsewhere(found)
+            _stop_elsewhere(listed)
         return f"{name} is down"
     if not is_here and entry.job is None:
         raise DeploymentFailed(
             f"{name!r} is held on {entry.host}; run `launcher down {name}` there"
         )
-    status = found.status
-    registry.forget(found)
+    status = listed.status
+    registry.forget(listed)
     return f"{name} was already {status}; removed its remaining files"
 
 
-def _stop_here(found: Known) -> None:
-    pid, timeout = found.entry.pid, found.entry.drain + EXTRA_SECONDS
+def _stop_here(listed: Known) -> None:
+    pid, timeout = listed.entry.pid, listed.entry.drain + EXTRA_SECONDS
     assert pid is not None
     try:
         pidfd = os.pidfd_open(pid)
@@ -51,32 +51,32 @@ def _stop_here(found: Known) -> None:
         os.kill(pid, signal.SIGTERM)
         if not select.select([pidfd], [], [], timeout)[0]:
             raise DeploymentFailed(
-                f"the launcher of {found.rundir.name!r} (pid {pid}) has not exited {timeout:.0f} s after "
-                f"SIGTERM; see {found.rundir.launcher_log}"
+                f"the launcher of {listed.rundir.name!r} (pid {pid}) has not exited {timeout:.0f} s after "
+                f"SIGTERM; see {listed.rundir.launcher_log}"
             )
     finally:
         os.close(pidfd)
 
 
-def _stop_elsewhere(found: Known) -> None:
+def _stop_elsewhere(listed: Known) -> None:
     """Through Slurm: the agents of the Slurm step tell the launcher, wherever it runs."""
-    step = registry.step_of(found.entry)
-    if found.entry.own_job or step is None:
-        stop_job(str(found.entry.job), found.entry.drain)
+    step = registry.step_of(listed.entry)
+    if listed.entry.own_job or step is None:
+        stop_job(str(listed.entry.job), listed.entry.drain)
     else:
-        _stop_step(found, step)
-    registry.forget(found)
+        _stop_step(listed, step)
+    registry.forget(listed)
 
 
-def _stop_step(found: Known, step: str) -> None:
+def _stop_step(listed: Known, step: str) -> None:
     with contextlib.suppress(commands.SlurmFailed):  # one of its nodes may have failed
         commands.signal_step(step, str(int(STOP_REQUEST)))
-    timeout = found.entry.drain + EXTRA_SECONDS
+    timeout = listed.entry.drain + EXTRA_SECONDS
     deadline = time.monotonic() + timeout
-    while registry.step_alive(found.entry):
+    while registry.step_alive(listed.entry):
         if time.monotonic() > deadline:
             raise DeploymentFailed(
-                f"{found.rundir.name!r} has not stopped within {timeout:.0f} s; cancel its Slurm step "
+                f"{listed.rundir.name!r} has not stopped within {timeout:.0f} s; cancel its Slurm step "
                 f"with: scancel {step}"
             )
         time.sleep(POLL_SECONDS)

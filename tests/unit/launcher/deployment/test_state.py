@@ -106,9 +106,11 @@ def test_a_file_that_does_not_exist_is_none(tmp_path: Path) -> None:
 
 
 def test_an_entry_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
-    entry = Entry(name="blue", folder=Path("/srv/run one"), drain=0.5, job="17", begun=3.25)
+    entry = Entry(name="blue", folder=Path("/srv/run one"), drain=0.5, job="17", started=3.25)
     entry.save(tmp_path / "blue.json")
     assert Entry.load(tmp_path / "blue.json") == entry
+    keys = {"name", "job", "host", "pid", "pid_created", "folder", "drain", "own_job", "begun"}
+    assert set(json.loads((tmp_path / "blue.json").read_text())) == keys
     assert Entry.load(tmp_path / "blue.json") != replace(entry, own_job=True)
     assert Entry.from_dict({"name": "blue"}) is None
 
