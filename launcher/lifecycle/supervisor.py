@@ -150,7 +150,11 @@ class Supervisor:
 
         Raises `DeploymentFailed` when the deployment cannot continue, and `Interrupted`.
         """
-        with self._watched(command):
+        with contextlib.ExitStack() as stack:
+            if command is not None:
+                pidfd = os.pidfd_open(command.pid)
+                stack.callback(os.close, pidfd)
+                stack.enter_context(self._registered([pidfd], command))
             while command is None or command.poll() is None:
                 for child in self._exited(self._runtime.poll_seconds):
                     self._replace(child)
@@ -178,18 +182,6 @@ class Supervisor:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 child.handle.wait(self._stop_seconds)
             self._forget(child)
-
-    @contextlib.contextmanager
-    def _watched(self, command: subprocess.Popen[bytes] | None) -> Iterator[None]:
-        if command is None:
-            yield
-            return
-        pidfd = os.pidfd_open(command.pid)
-        try:
-            with self._registered([pidfd], command):
-                yield
-        finally:
-            os.close(pidfd)
 
     def _exited(self, timeout: float | None) -> list[Child]:
         """Waits for the first event; returns the children that have exited. Raises `Interrupted`."""

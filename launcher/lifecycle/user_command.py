@@ -15,14 +15,11 @@ class UserCommand:
     """Ends, with all of its descendants, at `terminate` or when this process exits."""
 
     def __init__(self, command: Sequence[str], connection: Mapping[str, str]) -> None:
-        lifeline, self._lifeline = os.pipe()
-        argv = (
-            *(sys.executable, "-P", "-m", "launcher.system.command_runner"),
-            *(str(lifeline), *command),
-        )
+        fd, self._lifeline = os.pipe()
+        argv = (sys.executable, "-P", "-m", "launcher.system.command_runner", str(fd), *command)
         log_command(__name__, argv)
-        self.popen = subprocess.Popen(argv, env={**os.environ, **connection}, pass_fds=(lifeline,))
-        os.close(lifeline)
+        self.popen = subprocess.Popen(argv, env={**os.environ, **connection}, pass_fds=(fd,))
+        os.close(fd)
 
     def terminate(self) -> None:
         os.close(self._lifeline)

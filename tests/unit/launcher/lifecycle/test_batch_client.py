@@ -15,7 +15,7 @@ from launcher.errors import (
 )
 from launcher.lifecycle.batch_client import BatchClient
 from launcher.lifecycle.batch_job import script
-from launcher.lifecycle.user_command import check_command
+from launcher.lifecycle.user_command import check_command, UserCommand
 from launcher.slurm.commands import Job
 
 FAILED, ENDED = DeploymentStatus.FAILED, DeploymentStatus.ENDED
@@ -116,3 +116,16 @@ def test_a_command_that_does_not_exist_is_refused() -> None:
     check_command(["sh", "-c", "no-such-program"])
     with pytest.raises(UsageError, match="cannot run 'no-such-program': no such program"):
         check_command(["no-such-program"])
+
+
+def test_a_command_gets_the_connection_and_its_exit_code_is_returned() -> None:
+    command = UserCommand(["sh", "-c", 'exit "$CODE"'], {"CODE": "7"})
+    assert command.popen.wait(20) == 7
+    command.terminate()
+    assert command.wait() == 7
+
+
+def test_a_command_that_is_terminated_reports_its_signal() -> None:
+    command = UserCommand(["sleep", "60"], {})
+    command.terminate()
+    assert command.popen.wait(20) == command.wait() == 128 + 15
