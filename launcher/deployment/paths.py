@@ -1,5 +1,6 @@
 """The path of every file that a deployment writes."""
 
+import hashlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping
@@ -55,7 +56,8 @@ class RunDir:
         # On the node's own disk: shared file systems support no sockets, and paths of sockets are
         # limited to 107 bytes (unix(7)).
         number = process.removeprefix("envoy")
-        return private_folder() / f"{_digest(self.folder / self.name)}{number}.sock"
+        unique = str((self.folder / self.name).absolute()).encode()
+        return private_folder() / f"{hashlib.sha256(unique).hexdigest()[:12]}{number}.sock"
 
     @property
     def admin_sockets(self) -> list[Path]:
@@ -103,9 +105,3 @@ def from_env_file(text: str) -> dict[str, str]:
             key, _, value = words[0].partition("=")
             values[key] = value
     return values
-
-
-def _digest(folder: Path) -> str:
-    import hashlib
-
-    return hashlib.sha256(str(folder.absolute()).encode()).hexdigest()[:12]

@@ -84,10 +84,6 @@ class Placement:
         return tuple(f"http://{self.envoy_node}:{envoy.admin_port}" for envoy in self.envoys)
 
     @property
-    def admin_url(self) -> str | None:
-        return next(iter(self.admin_urls), None)
-
-    @property
     def capacity(self) -> int:
         return self.endpoints * self.deployment.max_concurrent_envs
 

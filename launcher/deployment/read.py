@@ -78,21 +78,17 @@ def read_yaml(file: Path) -> dict[str, Any]:
     content = {str(key).replace("-", "_"): value for key, value in content.items()}
     for key in content:
         if key not in Deployment.model_fields:
-            raise UsageError(f"{file}: unknown key {key!r}{_nearest(str(key))}")
+            (nearest,) = difflib.get_close_matches(key, Deployment.model_fields, n=1, cutoff=0.0)
+            raise UsageError(f"{file}: unknown key {key!r}; did you mean {nearest!r}?")
     return content
-
-
-def _nearest(key: str) -> str:
-    close = difflib.get_close_matches(
-        key.replace("-", "_"), Deployment.model_fields, n=1, cutoff=0.0
-    )
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _explain(failure: ValidationError, values: Mapping[str, tuple[Any, str]]) -> str:
     problem = failure.errors()[0]
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    message = problem["msg"].removeprefix("Input ")
+    if problem["type"] == "value_error":  # raised by Deployment itself
+        message = f"is invalid: {problem['ctx']['error']}"
     if not problem["loc"]:
-        return message
+        return message.removeprefix("is invalid: ")
     value, origin = values[str(problem["loc"][0])]
-    return f"{origin}: {value!r} {'' if message.startswith('should') else 'is invalid: '}{message}"
+    return f"{origin}: {value!r} {message}"

@@ -13,12 +13,7 @@ from launcher.images.assets import asset, module_file
 from launcher.system.debug_log import log_command
 
 CONTAINERS = "containers"
-PACKAGES = {
-    "server": ("benchmark",),
-    "envoy": (),
-    "locust": ("analysis", "locustfiles"),
-    "base": (),
-}
+PACKAGES = {"server": ("benchmark",), "locust": ("analysis", "locustfiles")}
 LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
@@ -30,7 +25,7 @@ def fill(name: str, folder: Path) -> Path:
     for file in (f"{name}.def", f"requirements-{name}.txt", f"check_{name}.py"):
         if (definition.parent / file).is_file():
             shutil.copyfile(definition.parent / file, target / file)
-    for package in PACKAGES[name]:
+    for package in PACKAGES.get(name, ()):
         copy_package(package, folder)
     return target / f"{name}.def"
 

@@ -81,7 +81,7 @@ class Record:
             name=self._deployment.name,
             status=self.status,
             url=placement.url,
-            admin_url=placement.admin_url,
+            admin_url=next(iter(placement.admin_urls), None),
             envoys=tuple(
                 EnvoyState(envoy.name, url, str(envoy.admin_socket))
                 for envoy, url in zip(placement.envoys, placement.admin_urls, strict=True)

@@ -78,17 +78,14 @@ def step_alive(holder: Holder) -> bool:
         job = commands.job(str(holder.job))
         if not job.active:
             return False
-        return job.state != "RUNNING" or step_of(holder) is not None or _just_started(holder)
+        recent = isinstance(holder, Entry) and time.time() - holder.started < STEP_SECONDS
+        return job.state != "RUNNING" or step_of(holder) is not None or recent
     except LauncherError:
         return True  # Slurm does not answer
 
 
 def step_of(holder: Holder) -> str | None:
     return commands.steps(str(holder.job)).get(f"openenv-{holder.name}")
-
-
-def _just_started(holder: Holder) -> bool:
-    return isinstance(holder, Entry) and time.time() - holder.started < STEP_SECONDS
 
 
 def identity() -> dict[str, Any]:

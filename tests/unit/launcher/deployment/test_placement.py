@@ -29,7 +29,7 @@ def test_a_single_node_gets_a_server_and_no_envoy() -> None:
         ("server-1", Role.SERVER, "n1")
     ]
     assert placement.url == "http://n1:8100"
-    assert (placement.envoy_node, placement.admin_url) == (None, None)
+    assert (placement.envoy_node, placement.admin_urls) == (None, ())
 
 
 def test_three_nodes_get_envoy_on_the_first_and_servers_on_the_others() -> None:
@@ -40,7 +40,7 @@ def test_three_nodes_get_envoy_on_the_first_and_servers_on_the_others() -> None:
         ("server-2", Role.SERVER, "n3"),
     ]
     assert placement.url == "http://n1:9000"
-    assert placement.admin_url == "http://n1:9100"
+    assert placement.admin_urls == ("http://n1:9100",)
 
 
 @pytest.mark.parametrize(
