@@ -28,7 +28,6 @@ def new_axes(number: int, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def panel_axes(panels: Sequence[Panel], shared: bool = True) -> tuple[Figure, list[Axes]]:
-    """A figure with axes for each panel."""
     shown = panels[:PANELS]
     figure, axes = new_axes(len(shown), 3.3)
     for panel, ax in zip(shown, axes, strict=True):
@@ -92,7 +91,6 @@ def _apart(places: Sequence[float], at: Any, least: float) -> list[float]:
 
 
 def in_seconds(axes: Sequence[Axes]) -> None:
-    """Gives all axes the same scale, logarithmic where values span much."""
     lines = [line for ax in axes for line in ax.get_lines()]
     heights = [float(y) for line in lines for y in np.asarray(line.get_ydata()) if y > 0]
     drawn = [ax for ax in axes if ax.get_lines()]
@@ -133,7 +131,6 @@ def name_heights(axes: Sequence[Axes], text: str) -> None:
 
 
 def looks(panels: Sequence[Panel]) -> dict[float, tuple[str, str, Any]]:
-    """The colour, marker and dashes of each wait, the same in all figures."""
     waits = sorted({wait for panel in panels for wait in panel.waits})
     return {
         wait: (COLOURS[n % len(COLOURS)], MARKERS[n % len(MARKERS)], DASHES[n % len(DASHES)])

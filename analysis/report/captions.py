@@ -1,15 +1,25 @@
 """The captions of figures: what they show, in numbers."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 from analysis.report.formatting import count, listed, percent, plural, seconds
 from analysis.report.sentences import cell_name
-from analysis.report.series import column, Line, Panel, points, steepest, success, total, unevenness
+from analysis.report.series import (
+    column,
+    Line,
+    Panel,
+    Point,
+    points,
+    steepest,
+    success,
+    total,
+    unevenness,
+)  # fmt: skip
+
+PARTS = ("connect", "reset", "step")
 
 
 def interval_text(panels: Sequence[Panel]) -> str:
-    """How many repetitions points and bars stand for."""
     most = max((p.repetitions for p in _all_points(panels)), default=0)
     if most == 0:
         return ""
@@ -18,8 +28,8 @@ def interval_text(panels: Sequence[Panel]) -> str:
     return f"Points are means over up to {most} valid repetitions, bars span their lowest and highest value."
 
 
-def _all_points(panels: Sequence[Panel]) -> list[Any]:
-    return [p for panel in panels for wait in panel.waits for p in points(panel, wait, success)]
+def _all_points(panels: Sequence[Panel]) -> list[Point]:
+    return [point for _, _, _, found in _by_wait(panels, success) for point in found]
 
 
 def invalid_text(panels: Sequence[Panel]) -> str:
@@ -29,56 +39,49 @@ def invalid_text(panels: Sequence[Panel]) -> str:
     return f"{plural(bad, 'INVALID cell')} drawn as hollow crosses where there is a value, never joined."
 
 
-def success_text(panels: Sequence[Panel], least: float) -> str:
-    texts = []
+def _by_wait(
+    panels: Sequence[Panel], value: Callable[[Line], float]
+) -> Iterator[tuple[str, Panel, float, list[Point]]]:
+    """The name, panel, wait and points of each line that is drawn."""
     for panel in panels:
         for wait in panel.waits:
-            found = points(panel, wait, success)
-            if not found:
-                continue
-            worst = min(found, key=lambda point: point.mean)
-            name = _named(panel, wait)
-            if worst.mean == 1:
-                texts.append(f"{name}: 100 % at every batch")
-            elif worst.mean >= least:
-                texts.append(f"{name}: at least {percent(worst.mean)} at every batch")
-            else:
-                texts.append(f"{name}: down to {percent(worst.mean)} at {count(worst.x)}")
+            if found := points(panel, wait, value):
+                name = f"wait {wait:g} s"
+                yield f"{panel.title}, {name}" if panel.title else name, panel, wait, found
+
+
+def success_text(panels: Sequence[Panel], least: float) -> str:
+    texts = []
+    for name, _, _, found in _by_wait(panels, success):
+        worst = min(found, key=lambda point: point.mean)
+        if worst.mean == 1:
+            texts.append(f"{name}: 100 % at every batch")
+        elif worst.mean >= least:
+            texts.append(f"{name}: at least {percent(worst.mean)} at every batch")
+        else:
+            texts.append(f"{name}: down to {percent(worst.mean)} at {count(worst.x)}")
     return _semicolons(texts) or "No valid cell."
 
 
 def p99_text(panels: Sequence[Panel], limit: Callable[[Line], float | None]) -> str:
     texts = []
-    for panel in panels:
-        for wait in panel.waits:
-            found = points(panel, wait, column("total_p99"))
-            if not found:
-                continue
-            most = limit(panel.line(wait))
-            name = _named(panel, wait)
-            bounded = f" (criterion {seconds(most)})" if most is not None else ""
-            last = found[-1]
-            texts.append(f"{name}: {seconds(last.mean)} at {count(last.x)}{bounded}")
+    for name, panel, wait, (*_, last) in _by_wait(panels, column("total_p99")):
+        allowed = limit(panel.line(wait))
+        criterion = f" (criterion {seconds(allowed)})" if allowed is not None else ""
+        texts.append(f"{name}: {seconds(last.mean)} at {count(last.x)}{criterion}")
     return _semicolons(texts) or "No session succeeded in a valid cell."
 
 
 def latency_text(panels: Sequence[Panel]) -> str:
-    """The latency of each part of a session at the largest batch of each wait."""
     texts = []
-    for panel in panels:
-        for wait in panel.waits:
-            last = {
-                part: points(panel, wait, column(f"{part}_p99"))[-1:]
-                for part in ("connect", "reset", "step")
-            }
-            if all(last.values()):
-                parts = ", ".join(f"{part} {seconds(p[0].mean)}" for part, p in last.items())
-                texts.append(f"{_named(panel, wait)} at {count(last['step'][0].x)}: {parts}")
+    for name, panel, wait, (*_, last) in _by_wait(panels, column("step_p99")):
+        parts = ((part, points(panel, wait, column(f"{part}_p99"))) for part in PARTS)
+        latencies = [f"{part} {seconds(some[-1].mean)}" for part, some in parts if some]
+        texts.append(f"{name} at {count(last.x)}: {', '.join(latencies)}")
     return f"p99 at the largest batch: {_semicolons(texts)}" if texts else "No session succeeded."
 
 
 def partly_text(panels: Sequence[Panel]) -> str:
-    """The fields of the heat map of which some repetitions are INVALID."""
     fields: dict[tuple[str, float, float], list[bool]] = {}
     for panel in panels:
         for line in panel.lines:
@@ -101,7 +104,6 @@ def heat_text(panels: Sequence[Panel]) -> str:
 
 
 def open_text(panels: Sequence[Panel], limit: int) -> str:
-    """The highest curve of each panel, and the number of curves when not all are drawn."""
     texts = []
     for panel in panels:
         every = steepest(panel, len(panel.lines))
@@ -120,10 +122,6 @@ def open_text(panels: Sequence[Panel], limit: int) -> str:
 def _semicolons(texts: Sequence[str], most: int = 6) -> str:
     more = [f"and {len(texts) - most} more"] if len(texts) > most else []
     return f"{'; '.join([*texts[:most], *more])}." if texts else ""
-
-
-def _named(panel: Panel, wait: float) -> str:
-    return f"{panel.title}, wait {wait:g} s" if panel.title else f"wait {wait:g} s"
 
 
 def distribution_text(panels: Sequence[Panel]) -> str:

@@ -16,22 +16,24 @@ from analysis.report.axes import (
     legend,
     looks,
     name_heights,
+    new_axes,
     new_figure,
     note,
     note_empty,
     panel_axes,
     ticks_at_cells,
     wait_handles,
-)
-from analysis.report.formatting import count
-from analysis.report.series import column, Line, Panel, points, steepest, success, total
+)  # fmt: skip
+from analysis.report.formatting import count, known
+from analysis.report.series import column, Curve, Line, Panel, points, steepest, success, total
 from analysis.report.style import BARS, COLOURS, CURVES, DASHES, GRID, INK, NUMBERED, PANELS, styled
 from analysis.results.folder import CellDetails
+from analysis.scaling.ceilings import censored
+from analysis.scaling.usl import Usl
 
 
 @styled
 def success_by_batch(panels: Sequence[Panel], least: float) -> Figure:
-    """The share of successful sessions; `least` is that of the criterion."""
     figure, axes = panel_axes(panels)
     for panel, ax in zip(panels, axes, strict=False):
         draw_waits(panel, ax, success, looks(panels))
@@ -45,7 +47,6 @@ def success_by_batch(panels: Sequence[Panel], least: float) -> Figure:
 
 @styled
 def p99_by_batch(panels: Sequence[Panel], limit: Callable[[Line], float | None]) -> Figure:
-    """p99 of whole sessions in seconds; `limit` is that of the criterion for the wait of a line."""
     figure, axes = panel_axes(panels)
     styles = looks(panels)
     limited = False
@@ -65,7 +66,6 @@ def p99_by_batch(panels: Sequence[Panel], limit: Callable[[Line], float | None])
 
 @styled
 def latency_parts(panels: Sequence[Panel]) -> Figure:
-    """p50 and p99 of connect, reset and step side by side, one row for each panel."""
     shown = panels[:PANELS]
     figure = new_figure(2.5 * len(shown) + 0.6)
     rows = figure.subplots(len(shown), 3, squeeze=False)
@@ -92,7 +92,6 @@ def latency_parts(panels: Sequence[Panel]) -> Figure:
 
 @styled
 def heat_map(panels: Sequence[Panel]) -> Figure:
-    """Success by batch and wait, with the number in each field."""
     shown = panels[:PANELS]
     heights = [0.42 * len(panel.waits) + 0.75 for panel in shown]
     figure = new_figure(sum(heights) + 0.2)
@@ -141,7 +140,6 @@ def _number(ax: Axes, row: int, col: int, share: float, columns: int) -> None:
 
 @styled
 def open_sessions(panels: Sequence[Panel]) -> Figure:
-    """Open sessions over time in the cells with the largest batches."""
     figure, axes = panel_axes(panels, shared=False)
     for panel, ax in zip(panels, axes, strict=False):
         for number, (line, detail) in enumerate(steepest(panel, CURVES)):
@@ -167,7 +165,6 @@ def open_sessions(panels: Sequence[Panel]) -> Figure:
 
 @styled
 def distribution(panels: Sequence[Panel]) -> Figure:
-    """Sessions by host and by load worker, in all valid cells together."""
     shown = panels[:PANELS]
     sides = [
         (
@@ -206,3 +203,61 @@ def _bars(ax: Axes, counts: dict[str, int]) -> None:
     ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: count(x)))
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     ax.grid(visible=False, axis="y")
+
+
+@styled
+def scaling(curves: Sequence[Curve]) -> Figure:
+    shown = curves[:PANELS]
+    figure, axes = new_axes(len(shown), 3.4)
+    for curve, ax in zip(shown, axes, strict=True):
+        _curve(ax, curve)
+        ax.set_title(curve.title, loc="left")
+        ax.set_xlabel("servers")
+    axes[0].set_ylabel("ceiling (sessions)")
+    handles = [handle("ceiling", COLOURS[0], "o", "")]
+    if any(censored(line) for curve in shown for line in curve.lines):
+        handles += [handle("lower bound of a ceiling", COLOURS[0], "^", "")]
+    handles += [handle("linear", INK, "", (0, (1, 1.5)))]
+    if any(isinstance(curve.fit, Usl) for curve in shown):
+        handles += [handle("USL fit, within what was measured", COLOURS[1], "", "-")]
+        handles += [handle("extrapolation", COLOURS[1], "", (0, (5, 2.5)))]
+    legend(figure, handles)
+    return figure
+
+
+def _curve(ax: Axes, curve: Curve) -> None:
+    base = curve.lines[0]
+    if known(base["ceiling"]):
+        each = base["ceiling"] / base["servers"]
+        ends = [base["servers"], curve.farthest]
+        ax.plot(ends, [each * end for end in ends], color=INK, linewidth=1, linestyle=(0, (1, 1.5)))
+    if isinstance(curve.fit, Usl):
+        _draw_fit(ax, curve.fit, curve.farthest)
+    for line in curve.lines:
+        if not known(line["ceiling"]):
+            continue
+        height = float(line["ceiling"])
+        low, high = (line[f"ceiling_{end}"] for end in ("low", "high"))
+        error = [[height - low], [high - height]] if known(low) and known(high) else None
+        marker = "^" if censored(line) else "o"
+        ax.errorbar(
+            line["servers"], height, yerr=error, fmt=marker, color=COLOURS[0], capsize=3, zorder=3
+        )
+    ax.set_ylim(bottom=0)
+    ax.set_xlim(0, curve.farthest + 0.5)
+    ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: count(y)))
+
+
+def _draw_fit(ax: Axes, fit: Usl, farthest: float) -> None:
+    fewest, measured = min(fit.servers), max(fit.servers)
+    for low, high, dash in ((fewest, measured, "-"), (measured, farthest, (0, (5, 2.5)))):
+        if high <= low:
+            continue
+        at = np.linspace(low, high, 40)
+        band = [fit.band(n) for n in at]
+        ax.plot(at, [fit.at(n) for n in at], color=COLOURS[1], linestyle=dash)
+        lows, highs = zip(*band, strict=True)
+        if np.isnan(lows).any():
+            continue
+        ax.fill_between(at, lows, highs, color=COLOURS[1], alpha=0.15, linewidth=0)

@@ -54,3 +54,7 @@ def text_of(value: Any) -> str:
 def timestamp(value: Any) -> str:
     """In the format of the runbook: 2026-03-01T12:00:00Z."""
     return f"{str(value)[:19]}Z" if value else "unknown"
+
+
+def shown(value: Any, spec: str, missing: str = "–") -> str:
+    return format(value, spec) if known(value) else missing

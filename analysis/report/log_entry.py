@@ -5,7 +5,6 @@ import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,9 +12,10 @@ from urllib.parse import quote
 import orjson
 
 from analysis.report import sentences
-from analysis.report.formatting import known, plural, timestamp
+from analysis.report.formatting import known, plural, shown, timestamp
 from analysis.report.page import Content, template
 from analysis.report.series import ceilings_of, curve_key, Line, records, servers_of, total
+from analysis.report.setup import launcher_command
 from analysis.results.file_names import RAW, RUN, SAMPLES, SUMMARY
 from analysis.results.folder import Results
 from analysis.scaling.ceilings import censored
@@ -28,15 +28,6 @@ SAMPLES_READ = 2000
 
 # How a number is marked where a ceiling is a lower bound.
 MARKS = {Verdict.AT_LEAST: "≥ ", Verdict.AT_MOST: "≤ "}
-
-
-@dataclass(frozen=True)
-class Metrics:
-    """The runbook's table; a column for each number of servers beyond the baseline."""
-
-    heads: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    notes: Sequence[str]
 
 
 def render(content: Content) -> str:
@@ -105,8 +96,9 @@ def observations(one: Results, ceilings: Sequence[Line]) -> list[str]:
     return points + [f"Warning: {warning}" for warning in warnings]
 
 
-def metrics(content: Content) -> Metrics | None:
-    """None unless there are ceilings of several numbers of servers."""
+def metrics(content: Content) -> dict[str, Any] | None:
+    """The table of the runbook, with a column for each number of servers beyond the baseline; None
+    without such ceilings."""
     beyond = [
         (line, sentences.baseline(line, content.scaling))
         for line in content.scaling
@@ -121,33 +113,28 @@ def metrics(content: Content) -> Metrics | None:
         ("Multi-node ceiling", "Max batch at the criterion",
          [_ceiling(_ceiling_line(line, content)) for line, _ in beyond]),
         ("Scaling factor", "multi_ceiling / single_ceiling",
-         [_factor(line) for line, _ in beyond]),
+         [_limited(line, shown(line["scaling_factor"], ".2f", "-")) for line, _ in beyond]),
         ("Scaling efficiency", "scaling_factor / num_workers",
-         [_efficiency(line) for line, _ in beyond]),
-        ("unique_hosts", "From results", [_hosts(line, content) for line, _ in beyond]),
+         [_limited(line, shown(line["efficiency"], ".1%", "-")) for line, _ in beyond]),
+        ("unique_hosts", "From results",
+         [shown(_ceiling_line(line, content)["unique_hosts"], ".0f", "-") for line, _ in beyond]),
     ]  # fmt: skip
     notes = [*sentences.efficiency_sentences(content.scaling), *content.caveats]
     heads = [sentences.subject(line) for line, _ in beyond]
-    return Metrics(heads, [[name, formula, *values] for name, formula, values in rows], notes)
+    table = [[name, formula, *values] for name, formula, values in rows]
+    return {"heads": heads, "rows": table, "notes": notes}
 
 
 def _row(line: Line) -> list[str]:
     """A line of the Results Summary. An unusual mode, shape or number of steps is beside the wait."""
-    extra = [str(line["mode"])] if line["mode"] != "ws" else []
-    extra += [str(line["shape"])] if line["shape"] != "burst" else []
-    extra += [plural(int(line["steps"]), "step")] if line["steps"] != 1 else []
+    extra = sentences.unusual(line)
     wait = str(float(line["wait_seconds"])) + (f" ({', '.join(extra)})" if extra else "")
     if not _has_ceiling(line):
         return [wait, "none", "-", "-", "-"]
-    share = line["success_at_ceiling"]
-    p99, rps = line["p99_at_ceiling"], line["rps_at_ceiling"]
-    return [
-        wait,
-        _ceiling(line),
-        f"{p99:.3f} s" if known(p99) else "-",
-        f"{100 * share:.2f}" if known(share) else "-",
-        f"{rps:.1f}" if known(rps) else "-",
-    ]
+    p99 = shown(line["p99_at_ceiling"], ".3f", "")
+    share = shown(line["success_at_ceiling"], ".2%", "-").removesuffix("%")
+    rps = shown(line["rps_at_ceiling"], ".1f", "-")
+    return [wait, _ceiling(line), f"{p99} s" if p99 else "-", share, rps]
 
 
 def _has_ceiling(line: Line) -> bool:
@@ -160,29 +147,15 @@ def _ceiling(line: Line) -> str:
     return f"{'≥ ' if censored(line) else ''}{line['ceiling']:.0f}"
 
 
-def _factor(line: Line) -> str:
-    return _limited(line, f"{line['scaling_factor']:.2f}" if known(line["scaling_factor"]) else "-")
-
-
-def _efficiency(line: Line) -> str:
-    return _limited(line, f"{line['efficiency']:.1%}" if known(line["efficiency"]) else "-")
-
-
 def _limited(line: Line, number: str) -> str:
     verdict = line["interpretation"].verdict
     return UNKNOWN if verdict is Verdict.UNDETERMINED else f"{MARKS.get(verdict, '')}{number}"
 
 
 def _ceiling_line(line: Line, content: Content) -> Line:
-    """The line of ceilings.csv for one of scaling.csv."""
     key = (*curve_key(line), line["servers"])
     same = [one for one in content.ceilings if (*curve_key(one), one["servers"]) == key]
     return next(one for one in same if known(one["ceiling"]))
-
-
-def _hosts(line: Line, content: Content) -> str:
-    hosts = _ceiling_line(line, content)["unique_hosts"]
-    return f"{hosts:.0f}" if known(hosts) else "-"
 
 
 def _links(one: Results, output: Path) -> Iterator[tuple[str, str]]:
@@ -206,10 +179,7 @@ def _server_command(run: Mapping[str, Any]) -> str:
 
 
 def _command(run: Mapping[str, Any]) -> str:
-    arguments = run.get("arguments")
-    if not arguments:
-        return f"# unknown: there is no {RUN}"
-    return shlex.join(["launcher", *map(str, arguments)])
+    return launcher_command(run) or f"# unknown: there is no {RUN}"
 
 
 def _cpus(one: Results) -> str:
@@ -222,7 +192,6 @@ def _cpus(one: Results) -> str:
 
 
 def _cores(folder: Path) -> dict[str, int]:
-    """The number of cores of each node that was sampled."""
     cores: dict[str, int] = {}
     with suppress(OSError, ValueError, KeyError), (folder / SAMPLES).open("rb") as lines:
         for _, line in zip(range(SAMPLES_READ), lines, strict=False):

@@ -41,8 +41,6 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of a section with its own heading."""
-
     title: str
     facts: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
@@ -63,8 +61,6 @@ class Section:
 
 @dataclass(frozen=True)
 class Content:
-    """The data of a report."""
-
     results: Sequence[Results]
     panels: Sequence[Panel]
     ceilings: Sequence[Line]
@@ -76,7 +72,6 @@ class Content:
 
     @property
     def lines(self) -> list[Line]:
-        """The lines of all cells, with their folder if there are several."""
         several = len(self.results) > 1
         return [
             line | ({"folder": one.name} if several else {})
@@ -114,5 +109,4 @@ def _title(content: Content) -> str:
 
 
 def tied(sentence: str) -> str:
-    """Joins numbers and units with no-break spaces."""
     return re.sub(r"(?<=\d) (?=(?:%|s)(?!\w))", "\u00a0", sentence)

@@ -57,7 +57,6 @@ def default_output(folders: Sequence[Path]) -> Path:
 
 
 def _result_folders(folders: Sequence[Path]) -> list[Path]:
-    """The folders that hold results, each once. Raises `ResultsError` for a folder without any."""
     unique: dict[Path, Path] = {}
     for folder in folders:
         inside = find(folder)
@@ -123,7 +122,6 @@ def _content(results: Sequence[Results], criterion: Criterion, report: Report) -
 
 
 def _curves(found: "pd.DataFrame") -> Iterator[Curve]:
-    """One curve for each mode, shape, wait and number of steps with several numbers of servers."""
     found = found[found["servers"].notna()]
     rows = records(found)
     keys = list(dict.fromkeys(curve_key(line) for line in rows))
@@ -168,7 +166,6 @@ def _put(report: Report, name: str, text: str) -> None:
 
 
 def replace(path: Path, text: str) -> None:
-    """Writes a file completely or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)

@@ -1,12 +1,12 @@
 """The sections of a report in their order, and its figures with their captions and files."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from analysis.report import captions, figures, scaling_figure, sentences, setup, style, tables
+from analysis.report import captions, figures, sentences, setup, style, tables
 from analysis.report.formatting import plural
 from analysis.report.page import Content, Drawn, Section
 from analysis.report.series import Line, Panel
@@ -17,12 +17,11 @@ from analysis.scaling.usl import Usl
 Limit = Callable[[Line], float | None]
 
 
-@dataclass(frozen=True)
-class Drawing:
+class Drawing(NamedTuple):
     name: str
     figure: Figure
-    caption: Sequence[str]
     alt: str
+    caption: Sequence[str]
 
 
 def sections(content: Content, criterion: Criterion, pictures: Path) -> list[Section]:
@@ -67,7 +66,7 @@ def scaling_answers(content: Content) -> list[str]:
 
 def _drawings(content: Content, least: float, limit: Limit) -> list[Drawing]:
     panels = content.panels
-    made = [
+    drawings = [
         _success(panels, least),
         _p99(panels, limit),
         _latency(panels),
@@ -75,109 +74,90 @@ def _drawings(content: Content, least: float, limit: Limit) -> list[Drawing]:
         _open(panels),
         _distribution(panels),
     ]
-    curves = [curve for curve in content.curves if len(curve.lines) > 1]
-    if curves:
-        made.append(_scaling(content))
-    return made
+    if len(panels) > style.PANELS:
+        groups = plural(len(panels), "group")
+        left_out = f"The first {style.PANELS} of {groups} of cells are drawn."
+        drawings = [one._replace(caption=[*one.caption, left_out]) for one in drawings]
+    if any(len(curve.lines) > 1 for curve in content.curves):
+        drawings.append(_scaling(content))
+    return drawings
 
 
 def _placed(drawing: Drawing, number: int, pictures: Path) -> Drawn:
     style.png(drawing.figure, pictures / f"{drawing.name}.png")
     drawn = style.element(drawing.figure, f"fig-{drawing.name}")
-    caption = " ".join(sentence for sentence in drawing.caption if sentence)
-    return Drawn(drawing.name, drawn, caption, drawing.alt, number)
+    return Drawn(drawing.name, drawn, " ".join(filter(None, drawing.caption)), drawing.alt, number)
 
 
 def _success(panels: Sequence[Panel], least: float) -> Drawing:
     shown = captions.success_text(panels, least)
-    caption = [
-        f"Share of sessions that succeeded; one line for each wait; dashed: criterion "
-        f"{100 * least:g} %.",
-        shown,
-        *_common(panels),
-    ]
-    alt = f"Success against batch. {shown}"
-    return Drawing("success", figures.success_by_batch(panels, least), caption, alt)
+    lines = f"one line for each wait; dashed: criterion {100 * least:g} %."
+    caption = [f"Share of sessions that succeeded; {lines}", shown, *_common(panels)]
+    figure = figures.success_by_batch(panels, least)
+    return Drawing("success", figure, f"Success against batch. {shown}", caption)
 
 
 def _p99(panels: Sequence[Panel], limit: Limit) -> Drawing:
     shown = captions.p99_text(panels, limit)
     limited = any(limit(panel.line(wait)) is not None for panel in panels for wait in panel.waits)
-    lines = (
-        "dashed: what the criterion allows." if limited else "the criterion limits success only."
-    )
-    caption = [f"p99 of whole sessions that succeeded; {lines}", shown, *_common(panels)]
+    lines = "dashed: what the criterion allows" if limited else "the criterion limits success only"
+    caption = [f"p99 of whole sessions that succeeded; {lines}.", shown, *_common(panels)]
     figure = figures.p99_by_batch(panels, limit)
-    return Drawing("p99", figure, caption, f"p99 against batch. {shown}")
+    return Drawing("p99", figure, f"p99 against batch. {shown}", caption)
 
 
 def _latency(panels: Sequence[Panel]) -> Drawing:
     shown = captions.latency_text(panels)
-    caption = [
-        "Where the time of a session goes: p99 solid, p50 dashed, means over valid repetitions; "
-        "the step contains its wait; each part has an axis of its own.",
-        shown,
-        _left_out(panels),
-    ]
+    lines = (
+        "Where the time of a session goes: p99 solid, p50 dashed, means over valid repetitions; the step "
+        "contains its wait; each part has an axis of its own."
+    )
     figure = figures.latency_parts(panels)
-    return Drawing("latency", figure, caption, f"Latency of each part against batch. {shown}")
+    return Drawing(
+        "latency", figure, f"Latency of each part against batch. {shown}", [lines, shown]
+    )
 
 
 def _heat(panels: Sequence[Panel]) -> Drawing:
-    caption = [
-        "Success in percent, mean over valid repetitions, from 0 (dark) to 100 (light). "
-        "×: INVALID cells only; blank: not measured.",
-        captions.partly_text(panels),
-        _left_out(panels),
-    ]
+    fields = (
+        "Success in percent, mean over valid repetitions, from 0 (dark) to 100 (light). ×: INVALID cells "
+        "only; blank: not measured."
+    )
     alt = f"Heat map of success by batch and wait. {captions.heat_text(panels)}"
-    return Drawing("heat", figures.heat_map(panels), caption, alt)
+    return Drawing("heat", figures.heat_map(panels), alt, [fields, captions.partly_text(panels)])
 
 
 def _open(panels: Sequence[Panel]) -> Drawing:
     shown = captions.open_text(panels, style.CURVES)
-    caption = [
+    lines = (
         "Sessions that are connected and have not ended, over time, from the rows. The first valid "
-        "repetition of each cell (batch × wait).",
-        shown,
-        _left_out(panels),
-    ]
+        "repetition of each cell (batch × wait)."
+    )
     figure = figures.open_sessions(panels)
-    return Drawing("open", figure, caption, f"Open sessions over time. {shown}")
+    return Drawing("open", figure, f"Open sessions over time. {shown}", [lines, shown])
 
 
 def _distribution(panels: Sequence[Panel]) -> Drawing:
     shown = captions.distribution_text(panels)
-    caption = ["All valid cells together; dashed: the mean.", shown, _left_out(panels)]
-    figure = figures.distribution(panels)
-    return Drawing(
-        "distribution", figure, caption, f"Bars of sessions by host and load worker. {shown}"
-    )
+    alt = f"Bars of sessions by host and load worker. {shown}"
+    caption = ["All valid cells together; dashed: the mean.", shown]
+    return Drawing("distribution", figures.distribution(panels), alt, caption)
 
 
 def _scaling(content: Content) -> Drawing:
-    curves = content.curves
-    fitted = any(isinstance(curve.fit, Usl) for curve in curves)
-    fit = (
-        "The fit is through the ceilings of all repetitions, solid within the measured range and "
-        "dashed beyond it (extrapolation), with a band of 95 % where there are repetitions."
-        if fitted
-        else "No fit is drawn."
-    )
-    caption = [
+    fit = "No fit is drawn."
+    if any(isinstance(curve.fit, Usl) for curve in content.curves):
+        fit = (
+            "The fit is through the ceilings of all repetitions, solid within the measured range and "
+            "dashed beyond it (extrapolation), with a band of 95 % where there are repetitions."
+        )
+    lines = (
         "Ceiling against servers; bars: 95 % bootstrap intervals over repetitions, none with one "
-        "repetition; dotted: linear growth from the fewest servers.",
-        fit,
-    ]
+        "repetition; dotted: linear growth from the fewest servers."
+    )
     alt = f"Ceiling against servers. {' '.join(sentences.efficiency_sentences(content.scaling))}"
-    return Drawing("scaling", scaling_figure.scaling(curves), caption, alt)
+    return Drawing("scaling", figures.scaling(content.curves), alt, [lines, fit])
 
 
 def _common(panels: Sequence[Panel]) -> list[str]:
-    return [captions.interval_text(panels), captions.invalid_text(panels), _left_out(panels)]
-
-
-def _left_out(panels: Sequence[Panel]) -> str:
-    if len(panels) <= style.PANELS:
-        return ""
-    return f"The first {style.PANELS} of {plural(len(panels), 'group')} of cells are drawn."
+    return [captions.interval_text(panels), captions.invalid_text(panels)]

@@ -26,19 +26,17 @@ EVEN = 1.1
 
 
 def subject(line: Line, servers: bool = True) -> str:
-    """The cells of a ceiling, such as "2 servers, wait 1 s", without what is usual."""
-    parts = []
-    if servers:
-        number = line["servers"]
-        parts.append(plural(int(number), "server") if known(number) else "unknown servers")
-    parts.append(f"wait {line['wait_seconds']:g} s")
-    if line["mode"] != "ws":
-        parts.append(str(line["mode"]))
-    if line["shape"] != "burst":
-        parts.append(f"shape {line['shape']}")
-    if line["steps"] != 1:
-        parts.append(plural(int(line["steps"]), "step"))
-    return ", ".join(parts)
+    """The cells of a ceiling, such as "2 servers, wait 1 s"."""
+    number = line["servers"]
+    of = plural(int(number), "server") if known(number) else "unknown servers"
+    return ", ".join([*[of] * servers, f"wait {line['wait_seconds']:g} s", *unusual(line)])
+
+
+def unusual(line: Line) -> list[str]:
+    """The mode, shape and number of steps of a cell, where they are not the usual ones."""
+    mode = [str(line["mode"])] if line["mode"] != "ws" else []
+    shape = [f"shape {line['shape']}"] if line["shape"] != "burst" else []
+    return mode + shape + ([plural(int(line["steps"]), "step")] if line["steps"] != 1 else [])
 
 
 def ceiling_sentence(line: Line) -> str:
@@ -97,7 +95,6 @@ def _bound(line: Line) -> str:
 
 
 def efficiency_sentences(lines: Sequence[Line]) -> list[str]:
-    """One for each line of scaling.csv, except baselines."""
     sentences = []
     for line in lines:
         base = baseline(line, lines)["servers"]
@@ -152,7 +149,6 @@ def cell_name(line: Line) -> str:
 
 
 def validity_sentences(lines: Sequence[Line]) -> list[str]:
-    """How many cells are VALID, and one sentence for each reason why others are not."""
     invalid = [line for line in lines if not line["valid"]]
     if not invalid:
         return [
@@ -171,7 +167,6 @@ def validity_sentences(lines: Sequence[Line]) -> list[str]:
 
 
 def status_sentences(results: Sequence[Results]) -> list[str]:
-    """One for each run that is not complete."""
     sentences = []
     for one in results:
         run_status, planned = one.run.get("status"), one.run.get("planned_cells")
@@ -183,7 +178,6 @@ def status_sentences(results: Sequence[Results]) -> list[str]:
 
 
 def sharing_sentence(results: Sequence[Results]) -> str:
-    """Whether the load generator had nodes of its own."""
     sharing = {
         one.name: one.run["placement"].get("load_shares_node")
         for one in results
@@ -258,7 +252,6 @@ def fit_sentence(fit: Usl) -> str:
 
 
 def evenness(counts: Mapping[str, int]) -> str:
-    """The runbook's term for a distribution."""
     ratio = unevenness(counts)
     if not known(ratio):
         return "unknown"

@@ -55,8 +55,6 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """The ceilings of one mode, shape, wait and number of steps by servers, and the fit to them."""
-
     title: str
     lines: tuple[Line, ...]
     fit: Usl | NoFit
@@ -82,7 +80,6 @@ def records(frame: "pd.DataFrame") -> list[Line]:
 
 
 def panels(results: Sequence[Results], ceilings: Sequence[Line]) -> list[Panel]:
-    """The panels of all results, ordered by the number of servers."""
     made: list[tuple[dict[str, str], Panel]] = []
     servers = [servers_of(one, ceilings) for one in results]
     for one, number in sorted(zip(results, servers, strict=True), key=lambda pair: pair[1] or 0):
@@ -96,7 +93,6 @@ def panels(results: Sequence[Results], ceilings: Sequence[Line]) -> list[Panel]:
 
 
 def ceilings_of(one: Results, ceilings: Sequence[Line]) -> list[Line]:
-    """The lines of ceilings.csv for these results."""
     run = one.summary["run_id"].iloc[0]
     return [
         line
@@ -171,7 +167,6 @@ _PARTS = ("servers", "folder", "mode", "shape", "steps", "rate")
 
 
 def points(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[Point]:
-    """The points to draw and join for one wait: valid cells only, one point for each batch."""
     found = []
     for x in panel.places:
         values = [
@@ -187,7 +182,6 @@ def points(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[Po
 
 
 def crossed(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[tuple[float, float]]:
-    """The INVALID cells that have a value, as (x, y)."""
     drawn = [
         (line[panel.x], value(line))
         for line in panel.lines
@@ -197,7 +191,6 @@ def crossed(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[t
 
 
 def success(line: Line) -> float:
-    """The share of sessions that succeeded, from 0 to 1."""
     return 1.0 - float(line["error_rate"])
 
 
@@ -222,7 +215,6 @@ def steepest(panel: Panel, limit: int) -> list[tuple[Line, CellDetails]]:
 
 
 def total(details: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    """The sums of counts, in natural order of their names."""
     sums: dict[str, int] = {}
     for counts in details:
         for name, number in counts.items():
@@ -237,5 +229,4 @@ def unevenness(counts: Mapping[str, int]) -> float:
 
 
 def curve_key(line: Line) -> tuple[Any, ...]:
-    """The key that ceilings on one scaling curve share."""
     return line["mode"], line["shape"], line["steps"], line["wait_seconds"]

@@ -29,7 +29,7 @@ def _part(one: Results, output: Path) -> Part:
     }
     if not run:
         return Part(one.name, {RUN: "missing, so none of this is known"}, links=links)
-    return Part(one.name, _facts(run), _command(run), links, _run_tables(run))
+    return Part(one.name, _facts(run), launcher_command(run), links, _run_tables(run))
 
 
 def _facts(run: Mapping[str, Any]) -> dict[str, str]:
@@ -53,7 +53,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(value) for name, value in found.items() if value}
 
 
-def _command(run: Mapping[str, Any]) -> str:
+def launcher_command(run: Mapping[str, Any]) -> str:
     arguments = run.get("arguments")
     return shlex.join(["launcher", *map(str, arguments)]) if arguments else ""
 

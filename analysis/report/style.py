@@ -27,36 +27,21 @@ PLAIN: Any = {"Software": None}
 # The most panels of a figure, curves of a panel, bars with names, and columns with numbers in them.
 PANELS, CURVES, BARS, NUMBERED = 9, 6, 24, 12
 
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "openenv-slurm",
-    "font.family": "sans-serif",
+TEXT_COLOURS = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color")
+STYLE: Any = dict.fromkeys(TEXT_COLOURS, INK) | {
+    "svg.fonttype": "none", "svg.hashsalt": "openenv-slurm",
+    "font.family": "sans-serif", "font.size": 9,
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Liberation Sans", "Arial"],
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.4,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 5,
-    "legend.frameon": False,
-    "legend.fontsize": 9,
-    **dict.fromkeys(
-        ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK
-    ),
-}
-
+    "axes.titlesize": 9, "axes.labelsize": 9, "axes.linewidth": 0.8,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
+    "grid.color": GRID, "grid.linewidth": 0.4, "lines.linewidth": 1.6, "lines.markersize": 5,
+    "legend.frameon": False, "legend.fontsize": 9,
+}  # fmt: skip
 
 styled = matplotlib.rc_context(STYLE)
 
 
 def svg(figure: Figure, name: str) -> str:
-    """The figure as an <svg> element, the same text for the same figure."""
     with matplotlib.rc_context(STYLE | {"svg.hashsalt": name}):
         text = io.StringIO()
         figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})

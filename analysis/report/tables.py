@@ -4,7 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from analysis.report import sentences
-from analysis.report.formatting import count, known, percent, plural, seconds, span, text_of
+from analysis.report.formatting import (
+    count,
+    known,
+    percent,
+    plural,
+    seconds,
+    shown,
+    span,
+    text_of,
+)  # fmt: skip
 from analysis.report.page import Content, Row, Section, Table
 from analysis.report.series import Line, records, success
 from analysis.results.file_names import SUMMARY
@@ -49,7 +58,7 @@ def _ceiling_cells(line: Line) -> list[str]:
         text_of(line["brackets"]),
         percent(line["success_at_ceiling"]) if has_ceiling else "–",
         _seconds(line["p99_at_ceiling"]),
-        _rate(line["rps_at_ceiling"]),
+        shown(line["rps_at_ceiling"], ",.0f"),
         text_of(line["bound"]),
     ]
 
@@ -99,10 +108,10 @@ CELL_COLUMNS: tuple[tuple[str, bool, Callable[[Line], str]], ...] = (
     ("attempt", True, lambda line: _number(line["attempt"])),
     ("verdict", False, lambda line: "VALID" if line["valid"] else "INVALID"),
     ("success", True, lambda line: percent(success(line))),
-    ("wall (s)", True, lambda line: _fixed(line["total_wall_time"])),
-    ("p50 (s)", True, lambda line: _fixed(line["total_p50"])),
-    ("p99 (s)", True, lambda line: _fixed(line["total_p99"])),
-    ("rps", True, lambda line: _rate(line["requests_per_second"])),
+    ("wall (s)", True, lambda line: shown(line["total_wall_time"], ",.3f")),
+    ("p50 (s)", True, lambda line: shown(line["total_p50"], ",.3f")),
+    ("p99 (s)", True, lambda line: shown(line["total_p99"], ",.3f")),
+    ("rps", True, lambda line: shown(line["requests_per_second"], ",.0f")),
     ("hosts", True, lambda line: _of(line["unique_hosts"], line["expected_hosts"])),
     ("peak open", True, lambda line: _number(line["peak_open"])),
     ("spread (ms)", True, lambda line: _milliseconds(line["start_spread"])),
@@ -112,7 +121,6 @@ CELL_COLUMNS: tuple[tuple[str, bool, Callable[[Line], str]], ...] = (
 
 
 def cells(content: Content) -> Section:
-    """Every cell, without the columns in which all cells are empty or usual."""
     several = len(content.results) > 1
     named = _named(content)
     columns = [
@@ -137,16 +145,9 @@ def cells(content: Content) -> Section:
     )
 
 
-USUAL: Mapping[str, set[str]] = {
-    "mode": {"ws"},
-    "shape": {"burst"},
-    "steps": {"1"},
-    "arrivals per s": {"–"},
-    "attempt": {"1"},
-    "spread (ms)": {"–"},
-    "lag (ms)": {"–"},
-    "peak open": {"–"},
-}
+USUAL: Mapping[str, frozenset[str] | set[str]] = dict.fromkeys(
+    ("arrivals per s", "spread (ms)", "lag (ms)", "peak open"), frozenset({"–"})
+) | {"mode": {"ws"}, "shape": {"burst"}, "steps": {"1"}, "attempt": {"1"}}
 
 USUAL_TEXT = (
     "Mode ws, shape burst, 1 step and attempt 1 are hidden where all cells have them. p50 and p99 are "
@@ -166,16 +167,8 @@ def _seconds(value: Any) -> str:
     return seconds(float(value)) if known(value) else "–"
 
 
-def _fixed(value: Any) -> str:
-    return f"{value:,.3f}" if known(value) else "–"
-
-
 def _milliseconds(value: Any) -> str:
     return f"{1000 * value:,.1f}" if known(value) else "–"
-
-
-def _rate(value: Any) -> str:
-    return f"{value:,.0f}" if known(value) else "–"
 
 
 def _of(number: Any, expected: Any) -> str:

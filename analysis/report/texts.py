@@ -181,7 +181,6 @@ def _basis(basis: Basis, repetitions: int) -> str:
 
 
 def _not_tested(changes: Iterable[Change]) -> list[str]:
-    """One text for the changes with the same number of repetitions."""
     groups: dict[int, list[Change]] = {}
     for change in changes:
         if change.basis is Basis.NONE:

@@ -96,7 +96,6 @@ def load(folder: Path) -> Results:
 
 
 def details(rows: pd.DataFrame) -> CellDetails:
-    """`rows` are those of one attempt at a cell."""
     return CellDetails(
         curve(*open_spans(spans(rows))), counts(rows["host_url"]), counts(rows["load_worker"])
     )
@@ -125,7 +124,6 @@ def _check_run(folder: Path, run: Mapping[str, Any], rows: Rows) -> None:
 
 
 def _lines(rows: Rows, facts: list[dict[str, Any]]) -> tuple[list[Line], list[CellDetails]]:
-    """The lines of the last attempts, and their details."""
     of = facts_of(facts)
     lines, of_line = [], {}
     for attempt in rows.attempts():
@@ -137,7 +135,6 @@ def _lines(rows: Rows, facts: list[dict[str, Any]]) -> tuple[list[Line], list[Ce
 
 
 def _differences(folder: Path, ours: pd.DataFrame, foreign: bool) -> list[str]:
-    """A warning when summary.csv disagrees with the rows."""
     path = folder / SUMMARY
     if not path.exists():
         return []
@@ -171,7 +168,6 @@ def _same(ours: Any, text: str, foreign: bool) -> bool:
 
 
 def cell_name(line: "Mapping[str, Any] | pd.Series[Any]") -> str:
-    """The name of a cell in messages."""
     shape = "" if line["shape"] == "burst" else f" {line['shape']}"
     steps = "" if line["steps"] == 1 else f" steps {line['steps']}"
     rate = "" if pd.isna(line["arrival_rate"]) else f" arrival rate {line['arrival_rate']:g}"

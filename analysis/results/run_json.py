@@ -74,7 +74,6 @@ def _cell_problems(where: str, facts: Mapping[str, Any]) -> Iterator[str]:
 def _wrong_types(
     where: str, values: Mapping[str, Any], types: Mapping[str, tuple[type, ...]]
 ) -> Iterator[str]:
-    """The values that are present and have another type."""
     for name, allowed in types.items():
         value = values.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, allowed)):

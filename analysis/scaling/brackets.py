@@ -54,7 +54,6 @@ def resamples(
 
 
 def means(brackets: Sequence[Bracket], seed: int = SEED, beyond: float = 0.0) -> Array:
-    """The mean of each resample; the same for the same arguments."""
     return np.asarray(resamples(brackets, np.random.default_rng(seed), beyond).mean(axis=1))
 
 

@@ -56,7 +56,6 @@ LOWER_BOUNDS = frozenset(
 
 
 def status(line: Line) -> CeilingStatus:
-    """`line` is one of ceilings.csv."""
     hidden = not pd.isna(line["first_invalid"])
     if pd.isna(line["ceiling"]):
         return CeilingStatus.INVALID_BELOW if hidden else CeilingStatus.NO_VALID_CELL
@@ -88,7 +87,6 @@ def ceilings(results: Sequence[Results], criterion: Criterion) -> pd.DataFrame:
 
 
 def read(file: Path) -> pd.DataFrame:
-    """The table of `ceilings` from ceilings.csv."""
     as_text = dict.fromkeys(TEXT, str)
     table = pd.read_csv(file, dtype=as_text, keep_default_na=False, na_values=[""])
     return table.astype(dict.fromkeys(WHOLE, "Int64")).fillna(dict.fromkeys(TEXT, ""))

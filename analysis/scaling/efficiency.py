@@ -59,8 +59,6 @@ class Verdict(Enum):
 
 
 class Cells(NamedTuple):
-    """The cells that share a ceiling."""
-
     mode: str
     shape: str
     wait_seconds: float
@@ -144,7 +142,6 @@ def scaling(ceilings: pd.DataFrame) -> pd.DataFrame:
 
 
 def caveats(ceilings: pd.DataFrame) -> list[Caveat]:
-    """What limits the comparison of these ceilings, each caveat once."""
     found: list[Caveat] = []
     for lines in _groups(ceilings):
         for line in lines:
@@ -272,7 +269,6 @@ def _interpretation(line: Line, base: Line, efficiency: float, ends: Interval) -
 
 
 def interpret(efficiency: float, ends: Interval, *, skewed: bool = False) -> Interpretation:
-    """The verdict on an efficiency, of which `ends` is the interval."""
     lowest, band, highest = map(Band.of, (ends.low, efficiency, ends.high))
     if lowest is Band.SUPERLINEAR:
         return Interpretation(Verdict.SUPERLINEAR, efficiency, skewed=skewed)

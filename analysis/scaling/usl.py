@@ -150,7 +150,6 @@ def usl(ceilings: pd.DataFrame) -> Usl | NoFit:
 
 
 def _measured(lines: list[dict[str, Any]]) -> Mapping[int, list[Bracket]]:
-    """The brackets of all repetitions by number of servers, without lower bounds and zeros."""
     measured: dict[int, list[Bracket]] = {}
     for line in lines:
         each = [bracket for bracket in parse(line["brackets"]) if bracket.low > 0]

@@ -69,7 +69,6 @@ def up(folder: paths.Folder, settings: Settings, report: Report) -> None:
 
 
 def down(folder: paths.Folder) -> bool:
-    """Returns whether there was anything to remove."""
     if not folder.path.exists():
         return False
     with _state():
@@ -82,7 +81,6 @@ def down(folder: paths.Folder) -> bool:
 
 
 def kill(folder: paths.Folder, name: str) -> None:
-    """Kills all processes of a node at once, like a power failure."""
     _known(folder, name)
     init = processes.load(folder.init(name))
     if not init:
@@ -104,7 +102,6 @@ def start(folder: paths.Folder, name: str) -> None:
 
 
 def states(folder: paths.Folder) -> dict[str, bool]:
-    """Whether each node is up."""
     names = settings_of(folder).all_names
     return {name: processes.load(folder.init(name)) is not None for name in names}
 

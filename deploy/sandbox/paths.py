@@ -1,7 +1,6 @@
 """The paths of the sandbox on this machine and on its nodes."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,44 +23,23 @@ def images() -> Path:
     return cache() / "images"
 
 
-@dataclass(frozen=True)
 class Folder:
-    """The folder of one running sandbox."""
+    """The folder of one running sandbox. `holder` is the file that identifies its process, `layer` the
+    overlay over the cached root file system, `home` the shared file system."""
 
-    name: str
-
-    @property
-    def path(self) -> Path:
-        return STATE / self.name
-
-    @property
-    def settings(self) -> Path:
-        return self.path / "settings.json"
-
-    @property
-    def holder(self) -> Path:
-        """The file that identifies the process that holds the sandbox."""
-        return self.path / "holder"
-
-    @property
-    def layer(self) -> Path:
-        """The overlay of this sandbox over the cached root file system, the same on every node."""
-        return self.path / "layer"
-
-    @property
-    def home(self) -> Path:
-        """The shared file system."""
-        return self.path / "home"
-
-    @property
-    def nodes(self) -> Path:
-        return self.path / "nodes"
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.path = STATE / name
+        self.settings = self.path / "settings.json"
+        self.holder = self.path / "holder"
+        self.layer = self.path / "layer"
+        self.home = self.path / "home"
+        self.nodes = self.path / "nodes"
 
     def node(self, node: str) -> Path:
         return self.nodes / node
 
     def init(self, node: str) -> Path:
-        """The file that identifies the init process of the node."""
         return self.node(node) / "init"
 
     def logs(self, node: str) -> Path:

@@ -79,7 +79,6 @@ def provide_venv(folder: paths.Folder, report: Report) -> None:
 
 
 def _venv_key() -> str:
-    """A key that changes with the requirements of the project."""
     settings = tomllib.loads((paths.CHECKOUT / "pyproject.toml").read_text())
     parts = [settings.get("build-system"), settings.get("project"), REQUIREMENT]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

@@ -16,8 +16,6 @@ LOG_LINES = 10
 
 @dataclass(frozen=True)
 class Registration:
-    """The state of a node in the controller, and when its slurmd registered."""
-
     state: str
     started: str
 

@@ -37,7 +37,6 @@ def _os_release() -> dict[str, str]:
 
 
 def mirror() -> Source:
-    """The Debian mirror of this machine."""
     return find_mirror(read_sources(), _os_release().get("VERSION_CODENAME", ""))
 
 
@@ -47,7 +46,6 @@ def ca_bundle() -> Path:
 
 
 def apt_proxies() -> dict[str, str]:
-    """The proxies of apt as environment variables, which debootstrap reads."""
     variables = {name: value for name, value in os.environ.items() if name.lower() in PROXIES}
     for scheme in ("http", "https"):
         argv = ["apt-config", "shell", "proxy", f"Acquire::{scheme}::Proxy"]
@@ -58,7 +56,6 @@ def apt_proxies() -> dict[str, str]:
 
 
 def variables() -> dict[str, str]:
-    """The environment variables of a command that uses the network of this machine."""
     names = (*PROXIES, *(name.lower() for name in CERTIFICATES))
     return {
         name: value
@@ -74,7 +71,6 @@ def certificates() -> set[Path]:
 
 
 def pip_settings() -> configparser.RawConfigParser:
-    """The merged configuration files of pip."""
     home = Path.home()
     xdg = Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config")
     files = [Path("/etc/pip.conf"), home / ".pip/pip.conf", xdg / "pip/pip.conf"]
@@ -86,7 +82,6 @@ def pip_settings() -> configparser.RawConfigParser:
 
 
 def pip_folders(settings: configparser.RawConfigParser) -> list[Path]:
-    """The local folders in which pip looks for packages."""
     values = [value for section in settings.sections() for _, value in settings.items(section)]
     values += [value for name, value in os.environ.items() if name.startswith("PIP_")]
     words = [word for value in values for word in value.split()]

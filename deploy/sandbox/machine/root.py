@@ -32,7 +32,6 @@ Report = Callable[[str], None]
 
 
 def key() -> str:
-    """A key that changes with the recipe of the root file system."""
     recipe = [SUITE, NEWER, *PACKAGES, *FROM_NEWER, paths.USER, str(paths.USER_ID)]
     text = "\n".join([*recipe, platform.machine(), SCRIPT.read_text(), apt_files_recipe()])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -53,7 +52,6 @@ def folder() -> Path:
 
 
 def provide(report: Report) -> Path:
-    """The path of the root file system, which is built if necessary."""
     home = folder()
     root = home / "root"
     if root.exists():

@@ -26,7 +26,6 @@ class Source:
 
 
 def deb822(text: str) -> Iterator[Source]:
-    """The sources in the text of a `.sources` file."""
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
         found = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
@@ -44,7 +43,6 @@ def deb822(text: str) -> Iterator[Source]:
 
 
 def one_line(text: str) -> Iterator[Source]:
-    """The sources in the text of a `.list` file."""
     for line in text.splitlines():
         match = re.match(r"deb\s+(?:\[(.*?)\]\s+)?(\S+)\s+(\S+)\s*([^#]*)", line.strip())
         if match:

@@ -89,7 +89,6 @@ def run(folder: paths.Folder, command: Command) -> int:
 
 
 def output(folder: paths.Folder, command: Command) -> tuple[int, str]:
-    """Runs a command without input; returns its exit code and its output."""
     reading, writing = os.pipe()
 
     def child() -> None:

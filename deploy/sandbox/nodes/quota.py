@@ -28,7 +28,6 @@ def _group(sandbox: str) -> Path:
 
 
 def limit(sandbox: str, node: str, cores: float) -> Path:
-    """Creates the cgroup of the node. Raises `StartFailed`."""
     hierarchy, version = _hierarchy()
     group = _group(sandbox) / node
     group.mkdir(parents=True, exist_ok=True)
@@ -49,7 +48,6 @@ def limit(sandbox: str, node: str, cores: float) -> Path:
 
 
 def join(group: Path) -> None:
-    """Adds this process, and with it its children."""
     (group / "cgroup.procs").write_text("0")
 
 

@@ -18,9 +18,6 @@ from analysis.report import (
     figures,
 )
 from analysis.report import (
-    scaling_figure as report_curves,
-)
-from analysis.report import (
     style as report_style,
 )
 from analysis.report.report import Report, write
@@ -125,7 +122,7 @@ DRAWN: dict[str, Callable[[], Any]] = {
     "heat": lambda: figures.heat_map([GRID]),
     "open": lambda: figures.open_sessions([GRID]),
     "distribution": lambda: figures.distribution([GRID]),
-    "scaling": lambda: report_curves.scaling([CURVE]),
+    "scaling": lambda: figures.scaling([CURVE]),
 }
 CURVE = Curve(
     "wait 1 s",
@@ -182,7 +179,7 @@ def test_figures_of_nothing_say_so(name: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_fit_is_solid_only_where_something_was_measured() -> None:
-    (ax,) = report_curves.scaling([CURVE]).axes
+    (ax,) = figures.scaling([CURVE]).axes
     fits = [line for line in ax.get_lines() if line.get_color() == report_style.COLOURS[1]]
     spans = {line.get_linestyle(): (min(line.get_xdata()), max(line.get_xdata())) for line in fits}
     assert spans == {"-": (1, 4), "--": (4, 8)}
@@ -272,7 +269,8 @@ def test_a_tampered_summary_is_put_right_and_kept(tmp_path: Path, no_page: None)
     tampered = honest.replace(lines[1]["total_p99"], "0.5")
     (folder / "summary.csv").write_text(tampered)
     warned = made(folder).warnings
-    assert any("line 2, total_p99 is '0.5', from the rows" in warning for warning in warned)
+    assert any("rewritten; the previous file is summary.csv.before" in text for text in warned)
+    assert any("total_p99 is 0.5, by the rows" in text for text in warned)
     assert (folder / "summary.csv").read_text() == honest
     assert (folder / "summary.csv.before").read_text() == tampered
     assert "disagrees with the rows" in (folder / "LOG_ENTRY.md").read_text()
