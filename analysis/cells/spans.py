@@ -11,10 +11,8 @@ from analysis.rows.fields import Array
 
 @dataclass(frozen=True)
 class Spans:
-    """One value per session, in seconds since the first one started; NaN when unknown.
-
-    `late` is how long after it was due a session started, `first` the first timestamp of the rows.
-    """
+    """Seconds since the first session started, one value per session; NaN when unknown. `late` is how
+    long after it was due a session started, `first` the first timestamp of the rows."""
 
     first: str
     begun: Array

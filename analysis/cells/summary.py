@@ -1,7 +1,4 @@
-"""The summary: one line per cell, computed from its rows and from its entry in run.json.
-
-analysis/README.md describes the columns.
-"""
+"""The summary: one line per cell, from its rows and its entry in run.json. See analysis/README.md."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,7 +11,7 @@ from analysis.cells import validity
 from analysis.cells.codes import Counts
 from analysis.cells.spans import peak_open, Spans, spans, wall_time
 from analysis.rows.error_types import ErrorType
-from analysis.rows.fields import Array, DEFAULTS
+from analysis.rows.fields import Array, CONSTANT, DEFAULTS
 
 # The columns that published scaling results for OpenEnv have.
 COLUMNS = [
@@ -124,29 +121,14 @@ def counts(texts: "pd.Series[Any]") -> Counts:
 
 
 def _constants(rows: pd.DataFrame) -> Line:
-    first = rows.iloc[0].items()
-    return {str(k): value.item() if isinstance(value, np.generic) else value for k, value in first}
+    first = {name: rows[name].iloc[0] for name in CONSTANT}
+    return {name: v.item() if isinstance(v, np.generic) else v for name, v in first.items()}
 
 
 def _identity(rows: pd.DataFrame, times: Spans) -> Line:
-    constant = _constants(rows)
-    names = (
-        "mode",
-        "url",
-        "batch_size",
-        "repetition",
-        "hardware",
-        "run_id",
-        "attempt",
-        "shape",
-        "steps",
-    )
-    return {name: constant[name] for name in (*names, "arrival_rate")} | {
-        "num_requests": constant["batch_size"],
-        "wait_seconds": constant["wait_requested"],
-        "timestamp": times.first,
-        "expected_hosts": _whole(constant["expected_hosts"]),
-    }
+    line = _constants(rows)
+    line |= {"num_requests": line["batch_size"], "wait_seconds": line.pop("wait_requested")}
+    return line | {"timestamp": times.first, "expected_hosts": _whole(line["expected_hosts"])}
 
 
 def _rates(rows: pd.DataFrame, good: Array, times: Spans) -> Line:
