@@ -11,6 +11,7 @@ import click
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
+from pydantic import ValidationError
 
 from launcher.cli.main import main
 from launcher.cli.parameters import CommaSeparated
@@ -240,3 +241,34 @@ def test_without_a_command_the_help_is_printed() -> None:
     assert done.returncode == 2
     assert "Deployments:" in done.stderr
     assert "error" not in done.stderr
+
+
+NUMERIC_FIELDS = [
+    name
+    for name, field in Deployment.model_fields.items()
+    if any(hasattr(each, "ge") or hasattr(each, "gt") for each in field.metadata)
+]
+
+
+@pytest.mark.parametrize("name", NUMERIC_FIELDS)
+def test_an_option_has_the_range_of_its_field(name: str) -> None:
+    [parameter] = [each for each in options("up") if each.name == name]
+    limits = [
+        limit
+        for each in Deployment.model_fields[name].metadata
+        for kind in ("ge", "gt", "le")
+        if (limit := getattr(each, kind, None)) is not None
+    ]
+    assert limits
+    for value in {limit + step for limit in limits for step in (-1, 0, 1)}:
+        problems = []
+        try:
+            Deployment(**{name: value})
+        except ValidationError as failure:
+            problems = [each for each in failure.errors() if each["loc"] == (name,)]
+        try:
+            parameter.type.convert(str(value), parameter, None)
+        except click.BadParameter:
+            assert problems, value
+        else:
+            assert not problems, value
