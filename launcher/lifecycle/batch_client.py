@@ -82,8 +82,7 @@ class BatchClient:
         known = registry.known(deployment.name)
         if known is not None and known.alive:
             raise UsageError(registry.already_up(deployment.name))
-        if registry.holder_alive(registry.read_state(rundir.folder)):
-            raise UsageError(f"{rundir.folder} is in use by a deployment; choose another --dir")
+        registry.check_unused(rundir.folder)
         check_images(programs(deployment).files)
         check_writable(rundir.folder)
         check_writable(rundir.entry.parent)

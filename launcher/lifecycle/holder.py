@@ -8,7 +8,7 @@ from launcher.deployment.paths import RunDir, to_env_file
 from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentStatus
-from launcher.errors import DeploymentEnded, LauncherError, UsageError
+from launcher.errors import DeploymentEnded, LauncherError
 from launcher.lifecycle import registry
 from launcher.lifecycle.readiness import unready
 from launcher.lifecycle.record import Record
@@ -89,7 +89,7 @@ class HeldDeployment:
         check_command(command)
         with self._locked(), self._supervisor.signals:
             try:
-                self._check_folder()
+                registry.check_unused(self.rundir.folder)
                 self._runtime.prepare(
                     self.placement.processes, self._plan.programs.files, self.rundir.folder
                 )
@@ -167,14 +167,6 @@ class HeldDeployment:
         with self.rundir.lock.open("w") as file:
             lock(file, registry.already_up(self.deployment.name))
             yield
-
-    def _check_folder(self) -> None:
-        before = registry.read_state(self.rundir.folder)
-        if registry.holder_alive(before):
-            raise UsageError(
-                f"{self.rundir.folder} is in use by deployment {before.name!r}; choose "
-                "another --dir"
-            )
 
     def _write_files(self) -> None:
         rundir = self.rundir

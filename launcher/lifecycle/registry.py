@@ -13,7 +13,7 @@ import psutil
 from launcher.deployment.paths import deployments_folder, from_env_file, RunDir
 from launcher.deployment.spec import DEFAULT_NAME, Deployment
 from launcher.deployment.state import DeploymentState, DeploymentStatus, Entry, FINAL_STATES, Holder
-from launcher.errors import DeploymentNotFound, LauncherError
+from launcher.errors import DeploymentNotFound, LauncherError, UsageError
 from launcher.slurm import commands
 from launcher.system import http
 from launcher.system.files import remove
@@ -151,6 +151,13 @@ def already_up(name: str) -> str:
         f"deployment {name!r} is already up; stop it with `launcher down {name}` or choose another "
         "--name"
     )
+
+
+def check_unused(folder: Path) -> None:
+    """Raises `UsageError` when the folder belongs to a deployment that is up."""
+    state = read_state(folder)
+    if holder_alive(state):
+        raise UsageError(f"{folder} is in use by deployment {state.name!r}; choose another --dir")
 
 
 def forget(listed: Known) -> None:

@@ -19,7 +19,7 @@ from launcher.deployment.state import (
     Holder,
     LIVE_STATES,
 )
-from launcher.errors import DeploymentFailed, DeploymentNotFound
+from launcher.errors import DeploymentFailed, DeploymentNotFound, UsageError
 from launcher.lifecycle import registry
 from launcher.lifecycle.stop import stop
 
@@ -163,6 +163,17 @@ def test_a_connection_file_without_a_state_is_refused(tmp_path: Path) -> None:
     (tmp_path / "openenv-connection.env").write_text("export OPENENV_URL=http://a:1\n")
     with pytest.raises(DeploymentNotFound):
         registry.connection(tmp_path)
+
+
+def test_a_folder_is_in_use_while_its_deployment_is_up(
+    listed: Callable[..., registry.Known], tmp_path: Path
+) -> None:
+    registry.check_unused(tmp_path)
+    listed(status=DeploymentStatus.READY)
+    with pytest.raises(UsageError, match="is in use by deployment 'blue'"):
+        registry.check_unused(tmp_path / "blue")
+    listed(holder=replace(ME, pid_created=1.0), status=DeploymentStatus.READY)
+    registry.check_unused(tmp_path / "blue")
 
 
 def test_uptime_starts_when_the_deployment_is_ready() -> None:
