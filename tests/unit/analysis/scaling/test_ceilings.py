@@ -4,12 +4,22 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.errors import ResultsError
-from analysis.scaling.brackets import Bracket, interval, means, parse
-from analysis.scaling.ceilings import ceilings, censored, COLUMNS, read
+from analysis.scaling.brackets import Bracket, interval, means, parse, resamples
+from analysis.scaling.ceilings import (
+    ceilings,
+    CeilingStatus,
+    censored,
+    COLUMNS,
+    LOWER_BOUNDS,
+    read,
+    status,
+    whole,
+)
 from analysis.scaling.criterion import Criterion
 from tests.helpers.results import cell, repeated, results
 
@@ -256,3 +266,149 @@ def test_an_error_rate_at_the_limit_meets_the_criterion(percent: int) -> None:
     criterion = Criterion(percent / 100)
     assert criterion.met({"error_rate": limit})
     assert not criterion.met({"error_rate": limit + 1e-6})
+
+
+def test_a_ceiling_of_zero_is_reached_and_has_a_bracket_from_zero() -> None:
+    line = ceiling(cell(100, 0.9), cell(200, 0.9), cell(150, 0.9, repetition=2))
+    assert (line["ceiling"], line["reached"], line["first_failing"]) == (0, True, 100)
+    assert (line["by_repetition"], line["brackets"]) == ("0 0", "0-100 0-150")
+    assert pd.isna(line["success_at_ceiling"]) and pd.isna(line["unique_hosts"])
+    assert status(line) is CeilingStatus.NONE_PASSED
+
+
+@pytest.mark.parametrize(
+    ("cells", "expected"),
+    [
+        ([cell(100), cell(200, 0.9)], CeilingStatus.MEASURED),
+        ([cell(100, 0.9)], CeilingStatus.NONE_PASSED),
+        ([cell(100)], CeilingStatus.NO_FAILURE),
+        ([cell(100), cell(200, valid=False)], CeilingStatus.INVALID_ABOVE),
+        ([cell(100), cell(200, 0.9, bound="load generator")], CeilingStatus.LOAD_LIMITED),
+        ([cell(100, valid=False)], CeilingStatus.NO_VALID_CELL),
+        ([cell(100, valid=False), cell(200, 0.9)], CeilingStatus.INVALID_BELOW),
+    ],
+)
+def test_status_follows_from_the_cells(
+    cells: list[dict[str, Any]], expected: CeilingStatus
+) -> None:
+    line = ceiling(*cells)
+    assert status(line) is expected
+    assert censored(line) == (expected in LOWER_BOUNDS)
+
+
+@pytest.mark.parametrize(
+    ("invalid", "reached", "brackets"),
+    [(99, True, "100-200"), (101, False, ""), (199, False, ""), (201, True, "100-200")],
+)
+def test_only_an_invalid_cell_between_ceiling_and_failure_hides_it(
+    invalid: int, reached: bool, brackets: str
+) -> None:
+    line = ceiling(cell(100), cell(200, 0.9), cell(invalid, valid=False))
+    assert (line["reached"], line["brackets"]) == (reached, brackets)
+    assert line["first_failing"] == 200
+    assert pd.isna(line["first_invalid"]) == reached
+    if not reached:
+        assert line["first_invalid"] == invalid
+
+
+def test_an_invalid_cell_at_the_first_failure_does_not_hide_that_nothing_passed() -> None:
+    line = ceiling(cell(100, 0.9), cell(100, valid=False, repetition=2))
+    assert (line["ceiling"], line["first_failing"]) == (0, 100)
+    line = ceiling(cell(100, 0.9), cell(99, valid=False, repetition=2))
+    assert pd.isna(line["ceiling"]) and line["first_invalid"] == 99
+
+
+def test_the_smallest_invalid_cell_above_the_ceiling_is_named() -> None:
+    hidden = [cell(batch, valid=False) for batch in (300, 200, 400)]
+    line = ceiling(cell(100), *hidden, cell(500, 0.9))
+    assert (line["first_invalid"], line["first_failing"]) == (200, 500)
+
+
+def test_values_at_the_ceiling_are_means_over_unequal_repetitions() -> None:
+    at = [
+        cell(100, 0.0, repetition=1, total_p99=1.0, requests_per_second=90.0, unique_hosts=2),
+        cell(100, 0.03, repetition=2, total_p99=4.0, requests_per_second=60.0, unique_hosts=1),
+    ]
+    line = ceiling(*at, cell(50, 0.04, total_p99=9.0), cell(200, 0.9))
+    assert line["success_at_ceiling"] == pytest.approx(0.985)
+    assert (line["p99_at_ceiling"], line["rps_at_ceiling"]) == (2.5, 75.0)
+    assert line["unique_hosts"] == 1
+
+
+def test_the_bound_is_that_of_the_smallest_failing_batch() -> None:
+    def bound(*cells: dict[str, Any]) -> tuple[str, str]:
+        line = ceiling(*cells)
+        return line["bound"], line["bound_evidence"]
+
+    larger = cell(300, 0.9, bound="ports", bound_evidence="p")
+    failing = [cell(200, 0.9, repetition=n, bound=by, bound_evidence=f"{by} {n}")
+               for n, by in enumerate(("server CPU", "Envoy CPU", "Envoy CPU", ""), 1)]  # fmt: skip
+    assert bound(cell(100), larger, *failing) == ("Envoy CPU", "Envoy CPU 2")
+    assert bound(cell(100), larger, cell(200, 0.9))[0] == "unknown"
+    assert bound(cell(100)) == ("", "")
+    hidden = cell(200, valid=False, bound="ports", bound_evidence="all")
+    assert bound(cell(100), hidden) == ("ports", "all")
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(None, None), (math.nan, None), (pd.NA, None), ("many", None), (4.0, 4), ("4", 4), (0, 0), ([], None)],
+)  # fmt: skip
+def test_whole_is_none_for_anything_but_a_number(value: Any, expected: int | None) -> None:
+    assert whole(value) == expected
+
+
+def test_servers_are_unknown_when_no_host_was_expected_or_answered() -> None:
+    table = ceilings([results(cell(100, unique_hosts=0), caps={})], Criterion())
+    assert pd.isna(table.loc[0, "servers"])
+    table = ceilings([results(cell(100, unique_hosts=1, expected_hosts=0), caps={})], Criterion())
+    assert table.loc[0, "servers"] == 1
+
+
+def test_open_arrivals_have_no_ceiling() -> None:
+    cells = [cell(100, shape="open", arrival_rate=5.0), cell(200)]
+    assert ceilings([results(*cells)], Criterion())["ceiling"].tolist() == [200]
+
+
+def test_the_interval_is_the_middle_95_percent() -> None:
+    values = np.arange(1000.0)[::-1]
+    assert interval(values, values + 1, 500) == (25.0, 975.0)
+    assert interval(values, values, -1) == (-1, 974.0)
+    assert interval(values, values, 2000) == (25.0, 2000)
+
+
+def test_resamples_draw_repetitions_with_one_position_each() -> None:
+    drawn = resamples(parse("100-201 1000-"), np.random.default_rng(1), beyond=500)
+    assert drawn.shape == (2000, 2)
+    positions = np.where(drawn < 1000, (drawn - 100) / 100, (drawn - 1000) / 500)
+    assert (positions > 0).all() and (positions <= 1).all()
+    assert np.allclose(positions[:, 0], positions[:, 1])
+
+
+@pytest.mark.parametrize(("p99", "met"), [(1.5, True), (1.5 + 1e-9, False)])
+def test_a_p99_at_the_limit_meets_the_criterion(p99: float, met: bool) -> None:
+    assert Criterion(p99="1.5").met(cell(100, total_p99=p99)) is met
+    assert not Criterion(p99="1.5").met(cell(100, 0.06, total_p99=1.0))
+
+
+def test_the_limit_is_arithmetic_over_wait_and_steps() -> None:
+    line = cell(100, wait_seconds=2.0, steps=3)
+    assert Criterion(p99="wait * steps - 8 / 4").limit(line) == 4.0
+    assert Criterion(p99="max(min(wait, steps), +1) - -0.5").limit(line) == 2.5
+    assert Criterion(p99="1" + "0" * 199).limit(line) == float("1" + "0" * 199)
+    with pytest.raises(ResultsError, match="is not arithmetic"):
+        Criterion(p99="1" + "0" * 200)
+
+
+@pytest.mark.parametrize(
+    "p99", ["abs(wait)", "max(wait, 'a')", "~wait", "wait % 2", "-steps.real", "f"]
+)
+def test_only_known_functions_operators_and_names_are_arithmetic(p99: str) -> None:
+    with pytest.raises(ResultsError, match="is not arithmetic"):
+        Criterion(p99=p99)
+
+
+def test_success_of_everything_is_a_criterion() -> None:
+    assert Criterion(1.0).text == "success >= 100 %"
+    assert Criterion(1.0).max_error_rate == 0.0
+    assert not Criterion(1.0).met(cell(1000, 0.001))

@@ -442,3 +442,60 @@ def test_each_wait_has_a_baseline_of_its_own() -> None:
     ]
     table = scaling(ceilings(folders, Criterion()))
     assert table["efficiency"].tolist() == [1.0, 0.75, 1.0, 1.0]
+
+
+def test_the_interval_of_the_factor_covers_both_brackets_of_single_repetitions() -> None:
+    line = last(searched((1, "100-111"), (2, "150-181")))
+    assert (line.verdict, line.reaches, line.resampled) == (Verdict.OVERHEAD, (Band.GOOD,), False)
+    line = last(searched((1, "100-111"), (2, "150-151")))
+    assert (line.verdict, line.reaches) == (Verdict.OVERHEAD, ())
+
+
+def test_a_baseline_of_several_servers_scales_the_expectation() -> None:
+    table = scaling(
+        searched((2, "200-201 200-201"), (3, "270-271 270-271"), (8, "400-401 400-401"))
+    )
+    assert table["expected_linear"].tolist() == [200, 300, 800]
+    assert table["scaling_factor"].tolist() == [1.0, 1.35, 2.0]
+    assert table["efficiency"].tolist() == pytest.approx([1.0, 0.9, 0.5])
+    assert table["factor_low"].tolist() == pytest.approx([1.0, 1.35, 2.0])
+    assert table["factor_high"].tolist() == pytest.approx([1.0, 1.35, 2.0])
+
+
+def test_caps_are_checked_within_a_wait_only() -> None:
+    same = CAPS | {"servers": 1}
+    other = CAPS | {"servers": 2, "workers_per_node": 9}
+    folders = [results(cell(100), name="a", caps=same),
+               results(cell(100, wait_seconds=5.0), name="b", caps=other)]  # fmt: skip
+    assert scaling(ceilings(folders, Criterion()))["efficiency"].tolist() == [1.0, 1.0]
+
+
+def test_the_same_folder_may_have_several_ceilings() -> None:
+    cells = [cell(100), cell(100, wait_seconds=5.0), cell(100, steps=2), cell(100, mode="http")]
+    assert len(scaling(ceilings([results(*cells)], Criterion()))) == 4
+
+
+def test_both_unknown_caps_are_named_in_their_order() -> None:
+    unknown = results(*repeated(100, 100), name="n", caps={"servers": 2})
+    (caveat, _) = caveats(ceilings([unknown], Criterion()))
+    assert caveat == Caveat(
+        CaveatCode.CAPS_UNKNOWN, "n", caps=("max_concurrent_envs", "workers_per_node")
+    )
+
+
+def test_the_band_of_a_fit_is_95_percent_of_its_samples() -> None:
+    samples = tuple((float(rate), 0.0, 0.0) for rate in range(1000, 1201))
+    fit = Usl(1100.0, 0.0, 0.0, samples, (1, 2, 4))
+    assert fit.band(2) == pytest.approx((2010.0, 2390.0))
+    assert Usl(900.0, 0.0, 0.0, samples, (1,)).band(1)[0] == 900.0
+    assert Usl(1300.0, 0.0, 0.0, samples, (1,)).band(1)[1] == 1300.0
+
+
+def test_repetitions_that_passed_nothing_are_no_part_of_the_fit() -> None:
+    phases = [(n, f"0-10 {1000 * n}-{1000 * n + 1}") for n in (1, 2, 4)]
+    fit = usl(searched(*phases))
+    assert isinstance(fit, Usl)
+    assert fit.law == pytest.approx((1000.0, 0.0, 0.0))
+    assert fit.samples == ()
+    nothing = searched((1, "0-10"), (2, "200-210"), (4, "300-310"))
+    assert usl(nothing) == NoFit(NoFitCode.TOO_FEW_SERVER_COUNTS, 2)
