@@ -105,7 +105,7 @@ def _loading(nodes: Assumed, load: Mapping[str, int], sessions: int, addresses: 
     if load:
         return _row("load", len(load), max(load.values()), LOAD, nodes.machine, sessions)
     cores = {str(number): nodes.cores for number in range(addresses)}
-    workers = max(load_by_machine(sessions, cores, nodes.limits).values())
+    workers = load_by_machine(sessions, cores, nodes.limits)["0"]
     return _row("load (wanted)", addresses, workers, LOAD, nodes.machine, sessions)
 
 

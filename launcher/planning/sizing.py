@@ -32,13 +32,13 @@ def sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Depl
     split = len(nodes) - deployment.client_nodes
     servers = nodes[1:split] if split > 1 else nodes[:split]
     chosen: dict[str, Any] = {}
-    if deployment.envoy_processes is None and split > 1:
-        chosen["envoy_processes"] = _envoys(sessions, limits)
-    envoys = deployment.envoy_processes or chosen.get("envoy_processes", 1)
+    envoys = deployment.envoy_processes
+    if envoys is None and split > 1:
+        envoys = chosen["envoy_processes"] = _envoys(sessions, limits)
     workers = [deployment.workers_per_node or node.cores for node in servers]
     if deployment.workers_per_node is None:
         needed = ceil(workers_needed(deployment, sessions, limits) / len(servers))
-        checked = max_checked(envoys) if split > 1 else max(workers)
+        checked = max_checked(envoys) if envoys and split > 1 else max(workers)
         if sum(workers) < needed * len(servers) or max(workers) > checked:
             each = max(needed, min(checked, max(workers)))
             chosen["workers_per_node"], workers = each, [each] * len(servers)

@@ -126,6 +126,19 @@ def test_a_change_allows_the_requested_sessions_when_they_do_not_fit() -> None:
     assert numbers(found[Limit.LOAD_PORTS].change) == [26, 26]
 
 
+def test_unequal_servers_are_limited_by_the_one_with_most_workers() -> None:
+    there = [
+        Node(f"n{number}", f"10.0.0.{number}", cores) for number, cores in ((1, 9), (2, 2), (3, 5))
+    ]
+    placed = place(Deployment(nodes=3), there, RunDir(Path("/run"), "test"), Programs("envoy"))
+    found = by_limit(bounds(Stage(placed, MACHINES, {}), None))
+    assert found[Limit.PLACES].sessions == 7 * 100
+    assert found[Limit.HEALTH_CHECKS].sessions == envoy_sessions(30_000, 350)
+    assert found[Limit.SERVER_MEMORY].sessions == 2 * (
+        (5 * GIB - 5 * SERVER.process) // SERVER.session
+    )
+
+
 def test_several_envoy_processes_are_counted() -> None:
     found = by_limit(bounds(stage(envoy_processes=3), None))
     assert found[Limit.ENVOY_DESCRIPTORS].sessions == envoy_sessions(30_000, 3)

@@ -61,6 +61,13 @@ def test_needs_without_envoy_have_no_row_for_it() -> None:
     assert [each.role for each in found.rows] == ["server", "load (wanted)"]
 
 
+def test_needs_of_unequal_servers_are_those_of_the_largest() -> None:
+    there = [Node("n0", "n0", 1), Node("n1", "n1", 2), Node("n2", "n2", 5), Node("n3", "n3", 3)]
+    placed = place(Deployment(nodes=4), there, RunDir(Path("/run"), "test"), Programs("envoy"))
+    server = needs(placed, NODES, 3_000).rows[1]
+    assert server == row("server", 3, 5, SERVER, 1_000, ports="8000-8006")
+
+
 def test_client_nodes_that_are_missing_are_counted_by_ports() -> None:
     found = needs(placement(), NODES, 3_601)
     assert found.clients == 2
