@@ -86,6 +86,17 @@ def test_a_loss_while_the_node_is_reopened_is_not_reported() -> None:
     assert state.loss == FAILED
 
 
+def test_an_order_names_the_node_and_needs_an_agent() -> None:
+    orders: list[object] = []
+
+    class Step:
+        send = orders.append
+
+    NodeState("n2").send({"quit": True})
+    node(step=cast(AgentStep, Step)).send({"quit": True})
+    assert orders == [{"to": "n2", "quit": True}]
+
+
 def test_nodes_that_were_lost_together_are_reopened_together_once() -> None:
     state = node(lost_together=frozenset({"n2", "n3"}))
     assert state.take_lost_together() == {"n2", "n3"}

@@ -12,6 +12,7 @@ from launcher.lifecycle.batch_job import submission
 from launcher.planning.plan import place_sized
 from launcher.runtimes.nodes import nodes_for
 from launcher.slurm.allocation import (
+    address_of,
     Allocation,
     allocation,
     choose_nodes,
@@ -28,8 +29,8 @@ def names(nodelist: str) -> list[str]:
     return nodelist.split("+")
 
 
-@pytest.mark.parametrize("variables", [{}, {"SLURM_JOB_ID": "7"}])
-def test_allocation_is_none_without_nodes(variables: dict[str, str]) -> None:
+@pytest.mark.parametrize("variables", [{}, {"SLURM_JOB_ID": "7"}, {"SLURM_JOB_NODELIST": "n1"}])
+def test_allocation_is_none_without_a_job_or_nodes(variables: dict[str, str]) -> None:
     assert allocation(variables, names) is None
 
 
@@ -159,8 +160,19 @@ def test_a_plan_for_a_future_job_has_placeholders_for_nodes(tmp_path: Path) -> N
     assert str(tmp_path) in text
 
 
-@pytest.mark.parametrize(("fields", "cores", "expected"), [({}, None, 1), ({}, 6, 6)])
-def test_a_future_job_has_the_given_cores(
+@pytest.mark.parametrize(
+    ("fields", "cores", "expected"), [({}, None, 1), ({}, 6, 6), ({"cpus_per_task": 2}, 6, 2)]
+)
+def test_a_future_job_has_the_requested_or_the_given_cores(
     fields: dict[str, Any], cores: int | None, expected: int
 ) -> None:
-    assert expected_allocation(Deployment(nodes=2, **fields), cores).cores("NODE_2") == expected
+    allocated = expected_allocation(Deployment(nodes=2, **fields), cores)
+    assert allocated == Allocation("JOB", (Component(("NODE_1", "NODE_2"), (expected,) * 2),))
+
+
+@pytest.mark.parametrize(
+    ("name", "address"),
+    [("192.0.2.7", "192.0.2.7"), ("localhost", "localhost"), ("no.invalid", "no.invalid")],
+)
+def test_a_node_without_an_address_of_its_own_keeps_its_name(name: str, address: str) -> None:
+    assert address_of(name) == address

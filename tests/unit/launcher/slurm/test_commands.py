@@ -31,7 +31,7 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 def test_a_job_is_read_from_its_first_component() -> None:
     text = (
-        "\nJobId=12 JobName=x JobState=PENDING Reason=Resources Dependency=(null) NodeList=\n"
+        "\nJobId=12 JobName=x JobState=PENDING Reason=Resources Comment=a=b NodeList=\n"
         "JobId=13 JobState=RUNNING Reason=None NodeList=n[1-2]\n"
     )
     assert parse_job("12", text) == Job("12", "PENDING", "Resources", "")
@@ -78,6 +78,9 @@ def test_another_failure_is_raised_with_the_command(program: Program) -> None:
         match=r"^Unable to contact slurm controller; the command was: scontrol --oneliner show job 7$",
     ):
         commands.job("7")
+    program("squeue", "echo 'squeue: error: Access denied' >&2; exit 1")
+    with pytest.raises(SlurmFailed, match=r"^Access denied; the command was: squeue"):
+        commands.steps("7")
 
 
 def test_steps_are_found_by_name(program: Program) -> None:
