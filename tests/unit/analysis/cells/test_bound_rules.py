@@ -174,8 +174,8 @@ def test_a_breaker_explains_the_larger_of_counters_and_answers() -> None:
 
 
 def test_503_without_the_words_of_a_breaker_is_unknown() -> None:
-    assert by([], {"HTTP_503": 40}, "no healthy upstream") == "unknown"
-    assert by([], {"TIMEOUT": 40}, "overflow") == "unknown"
+    assert judge([], {"HTTP_503": 40}, "no healthy upstream")["candidates"] == []
+    assert judge([], {"TIMEOUT": 40}, "overflow")["candidates"] == []
 
 
 # -- descriptors
@@ -194,6 +194,7 @@ def test_full_descriptors_of_a_load_worker_explain_only_its_own_errors() -> None
     both = {"NO_DESCRIPTORS": 1, "TIMEOUT": 9}
     assert candidates(samples, both) == ["server CPU", "descriptors"]
     assert by([process("load-1", fds=1000)], {"TIMEOUT": 9}) == "unknown"
+    assert by([], {"NO_DESCRIPTORS": 1, "TIMEOUT": 9}) == "descriptors"
 
 
 def test_full_descriptors_of_one_server_beside_a_full_load_worker_explain_any_error() -> None:
@@ -242,6 +243,8 @@ def test_the_busiest_envoy_and_the_node_with_the_fewest_ports_count() -> None:
     samples = [*spent(190, 2, ports=100), envoy() | other | {"node": "n9"}]
     samples += [node("n9", ports=900)]
     assert by(samples, {"HTTP_503": 5}) == "ports"
+    samples = [*spent(189, 2, ports=100), envoy() | other | {"node": "n9"}, node("n9", ports=100)]
+    assert by(samples, {"HTTP_503": 5}) == "unknown"
 
 
 def test_only_nodes_of_envoy_count_when_there_are_several_nodes() -> None:
@@ -277,6 +280,7 @@ def test_spent_ports_are_named_without_the_sockets_of_the_node() -> None:
 def test_ports_of_load_workers_do_not_explain_other_errors() -> None:
     samples = [process("server-1", 1.0)]
     assert candidates(samples, {"NO_PORTS": 1, "TIMEOUT": 9}) == ["server CPU", "ports"]
+    assert by([], {"NO_PORTS": 1, "TIMEOUT": 9}) == "ports"
     assert (
         evidence([], {"NO_PORTS": 2}) == "2 sessions failed because their load worker had no port"
     )
