@@ -395,16 +395,16 @@ def test_down_with_nothing_up() -> None:
 @pytest.mark.parametrize(
     ("flags", "says"),
     [
-        (["--nodes", "0"], "--nodes: '0' should be greater than or equal to 1"),
-        (["--nodes=-2"], "--nodes: '-2' should be greater than or equal to 1"),
-        (["--nodes", "many"], "--nodes: 'many' should be a valid integer"),
-        (["--nodes", "2.5"], "--nodes: '2.5' should be a valid integer"),
-        (["--max-concurrent-envs", "0"], "--max-concurrent-envs: '0' should be greater"),
-        (["--ready-timeout", "nan"], "--ready-timeout: 'nan' should be"),
+        (["--nodes", "0"], "--nodes: '0' is not a whole number from 1 to 100,000"),
+        (["--nodes=-2"], "--nodes: '-2' is not a whole number"),
+        (["--nodes", "many"], "--nodes: 'many' is not a whole number"),
+        (["--nodes", "2.5"], "--nodes: '2.5' is not a whole number"),
+        (["--max-concurrent-envs", "0"], "--max-concurrent-envs: '0' is not a whole number from 1"),
+        (["--ready-timeout", "nan"], "--ready-timeout: 'nan' is not a number above 0"),
         (["--local-address", "10.0.0.1"], "outside the loopback range"),
         (["--app", "no colon"], "write it as module:attribute"),
         (["--name", "with space"], "a name consists of"),
-        (["--config", "absent.yaml"], "cannot read absent.yaml: No such file"),
+        (["--config", "absent.yaml"], "--config: File 'absent.yaml' does not exist"),
     ],
 )
 def test_bad_options_are_one_line(flags: list[str], says: str, tmp_path: Path) -> None:
