@@ -1,4 +1,4 @@
-"""Result folders as a grid leaves them, made from a few rules instead of from a load."""
+"""Results folders like those of a grid, generated from rules instead of measured."""
 
 import json
 import random
@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 START = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+# The number of refused sessions, by batch, wait and repetition.
 Refusal = Callable[[int, float, int], int]
-"""How many sessions of (batch, wait, repetition) are refused."""
 
 
 def none_refused(batch: int, wait: float, repetition: int) -> int:
@@ -18,13 +18,13 @@ def none_refused(batch: int, wait: float, repetition: int) -> int:
 
 
 def beyond(places: int) -> Refusal:
-    """Refuses what is more than about `places`; each repetition is a little different."""
+    """Refuses sessions beyond about `places`, a few more in each repetition."""
     return lambda batch, _, repetition: max(0, batch - places - 40 * (repetition - 2))
 
 
 @dataclass
 class Made:
-    """A folder to be written."""
+    """A folder to write. `invalid` lists (batch, wait, repetition) of cells that lose a load worker."""
 
     folder: Path
     batches: Sequence[int] = (32, 128, 512)
@@ -35,7 +35,6 @@ class Made:
     shape: str = "burst"
     rate: float | None = None
     invalid: Sequence[tuple[int, float, int]] = ()
-    """(batch, wait, repetition) whose load worker is lost."""
     old_columns: bool = False
     facts: bool = True
     run_id: str = "abcdef123456"
@@ -58,7 +57,7 @@ class Made:
         dice = random.Random(f"{batch} {wait} {repetition}")
         refused = self.refused(batch, wait, repetition)
         begin = START + timedelta(seconds=600 * repetition)
-        gone = (batch, wait, repetition) in self.invalid
+        lost = (batch, wait, repetition) in self.invalid
         for number in range(batch):
             meant = begin
             if self.shape == "open" and self.rate:
@@ -73,7 +72,7 @@ class Made:
             row |= _succeeded(dice, number, batch, wait, self.servers)
             if number >= batch - refused:
                 row |= _failed("CAPACITY_REACHED", 0.05)
-            if gone and number % 2:
+            if lost and number % 2:
                 row |= _failed("LOAD_WORKER_LOST", None)
             if self.old_columns:
                 for name in ("run_id", "attempt", "expected_hosts", "repetition", "load_worker"):

@@ -1,4 +1,4 @@
-"""Cells and results of experiments that never ran."""
+"""Lines of summaries, and results made from them."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def results(*cells: dict[str, Any], name: str = "nodes-2", caps: Any = CAPS) -> 
 
 
 def repeated(*tops: int) -> list[dict[str, Any]]:
-    """Of each repetition the batches up to its ceiling and one that fails."""
+    """For each repetition, the batches up to its ceiling and one that fails."""
     return [
         cell(batch, 0.0 if batch <= top else 0.5, repetition=number)
         for number, top in enumerate(tops, 1)

@@ -128,7 +128,7 @@ def test_figures_are_as_light_or_dark_as_the_text(scheme: str, tmp_path: Path) -
     assert abs(lights[0] - lights[1]) > 400
 
 
-def test_results_that_are_no_results_are_one_line(tmp_path: Path) -> None:
+def test_report_fails_with_one_line_without_results(tmp_path: Path) -> None:
     reported = launch("report", str(tmp_path), cwd=tmp_path)
     assert reported.returncode == 2
     (line,) = reported.stderr.splitlines()

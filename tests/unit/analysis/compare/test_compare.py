@@ -105,7 +105,7 @@ def test_success_of_one_repetition_is_judged_by_its_sessions(good: float, worse:
     assert (found.basis, found.repetitions) == (Basis.SESSIONS, 1)
 
 
-def test_few_sessions_prove_little() -> None:
+def test_a_change_of_few_sessions_is_noise() -> None:
     found = compare(of("success", 1.0, batch=4), of("success", 0.5, batch=4, name="b"))
     assert not found.worse
 
@@ -117,20 +117,20 @@ def test_other_caps_are_refused() -> None:
             compare(results(cell(10)), other)
 
 
-def test_caps_that_are_not_known_are_a_note() -> None:
+def test_unknown_caps_are_a_note() -> None:
     found = compare(results(cell(10), caps={}), results(cell(10)))
     assert {note.code for note in found.notes} == {DifferenceCode.CAP_UNKNOWN}  # type: ignore[union-attr]
     assert notes(found)[0] == "max_concurrent_envs is not known for both results, so it may differ"
 
 
-def test_invalid_lines_are_left_out_and_said() -> None:
+def test_invalid_lines_are_left_out_with_a_note() -> None:
     bad = cell(10, total_p99=99.0, valid=False, repetition=2)
     found = compare(results(cell(10)), results(cell(10), bad, name="b"))
     assert notes(found) == ["b: 1 INVALID line left out: ws burst batch 10 wait 1 steps 1"]
     assert all(one.a == one.b for one in found.changes)
 
 
-def test_cells_that_only_b_has_are_said() -> None:
+def test_cells_only_in_b_are_a_note() -> None:
     found = compare(results(cell(10)), results(cell(10), cell(20), name="b"))
     assert notes(found) == ["only b has valid lines of: ws burst batch 20 wait 1 steps 1"]
     assert not found.worse
@@ -158,12 +158,12 @@ def test_a_search_chooses_its_own_batches() -> None:
     assert "only nodes-2 has valid lines of: ws burst batch 30 wait 1 steps 1" in notes(found)
 
 
-def test_no_cell_in_common_is_nothing_to_compare() -> None:
+def test_compare_fails_without_a_common_cell() -> None:
     with pytest.raises(ResultsError, match="have no cell in common"):
         compare(results(cell(10)), results(cell(20)))
 
 
-def test_what_one_side_did_not_measure_is_left_out() -> None:
+def test_measures_missing_on_one_side_are_left_out() -> None:
     nothing: dict[str, Any] = {"total_p50": None, "total_p99": None}
     found = compare(results(cell(10)), results(cell(10, 1.0, **nothing)))
     assert {one.measure for one in found.changes}.isdisjoint(nothing)
@@ -178,7 +178,7 @@ def test_arrival_rates_are_cells_of_their_own() -> None:
     assert told[0]["cell"] == "ws open batch 10 wait 1 steps 1 arrival rate 5"
 
 
-def test_sessions_that_arrive_otherwise_are_refused() -> None:
+def test_other_arrivals_are_refused() -> None:
     a, b = (results(cell(10, shape="open", arrival_rate=5.0), name=name) for name in "ab")
     unknown = "the arrivals of sessions are not known for both results, so they may differ"
     assert unknown in notes(compare(a, b))
@@ -191,13 +191,13 @@ def test_sessions_that_arrive_otherwise_are_refused() -> None:
     assert compare(a, b).notes == ()
 
 
-def test_how_bursts_would_have_arrived_does_not_matter() -> None:
+def test_arrivals_do_not_matter_for_bursts() -> None:
     a, b = results(cell(10), name="a"), results(cell(10), name="b")
     a.run["grid"], b.run["grid"] = {"arrivals": "poisson"}, {"arrivals": "constant"}
     assert compare(a, b).notes == ()
 
 
-def test_what_differs_besides_the_systems_is_said() -> None:
+def test_other_differences_are_notes() -> None:
     a, b = (results(cell(10, hardware=f"{name}-64cpu"), name=name) for name in "ab")
     a.run |= {"grid": {"timeout": 120.0}, "placement": {"load_nodes": ["n1"]}}
     b.run |= {"grid": {"timeout": 5.0}, "placement": {"load_nodes": ["n1", "n2"]}}
@@ -224,7 +224,7 @@ def system(dice: np.random.Generator, slower: float = 1.0) -> Results:
     return results(*lines)
 
 
-def test_equal_systems_are_seldom_called_different() -> None:
+def test_equal_systems_rarely_differ() -> None:
     dice = np.random.default_rng(20260301)
     found = [compare(system(dice), system(dice)) for _ in range(100)]
     assert sum(any(one.verdict in BEYOND for one in pair.changes) for pair in found) <= 8
@@ -232,7 +232,7 @@ def test_equal_systems_are_seldom_called_different() -> None:
 
 
 @pytest.mark.parametrize("slower", [2.0, 1.3])
-def test_what_is_slower_in_all_cells_is_found(slower: float) -> None:
+def test_a_slowdown_of_all_cells_is_detected(slower: float) -> None:
     dice = np.random.default_rng(20260301)
     for _ in range(10):
         found = compare(system(dice), system(dice, slower))
@@ -316,7 +316,7 @@ def shown(found: Comparison, capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().out
 
 
-def test_nothing_changed_is_said_of_what_was_tested_only(
+def test_nothing_changed_appears_only_when_everything_was_tested(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     told = compare(of("success", 1.0, 1.0, 1.0), of("success", 1.0, 1.0, 1.0, name="b"))

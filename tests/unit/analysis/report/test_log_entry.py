@@ -50,7 +50,7 @@ def table(text: str, head: str) -> list[list[str]]:
     return [[word.strip() for word in row.strip("|").split("|")] for row in rows]
 
 
-def test_the_runbook_s_template_is_filled(tmp_path: Path) -> None:
+def test_entry_fills_in_the_template_of_the_runbook(tmp_path: Path) -> None:
     folder = Made(tmp_path / "grid", (32, 128, 512), (1.0, 5.0), 2, refused=beyond(300)).write()
     text = entry(folder)
     assert text.startswith("## Run: 2026-03-01-slurm-multi\n\n**Infrastructure:** slurm-multi\n")
@@ -104,7 +104,7 @@ def changed(folder: Path, **run: Any) -> Path:
     return folder
 
 
-def test_local_deployments_are_not_slurm_s(tmp_path: Path) -> None:
+def test_infrastructure_is_local_when_all_nodes_are_loopback(tmp_path: Path) -> None:
     folder = Made(tmp_path / "grid", servers=1).write()
     processes = [{"name": "server-1", "role": "server", "node": "127.0.0.3"}]
     text = entry(changed(folder, placement={"processes": processes, "command": ["launcher", "up"]}))
@@ -123,7 +123,7 @@ def test_cores_are_those_that_were_sampled(tmp_path: Path) -> None:
     assert "- CPUs per node: 48 to 64\n" in entry(folder)
 
 
-def test_a_failed_run_says_so(tmp_path: Path) -> None:
+def test_entry_names_the_error_of_a_failed_run(tmp_path: Path) -> None:
     folder = Made(tmp_path / "grid", invalid=[(32, 1.0, 1)]).write()
     text = entry(changed(folder, status="failed", error="load worker lost", planned_cells=9))
     assert "**Status:** Failed (load worker lost)\n" in text
@@ -134,7 +134,7 @@ def test_a_failed_run_says_so(tmp_path: Path) -> None:
     assert "3 cells of 9 recorded" in text
 
 
-def test_without_run_json_what_is_unknown_is_said(tmp_path: Path) -> None:
+def test_entry_marks_unknown_values_when_run_json_is_missing(tmp_path: Path) -> None:
     text = entry(Made(tmp_path / "old", old_columns=True, facts=False).write())
     assert text.startswith("## Run: 2026-03-01-unknown-multi\n")
     assert "**Status:** Unknown\n" in text
@@ -144,7 +144,7 @@ def test_without_run_json_what_is_unknown_is_said(tmp_path: Path) -> None:
     assert not re.search(r"None|nan|<NA>", text)
 
 
-def test_an_experiment_has_an_entry_a_phase_and_the_key_metrics(tmp_path: Path) -> None:
+def test_an_experiment_has_an_entry_for_each_phase_and_the_key_metrics(tmp_path: Path) -> None:
     for servers in (1, 2):
         batches = tuple(servers * batch for batch in (64, 128, 160))
         Made(tmp_path / f"nodes-{servers}", batches, reps=2, servers=servers,
@@ -161,7 +161,7 @@ def test_an_experiment_has_an_entry_a_phase_and_the_key_metrics(tmp_path: Path) 
     assert [row[2] for row in rows] == ["128", "256", "2.00", "100.0%", "2"]
 
 
-def test_ceilings_that_are_lower_bounds_only_are_marked(tmp_path: Path) -> None:
+def test_lower_bounds_are_marked(tmp_path: Path) -> None:
     for servers in (1, 2):
         batches = tuple(servers * batch for batch in (64, 128))
         refused = beyond(150) if servers == 1 else none_refused

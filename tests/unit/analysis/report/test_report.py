@@ -68,7 +68,7 @@ def test_counts_are_added_up_in_the_order_of_their_numbers() -> None:
     ]
 
 
-def test_panels_are_titled_by_what_tells_them_apart(tmp_path: Path) -> None:
+def test_titles_of_panels_name_what_differs(tmp_path: Path) -> None:
     loaded = [load(Made(tmp_path / f"n{n}", servers=n, run_id=f"r{n}").write()) for n in (2, 1)]
     ceilings = [
         ceiling_line(folder=one.name, run_id=f"r{one.name[1]}", servers=int(one.name[1]))
@@ -169,7 +169,7 @@ def test_figures_are_the_same_every_time_and_their_text_is_text(name: str, tmp_p
 
 
 @pytest.mark.parametrize("name", list(DRAWN)[:-1])
-def test_figures_of_nothing_say_so(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_figures_have_a_note(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     missing = dict.fromkeys([key for key in cell() if "_p" in key], nan)
     none = panel(cell(error_rate=1.0, valid=False, **missing))
     monkeypatch.setitem(globals(), "GRID", none)
@@ -185,14 +185,14 @@ def test_the_fit_is_solid_only_where_something_was_measured() -> None:
     assert spans == {"-": (1, 4), "--": (4, 8)}
 
 
-def test_a_figure_that_would_be_huge_is_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_figure_becomes_a_bitmap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(report_style, "MAX_SVG", 10)
     assert report_style.element(DRAWN["heat"](), "heat").startswith(
         '<img alt="" src="data:image/png;base64,'
     )
 
 
-def test_ticks_do_not_lie_on_one_another() -> None:
+def test_ticks_do_not_overlap() -> None:
     ticks = [32, 1024, 3072, 4096]
     assert report_axes._apart(ticks, [5, 10, 11.6, 12], 0.1) == [32, 1024, 4096]
     assert report_axes._apart([8], [3], 0.1) == [8]
@@ -260,7 +260,7 @@ def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 
-def test_a_tampered_summary_is_put_right_and_kept(tmp_path: Path, no_page: None) -> None:
+def test_a_modified_summary_is_rewritten_and_kept(tmp_path: Path, no_page: None) -> None:
     folder = Made(tmp_path / "grid").write()
     made(folder)
     honest = (folder / "summary.csv").read_text()
@@ -280,7 +280,7 @@ def test_a_tampered_summary_is_put_right_and_kept(tmp_path: Path, no_page: None)
     assert (folder / "summary.csv.before-2").read_text() == "another\n1\n"
 
 
-def test_a_summary_that_lacks_its_last_cells_is_completed_without_a_word(
+def test_a_summary_without_its_last_cells_is_completed_silently(
     tmp_path: Path, no_page: None
 ) -> None:
     folder = Made(tmp_path / "grid").write()
@@ -381,7 +381,7 @@ def command(monkeypatch: pytest.MonkeyPatch, name: str, *arguments: object) -> i
     return 0
 
 
-def test_report_says_what_it_wrote(
+def test_report_lists_the_files_that_it_wrote(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Made(tmp_path / "a grid [1]").write()
@@ -406,7 +406,7 @@ def test_require_valid_fails_after_the_report(
     "arguments",
     [["--success", "2"], ["--p99", "wait.x"], ["--p99", "__import__('os')"], ["--success", "0"]],
 )
-def test_criteria_that_make_no_sense_are_one_line(
+def test_invalid_criteria_fail_with_one_line(
     arguments: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -418,7 +418,7 @@ def test_criteria_that_make_no_sense_are_one_line(
     assert line.startswith("error:")
 
 
-def test_missing_matplotlib_is_one_line(
+def test_missing_matplotlib_fails_with_one_line(
     tmp_path: Path,
     no_page: None,
     monkeypatch: pytest.MonkeyPatch,

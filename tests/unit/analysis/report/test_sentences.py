@@ -28,7 +28,7 @@ from tests.helpers.report_lines import ceiling_line, cell, law, panel, results, 
         (nan, "–"),
     ],
 )
-def test_only_all_is_100_percent(share: float, written: str) -> None:
+def test_percent_is_100_only_for_all(share: float, written: str) -> None:
     assert percent(share) == written
 
 
@@ -45,7 +45,7 @@ def test_numbers() -> None:
 # Sentences
 
 
-def test_a_ceiling_says_its_interval_and_what_bound_it() -> None:
+def test_ceiling_sentence_names_interval_and_bound() -> None:
     assert sentences.ceiling_sentence(ceiling_line()) == (
         "2 servers, wait 1 s: ceiling 3,072 sessions, mean success there 99.1 %. 4,096 failed. 95 % "
         "interval 2,900–3,100 (bootstrap over 3 repetitions and their brackets: 3072-3200 2900-3000 "
@@ -108,13 +108,11 @@ HIDDEN = {"first_invalid": 1024, "repetitions": 0, "brackets": ""}
         ({"servers": None}, "unknown servers, wait 1 s: ceiling"),
     ],
 )
-def test_ceilings_that_are_not_usual(fields: dict[str, Any], said: str) -> None:
+def test_ceiling_sentence_of_every_status(fields: dict[str, Any], said: str) -> None:
     assert said in sentences.ceiling_sentence(ceiling_line(**fields))
 
 
-def test_efficiency_is_said_with_its_interval_and_the_baseline_is_not_compared_with_itself() -> (
-    None
-):
+def test_efficiency_sentences_have_intervals_and_skip_the_baseline() -> None:
     lines = [
         scaled_line(1),
         scaled_line(4, scaling_factor=3.8, efficiency=0.95, efficiency_low=0.91),
@@ -135,7 +133,7 @@ def test_efficiency_is_said_with_its_interval_and_the_baseline_is_not_compared_w
     )
 
 
-def test_efficiency_by_means_is_said_where_it_is_another() -> None:
+def test_efficiency_by_means_is_added_where_it_differs() -> None:
     near = scaled_line(2, efficiency=0.78, efficiency_of_means=0.785)
     assert "means" not in sentences.efficiency_sentences([scaled_line(1), near])[0]
     far = scaled_line(
@@ -148,7 +146,7 @@ def test_efficiency_by_means_is_said_where_it_is_another() -> None:
     ]
 
 
-def test_efficiency_by_a_lower_bound_is_a_bound() -> None:
+def test_efficiency_of_a_lower_bound_is_a_bound() -> None:
     bound = LowerBound(2, 1500, CeilingStatus.NO_FAILURE, None)
     found = Interpretation(Verdict.AT_LEAST, 0.75, lower_bounds=(bound,))
     line = scaled_line(2, efficiency_low=nan, interpretation=found)
@@ -158,7 +156,7 @@ def test_efficiency_by_a_lower_bound_is_a_bound() -> None:
     ]
 
 
-def test_the_table_of_ceilings_says_what_is_open() -> None:
+def test_table_of_ceilings_marks_lower_bounds_and_open_intervals() -> None:
     def cells(**fields: Any) -> list[str]:
         return tables._ceiling_cells(ceiling_line(**fields))[6:9]
 
@@ -203,7 +201,7 @@ def test_cells_have_short_names() -> None:
     assert sentences.cell_name(cell(folder="nodes-2")) == "nodes-2 ws 32 × 1 s #1"
 
 
-def test_load_that_shares_a_node_is_said() -> None:
+def test_sharing_sentence_names_folders_that_shared_a_node() -> None:
     def run(shares: object) -> Results:
         return results(placement={"load_shares_node": shares})
 
@@ -213,14 +211,14 @@ def test_load_that_shares_a_node_is_said() -> None:
     assert "unknown" in sentences.sharing_sentence([run(False), results("other")])
 
 
-def test_unfinished_runs_are_said() -> None:
+def test_status_sentences_name_incomplete_runs() -> None:
     unfinished = results(status="failed", error="a load worker was lost", planned_cells=9)
     assert sentences.status_sentences([unfinished, results(status="complete")]) == [
         "grid is not complete (failed: a load worker was lost); 1 cell of 9 recorded."
     ]
 
 
-def test_warnings_of_cells_are_said_once() -> None:
+def test_each_warning_of_cells_appears_once() -> None:
     lines = [
         cell(warnings="clocks differ; no session succeeded"),
         cell(64, warnings="clocks differ"),
@@ -244,7 +242,7 @@ def test_nodes_beyond_what_was_measured_are_an_extrapolation() -> None:
     assert "within what was measured" in sentences.nodes_sentence(law(), target=3500)
 
 
-def test_nodes_that_no_number_reaches_and_nodes_that_cannot_be_said() -> None:
+def test_nodes_sentence_when_no_number_suffices_or_is_known() -> None:
     bent = law(contention=0.1)
     never = "By the fit, no number of servers is enough: its ceiling never exceeds"
     assert f"{never} 10,000." in sentences.nodes_sentence(bent)
@@ -256,7 +254,7 @@ def test_nodes_that_no_number_reaches_and_nodes_that_cannot_be_said() -> None:
     assert "Unknown: ceilings of one number of servers" in sentences.nodes_sentence(None)
 
 
-def test_captions_say_what_figures_show() -> None:
+def test_captions_describe_the_figures() -> None:
     shown = panel(
         cell(32), cell(64, error_rate=0.5, total_p99=3.0), cell(64, valid=False, repetition=2)
     )
@@ -284,7 +282,7 @@ def test_captions_without_any_session() -> None:
     assert captions.distribution_text([none]) == "Hosts unknown. Load workers unknown."
 
 
-def test_distribution_says_how_uneven_it_is() -> None:
+def test_distribution_caption_names_the_most_uneven_cell() -> None:
     details = CellDetails(hosts={"n1": 30, "n2": 10}, load_workers={"load-1": 20, "load-2": 20})
     assert captions.distribution_text([panel(cell(), details=details)]) == (
         "2 hosts, max/mean 1.50; most uneven cell ws 32 × 1 s #1: 1.50. 2 load workers, max/mean 1.00; "

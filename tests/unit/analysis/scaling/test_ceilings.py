@@ -46,7 +46,7 @@ def test_the_ceiling_is_what_the_runbooks_snippet_finds(rates: list[float], expe
     assert ceiling(*cells)["ceiling"] == snippet == expected
 
 
-def test_a_line_says_all_that_there_is_to_a_ceiling() -> None:
+def test_a_line_has_every_column_of_a_ceiling() -> None:
     line = ceiling(cell(100), cell(200, 0.01), cell(400, 0.3, bound="ports", bound_evidence="all"))
     assert list(line) == COLUMNS
     assert (line["folder"], line["run_id"], line["servers"]) == ("nodes-2", "run", 2)
@@ -58,7 +58,7 @@ def test_a_line_says_all_that_there_is_to_a_ceiling() -> None:
     assert line["criterion"] == "success >= 95 %"
 
 
-def test_where_nothing_failed_the_ceiling_is_at_least_that() -> None:
+def test_a_ceiling_is_not_reached_when_no_batch_failed() -> None:
     line = ceiling(cell(100), cell(200))
     assert not line["reached"]
     assert pd.isna(line["first_failing"])
@@ -82,7 +82,7 @@ def test_the_interval_is_of_the_mean_of_repetitions_and_contains_the_ceiling() -
     assert (same["ceiling_low"], same["ceiling_high"]) == (300, 300)
 
 
-def test_the_interval_knows_where_a_search_stopped() -> None:
+def test_the_interval_covers_the_bracket_of_a_search() -> None:
     """Of [300, 400) nobody knows more, however often the search stops there."""
     line = ceiling(*repeated(300, 300, 300))
     assert line["brackets"] == "300-400 300-400 300-400"
@@ -124,7 +124,7 @@ def test_means_of_resamples_are_within_the_brackets_and_the_same_every_time() ->
     assert (low, high) == (90, math.inf)
 
 
-def test_beyond_a_batch_that_failed_a_repetition_counts_no_more() -> None:
+def test_batches_beyond_the_first_failure_do_not_count() -> None:
     line = ceiling(cell(100), cell(200, 0.5), cell(400))
     assert (line["ceiling"], line["by_repetition"], line["reached"]) == (400, "100", False)
 
@@ -201,7 +201,7 @@ def test_modes_shapes_waits_and_steps_have_ceilings_of_their_own() -> None:
     assert table["wait_seconds"].tolist() == [1.0, 1.0, 1.0, 0.0]
 
 
-def test_servers_are_those_told_else_expected_else_seen() -> None:
+def test_servers_are_recorded_or_expected_or_observed() -> None:
     def servers(caps: dict[str, Any], **fields: Any) -> int:
         table = ceilings([results(cell(100, **fields), caps=caps)], Criterion())
         return int(table.loc[0, "servers"])
@@ -226,7 +226,7 @@ def test_latency_may_be_part_of_the_criterion(p99: str, met: bool) -> None:
     assert Criterion(p99=p99).met(cell(100)) is met
 
 
-def test_a_criterion_says_what_it_is() -> None:
+def test_the_text_of_a_criterion() -> None:
     assert Criterion(0.999).text == "success >= 99.9 %"
     assert Criterion(p99="wait*2+1").text == "success >= 95 % and p99 <= wait*2+1 s"
 
@@ -249,7 +249,7 @@ def test_what_is_not_arithmetic_is_refused(p99: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-def test_a_division_by_zero_is_said() -> None:
+def test_a_division_by_zero_is_an_error() -> None:
     with pytest.raises(ResultsError, match=r"for wait 0 and steps 1: .*division by zero"):
         Criterion(p99="1/wait").met(cell(100, wait_seconds=0.0))
 

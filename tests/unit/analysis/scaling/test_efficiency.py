@@ -96,7 +96,7 @@ def test_intervals_are_of_the_repetitions_of_both() -> None:
     pd.testing.assert_frame_equal(table, again)
 
 
-def test_one_repetition_has_no_interval_and_says_so() -> None:
+def test_one_repetition_has_no_interval_and_a_caveat() -> None:
     found = measured((1, [1000]), (2, [1800]))
     assert math.isnan(scaling(found).loc[1, "efficiency_low"])
     assert caveats(found) == [
@@ -250,7 +250,7 @@ def test_phases_with_other_caps_are_not_compared(name: str) -> None:
         scaling(pd.concat(phases))
 
 
-def test_caps_that_are_not_known_are_a_caveat() -> None:
+def test_unknown_caps_are_a_caveat() -> None:
     phases = [measured((1, [1000, 1000])), measured((2, [2000, 2000]), max_concurrent_envs=None)]
     found = pd.concat(phases)
     assert scaling(found)["efficiency"].tolist() == [1.0, 1.0]
@@ -259,13 +259,13 @@ def test_caps_that_are_not_known_are_a_caveat() -> None:
     ]
 
 
-def test_two_folders_with_as_many_servers_are_refused() -> None:
+def test_two_folders_with_the_same_number_of_servers_are_refused() -> None:
     one = ceilings([results(cell(100), name=name) for name in ("a", "b")], Criterion())
     with pytest.raises(ResultsError, match=r"a and b both have 2 server\(s\)"):
         scaling(one)
 
 
-def test_a_ceiling_that_was_not_reached_is_said() -> None:
+def test_a_ceiling_that_was_not_reached_is_a_lower_bound() -> None:
     table = ceilings(
         [
             results(*repeated(1000), name="one", caps=CAPS | {"servers": 1}),
@@ -280,7 +280,7 @@ def test_a_ceiling_that_was_not_reached_is_said() -> None:
     ]
 
 
-def test_a_ceiling_that_an_invalid_cell_hides_is_said() -> None:
+def test_a_ceiling_hidden_by_an_invalid_cell_is_a_lower_bound() -> None:
     one = results(*repeated(1000), name="one", caps=CAPS | {"servers": 1})
     two = results(cell(1500), cell(1600, valid=False), cell(2000, 0.9), name="two")
     three = results(cell(64, valid=False), cell(128, 0.9), name="three", caps=CAPS | {"servers": 3})
@@ -291,7 +291,7 @@ def test_a_ceiling_that_an_invalid_cell_hides_is_said() -> None:
     assert caveats(table)[-1] == Caveat(CaveatCode.INVALID_BELOW, "three", CELLS, first_invalid=64)
 
 
-def test_a_phase_without_valid_cells_is_left_out_and_said() -> None:
+def test_a_phase_without_valid_cells_is_left_out_with_a_caveat() -> None:
     bad = results(cell(100, valid=False), name="bad", caps=CAPS | {"servers": 4})
     good = [
         results(*repeated(tops), name=f"n{n}", caps=CAPS | {"servers": n})
@@ -302,7 +302,7 @@ def test_a_phase_without_valid_cells_is_left_out_and_said() -> None:
     assert Caveat(CaveatCode.NO_VALID_CELL, "bad", CELLS) in caveats(table)
 
 
-def test_a_baseline_that_never_met_the_criterion_is_nothing_to_compare_with() -> None:
+def test_a_baseline_that_passed_nothing_gives_no_efficiency() -> None:
     zero = results(cell(100, 0.9), name="one", caps=CAPS | {"servers": 1})
     table = scaling(ceilings([zero, results(*repeated(500))], Criterion()))
     assert table["efficiency"].isna().all()
