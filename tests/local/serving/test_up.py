@@ -396,7 +396,7 @@ def test_down_with_nothing_up() -> None:
     ("flags", "says"),
     [
         (["--nodes", "0"], "--nodes: '0' is not a whole number from 1 to 100,000"),
-        (["--nodes=-2"], "--nodes: '-2' is not a whole number"),
+        (["--nodes=-2"], "--nodes: '-2' is not a whole number from 1"),
         (["--nodes", "many"], "--nodes: 'many' is not a whole number"),
         (["--nodes", "2.5"], "--nodes: '2.5' is not a whole number"),
         (["--max-concurrent-envs", "0"], "--max-concurrent-envs: '0' is not a whole number from 1"),
