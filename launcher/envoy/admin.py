@@ -56,9 +56,7 @@ class Backend:
     """One endpoint as Envoy sees it."""
 
     node: str
-    address: str
     healthy: bool
-    flags: tuple[str, ...] = ()
 
 
 def backends(admin_url: str) -> list[Backend]:
@@ -160,12 +158,7 @@ def parse_backends(page: bytes) -> list[Backend]:
 
 
 def _backend(host: dict[str, Any]) -> Backend:
-    address = host["address"]["socket_address"]
+    # Envoy adds a flag to the status for every reason why a host is unhealthy.
     status = dict(host.get("health_status", {}))
     healthy = status.pop("eds_health_status", "HEALTHY") == "HEALTHY" and not status
-    return Backend(
-        host.get("hostname") or address["address"],
-        f"{address['address']}:{address['port_value']}",
-        healthy,
-        tuple(flag for flag, raised in status.items() if raised),
-    )
+    return Backend(host.get("hostname") or host["address"]["socket_address"]["address"], healthy)

@@ -74,9 +74,9 @@ PAGE = b"""
 
 def test_parse_backends_returns_the_health_of_every_endpoint() -> None:
     assert parse_backends(PAGE) == [
-        Backend("gpu-3", "10.0.0.3:8102", True),
-        Backend("gpu-4", "10.0.0.4:8103", False, ("failed_active_health_check",)),
-        Backend("10.0.0.5", "10.0.0.5:8102", False),
+        Backend("gpu-3", healthy=True),
+        Backend("gpu-4", healthy=False),
+        Backend("10.0.0.5", healthy=False),
     ]
 
 

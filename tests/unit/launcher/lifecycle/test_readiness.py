@@ -23,9 +23,7 @@ from launcher.system.signals import Interrupted
 
 def backends(**healthy: tuple[bool, ...]) -> list[Backend]:
     return [
-        Backend(node, f"{node}:{8002 + i}", is_healthy)
-        for node, workers in healthy.items()
-        for i, is_healthy in enumerate(workers)
+        Backend(node, is_healthy) for node, workers in healthy.items() for is_healthy in workers
     ]
 
 
