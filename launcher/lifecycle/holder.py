@@ -32,6 +32,9 @@ from launcher.system.signals import Interrupted
 # What processes get to exit after their sessions were drained, in seconds.
 STOP_MARGIN = 2.5
 
+OnReady = Callable[[Placement], None]
+Command = Sequence[str] | None
+
 
 class HeldDeployment:
     def __init__(
@@ -72,12 +75,7 @@ class HeldDeployment:
         )
         self._record.children = self._supervisor.children
 
-    def run(
-        self,
-        on_ready: Callable[[Placement], None],
-        command: Sequence[str] | None = None,
-        lifeline: int | None = None,
-    ) -> int:
+    def run(self, on_ready: OnReady, command: Command = None, lifeline: int | None = None) -> int:
         """Starts, holds and stops the deployment. Returns the exit code of `command`, or 0 after a
         signal.
 
@@ -100,12 +98,7 @@ class HeldDeployment:
             finally:
                 self._runtime.close()
 
-    def _hold(
-        self,
-        on_ready: Callable[[Placement], None],
-        command: Sequence[str] | None,
-        lifeline: int | None,
-    ) -> int:
+    def _hold(self, on_ready: OnReady, command: Command, lifeline: int | None) -> int:
         try:
             self._start(lifeline)
             on_ready(self.placement)

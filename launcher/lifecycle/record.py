@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Placement, Process
@@ -18,7 +18,7 @@ from launcher.deployment.state import (
 from launcher.envoy.capacity import envoy_sessions
 from launcher.errors import DeploymentEnded, LauncherError
 from launcher.lifecycle import registry
-from launcher.lifecycle.supervisor import Child
+from launcher.lifecycle.supervisor import Child, Report
 from launcher.runtimes.base import Runtime
 from launcher.system.machine import limits
 
@@ -27,11 +27,7 @@ class Record:
     """`status` and `ready_at` are set by the holder; `children` are those of its supervisor."""
 
     def __init__(
-        self,
-        deployment: Deployment,
-        placement: Placement,
-        runtime: Runtime,
-        report: Callable[[str], None],
+        self, deployment: Deployment, placement: Placement, runtime: Runtime, report: Report
     ) -> None:
         self._deployment, self._placement, self._runtime = deployment, placement, runtime
         self._rundir = RunDir(deployment.folder.absolute(), deployment.name)
