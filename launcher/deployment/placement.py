@@ -128,7 +128,7 @@ def place(
         for node in server_nodes
     )
     processes = [
-        _server(deployment, server, f"server-{number}", ports, rundir, programs)
+        _server(deployment, server, f"server-{number}", rundir, programs)
         for number, server in enumerate(servers, 1)
     ]
     threads = deployment.envoy_threads or 1
@@ -145,13 +145,9 @@ def place(
 
 
 def _server(
-    deployment: Deployment,
-    server: ServerAddress,
-    name: str,
-    ports: Ports,
-    rundir: RunDir,
-    programs: Programs,
+    deployment: Deployment, server: ServerAddress, name: str, rundir: RunDir, programs: Programs
 ) -> Process:
+    ports = ports_from(deployment.server_port)
     host = server.address if deployment.local else "0.0.0.0"
     workers = len(server.worker_ports)
     argv, environment = programs.command(
