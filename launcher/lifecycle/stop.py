@@ -11,7 +11,7 @@ from launcher.errors import DeploymentFailed
 from launcher.lifecycle import registry
 from launcher.lifecycle.batch_job import stop_job
 from launcher.lifecycle.registry import Known
-from launcher.runtimes.protocol import STOP_REQUEST
+from launcher.runtimes.agent import STOP_REQUEST
 from launcher.slurm import commands
 
 EXTRA_SECONDS = 10.0

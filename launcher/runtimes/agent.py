@@ -26,23 +26,36 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from launcher.errors import LauncherError
-from launcher.runtimes.protocol import LeaveReason, OWN_JOB, STOP_REQUEST
 from launcher.system.files import make_private_folder, private_folder
 from launcher.system.lines import LineSplitter
 from launcher.system.process import ChildProcess, tail
 from launcher.system.reaper import adopt_orphans, kill_descendants, reaper_argv
-from launcher.system.signals import STOP_SIGNALS
-from launcher.system.wakeup import WakeupPipe
+from launcher.system.signals import STOP_SIGNALS, WakeupPipe
 
 BEAT_SECONDS = 1.0
 STOP_SECONDS = 4.0
 # srun forwards 1,024 bytes at a time and mixes the pieces of longer lines with those of other nodes.
 # A part is quoted once more, which can double its length.
 LINE_CHARACTERS, PART_CHARACTERS = 900, 400
+# Set for agents of a job that serves only their deployment.
+OWN_JOB = "OPENENV_OWN_JOB"
+# Asks an agent to have its deployment stopped. Slurm signals all processes of a step, also servers and
+# Envoy, which ignore this signal: the launcher stops them in their order.
+STOP_REQUEST = signal.SIGWINCH
+
+
+class LeaveReason(Enum):
+    """The values are sent and printed."""
+
+    QUIT = "it was ordered to quit"
+    INPUT_CLOSED = "its launcher closed the connection"
+    SILENCE = "its launcher was silent for too long"
+    SIGNAL = "it received a signal"
 
 
 class Agent:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from launcher.runtimes.protocol import OWN_JOB
+from launcher.runtimes.agent import OWN_JOB
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.messages import StepMessage
 from launcher.slurm.srun import StepChannel

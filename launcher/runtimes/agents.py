@@ -8,12 +8,12 @@ from typing import Any
 
 from launcher.deployment.placement import Process
 from launcher.errors import DeploymentEnded, NodeLost, StartFailed
+from launcher.runtimes.agent import LeaveReason
 from launcher.runtimes.agent_step import AgentStep
 from launcher.runtimes.base import Termination
 from launcher.runtimes.handles import CLOSE_SECONDS
 from launcher.runtimes.node_checks import is_up
 from launcher.runtimes.node_state import Loss, loss_from, LossCause, NodeState
-from launcher.runtimes.protocol import LeaveReason
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.messages import StepMessage

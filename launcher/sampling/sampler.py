@@ -15,8 +15,7 @@ from launcher.sampling.sample import encode, Sample, Source, source_of
 from launcher.sampling.samples_file import SamplesFile
 from launcher.sampling.sources import Sources
 from launcher.slurm.srun import Reply, StepChannel
-from launcher.system.signals import signals_blocked
-from launcher.system.wakeup import WakeupPipe
+from launcher.system.signals import signals_blocked, WakeupPipe
 
 FIRST_SECONDS = 5.0
 LAST_SECONDS = 1.5

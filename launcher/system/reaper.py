@@ -16,7 +16,7 @@ import sys
 from collections.abc import Collection
 
 from benchmark.server.process import die_with_parent, raise_descriptor_limit
-from launcher.system.wakeup import WakeupPipe
+from launcher.system.signals import WakeupPipe
 
 PR_SET_CHILD_SUBREAPER = 36
 

@@ -11,9 +11,15 @@ from typing import Any
 
 import pytest
 
-from launcher.runtimes.agent import LINE_CHARACTERS, reply_lines, writable
+from launcher.runtimes.agent import (
+    LeaveReason,
+    LINE_CHARACTERS,
+    OWN_JOB,
+    reply_lines,
+    STOP_REQUEST,
+    writable,
+)
 from launcher.runtimes.agent_step import AgentStep
-from launcher.runtimes.protocol import LeaveReason, OWN_JOB, STOP_REQUEST
 from launcher.system.files import private_folder
 
 ROOT = Path(__file__).parents[4]

@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from launcher.system.signals import Interrupted, interruptible, Signals
-from launcher.system.wakeup import WakeupPipe
+from launcher.system.signals import Interrupted, interruptible, Signals, WakeupPipe
 
 
 def test_a_wakeup_pipe_ends_a_select_from_another_thread() -> None:
