@@ -168,8 +168,7 @@ def _server(
 
 
 def envoys_of(deployment: Deployment, rundir: RunDir) -> tuple[Envoy, ...]:
-    """The first Envoy process has the requested admin port, the others the ports after it. Raises
-    `UsageError` when there are too few."""
+    """Raises `UsageError` when there are too few ports from the requested admin port on."""
     count = deployment.envoy_processes or 1
     free = (port for port in range(deployment.admin_port, 65_536) if port != deployment.envoy_port)
     ports = list(islice(free, count))

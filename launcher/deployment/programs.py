@@ -37,8 +37,7 @@ class Programs:
 
 
 def programs(deployment: Deployment) -> Programs:
-    """Raises `UsageError` when Envoy is required here and not installed, or the folder's name does not
-    fit Apptainer."""
+    """Raises `UsageError` when Envoy is not installed, or Apptainer cannot bind the folder."""
     if not deployment.in_containers:
         return Programs(str(envoy_program()))
     if re.search(r":|, ", str(deployment.folder.absolute())):
@@ -61,8 +60,7 @@ def find_image(image: Path, folder: Path | None) -> Path:
 
 
 def check_images(paths: Sequence[Path]) -> None:
-    """Raises `UsageError` when an image is missing from its folder. A folder that does not exist on this
-    machine may exist on the nodes."""
+    """Raises `UsageError` when an image is missing from a folder that exists on this machine."""
     for path in paths:
         if path.parent.is_dir() and not path.is_file():
             name = path.stem

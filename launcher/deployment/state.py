@@ -1,7 +1,4 @@
-"""DeploymentState: what a deployment records about itself in `openenv-deployment.json`.
-
-The names of the fields are the keys of the file.
-"""
+"""What a deployment records in `openenv-deployment.json`, whose keys are the names of the fields."""
 
 import json
 from collections.abc import Mapping

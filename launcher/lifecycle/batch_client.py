@@ -106,8 +106,7 @@ class BatchClient:
         raise AssertionError
 
     def hold(self, argv: Sequence[str] | None, connection: dict[str, str]) -> int:
-        """Waits until the command exits; returns its exit code. Raises whatever ended the
-        deployment."""
+        """Returns the exit code of the command. Raises whatever ended the deployment."""
         command = UserCommand(argv, connection) if argv else None
         try:
             for _ in self._states():

@@ -107,7 +107,7 @@ class Record:
             process.role,
             process.node,
             child.handle.pid if child else None,
-            child.restarts if child else 0,
+            len(child.exits) if child else 0,
             child.given_up if child else False,
             process.ports,
             str(process.log),

@@ -1,5 +1,4 @@
-"""Supervises the processes of a deployment: starts them, waits until all are ready, replaces those that
-exit, and stops them."""
+"""Supervises the processes of a deployment: starts, replaces and stops them."""
 
 import contextlib
 import os
@@ -42,10 +41,6 @@ class Child:
     handle: Handle
     exits: ExitHistory = field(default_factory=ExitHistory)
     given_up: bool = False
-
-    @property
-    def restarts(self) -> int:
-        return len(self.exits)
 
     @property
     def name(self) -> str:
