@@ -50,9 +50,9 @@ def envoy_before(servers: Sequence[Server], folder: Path) -> Iterator[str]:
     envoy.config.write_text(render(placement, socket))
     with (folder / "envoy.log").open("wb") as log:
         process = subprocess.Popen(placement.processes[0].argv, stdout=log, stderr=log)
-    assert placement.admin_url is not None
+    (admin_url,) = placement.admin_urls
     try:
-        wait_for(lambda: all_healthy(placement.admin_url, len(servers)), 30, "Envoy is ready")
+        wait_for(lambda: all_healthy(admin_url, len(servers)), 30, "Envoy is ready")
         yield placement.url
     finally:
         process.terminate()

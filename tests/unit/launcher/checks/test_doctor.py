@@ -18,7 +18,7 @@ from launcher.deployment.placement import Node, place
 from launcher.deployment.programs import Programs
 from launcher.deployment.spec import Deployment
 from launcher.envoy.capacity import envoy_sessions
-from launcher.planning.capacity import Bound, bounds, ENVOY, LOAD, load_bounds, SERVER
+from launcher.planning.capacity import Bound, bounds, ENVOY, Limit, LOAD, load_bounds, SERVER
 from launcher.runtimes import node_checks
 from launcher.runtimes.findings import Check, fail, Finding, listed, Verdict, warn
 from launcher.runtimes.probe import addresses
@@ -291,7 +291,7 @@ class TestNetwork:
 class TestBounds:
     """n1 has Envoy, n2 and n3 a server with two workers each, n4 two load workers."""
 
-    def ranked(self, sessions: int | None = None, **fields: Any) -> dict[str, Bound]:
+    def ranked(self, sessions: int | None = None, **fields: Any) -> dict[Limit, Bound]:
         found = bounds(stage(surveyed(**fields), GOOD), sessions)
         assert [bound.sessions for bound in found] == sorted(bound.sessions for bound in found)
         return {bound.limit: bound for bound in found}
@@ -312,25 +312,25 @@ class TestBounds:
 
     def test_changes_make_room_for_the_sessions(self) -> None:
         found = self.ranked(30_000)
-        assert "--max-concurrent-envs 7500" in found["places of the servers"].change
-        assert "--envoy-processes 4" in found["descriptors of Envoy"].change
-        assert "raise the hard limit there to 60,200" in found["descriptors of Envoy"].change
-        several = self.ranked(30_000, envoy_processes=4)["descriptors of Envoy"]
+        assert "--max-concurrent-envs 7500" in found[Limit.PLACES].change
+        assert "--envoy-processes 4" in found[Limit.ENVOY_DESCRIPTORS].change
+        assert "raise the hard limit there to 60,200" in found[Limit.ENVOY_DESCRIPTORS].change
+        several = self.ranked(30_000, envoy_processes=4)[Limit.ENVOY_DESCRIPTORS]
         assert several.sessions >= 30_000
-        assert "--client-nodes 2" in found["ports from the load to the URL"].change
+        assert "--client-nodes 2" in found[Limit.LOAD_PORTS].change
         more = self.ranked(30_000, max_concurrent_envs=7500)
-        assert more["places of the servers"].sessions == 30_000
+        assert more[Limit.PLACES].sessions == 30_000
         raised = replace(GOOD, descriptors=60_200)
         machines = dict.fromkeys(NODES, raised)
         enough = bounds(replace(stage(surveyed(), GOOD), machines=machines), 30_000)
-        assert {b.limit: b.sessions for b in enough}["descriptors of Envoy"] == 30_000
-        assert self.ranked(60_000)["descriptors of the load workers"].change.endswith(" 4")
+        assert {b.limit: b.sessions for b in enough}[Limit.ENVOY_DESCRIPTORS] == 30_000
+        assert self.ranked(60_000)[Limit.LOAD_DESCRIPTORS].change.endswith(" 4")
 
     def test_bounds_use_the_lowest_node(self) -> None:
         low = replace(GOOD, descriptors=1_100)
         machines = dict.fromkeys(NODES, GOOD) | {"n3": low}
         found = bounds(replace(stage(surveyed(), GOOD), machines=machines), None)
-        held = next(bound for bound in found if bound.limit == "descriptors of the servers")
+        held = next(bound for bound in found if bound.limit is Limit.SERVER_DESCRIPTORS)
         assert held.sessions == 4 * 1_000
         assert "on n3" in held.why
 
@@ -347,8 +347,8 @@ class TestBounds:
         load = stage(survey, GOOD).load[os.uname().nodename]
         processes = 2 * SERVER.process + ENVOY.process + load * LOAD.process
         each = SERVER.session + ENVOY.session + LOAD.session
-        assert found["memory of this machine"].sessions == (GOOD.room - processes) // each
-        assert "on this machine" in found["descriptors of Envoy"].why
+        assert found[Limit.LOCAL_MEMORY].sessions == (GOOD.room - processes) // each
+        assert "on this machine" in found[Limit.ENVOY_DESCRIPTORS].why
 
     def test_bounds_without_envoy_leave_out_its_limits(self) -> None:
         deployment = Deployment(nodes=1)
@@ -358,12 +358,21 @@ class TestBounds:
         assert not [b for b in bounds(stage(survey, GOOD), None) if "Envoy" in b.limit]
 
     def test_fit_passes_when_all_limits_suffice(self) -> None:
-        found = list(fit([Bound("places", 400, "", "more nodes"), Bound("x", 500, "", "")], 400))
+        found = list(
+            fit(
+                [Bound(Limit.PLACES, 400, "", "more nodes"), Bound(Limit.ENVOY_PORTS, 500, "", "")],
+                400,
+            )
+        )
         assert [finding.verdict for finding in found] == [Verdict.OK]
-        assert found[0].detail == "400 fit; the places bind first, at 400"
+        assert found[0].detail == f"400 fit; the {Limit.PLACES} bind first, at 400"
 
     def test_fit_fails_for_every_limit_below_the_sessions(self) -> None:
-        tight = [Bound("a", 10, "", "do a"), Bound("b", 20, "", "do b"), Bound("c", 30, "", "do c")]
+        tight = [
+            Bound(Limit.PLACES, 10, "", "do a"),
+            Bound(Limit.ENVOY_PORTS, 20, "", "do b"),
+            Bound(Limit.LOAD_PORTS, 30, "", "do c"),
+        ]
         found = list(fit(tight, 25))
         assert [(f.verdict, f.advice) for f in found] == [
             (Verdict.FAIL, "do a"),
