@@ -109,15 +109,11 @@ def nodes_for(law: Law, sessions: float) -> int | None:
     a = sessions * coherence
     b = sessions * (contention - coherence) - rate
     c = sessions * (1 - contention)
-    if a == 0:
-        root = -c / b if b < 0 else math.inf
-    else:
-        discriminant = b * b - 4 * a * c
-        # The smaller root, in the form without cancellation.
-        root = 2 * c / (-b + math.sqrt(discriminant)) if discriminant >= 0 and b < 0 else math.inf
-    if not math.isfinite(root):
+    discriminant = b * b - 4 * a * c
+    if b >= 0 or discriminant < 0:
         return None
-    servers = max(1, math.ceil(root - 1e-9))
+    # The smaller root, in the form without cancellation, which also holds for a = 0.
+    servers = max(1, math.ceil(2 * c / (-b + math.sqrt(discriminant)) - 1e-9))
     return servers if ceiling(law, servers) >= sessions * (1 - 1e-9) else None
 
 

@@ -368,6 +368,8 @@ def test_one_repetition_is_a_fit_without_a_band() -> None:
         ((1000, 0.5, 0.0), 2000, None),  # what it tends to
         ((1000, 0.0, 0.01), 5000, 8),
         ((1000, 0.0, 0.01), 5300, None),  # beyond its peak at 10
+        ((1000, 0.0, 0.0907), 1950, None),  # only between 3 and 4 servers
+        ((1000, 0.0, 0.0907), 1940, 3),
         ((1000, 2.0, 0.0), 900, 1),
         ((1000, 2.0, 0.0), 1100, None),
     ],
@@ -499,3 +501,20 @@ def test_repetitions_that_passed_nothing_are_no_part_of_the_fit() -> None:
     assert fit.samples == ()
     nothing = searched((1, "0-10"), (2, "200-210"), (4, "300-310"))
     assert usl(nothing) == NoFit(NoFitCode.TOO_FEW_SERVER_COUNTS, 2)
+
+
+def test_the_range_of_servers_is_95_percent_of_the_samples() -> None:
+    samples = tuple((1000.0 / number, 0.0, 0.0) for number in range(1, 201))
+    assert Usl(10.0, 0.0, 0.0, samples, (1, 2, 4)).nodes_for(1000) == (6, 100, 195)
+    assert Usl(1000.0, 0.0, 0.0, samples, (1, 2, 4)).nodes_for(1000) == (1, 1, 195)
+    assert Usl(4.0, 0.0, 0.0, samples, (1, 2, 4)).nodes_for(1000) == (6, 250, 250)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.7, 1.1, 3.3])
+@pytest.mark.parametrize("servers", [3, 7, 49, 1000])
+def test_rounding_does_not_add_a_server(rate: float, servers: int) -> None:
+    linear = Usl(rate, 0.0, 0.0, (), (1,))
+    assert linear.nodes_for(rate * servers).best == servers
+    assert linear.nodes_for(rate * servers * (1 + 1e-6)).best == servers + 1
+    bent = Usl(rate, 0.02, 1e-7, (), (1,))
+    assert bent.nodes_for(bent.at(servers)).best == servers
