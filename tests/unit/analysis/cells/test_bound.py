@@ -280,9 +280,9 @@ def test_an_unknown_bound_without_samples_names_none() -> None:
 
 def test_an_unknown_bound_names_the_most_frequent_error_and_the_largest_values() -> None:
     samples = [process("load-1", 0.1, fds=10), process("load-2", 0.4, fds=300)]
-    found = judge(samples, {"CONNECT_REFUSED": 2, "TIMEOUT": 9, "ABSENT": 5})
+    found = judge(samples, {"CONNECT_REFUSED": 2, "ABSENT": 9, "TIMEOUT": 5})
     assert found["evidence"] == (
-        "9 of 100 sessions ended with TIMEOUT; inspected: load workers busy 40%, descriptors at most 30%"
+        "9 of 100 sessions ended with ABSENT; inspected: load workers busy 40%, descriptors at most 30%"
     )
 
 

@@ -119,6 +119,11 @@ def test_accept_skew_is_a_full_worker_while_a_tenth_of_the_places_is_free(
     assert by([places(used)], {"CAPACITY_REACHED": 2}, batch=99) == bound
 
 
+def test_a_full_server_with_one_worker_is_not_accept_skew() -> None:
+    samples = [places([10]) | {"used": 5}]
+    assert by(samples, {"CAPACITY_REACHED": 2}, batch=99) == "admission cap"
+
+
 def test_accept_skew_names_the_mean_over_workers() -> None:
     assert "its 2 workers held 6 on average" in evidence(
         [places([10, 2])], {"CAPACITY_REACHED": 2}, batch=99
@@ -270,6 +275,13 @@ def test_sockets_of_the_node_are_a_candidate_from_95_percent_of_its_ports(
     samples += [node(tcp_inuse=inuse, tcp_tw=wait, ports=ports), node(tcp_inuse=1, ports=ports)]
     assert candidates(samples, {"HTTP_503": 5}) == found
     assert candidates([*samples[2:]], {"HTTP_503": 5}) == []
+
+
+def test_the_last_known_number_of_ports_counts() -> None:
+    samples = [*connect_failures(5), node(ports=900), node(tcp_inuse=95, ports=100)]
+    assert candidates(samples, {"HTTP_503": 5}) == ["ports"]
+    samples = [*spent(190, 2, ports=900), node(ports=100)]
+    assert by(samples, {"HTTP_503": 5}) == "ports"
 
 
 def test_spent_ports_are_named_without_the_sockets_of_the_node() -> None:
