@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from analysis.cells.codes import Caution
 from analysis.cells.summary import cell as summary_of
 from analysis.rows.parser import table
 from launcher.experiment.cell_runner import constants, order
@@ -85,4 +86,4 @@ def test_times_of_a_load_worker_are_corrected_for_its_clock(pair: Pair, server: 
     line = summary_of(table(rows), facts)
     assert line["valid"]
     assert line["total_wall_time"] < AHEAD / 3
-    assert "clocks differ" in line["warnings"]
+    assert Caution.CLOCKS_DIFFER in [finding.code for finding in line["warnings"]]
