@@ -1,6 +1,6 @@
-"""`python -m tests.perf.sampling_cost [--sessions N] [--json]`: what sampling costs the launcher's process,
-on a local deployment of Envoy and 2 servers that hold so many sessions (2,000): CPU time a sample, and
-the share of a core at a sample a second."""
+"""`python -m tests.perf.sampling_cost [--sessions N] [--json]`: the cost of sampling for the
+launcher on a local deployment of Envoy and two servers that hold the sessions (2,000): CPU time per
+sample, and the share of a core at one sample per second."""
 
 import argparse
 import json
@@ -28,7 +28,7 @@ def hold(deployment: Deployment, sessions: int) -> list[websocket.WebSocket]:
 
 
 def measure(deployment: Deployment, output: Path, seconds: float) -> tuple[float, int]:
-    """CPU seconds of this process, and how many times it looked at everything."""
+    """The CPU seconds of this process, and the number of samples of the node."""
     state = DeploymentState.from_dict(deployment.state)
     with Sampler(output, state, None, deployment.url) as sampler:
         begun, text = time.process_time(), output.read_text()

@@ -1,4 +1,4 @@
-"""Envoy's configuration as it is rendered, and Envoy's pages as they are read."""
+"""The configuration that is rendered for Envoy."""
 
 import os
 import subprocess
@@ -108,7 +108,7 @@ def test_cluster_routes_to_healthy_workers_only() -> None:
 
 @pytest.mark.parametrize("envoys", [1, 12, 1000])
 def test_health_checks_remove_a_failed_node_within_four_seconds(envoys: int) -> None:
-    """At worst it dies right after an answer: an interval, and a timeout for each check that fails."""
+    """At worst the node fails right after a check: one interval, and a timeout for each failed check."""
     nodes = [f"127.0.0.{number}" for number in range(2, 7)]
     (check,) = cluster(parsed(placement(*nodes, local=False, envoys=envoys)))["health_checks"]
     first, next_, timeout = (

@@ -1,4 +1,4 @@
-"""From a wanted number of sessions and the nodes to how many of what."""
+"""How many workers, places, Envoy processes and addresses a number of sessions needs."""
 
 import os
 from dataclasses import replace
@@ -99,7 +99,7 @@ class TestChoice:
 
 
 def sized(sessions: int, cores: list[int], limits: Limits, **fields: Any) -> Deployment:
-    """Of nodes with these cores: Envoy, servers, then client nodes."""
+    """For nodes with these cores: Envoy, servers, then client nodes."""
     nodes = len(cores) - fields.get("client_nodes", 0)
     there = [Node(f"n{number}", f"n{number}", each) for number, each in enumerate(cores)]
     return sizing.sized(Deployment(sessions=sessions, nodes=nodes, **fields), there, limits)

@@ -1,4 +1,4 @@
-"""What is sampled where, what samples look like, and what they say was replaced."""
+"""The targets of a sampler, its samples, and the changes that they show."""
 
 import json
 import os
