@@ -2,16 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from launcher.runtimes.findings import (
-    Check,
-    everywhere,
-    Finding,
-    listed,
-    ok,
-    Verdict,
-    Views,
-    warn,
-)
+from launcher.runtimes.findings import Check, everywhere, Finding, listed, ok, Verdict, Views, warn
 from launcher.system.machine import Machine, SPARE_DESCRIPTORS
 
 LOW_DESCRIPTORS, LOW_PROCESSES, LOW_BACKLOG, LOW_PORTS = 4096, 1024, 1024, 10_000
