@@ -115,8 +115,6 @@ class Missing(NamedTuple):
 
 @dataclass(frozen=True)
 class Comparison:
-    """`a` and `b` are the names of the folders."""
-
     a: str
     b: str
     changes: tuple[Change, ...]
@@ -125,7 +123,6 @@ class Comparison:
 
     @property
     def worse(self) -> bool:
-        """Whether something is worse in b beyond the noise, or no longer valid there."""
         return bool(self.missing) or any(one.verdict is Verdict.WORSE for one in self.changes)
 
 

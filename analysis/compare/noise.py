@@ -16,8 +16,6 @@ CLUSTERED = 5.0
 
 @dataclass(frozen=True)
 class Spread:
-    """The variance of values around the means of their groups, and its degrees of freedom."""
-
     variance: float
     freedom: int
 
@@ -41,7 +39,6 @@ def of_two(a: Array, b: Array, common: Spread) -> float:
 
 
 def of_pairs(differences: Sequence[float]) -> float:
-    """Student's t test that the mean difference of pairs is 0."""
     found = spread([np.array(differences)])
     error = math.sqrt(found.variance / len(differences))
     return _students(float(np.mean(differences)), error, found.freedom)

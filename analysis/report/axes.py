@@ -62,7 +62,6 @@ def draw_points(
 
 
 def ticks_at_cells(ax: Axes, panel: Panel) -> None:
-    """Puts ticks at the cells, on a logarithmic scale if the grid spans much."""
     places = panel.places
     ratio = places[-1] / places[0] if places[0] > 0 else 1
     logarithmic = len(places) > 2 and ratio >= 8

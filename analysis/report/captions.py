@@ -125,7 +125,6 @@ def _semicolons(texts: Sequence[str], most: int = 6) -> str:
 
 
 def distribution_text(panels: Sequence[Panel]) -> str:
-    """max/mean over all valid cells together, and in the most uneven of them."""
     return " ".join(filter(None, (_distributed(panel) for panel in panels)))
 
 

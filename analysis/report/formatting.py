@@ -29,7 +29,6 @@ def seconds(value: float) -> str:
 
 
 def listed(words: list[str], limit: int = 6) -> str:
-    """a, b and c; beyond the limit, a, b and 5 more."""
     if len(words) > limit:
         return f"{', '.join(words[:limit])} and {len(words) - limit} more"
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
@@ -52,7 +51,6 @@ def text_of(value: Any) -> str:
 
 
 def timestamp(value: Any) -> str:
-    """In the format of the runbook: 2026-03-01T12:00:00Z."""
     return f"{str(value)[:19]}Z" if value else "unknown"
 
 

@@ -30,8 +30,6 @@ class Table:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure of the page; its file is `name`.png."""
-
     name: str
     svg: str
     caption: str

@@ -26,7 +26,6 @@ EVEN = 1.1
 
 
 def subject(line: Line, servers: bool = True) -> str:
-    """The cells of a ceiling, such as "2 servers, wait 1 s"."""
     number = line["servers"]
     of = plural(int(number), "server") if known(number) else "unknown servers"
     return ", ".join([*[of] * servers, f"wait {line['wait_seconds']:g} s", *unusual(line)])
@@ -40,7 +39,6 @@ def unusual(line: Line) -> list[str]:
 
 
 def ceiling_sentence(line: Line) -> str:
-    """`line` is one of ceilings.csv."""
     is_known = known(line["ceiling"])
     text = texts.CEILINGS[status(line)].format(
         ceiling=count(line["ceiling"]) if is_known else "",

@@ -44,8 +44,6 @@ class Panel:
 
 @dataclass(frozen=True)
 class Point:
-    """The valid repetitions of one batch at one wait: their mean, lowest and highest value."""
-
     x: float
     mean: float
     low: float
@@ -65,7 +63,6 @@ class Curve:
 
     @property
     def farthest(self) -> int:
-        """The end of the axis, far enough to see where a fit leads."""
         return 2 * self.measured if isinstance(self.fit, Usl) else self.measured
 
 
@@ -146,7 +143,6 @@ def _names(one: Results, servers: int | None, key: tuple[Any, ...]) -> dict[str,
 
 
 def _titled(made: Sequence[tuple[dict[str, str], Panel]]) -> list[Panel]:
-    """Titles name what panels do not share, and the folder only where it is needed."""
     if len(made) == 1:
         return [made[0][1]]
     varying = {part for part in _PARTS if len({names[part] for names, _ in made}) > 1}
@@ -223,7 +219,6 @@ def total(details: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def unevenness(counts: Mapping[str, int]) -> float:
-    """max / mean; NaN when all are zero."""
     amounts = list(counts.values())
     return max(amounts) / (sum(amounts) / len(amounts)) if sum(amounts) else nan
 

@@ -60,7 +60,6 @@ def svg(figure: Figure, name: str) -> str:
 
 
 def element(figure: Figure, name: str) -> str:
-    """The figure as an element of a page: an SVG, or a bitmap where that would be huge."""
     drawn = svg(figure, name)
     if len(drawn) < MAX_SVG:
         return drawn

@@ -111,7 +111,6 @@ def _identity(result: Results) -> dict[str, Any]:
 
 
 def _servers(result: Results) -> int | None:
-    """The number in run.json, or else the number of hosts that were expected, or that answered."""
     recorded = whole(result.caps.get("servers"))
     if recorded is not None:
         return recorded

@@ -31,8 +31,6 @@ CAPS = ("max_concurrent_envs", "workers_per_node")
 
 
 class Band(IntEnum):
-    """The runbook's bands of efficiency: below 90 %, 90 to 100 %, above 100 %."""
-
     OVERHEAD = 0
     GOOD = 1
     SUPERLINEAR = 2

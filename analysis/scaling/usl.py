@@ -67,7 +67,6 @@ class Usl:
 
     @property
     def supremum(self) -> float:
-        """The largest ceiling of the law, or the limit that it approaches."""
         if self.coherence > 0:
             peak = math.sqrt(max(0.0, 1 - self.contention) / self.coherence)
             return self.at(max(1.0, peak))

@@ -28,7 +28,6 @@ Registrations = dict[str, Registration]
 
 
 def registrations(folder: paths.Folder) -> Registrations | None:
-    """The registrations of all nodes; None when the controller does not respond."""
     argv = ["scontrol", "--oneliner", "show", "nodes"]
     code, text = enter.output(folder, enter.Command(argv, user="root"))
     return parse(text) if code == 0 else None

@@ -23,7 +23,6 @@ NOT_FOR_NODES = {"PIP_CONFIG_FILE", "PIP_CACHE_DIR", "PIP_TARGET", "PIP_PREFIX",
 
 
 def check() -> None:
-    """Raises `UsageError` when this machine cannot run a sandbox."""
     if os.geteuid() != 0:
         raise UsageError("the sandbox creates namespaces and mounts: run it as root")
     if _os_release().get("ID") != "debian":
@@ -65,7 +64,6 @@ def variables() -> dict[str, str]:
 
 
 def certificates() -> set[Path]:
-    """The files that `variables` names, and the default bundle."""
     named = {Path(value) for name, value in os.environ.items() if name in CERTIFICATES}
     return {path for path in {*named, BUNDLE} if path.is_file()}
 

@@ -50,7 +50,6 @@ def hold(folder: paths.Folder, root: Path) -> Process:
 def start(
     folder: paths.Folder, node: str, root: Path, holder: Process, cores: float | None
 ) -> Process:
-    """Starts a node and returns when its init runs, before its daemons are ready."""
     for part in ("upper", "work", "root", "tmp"):
         (folder.node(node) / part).mkdir(parents=True, exist_ok=True)
     (folder.node(node) / "tmp").chmod(0o1777)

@@ -34,7 +34,6 @@ def _open_to_all(layer: Path) -> None:
 
 
 def _copy(file: Path, layer: Path) -> None:
-    """Copies to the same path, without symbolic links."""
     if file.is_file():
         target = layer / file.relative_to("/")
         target.parent.mkdir(parents=True, exist_ok=True)
