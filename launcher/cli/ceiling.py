@@ -11,12 +11,12 @@ from analysis.errors import ResultsError
 from launcher.cli.display.console import out, print_json, say
 from launcher.cli.display.progress import Display
 from launcher.cli.display.scaling_tables import print_answers
-from launcher.cli.grid import common, load_options, resumed_folder, wait_options, waits
+from launcher.cli.grid import common, load_options, resumed_run, wait_options, waits
 from launcher.cli.options import criterion_options, given_options, json_option, option, options
 from launcher.cli.parameters import Integer, Number
 from launcher.errors import ResultInvalid, UsageError
 from launcher.experiment.grid import default_output, Grid, MAX_BATCH
-from launcher.experiment.resume import merge, read_run
+from launcher.experiment.resume import merge
 from launcher.experiment.target import resolve
 
 if TYPE_CHECKING:
@@ -26,11 +26,9 @@ if TYPE_CHECKING:
 
 # Options that are chosen anew each time a search is resumed.
 PER_START = (
-    *("name", "output_dir", "load_workers", "source_addresses", "require_valid", "resume"),
-    "as_json",
+    *("url", "name", "output_dir", "load_workers", "source_addresses", "require_valid"),
+    *("resume", "as_json"),
 )
-# Options that stay as recorded unless they are given again; `server_nodes` can be extended.
-CHANGEABLE = ("url", "server_nodes")
 
 search_options = options(
     wait_options,
@@ -119,11 +117,11 @@ def _resumed(values: dict[str, Any]) -> dict[str, Any]:
     """With --resume, options that are not given have the values that the search was started with."""
     if not values["resume"]:
         return values | {"output_dir": values["output_dir"] or default_output()}
-    folder = resumed_folder(values)
-    run = read_run(folder)
+    run = resumed_run(values)
+    folder = values["output_dir"]
     if "search" not in run:
         raise UsageError(f"{folder} holds a grid, not a search for a ceiling; omit --resume")
-    return merge_options(folder, values, run["search"] | {"url": run["grid"]["url"]})
+    return merge_options(folder, values, run["search"])
 
 
 def merge_options(
@@ -138,9 +136,8 @@ def merge_options(
         if name in values and name not in PER_START
     }
     given = given_options() & values.keys()
-    if "name" in given:
-        given.add("url")  # `url` is None, and is resolved from the name
-    return merge(folder, values, given, typed, per_start=PER_START, changeable=CHANGEABLE)
+    # An experiment can be extended by other numbers of servers.
+    return merge(folder, values, given, typed, per_start=PER_START, changeable=("server_nodes",))
 
 
 def plain_options(values: Mapping[str, Any]) -> dict[str, Any]:

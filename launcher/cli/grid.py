@@ -1,6 +1,7 @@
 """The command `grid`, and the options that it shares with the searches for a ceiling."""
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -46,7 +47,6 @@ FIELDS = {
     "compare": "modes",
     "output_dir": "output",
     "source_addresses": "sources",
-    "name": "url",
 }
 # The fields of a Grid that `load_options` set as they are.
 SAME_NAME = (
@@ -138,11 +138,9 @@ def _read(values: dict[str, Any]) -> Grid:
     earlier = None
     given = {FIELDS.get(name, name) for name in given_options()}
     if values["resume"]:
-        earlier = dict(read_run(resumed_folder(values))["grid"])
+        earlier = resumed_run(values)["grid"]
         if "batches" not in given:
             values["requests_grid"] = tuple(earlier["batches"])
-        if values["url"] is None and values["name"] is None:
-            values["url"] = earlier["url"]
         values["expected_hosts"] = values["expected_hosts"] or earlier.get("expected_hosts")
     requested = Grid(
         batches=_batches(values),
@@ -168,10 +166,19 @@ def common(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def resumed_folder(values: dict[str, Any]) -> Any:
+def resumed_folder(values: dict[str, Any]) -> Path:
     if values["output_dir"] is None:
         raise UsageError("--resume requires --output-dir")
-    return values["output_dir"]
+    return Path(values["output_dir"])
+
+
+def resumed_run(values: dict[str, Any]) -> dict[str, Any]:
+    """The run.json that --resume continues. A deployment that a fresh run would load replaces the
+    recorded one: `values` receive its URL."""
+    run = read_run(resumed_folder(values))
+    values["url"] = find_url(values["url"], values["name"], run["grid"]["url"])
+    values["name"] = None
+    return run
 
 
 def _batches(values: dict[str, Any]) -> tuple[int, ...]:

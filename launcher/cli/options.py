@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Collection, Sequence
+from contextlib import nullcontext, suppress
 from functools import partial, wraps
 from pathlib import Path
 from types import NoneType
@@ -15,7 +16,7 @@ from pydantic.fields import FieldInfo
 from launcher.cli.parameters import DeploymentName, Integer, Number, ParamType, Seconds, ServerURL
 from launcher.deployment.read import read_deployment, VARIABLES
 from launcher.deployment.spec import Deployment
-from launcher.errors import UsageError
+from launcher.errors import DeploymentNotFound, UsageError
 from launcher.lifecycle import registry
 from launcher.lifecycle.registry import Known
 
@@ -217,8 +218,8 @@ def find_running(name: str | None) -> Known:
     return known
 
 
-def find_url(url: str | None, name: str | None) -> str:
-    """The URL of a command that loads a deployment.
+def find_url(url: str | None, name: str | None, recorded: str | None = None) -> str:
+    """The URL of a command that loads a deployment; `recorded` is that of the run it resumes.
 
     Raises `UsageError` and `DeploymentNotFound`."""
     if name is not None:
@@ -227,7 +228,10 @@ def find_url(url: str | None, name: str | None) -> str:
         return str(find_running(name).state.url)
     if url is not None:
         return url
-    connection = registry.connection(Path())
-    if connection is None:
+    # A connection file of a deployment that has stopped does not prevent resuming another one.
+    with suppress(DeploymentNotFound) if recorded else nullcontext():
+        if connection := registry.connection(Path()):
+            return connection["OPENENV_URL"]
+    if recorded is None:
         raise UsageError("no URL; give --url or --name, or run `launcher up` in this folder first")
-    return connection["OPENENV_URL"]
+    return recorded

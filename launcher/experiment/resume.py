@@ -15,10 +15,10 @@ from launcher.experiment.grid import Cell, Grid
 from launcher.system.files import check_writable, lock, read_json
 
 # Settings of a grid that are chosen anew each time it is resumed.
-PER_START = ("output", "load_workers", "sources", "resume", "arguments")
+PER_START = ("url", "output", "load_workers", "sources", "resume", "arguments")
 
 # Settings of a grid that stay as recorded unless they are given again.
-CHANGEABLE = ("url", "require_hosts", "require_valid")
+CHANGEABLE = ("require_hosts", "require_valid")
 
 GRID_KEYS = {"url", "batches", "waits"}
 

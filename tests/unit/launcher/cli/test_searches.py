@@ -1,13 +1,18 @@
 """Options that a search for a ceiling, or an experiment, refuses before anything starts."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from launcher.cli.main import main
+from launcher.deployment.paths import RunDir
+from launcher.deployment.spec import Deployment
+from launcher.deployment.state import DeploymentState, DeploymentStatus
 from launcher.errors import PreflightFailed
+from launcher.lifecycle import registry
 from tests.helpers.command_line import refusal
 
 
@@ -106,14 +111,64 @@ def test_a_search_is_not_resumed_with_another_value(
     assert error.startswith(f"{earlier} {message}; omit it to resume")
 
 
+def unreachable_target(*arguments: str, variable: str | None = None) -> str:
+    """The URL that a command loads, at which nothing listens."""
+    runner = CliRunner(env={"OPENENV_URL": variable})
+    failure = runner.invoke(main, arguments, standalone_mode=False).exception
+    assert isinstance(failure, PreflightFailed), failure
+    return str(failure).partition(" does not answer")[0]
+
+
 @pytest.mark.parametrize(
     "arguments", [(), ("--success", "0.90", "--wait-grid", "1.0,0.5", "--reps", "2")]
 )
 def test_a_search_is_resumed_with_the_recorded_options_and_url(
-    arguments: tuple[str, ...], earlier: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...], earlier: Path
 ) -> None:
-    monkeypatch.delenv("OPENENV_URL", raising=False)
-    argv = ["ceiling", "--resume", "--output-dir", str(earlier), *arguments]
-    failure = CliRunner().invoke(main, argv, standalone_mode=False).exception
-    assert isinstance(failure, PreflightFailed)
-    assert str(failure).startswith("http://127.0.0.1:9 does not answer")
+    argv = ("ceiling", "--resume", "--output-dir", str(earlier), *arguments)
+    assert unreachable_target(*argv) == "http://127.0.0.1:9"
+
+
+def write_deployment(folder: Path, pid: int) -> None:
+    """The files of a deployment at port 3 of this machine."""
+    holder = registry.identity() | {"pid": pid}
+    reached = {"url": "http://127.0.0.1:3", "connection": {"ENVOY_NODE": ""}}
+    state = DeploymentState(
+        name="new", folder=folder, status=DeploymentStatus.READY, **reached, **holder
+    )
+    rundir = RunDir(folder, "new")
+    state.save(rundir.state)
+    rundir.connection.write_text(f"export OPENENV_URL={state.url}\n")
+    registry.enter(Deployment(name="new", dir=folder), None, own_job=False, **holder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variable", "deployment", "port"),
+    [
+        (("--url", "http://127.0.0.1:1"), "http://127.0.0.1:2", "running", 1),
+        (("--name", "new"), "http://127.0.0.1:2", "running", 3),
+        ((), "http://127.0.0.1:2", "running", 2),
+        ((), None, "running", 3),
+        ((), None, "stopped", 9),
+        ((), None, None, 9),
+    ],
+)
+@pytest.mark.parametrize("command", ["grid", "ceiling"])
+def test_resume_prefers_the_target_of_a_fresh_run_to_the_recorded_url(
+    command: str,
+    arguments: tuple[str, ...],
+    variable: str | None,
+    deployment: str | None,
+    port: int,
+    earlier: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = tmp_path_factory.mktemp("here")
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("XDG_STATE_HOME", str(here))
+    (here / "openenv-slurm").mkdir()
+    if deployment is not None:
+        write_deployment(here, os.getpid() if deployment == "running" else 2**22 + 1)
+    argv = (command, "--resume", "--output-dir", str(earlier), *arguments)
+    assert unreachable_target(*argv, variable=variable) == f"http://127.0.0.1:{port}"

@@ -30,10 +30,11 @@ WAS = {
 def test_resume_grid_keeps_recorded_settings_that_are_not_given() -> None:
     again = resume_grid(grid(load_workers=2), {"resume", "output", "load_workers"}, WAS)
     assert (again.batches, again.reps, again.timeout) == ((2, 4), 3, 30.0)
-    assert (again.url, again.output, again.load_workers) == ("http://n9:8000", Path("out"), 2)
+    assert (again.output, again.load_workers) == (Path("out"), 2)
 
 
-def test_resume_grid_accepts_another_url() -> None:
+def test_resume_grid_loads_the_requested_url() -> None:
+    assert resume_grid(grid(), set(), WAS).url == "http://n1:8000"
     assert resume_grid(grid(), {"url"}, WAS).url == "http://n1:8000"
 
 
