@@ -8,6 +8,7 @@ from typing import Any, TYPE_CHECKING
 import click
 
 from analysis.errors import ResultsError
+from analysis.scaling.criterion import Criterion
 from launcher.cli.display.console import out, print_json, say
 from launcher.cli.display.progress import Display
 from launcher.cli.display.scaling_tables import print_answers
@@ -15,14 +16,13 @@ from launcher.cli.grid import common, load_options, resumed_run, wait_options, w
 from launcher.cli.options import criterion_options, given_options, json_option, option, options
 from launcher.cli.parameters import Integer, Number
 from launcher.errors import ResultInvalid, UsageError
+from launcher.experiment import grid_run
 from launcher.experiment.grid import default_output, Grid, MAX_BATCH
 from launcher.experiment.resume import merge
-from launcher.experiment.target import resolve
+from launcher.experiment.target import resolve, Target
 
 if TYPE_CHECKING:
-    from analysis.scaling.criterion import Criterion
-    from launcher.experiment.ceiling import CeilingSearch
-    from launcher.experiment.target import Target
+    from launcher.experiment.ceiling import CeilingSearch  # imports pandas
 
 # Options that are chosen anew each time a search is resumed.
 PER_START = (
@@ -80,19 +80,15 @@ def requested_search(values: Mapping[str, Any]) -> "CeilingSearch":
         waits=_search_waits(values),
         modes=("ws",),
         reps=values["reps"],
-        **common(dict(values)),
+        **common(values),
     )
-    if grid.timeout <= grid.min_session_seconds:
-        raise UsageError(
-            f"--timeout {grid.timeout:g} s ends sessions before their wait of "
-            f"{grid.min_session_seconds:g} s is over; raise --timeout"
-        )
+    grid_run.check_timeout(grid)
     criterion = _criterion(values, grid.waits, grid.steps)
     return CeilingSearch(grid, criterion, start, max_batch, values["precision"])
 
 
 def _search_waits(values: Mapping[str, Any]) -> tuple[float, ...]:
-    chosen = waits(dict(values))
+    chosen = waits(values)
     if 0 in chosen and values["shape"] == "burst":
         raise UsageError(
             f"{'--wait' if values['wait_grid'] is None else '--wait-grid'} 0: sessions that do not "
@@ -101,9 +97,7 @@ def _search_waits(values: Mapping[str, Any]) -> tuple[float, ...]:
     return chosen
 
 
-def _criterion(values: Mapping[str, Any], waits: Sequence[float], steps: int) -> "Criterion":
-    from analysis.scaling.criterion import Criterion
-
+def _criterion(values: Mapping[str, Any], waits: Sequence[float], steps: int) -> Criterion:
     try:
         criterion = Criterion(values["success"], values["p99"])
         for wait in waits if criterion.p99 else ():
@@ -140,23 +134,16 @@ def merge_options(
     return merge(folder, values, given, typed, per_start=PER_START, changeable=("server_nodes",))
 
 
-def plain_options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options as they are saved; `merge_options` reads them."""
-    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
-
-
 def run_search(
-    search: "CeilingSearch", values: Mapping[str, Any], target: "Target"
+    search: "CeilingSearch", values: Mapping[str, Any], target: Target
 ) -> list[dict[str, Any]]:
-    from launcher.experiment import grid_run
     from launcher.experiment.ceiling import batch_limit, find_ceilings, largest_batch
 
     sessions = largest_batch(search, target)
     search = replace(search, grid=grid_run.with_source_addresses(search.grid, sessions))
     placement = grid_run.check(search.grid, target, sessions)
     limit = batch_limit(search, placement)
-    settings = {"search": plain_options(values)}
-    recording = grid_run.open_recording(search.grid, placement, settings)
+    recording = grid_run.open_recording(search.grid, placement, {"search": values})
     say(
         f"searching for the ceiling of {search.grid.url}, {search.criterion.text}, batches from "
         f"{search.start} to {limit.batch}; {placement}"

@@ -9,12 +9,11 @@ from rich.table import Table
 
 from launcher.cli.display.console import out, print_json, say, warn
 from launcher.cli.options import deployment_options, flag, json_option, named_deployment
-from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentStatus, FAILED_STATES
 from launcher.errors import FAILED
+from launcher.lifecycle import batch_client, detached, holder, registry
 from launcher.lifecycle import logs as log_lines
-from launcher.lifecycle import registry
 from launcher.lifecycle import stop as stopping
 from launcher.lifecycle.registry import Known
 from launcher.planning.needs import ranges
@@ -33,16 +32,15 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
     the variables of openenv-connection.env, stops the deployment when the command exits, and exits
     with its exit code. Outside of a Slurm allocation, and without --local, it submits a job.
     """
-    from launcher.lifecycle import batch_client, detached, holder
 
     def ready(connection: dict[str, str]) -> None:
         if not command:  # otherwise standard output belongs to the command
-            print_ready(connection, as_json)
+            if as_json:
+                print_json(connection)
+            else:
+                print(f"OPENENV_URL={connection['OPENENV_URL']}", flush=True)
         if detach:
             say(f"stop it with: launcher down {deployment.name}")
-
-    def placed(placement: Placement) -> None:
-        ready(placement.connection)
 
     if detach and command:
         raise click.UsageError("--detach and -- COMMAND exclude each other")
@@ -53,14 +51,8 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
     if detach:
         ready(detached.detach(deployment, say))
     else:
-        sys.exit(holder.HeldDeployment(deployment, say).run(placed, command or None))
-
-
-def print_ready(connection: dict[str, str], as_json: bool) -> None:
-    if as_json:
-        print_json(connection)
-    else:
-        print(f"OPENENV_URL={connection['OPENENV_URL']}", flush=True)
+        held = holder.HeldDeployment(deployment, say)
+        sys.exit(held.run(lambda placement: ready(placement.connection), command or None))
 
 
 @click.command()

@@ -1,20 +1,18 @@
 """The command that looks at nodes before a deployment: doctor."""
 
 import sys
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 import click
 from rich.table import Table
 
+from launcher.checks.doctor import Diagnosis, examine
 from launcher.cli.display.console import out, print_json, say
 from launcher.cli.options import deployment_options, json_option
 from launcher.deployment.spec import Deployment
 from launcher.errors import FAILED
+from launcher.runtimes.findings import Finding
 from launcher.system.signals import interruptible
-
-if TYPE_CHECKING:
-    from launcher.checks.doctor import Diagnosis
-    from launcher.runtimes.findings import Finding
 
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
 
@@ -29,8 +27,6 @@ def doctor(deployment: Deployment, as_json: bool) -> None:
     outside of an allocation it allocates the nodes from Slurm for the time of the checks. Exits with
     1 if a check fails.
     """
-    from launcher.checks.doctor import examine
-
     with interruptible():
         diagnosis = examine(deployment, deployment.sessions, say)
     if as_json:
@@ -41,7 +37,7 @@ def doctor(deployment: Deployment, as_json: bool) -> None:
         sys.exit(FAILED)
 
 
-def _print(diagnosis: "Diagnosis", sessions: int | None) -> None:
+def _print(diagnosis: Diagnosis, sessions: int | None) -> None:
     out.print(_roles(diagnosis))
     for finding in diagnosis.findings:
         print_finding(finding)
@@ -55,14 +51,14 @@ def _print(diagnosis: "Diagnosis", sessions: int | None) -> None:
         print_finding(finding)
 
 
-def print_finding(finding: "Finding") -> None:
+def print_finding(finding: Finding) -> None:
     out.print(f"{f'[{finding.verdict}]':<6}", style=STYLES[finding.verdict], end=" ")
     out.print(f"{finding.check}: {finding.detail}")
     if finding.advice:
         out.print(f"       {finding.advice}")
 
 
-def _roles(diagnosis: "Diagnosis") -> str:
+def _roles(diagnosis: Diagnosis) -> str:
     placement = diagnosis.survey.placement
     roles = [f"Envoy {placement.envoy_node}"] if placement.envoy_node else []
     roles.append(f"servers {' '.join(server.name for server in placement.servers)}")
@@ -71,7 +67,7 @@ def _roles(diagnosis: "Diagnosis") -> str:
     return "; ".join(roles)
 
 
-def _plain(diagnosis: "Diagnosis", sessions: int | None) -> dict[str, Any]:
+def _plain(diagnosis: Diagnosis, sessions: int | None) -> dict[str, Any]:
     return {
         "ok": diagnosis.ok,
         "nodes": [node.name for node in diagnosis.survey.nodes],

@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from analysis.errors import ResultsError
 from analysis.results.file_names import EXPERIMENT, RUN
+from analysis.scaling.criterion import Criterion
 from launcher.cli.ceiling import (
     merge_options,
-    plain_options,
     requested_search,
     run_search,
     search_options,
@@ -29,14 +29,13 @@ from launcher.cli.options import deployment_options, F, option, options
 from launcher.cli.parameters import CommaSeparated, Integer
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, ResultInvalid, UsageError
+from launcher.experiment.journal import experiment_lock, Journal, Phase
 from launcher.experiment.resume import merge, read_recorded
+from launcher.experiment.target import Target
 from launcher.system.signals import Interrupted
 
 if TYPE_CHECKING:
-    from analysis.scaling.criterion import Criterion
-    from launcher.experiment.ceiling import CeilingSearch
-    from launcher.experiment.journal import Journal, Phase
-    from launcher.experiment.target import Target
+    from launcher.experiment.ceiling import CeilingSearch  # imports pandas
 
 # Load options that each phase sets by itself, and what stands for them until then.
 SET_BY_PHASE = {
@@ -83,7 +82,6 @@ def experiment(deployment: Deployment, **values: Any) -> None:
     """
     from launcher.experiment import scaling_run
     from launcher.experiment.ceiling import sentence
-    from launcher.experiment.journal import experiment_lock, Journal
 
     values, deployment = _resumed(values, deployment)
     phases = _phases(values, deployment)
@@ -94,11 +92,11 @@ def experiment(deployment: Deployment, **values: Any) -> None:
         "arguments": sys.argv[1:],
         "criterion": search.criterion.text,
         "server_nodes": [phase.servers for phase in phases],
-        "options": plain_options(values),
+        "options": values,
         "deployment": json.loads(deployment.as_given()),
     }
 
-    def measure(phase: "Phase", target: "Target") -> list[dict[str, Any]]:
+    def measure(phase: Phase, target: Target) -> list[dict[str, Any]]:
         answers = run_search(_for_phase(search, phase, target), values, target)
         for line in answers:
             say(f"{phase.servers} server(s): {sentence(line)}")
@@ -146,7 +144,7 @@ def _same_deployment(folder: Path, now: Deployment, recorded: Mapping[str, Any])
         raise UsageError(f"{folder}: {failure.errors()[0]['msg']}") from None
 
 
-def _phases(values: Mapping[str, Any], deployment: Deployment) -> list["Phase"]:
+def _phases(values: Mapping[str, Any], deployment: Deployment) -> list[Phase]:
     from launcher.experiment.scaling_run import phases
 
     if deployment.sessions is not None and not deployment.model_fields_set >= SIZES:
@@ -159,7 +157,7 @@ def _phases(values: Mapping[str, Any], deployment: Deployment) -> list["Phase"]:
     return phases(deployment, values["server_nodes"], values["baseline"], values["output_dir"])
 
 
-def _for_phase(search: "CeilingSearch", phase: "Phase", target: "Target") -> "CeilingSearch":
+def _for_phase(search: "CeilingSearch", phase: Phase, target: Target) -> "CeilingSearch":
     grid = replace(
         search.grid,
         url=target.url,
@@ -171,7 +169,7 @@ def _for_phase(search: "CeilingSearch", phase: "Phase", target: "Target") -> "Ce
     return replace(search, grid=grid)
 
 
-def _report(journal: "Journal", criterion: "Criterion", *, as_json: bool) -> None:
+def _report(journal: Journal, criterion: Criterion, *, as_json: bool) -> None:
     """Reports the phases that have results."""
     from analysis.report.report import INSTALL, write
 

@@ -1,6 +1,7 @@
 """The command `grid`, and the options that it shares with the searches for a ceiling."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,7 @@ def _read(values: dict[str, Any]) -> Grid:
     return requested if earlier is None else resume_grid(requested, given, earlier)
 
 
-def common(values: dict[str, Any]) -> dict[str, Any]:
+def common(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a Grid that `load_options` set. Raises `UsageError`."""
     if values["require_hosts"] and values["expected_hosts"] is None:
         raise UsageError("--require-hosts requires --expected-hosts N")
@@ -166,7 +167,7 @@ def common(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def resumed_folder(values: dict[str, Any]) -> Path:
+def resumed_folder(values: Mapping[str, Any]) -> Path:
     if values["output_dir"] is None:
         raise UsageError("--resume requires --output-dir")
     return Path(values["output_dir"])
@@ -189,7 +190,7 @@ def _batches(values: dict[str, Any]) -> tuple[int, ...]:
     return values["requests_grid"] or (values["requests"],)
 
 
-def waits(values: dict[str, Any]) -> tuple[float, ...]:
+def waits(values: Mapping[str, Any]) -> tuple[float, ...]:
     if values["wait"] is not None and values["wait_grid"] is not None:
         raise UsageError("--wait and --wait-grid exclude each other")
     wait = DEFAULT_WAIT if values["wait"] is None else values["wait"]

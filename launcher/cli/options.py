@@ -1,8 +1,10 @@
 """Options that several commands share."""
 
 import logging
+from collections import ChainMap
 from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext, suppress
+from dataclasses import asdict
 from functools import partial, wraps
 from pathlib import Path
 from types import NoneType
@@ -186,14 +188,10 @@ def field_type(field: FieldInfo) -> ParamType:
     if kind is Path:
         return click.Path(path_type=Path)
     if kind in (int, float):
-        bounds = {
-            name: limit
-            for each in field.metadata
-            for name in ("ge", "gt", "le")
-            if (limit := getattr(each, name, None)) is not None
-        }
-        low, open_end = bounds.get("ge", bounds.get("gt")), "gt" in bounds
-        return (Integer if kind is int else Seconds)(low, bounds.get("le"), min_open=open_end)
+        bounds = ChainMap(*map(asdict, field.metadata))
+        low = bounds.get("ge", bounds.get("gt"))
+        number = Integer if kind is int else Seconds
+        return number(low, bounds.get("le"), min_open="gt" in bounds)
     return click.STRING
 
 

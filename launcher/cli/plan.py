@@ -3,7 +3,7 @@
 import os
 import shlex
 from dataclasses import replace
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 import click
 from rich.filesize import decimal
@@ -14,12 +14,14 @@ from launcher.cli.options import deployment_options, flag, json_option, option, 
 from launcher.cli.parameters import Integer, Size
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
+from launcher.lifecycle import batch_job
+from launcher.planning import plan as planning
+from launcher.planning.capacity import check
 from launcher.planning.needs import Assumed, Needs, needs, ranges
+from launcher.planning.plan import Plan
 from launcher.runtimes.nodes import nodes_for
 from launcher.slurm.allocation import allocation, expected_allocation
-
-if TYPE_CHECKING:
-    from launcher.planning.plan import Plan
+from launcher.system.machine import machine
 
 BOUNDS_SHOWN = 4
 PROCESS_KEYS = ("name", "role", "node", "argv", "environment", "ports", "log")
@@ -54,10 +56,6 @@ def plan(
     sessions need on each node, which limit binds first and what to do for more; exits with 2 if the
     deployment cannot hold them.
     """
-    from launcher.lifecycle import batch_job
-    from launcher.planning.capacity import check
-    from launcher.planning.plan import plan as decide
-
     if summary and deployment.sessions is None:
         raise UsageError("--summary requires --sessions N")
     assumed = _assumed(node_cores, node_mem, node_descriptors)
@@ -66,7 +64,7 @@ def plan(
         submission = batch_job.submission(deployment)
         cores = None if deployment.sessions is None else assumed.cores
         allocated, deployment = expected_allocation(deployment, cores), deployment.absolute()
-    planned = decide(deployment, nodes_for(deployment, allocated), assumed.limits)
+    planned = planning.plan(deployment, nodes_for(deployment, allocated), assumed.limits)
     sessions = deployment.sessions
     needed = needs(planned.placement, assumed, sessions) if sessions is not None else None
     if as_json:
@@ -81,8 +79,6 @@ def plan(
 
 
 def _assumed(cores: int | None, memory: int | None, descriptors: int | None) -> Assumed:
-    from launcher.system.machine import machine
-
     here = machine()
     if memory is not None:
         here = replace(here, memory=memory, memory_available=memory, memory_limit=None)
@@ -90,7 +86,7 @@ def _assumed(cores: int | None, memory: int | None, descriptors: int | None) -> 
     return Assumed(cores or len(os.sched_getaffinity(0)), here)
 
 
-def _print(planned: "Plan", submission: Any) -> None:
+def _print(planned: Plan, submission: Any) -> None:
     placement = planned.placement
     if submission is not None:
         argv, path, text = submission
@@ -109,12 +105,12 @@ def _print(planned: "Plan", submission: Any) -> None:
         )
 
 
-def _print_needs(planned: "Plan", assumed: Assumed, needed: Needs) -> None:
+def _print_needs(planned: Plan, assumed: Assumed, needed: Needs) -> None:
     placement, chosen = planned.placement, planned.placement.deployment
-    machine = assumed.machine
+    node = assumed.machine
     out.print(
         f"{needed.sessions:,} sessions on nodes with {assumed.cores} core(s), "
-        f"{decimal(machine.room)} of memory and {machine.descriptors:,} descriptors a process: "
+        f"{decimal(node.room)} of memory and {node.descriptors:,} descriptors a process: "
         f"{len(placement.servers):,} server(s) with {placement.workers_per_node} worker(s) of "
         f"{chosen.max_concurrent_envs:,} places, {len(placement.envoys)} Envoy process(es)"
     )
@@ -140,7 +136,7 @@ def _print_needs(planned: "Plan", assumed: Assumed, needed: Needs) -> None:
     out.print(f"the {first.limit} bind first, at {first.sessions:,}; to hold more: {first.change}")
 
 
-def _plain(planned: "Plan", submission: Any, needed: Needs | None) -> dict[str, Any]:
+def _plain(planned: Plan, submission: Any, needed: Needs | None) -> dict[str, Any]:
     placement, configs = planned.placement, planned.envoy_configs
     plain: dict[str, Any] = {
         "sbatch": submission and submission[0],

@@ -9,6 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
+from analysis.scaling.criterion import Criterion
 from launcher.cli.display.console import out, print_json, say, warn
 from launcher.cli.options import (
     criterion_options,
@@ -38,7 +39,6 @@ def report(
     summary.csv from its rows.
     """
     from analysis.report.report import INSTALL, write
-    from analysis.scaling.criterion import Criterion
 
     written = write(folders, output, Criterion(success, p99))
     for text in written.warnings:

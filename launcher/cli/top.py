@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, UTC
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 import click
 from rich.console import Group, RenderableType
@@ -22,10 +22,8 @@ from launcher.envoy.admin import COLUMNS
 from launcher.errors import FAILED, LauncherError
 from launcher.lifecycle import registry
 from launcher.lifecycle.registry import Known
+from launcher.sampling import Sampler, snapshot
 from launcher.system.signals import interruptible
-
-if TYPE_CHECKING:
-    from launcher.sampling import Sampler
 
 FIRST_SECONDS = 10.0
 BUSY, FULL = 0.9, 0.9
@@ -48,13 +46,10 @@ def top(known: Known, interval: float, once: bool, as_json: bool, prometheus_tar
     Shows the CPU, memory, descriptors and places of each process and node, and Envoy's counters.
     BUSIEST is the share of time for which the busiest thread ran or waited for a CPU.
     """
-    from launcher.sampling import Sampler
-    from launcher.sampling.snapshot import prometheus_targets as targets
-
     if not known.alive:
         raise registry.gone(known)
     if prometheus_targets:
-        print_json(targets(known.state))
+        print_json(snapshot.prometheus_targets(known.state))
         return
     with interruptible(), Sampler(None, known.state, None, known.state.url, interval) as sampler:
         _wait_for_first(sampler, interval)
@@ -73,11 +68,9 @@ def top(known: Known, interval: float, once: bool, as_json: bool, prometheus_tar
         sys.exit(0 if status is DeploymentStatus.STOPPED else FAILED)
 
 
-def _wait_for_first(sampler: "Sampler", interval: float) -> None:
-    def complete(samples: Any) -> bool:
-        return sampler.expected <= set(samples)
-
-    if sampler.wait_for(complete, FIRST_SECONDS + 2 * interval):
+def _wait_for_first(sampler: Sampler, interval: float) -> None:
+    seconds = FIRST_SECONDS + 2 * interval
+    if sampler.wait_for(lambda samples: sampler.expected <= set(samples), seconds):
         return
     missing = sorted(
         {" ".join(filter(None, each)) for each in sampler.expected - set(sampler.latest())}
@@ -88,7 +81,7 @@ def _wait_for_first(sampler: "Sampler", interval: float) -> None:
         raise LauncherError("no process of the deployment can be sampled; see launcher status")
 
 
-def _samples(known: Known, sampler: "Sampler", interval: float) -> Iterator[dict[str, Any]]:
+def _samples(known: Known, sampler: Sampler, interval: float) -> Iterator[dict[str, Any]]:
     while registry.read_state(known.rundir.folder).status in LIVE_STATES:
         if not (sampler.latest() if known.entry.job else known.alive):
             return
@@ -96,13 +89,11 @@ def _samples(known: Known, sampler: "Sampler", interval: float) -> Iterator[dict
         time.sleep(interval)
 
 
-def _sample(known: Known, sampler: "Sampler") -> dict[str, Any]:
-    from launcher.sampling.snapshot import snapshot
-
+def _sample(known: Known, sampler: Sampler) -> dict[str, Any]:
     state = DeploymentState.load(known.rundir.state) or known.state
     head = {"name": state.name, "status": state.status, "url": state.url}
     timestamp = datetime.now(UTC).isoformat(timespec="milliseconds")
-    usage = snapshot(sampler.latest().values(), state)
+    usage = snapshot.snapshot(sampler.latest().values(), state)
     return {"time": timestamp} | head | usage | {"warnings": sampler.warnings}
 
 

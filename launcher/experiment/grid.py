@@ -5,7 +5,7 @@ import os
 import platform
 import time
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 
@@ -71,7 +71,7 @@ class Grid:
     share_node: bool = False
     require_valid: bool = False
     resume: bool = False
-    arguments: tuple[str, ...] = field(default=())
+    arguments: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[Cell]:
@@ -86,11 +86,6 @@ class Grid:
     @property
     def max_open_sessions(self) -> int:
         return max(cell.max_open_sessions(self.timeout) for cell in self.cells)
-
-    @property
-    def min_session_seconds(self) -> float:
-        """How long the longest session waits in its steps alone."""
-        return max(self.waits) * self.steps
 
 
 def default_hardware() -> str:

@@ -46,12 +46,7 @@ def check(grid: Grid, target: Target, sessions: int | None = None) -> LoadPlacem
     Raises `UsageError`, `LoadFailed` or `PreflightFailed` when the grid cannot succeed, before
     anything is started.
     """
-    if grid.timeout <= grid.min_session_seconds:
-        steps = "" if grid.steps == 1 else f"{grid.steps} steps with a "
-        raise UsageError(
-            f"--timeout {grid.timeout:g} s ends sessions before their {steps}wait of "
-            f"{max(grid.waits):g} s is over; raise --timeout"
-        )
+    check_timeout(grid)
     _check_shape(grid)
     placement = place_load(target, grid.load_workers, sessions or grid.max_open_sessions)
     if placement.is_local:
@@ -70,6 +65,16 @@ def check(grid: Grid, target: Target, sessions: int | None = None) -> LoadPlacem
             "server(s)"
         )
     return placement
+
+
+def check_timeout(grid: Grid) -> None:
+    """Raises `UsageError` when the waits alone take as long as a session may."""
+    if grid.timeout <= max(grid.waits) * grid.steps:
+        steps = "" if grid.steps == 1 else f"{grid.steps} steps with a "
+        raise UsageError(
+            f"--timeout {grid.timeout:g} s ends sessions before their {steps}wait of "
+            f"{max(grid.waits):g} s is over; raise --timeout"
+        )
 
 
 def _check_shape(grid: Grid) -> None:

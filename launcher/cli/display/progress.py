@@ -62,7 +62,7 @@ def _clock(left: float) -> str:
     return end.strftime("%H:%M" if end.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
 
 
-def summary_table(lines: list[dict[str, Any]]) -> Table:
+def _summary_table(lines: list[dict[str, Any]]) -> Table:
     names = ("mode", "batch", "wait s", "rep", "success", "wall s", "p50 s", "p99 s", "rps")
     table = Table(*names, "hosts", "valid", box=None)
     for line in lines:
@@ -88,10 +88,9 @@ def _seconds(value: float, digits: int = 2) -> str:
 
 def print_summary(lines: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        plain = [{key: _plain(value) for key, value in line.items()} for line in lines]
-        print_json(plain)
+        print_json([{key: _plain(value) for key, value in line.items()} for line in lines])
     elif lines:
-        out.print(summary_table(lines))
+        out.print(_summary_table(lines))
 
 
 def _plain(value: Any) -> Any:

@@ -8,7 +8,7 @@ import pytest
 from launcher.errors import UsageError
 from launcher.experiment.cell_runner import constants, order
 from launcher.experiment.grid import Cell, Grid
-from launcher.experiment.grid_run import check
+from launcher.experiment.grid_run import check, check_timeout
 from launcher.experiment.target import Target
 from launcher.system.machine import Limits
 
@@ -139,8 +139,14 @@ def test_grid_max_open_sessions_is_that_of_the_largest_cell() -> None:
     assert arriving.max_open_sessions == 40
 
 
-def test_grid_min_session_seconds_is_the_longest_wait_times_the_steps() -> None:
-    assert grid(waits=(0.5, 2.0, 1.0), steps=3).min_session_seconds == 6.0
+def test_check_timeout_requires_more_than_the_longest_wait_times_the_steps() -> None:
+    waits = (0.5, 2.0, 1.0)
+    check_timeout(grid(waits=waits, steps=3, timeout=6.1))
+    with pytest.raises(UsageError) as refused:
+        check_timeout(grid(waits=waits, steps=3, timeout=6.0))
+    assert str(refused.value) == (
+        "--timeout 6 s ends sessions before their 3 steps with a wait of 2 s is over; raise --timeout"
+    )
 
 
 @pytest.mark.parametrize(
