@@ -118,7 +118,6 @@ def experiment(deployment: Deployment, **values: Any) -> None:
 
 
 def _resumed(values: dict[str, Any], deployment: Deployment) -> tuple[dict[str, Any], Deployment]:
-    """Raises `UsageError`."""
     for name in CHOSEN:
         if name in deployment.model_fields_set:
             raise UsageError(f"--{name} is an option of `up`; an experiment sets it for each phase")

@@ -135,7 +135,6 @@ def grid(as_json: bool, **values: Any) -> None:
 
 
 def _read(values: dict[str, Any]) -> Grid:
-    """Raises `UsageError`."""
     earlier = None
     given = {FIELDS.get(name, name) for name in given_options()}
     if values["resume"]:

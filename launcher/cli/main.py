@@ -36,8 +36,7 @@ class Program(click.Group):
     def add_section(self, title: str, *commands: click.Command) -> None:
         self.sections[title] = commands
         for command in commands:
-            command.params.append(debug_option())
-            self.add_command(command)
+            self.add_command(debug_option(command))
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, self.commands))

@@ -36,7 +36,6 @@ DEFAULT_TEXTS = {
     "dir": "the current folder; ./NAME with --name",
 }
 FOLDER = click.Path(path_type=Path)
-DEBUG_FORMAT = "%(asctime)s %(name)s: %(message)s"
 
 
 class Option(click.Option):
@@ -114,24 +113,22 @@ criterion_options = options(
 )  # fmt: skip
 
 
-def debug_option() -> click.Option:
-    return Option(
-        ["--debug"],
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=_log_to_stderr,
-        help="Log decisions and the commands that are run to standard error.",
-    )
-
-
 def _log_to_stderr(_context: click.Context, _option: click.Parameter, debug: bool) -> None:
     logger = logging.getLogger("launcher")
     if debug and not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter(DEBUG_FORMAT))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s: %(message)s"))
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)
+
+
+debug_option = flag(
+    "--debug",
+    "Log decisions and the commands that are run to standard error.",
+    is_eager=True,
+    expose_value=False,
+    callback=_log_to_stderr,
+)
 
 
 def given_options() -> set[str]:

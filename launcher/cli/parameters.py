@@ -22,8 +22,6 @@ UNITS = {"K": 10, "M": 20, "G": 30, "T": 40}
 
 
 class Number(click.FloatRange):
-    """A finite number."""
-
     name, noun = "number", "a number"
 
     def convert(self, value: Any, param: Parameter, ctx: Context) -> Any:
@@ -82,8 +80,6 @@ class Size(ParamType):
 
 
 class KeyValue(ParamType):
-    """KEY=VALUE: a pair."""
-
     name = "key=value"
 
     def convert(self, value: Any, param: Parameter, ctx: Context) -> tuple[str, str]:

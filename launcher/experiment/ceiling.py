@@ -47,8 +47,6 @@ class BatchLimit:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The result of the search at one wait."""
-
     wait: float
     brackets: tuple[Bracket, ...]
     lines: tuple[Line, ...]
@@ -215,7 +213,6 @@ def _inconclusive(bracket: Bracket) -> str | None:
 
 
 def verdict(line: Line) -> str:
-    """The ceiling, or its lower bound."""
     if line["ceiling"] is None:
         return "unknown"
     return f"at least {line['ceiling']}" if censored(line) else f"{line['ceiling']}"

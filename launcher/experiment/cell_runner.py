@@ -166,7 +166,6 @@ class CellRunner:
             self._listener.warn(f"{problem}; the result is invalid")
 
     def require_valid(self) -> None:
-        """Raises `ResultInvalid`."""
         lines = self._recording.in_order
         invalid = [line for line in lines if not line["valid"]]
         if invalid:

@@ -5,6 +5,7 @@ import platform
 import socket
 import uuid
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -91,7 +92,14 @@ def _check_local_limits(grid: Grid, placement: LoadPlacement) -> None:
     if obstacle:
         raise LoadFailed(obstacle)
     for address in grid.sources:
-        _check_source(address)
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        try:
+            with socket.socket(family) as probe:
+                probe.bind((address, 0))
+        except OSError as failure:
+            raise UsageError(
+                f"--source-addresses: {address!r} is not an address of this machine: {failure}"
+            ) from None
 
 
 def open_recording(
@@ -101,19 +109,15 @@ def open_recording(
     `extra` goes into run.json. Raises `UsageError`."""
     recorded = reopen(grid.output) if grid.resume else None
     run = describe(grid, placement, recorded.run["run_id"] if recorded else uuid.uuid4().hex[:12])
-    if recorded:
-        _check_caps(grid, run["caps"], recorded.run["caps"])
-    return Recording(grid.output, run | dict(extra or {}), recorded or create(grid.output))
-
-
-def _check_caps(grid: Grid, now: dict[str, Any], recorded: dict[str, Any]) -> None:
+    caps = recorded.run["caps"] if recorded else run["caps"]
     for name in CAPS:
-        if now.get(name) != recorded.get(name):
+        now, before = run["caps"].get(name), caps.get(name)
+        if now != before:
             raise UsageError(
-                f"{grid.output} was started with {name} {recorded.get(name)}, but {grid.url} has "
-                f"{now.get(name)}: the results are not comparable; deploy as before, or choose a "
-                "new --output-dir"
+                f"{grid.output} was started with {name} {before}, but {grid.url} has {now}: the "
+                "results are not comparable; deploy as before, or choose a new --output-dir"
             )
+    return Recording(grid.output, run | dict(extra or {}), recorded or create(grid.output))
 
 
 def run(
@@ -156,22 +160,9 @@ def describe(grid: Grid, placement: LoadPlacement, run_id: str) -> dict[str, Any
     }
 
 
-def _check_source(address: str) -> None:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.socket(family) as probe:
-        try:
-            probe.bind((address, 0))
-        except OSError as failure:
-            raise UsageError(
-                f"--source-addresses: {address!r} is not an address of this machine: {failure}"
-            ) from None
-
-
 def _versions() -> dict[str, str]:
     versions = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return versions

@@ -74,7 +74,6 @@ class Journal:
 
     @property
     def folders(self) -> list[Path]:
-        """The result folders of the phases that were started."""
         return [self.folder / phase["folder"] for phase in self.content["phases"].values()]
 
     @property

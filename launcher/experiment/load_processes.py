@@ -140,20 +140,17 @@ class LoadProcesses:
             elif "held" in answer:
                 yield AllSessionsOpen(answer["held"])
             elif "cell_ended" in answer:
-                yield self._report(answer["cell_ended"])
+                report = CellEnded(**answer["cell_ended"])
+                report.lost_workers = [
+                    self._lost.get(name, f"load worker {name} stopped answering")
+                    for name in report.lost_workers
+                ]
+                yield report
                 return
 
     def release(self, open_servers: int | None) -> None:
         """Lets the open sessions step; the servers count `open_servers` of them."""
         self._send({"release": {"open_servers": open_servers}})
-
-    def _report(self, answer: dict[str, Any]) -> CellEnded:
-        report = CellEnded(**answer)
-        report.lost_workers = [
-            self._lost.get(name, f"load worker {name} stopped answering")
-            for name in report.lost_workers
-        ]
-        return report
 
     def _process(self, name: str, node: str, module: str, argv: tuple[str, ...]) -> Process:
         return self._placement.process(name, node, ("-P", "-m", module, *argv), self._logs)

@@ -58,17 +58,14 @@ def processes(ui: WebUI, master_port: int) -> list[Process]:
     bind = ("--master-bind-host", placement.master_bind, "--master-bind-port", str(master_port))
     page = ("--web-host", ui.host, "--web-port", str(ui.port), "--host", ui.url)
     join = ("--master-host", placement.master_address, "--master-port", str(master_port))
-    named: list[tuple[str, str, tuple[str, ...]]] = [
-        ("benchmark-env-ui-master", placement.nodes[0], (*locust, "--master", *bind, *page))
+    master, worker = (*locust, "--master", *bind, *page), (*locust, "--worker", *join)
+    return [
+        placement.process("benchmark-env-ui-master", placement.nodes[0], master, ui.logs),
+        *(
+            placement.process(f"benchmark-env-ui-load-{number}", node, worker, ui.logs)
+            for number, node in enumerate(placement.nodes, 1)
+        ),
     ]
-    for number, node in enumerate(placement.nodes, 1):
-        named.append((f"benchmark-env-ui-load-{number}", node, (*locust, "--worker", *join)))
-    return [placement.process(name, node, argv, ui.logs) for name, node, argv in named]
-
-
-def page_of(ui: WebUI) -> Process:
-    """A stand-in for the page's process, with its port."""
-    return Process("--web-port", Role.LOAD, ui.placement.nodes[0], (), {}, (ui.port,), ui.logs)
 
 
 def hold(ui: WebUI, on_ready: Callable[[], None], report: Callable[[str], None]) -> None:
@@ -78,9 +75,13 @@ def hold(ui: WebUI, on_ready: Callable[[], None], report: Callable[[str], None])
     supervisor = Supervisor(runtime, report)
     with supervisor.signals:
         try:
-            _check_port(ui)
-            runtime.prepare((page_of(ui),), ui.placement.programs().files, None)
-            port = runtime.free_port(ui.placement.nodes[0])
+            if ui.placement.is_local and (taken := first_taken(ui.host, [ui.port])):
+                raise PortTaken(f"{taken}; choose another --web-port")
+            node = ui.placement.nodes[0]
+            # Stands for the page's process: the runtime checks that its port is free on the node.
+            page = Process("--web-port", Role.LOAD, node, (), {}, (ui.port,), ui.logs)
+            runtime.prepare((page,), ui.placement.programs().files, None)
+            port = runtime.free_port(node)
             for process in processes(ui, port):
                 process.log.unlink(missing_ok=True)
                 supervisor.start(process)
@@ -92,12 +93,6 @@ def hold(ui: WebUI, on_ready: Callable[[], None], report: Callable[[str], None])
         finally:
             supervisor.stop()
             runtime.close()
-
-
-def _check_port(ui: WebUI) -> None:
-    taken = first_taken(ui.host, [ui.port]) if ui.placement.is_local else None
-    if taken:
-        raise PortTaken(f"{taken}; choose another --web-port")
 
 
 def _unready(ui: WebUI) -> Unready | None:

@@ -32,8 +32,6 @@ Judge = Callable[[dict[str, Any], dict[str, Any], list[dict[str, Any]]], dict[st
 
 
 class RunStatus(StrEnum):
-    """The status in run.json and experiment.json."""
-
     RUNNING = "running"
     COMPLETE = "complete"
     FAILED = "failed"

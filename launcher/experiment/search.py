@@ -1,7 +1,7 @@
 """The search for a ceiling: which batch to try next, and the bracket of each repetition. Pure."""
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -47,17 +47,18 @@ def find_brackets(
     `ask(repetition, batch)` returns the outcome of a batch, running it if necessary."""
     brackets: list[Bracket] = []
     for number in range(1, repetitions + 1):
-        steps = repetition(within, brackets[-1] if brackets else None)
-        brackets.append(_drive(steps, partial(ask, number)))
+        previous = brackets[-1] if brackets else None
+        brackets.append(repetition(within, partial(ask, number), previous))
     return tuple(brackets)
 
 
-def repetition(within: Range, previous: Bracket | None = None) -> Generator[int, Outcome, Bracket]:
-    """Yields each batch to try and receives its outcome; returns the bracket."""
+def repetition(
+    within: Range, ask: Callable[[int], Outcome], previous: Bracket | None = None
+) -> Bracket:
     low, high = within.min_batch - 1, None
     problem = None
     while problem is None and (batch := next_batch(within, low, high, previous)) is not None:
-        outcome = yield batch
+        outcome = ask(batch)
         logger.debug("batch %d, between %d and %s: %s", batch, low, high, outcome)
         problem = outcome.problem
         if problem is None and outcome.passed:
@@ -70,10 +71,10 @@ def repetition(within: Range, previous: Bracket | None = None) -> Generator[int,
 def next_batch(within: Range, low: int, high: int | None, previous: Bracket | None) -> int | None:
     """The batch to try after `low` passed (below `min_batch`: none did) and `high` failed; None when
     they are close enough. `previous` is the bracket of another repetition to start from."""
+    if high is None and low >= within.max_batch:
+        return None
     if high is None:
-        return (
-            min(within.max_batch, _above(within, low, previous)) if low < within.max_batch else None
-        )
+        return min(within.max_batch, _above(within, low, previous))
     if high - low <= within.tolerance(low):
         return None
     if previous is not None and low < within.min_batch and high <= previous.ceiling:
@@ -95,16 +96,6 @@ def _above(within: Range, low: int, previous: Bracket | None) -> int:
 def _below(within: Range, high: int, previous: Bracket) -> int:
     failing = previous.failing or previous.ceiling + within.tolerance(previous.ceiling)
     return 2 * high - failing
-
-
-def _drive(steps: Generator[int, Outcome, Bracket], ask: Callable[[int], Outcome]) -> Bracket:
-    try:
-        batch = next(steps)
-        while True:
-            batch = steps.send(ask(batch))
-    except StopIteration as end:
-        bracket: Bracket = end.value
-        return bracket
 
 
 def contradiction(outcomes: Sequence[tuple[int, int, bool]]) -> str | None:

@@ -4,6 +4,7 @@ import itertools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import pytest
 
@@ -97,13 +98,7 @@ def test_repetition_recovers_from_a_chance_failure_in_the_first() -> None:
 
 
 def repetition_after(before: Bracket, system: System) -> Bracket:
-    steps = repetition(bounds(), before)
-    batch = next(steps)
-    while True:
-        try:
-            batch = steps.send(system(1, batch))
-        except StopIteration as ended:
-            return ended.value  # type: ignore[no-any-return]
+    return repetition(bounds(), partial(system, 1), before)
 
 
 def test_search_goes_up_to_the_limit_when_every_batch_passes() -> None:
@@ -115,14 +110,9 @@ def test_search_goes_up_to_the_limit_when_every_batch_passes() -> None:
 
 def test_repetition_moves_down_when_it_fails_at_the_limit() -> None:
     system = capped(900)
-    steps = bounds(max_batch=1000)
-    batches = repetition(steps, Bracket(1000))
-    batch = next(batches)
-    with pytest.raises(StopIteration) as ended:
-        while True:
-            batch = batches.send(system(1, batch))
+    found = repetition(bounds(max_batch=1000), partial(system, 1), Bracket(1000))
     assert system.batches(1)[:3] == [1000, 950, 850]
-    assert ended.value.value.ceiling in range(850, 901)
+    assert found.ceiling in range(850, 901)
 
 
 def test_search_starts_at_the_limit_when_that_is_below_the_start() -> None:
