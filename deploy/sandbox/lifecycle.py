@@ -89,7 +89,6 @@ def kill(folder: paths.Folder, name: str) -> None:
 
 
 def start(folder: paths.Folder, name: str) -> None:
-    """Starts a killed node and returns when Slurm can use it again."""
     settings = _known(folder, name)
     holder = processes.load(folder.holder)
     if not holder:
@@ -130,7 +129,6 @@ def _prepare(folder: paths.Folder, settings: Settings) -> None:
 
 @contextlib.contextmanager
 def _state() -> Iterator[None]:
-    """Holds the lock under which sandboxes are created and removed."""
     common = paths.cache() / "sandbox"
     common.mkdir(parents=True, exist_ok=True)
     with files.locked(common):

@@ -60,7 +60,6 @@ def give_to_user(tree: Path) -> None:
 
 
 def provide_venv(folder: paths.Folder, report: Report) -> None:
-    """Copies the cached virtual environment, which is created on the login node if necessary."""
     venv = folder.shared(paths.PROJECT) / ".venv"
     store = root.folder() / "venv"
     cached = store / _venv_key()

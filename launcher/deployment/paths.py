@@ -4,7 +4,6 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from launcher.system.files import private_folder
@@ -12,45 +11,24 @@ from launcher.system.files import private_folder
 CONNECTION_FILE = "openenv-connection.env"
 
 
-@dataclass(frozen=True)
 class RunDir:
-    folder: Path
-    name: str
-
-    @property
-    def connection(self) -> Path:
-        return self.folder / CONNECTION_FILE
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
+        self.connection = folder / CONNECTION_FILE
+        self.state = folder / "openenv-deployment.json"
+        self.job_script = folder / "openenv-job.sh"
+        self.request = folder / "openenv-request.json"
+        # Touched by the launcher that submitted the Slurm job; the deployment stops without it.
+        self.heartbeat = folder / ".openenv-attached"
+        self.batch_log, self.launcher_log = self.log("job"), self.log("launcher")
+        self.entry = deployments_folder() / f"{name}.json"
+        self.lock = self.entry.with_suffix(".lock")
 
     def envoy_config(self, process: str = "envoy") -> Path:
         return self.folder / f"{process.replace('envoy', 'envoy-config-generated', 1)}.yaml"
 
-    @property
-    def state(self) -> Path:
-        return self.folder / "openenv-deployment.json"
-
     def log(self, process: str) -> Path:
         return self.folder / f"benchmark-env-{process}.log"
-
-    @property
-    def job_script(self) -> Path:
-        return self.folder / "openenv-job.sh"
-
-    @property
-    def request(self) -> Path:
-        return self.folder / "openenv-request.json"
-
-    @property
-    def heartbeat(self) -> Path:
-        """Touched by the launcher that submitted the Slurm job; the deployment stops without it."""
-        return self.folder / ".openenv-attached"
-
-    @property
-    def batch_log(self) -> Path:
-        return self.log("job")
-
-    @property
-    def launcher_log(self) -> Path:
-        return self.log("launcher")
 
     def admin_socket(self, process: str = "envoy") -> Path:
         # On the node's own disk: shared file systems support no sockets, and paths of sockets are
@@ -61,17 +39,8 @@ class RunDir:
 
     @property
     def admin_sockets(self) -> list[Path]:
-        """The admin sockets of all Envoy processes that exist on this machine."""
         first = self.admin_socket()
         return [first, *first.parent.glob(f"{first.stem}-*.sock")]
-
-    @property
-    def entry(self) -> Path:
-        return deployments_folder() / f"{self.name}.json"
-
-    @property
-    def lock(self) -> Path:
-        return self.entry.with_suffix(".lock")
 
     def leftovers(self) -> Iterator[Path]:
         """Files that an earlier deployment left, and that a new one does not overwrite."""
@@ -92,7 +61,6 @@ def to_env_file(values: Mapping[str, str]) -> str:
 
 
 def from_env_file(text: str) -> dict[str, str]:
-    """Reads the output of `to_env_file`; ignores other lines."""
     values = {}
     for line in text.splitlines():
         try:

@@ -43,8 +43,6 @@ class Process:
 
 @dataclass(frozen=True)
 class ServerAddress:
-    """One server; each of its workers is an endpoint of Envoy."""
-
     name: str
     address: str
     control_port: int
@@ -98,7 +96,6 @@ class Placement:
 
     @property
     def connection(self) -> dict[str, str]:
-        """The variables of `openenv-connection.env`."""
         return {
             "OPENENV_URL": self.url,
             "ENVOY_NODE": self.envoy_node or "",

@@ -29,7 +29,6 @@ class Programs:
         environment: Mapping[str, str],
         folders: Sequence[Path] = (),
     ) -> tuple[tuple[str, ...], dict[str, str]]:
-        """The argv and variables that run `argv` with `environment` and access to `folders`."""
         if not self.images:
             return tuple(argv), dict(environment)
         binds = [str(folder) for folder in folders]

@@ -137,5 +137,4 @@ class DeploymentState(Holder):
 
     @property
     def server_names(self) -> list[str]:
-        """Process names of the servers, in the order of `servers`."""
         return [process.name for process in self.processes if process.role is Role.SERVER]

@@ -69,14 +69,16 @@ class Builder:
     def image(self, name: str) -> Built:
         """Builds server, envoy or locust. Its base is the chosen one, one that was built here before,
         the one on Docker Hub, or, when that cannot be reached, one that is built here."""
-        base = Base(self.base) if self.base else self._existing_base()
+        base = Base(self.base) if self.base else self._own_base()
         try:
             return self._image(name, base or Base(hub_reference(name)))
         except BuildFailed as failure:
             if base or failure.cause is not Cause.REGISTRY:
                 raise
             self.watch(name, "Docker Hub cannot be reached from here; building a Debian base")
-            return self._image(name, self._new_base())
+            base = self._own_base(build=True)
+            assert base is not None
+            return self._image(name, base)
 
     def _image(self, name: str, base: Base) -> Built:
         with working_folder() as folder:
@@ -129,22 +131,16 @@ class Builder:
                 argv, folder, settings.environment, lambda line: self.watch(image.stem, line)
             )
 
-    def _existing_base(self) -> Base | None:
-        """The base that an earlier build left, if its definition has not changed."""
-        image = image_path("base", self.folder)
-        with working_folder() as folder:
-            context.fill("base", folder)
-            sources = context.sources_digest(folder, "")
-        return Base(str(image)) if built_from(image, sources) else None
-
-    def _new_base(self) -> Base:
-        source = self.mirror or mirror.find_mirror()
+    def _own_base(self, *, build: bool = False) -> Base | None:
+        """The base that is built here; None if it is out of date and `build` is false."""
         image = image_path("base", self.folder)
         with working_folder() as folder:
             definition = context.fill("base", folder)
             sources = context.sources_digest(folder, "")
-            self._build(image, definition, folder, {"MIRROR": source, "SOURCES": sources})
-        return Base(str(image))
+            if build:
+                source = self.mirror or mirror.find_mirror()
+                self._build(image, definition, folder, {"MIRROR": source, "SOURCES": sources})
+        return Base(str(image)) if build or built_from(image, sources) else None
 
 
 def hub_reference(name: str) -> str:
@@ -162,7 +158,6 @@ def built_from(image: Path, sources: str) -> bool:
 
 @contextmanager
 def working_folder() -> Iterator[Path]:
-    """A temporary folder that only this user can read."""
     try:
         with tempfile.TemporaryDirectory(prefix="openenv-build-") as folder:
             yield Path(folder)

@@ -18,7 +18,6 @@ LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc")
 
 
 def fill(name: str, folder: Path) -> Path:
-    """Copies the sources of an image into a folder; returns its definition."""
     target = folder / CONTAINERS
     target.mkdir(parents=True)
     definition = asset(CONTAINERS, f"{name}.def")

@@ -28,7 +28,6 @@ RUNTIME = "/mnt/runtime"
 STAGED = "/.openenv-stages"
 APP = re.compile(r"uvicorn\s[^;&|]*?\b([A-Za-z_][\w.]*:[A-Za-z_]\w*)")
 COPIES = ("COPY", "ADD")
-DROPPED = ("EXPOSE", "HEALTHCHECK", "MAINTAINER", "STOPSIGNAL", "VOLUME")
 ARCHIVE = re.compile(r"\.(tar|tgz|tbz2?|txz|tar\.\w+)$")
 
 
@@ -130,7 +129,7 @@ def _draft(stage: Stage) -> Draft:
 
 def _add(draft: Draft, instruction: Instruction) -> None:
     value = instruction.value
-    match instruction.keyword:
+    match instruction.keyword:  # the others have no effect on an image for Apptainer
         case "RUN":
             draft.lines.append(f"RUN {_run(instruction, draft.shell)}")
         case "COPY" | "ADD":
@@ -156,10 +155,6 @@ def _add(draft: Draft, instruction: Instruction) -> None:
             draft.command = " ".join(instruction.array or [value])
         case "USER":
             draft.notes.append(f"USER {value} is ignored: an image runs as the user who starts it")
-        case "LABEL":
-            pass
-        case keyword if keyword in DROPPED:
-            pass
 
 
 def _run(instruction: Instruction, shell: str) -> str:

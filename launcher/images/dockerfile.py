@@ -179,7 +179,6 @@ def _with(stage: Stage, instruction: Instruction, known: dict[str, Stage]) -> St
 
 
 def _needed(stage: Stage, known: Mapping[str, Stage]) -> list[Stage]:
-    """The stage, after all stages that it copies from."""
     ordered: dict[str, Stage] = {}
     for name in sorted(stage.needs):
         ordered |= {needed.name: needed for needed in _needed(known[name], known)}

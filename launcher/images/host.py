@@ -42,7 +42,6 @@ class HostSettings:
     variables: dict[str, str] = field(default_factory=dict)
 
     def bind(self, source: Path, name: str) -> Path:
-        """Binds a folder of this machine; returns its path within the build."""
         (self.folder / name).mkdir()
         self.binds.append(f"{source}:{INSIDE / name}:ro")
         return INSIDE / name
@@ -127,7 +126,6 @@ def _bind_folders(settings: HostSettings, pip: Mapping[str, str]) -> dict[str, s
 
 
 def folder_of(place: str) -> Path | None:
-    """The local folder of an index or of --find-links; None for a web address."""
     address = urlsplit(place)
     if address.scheme == "file":
         return Path(unquote(address.path))

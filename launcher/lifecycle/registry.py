@@ -111,7 +111,6 @@ def known(name: str) -> Known | None:
 
 
 def read_state(folder: Path) -> DeploymentState:
-    """The last state of the folder's deployment; an empty one when there is none."""
     return DeploymentState.load(RunDir(folder, "").state) or DeploymentState()
 
 
@@ -128,7 +127,6 @@ def all_known() -> list[Known]:
 
 
 def find(name: str) -> Known:
-    """Raises `DeploymentNotFound`."""
     listed = known(name)
     if listed is None:
         others = ", ".join(other.rundir.name for other in all_known()) or "none"
@@ -154,7 +152,6 @@ def already_up(name: str) -> str:
 
 
 def check_unused(folder: Path) -> None:
-    """Raises `UsageError` when the folder belongs to a deployment that is up."""
     state = read_state(folder)
     if holder_alive(state):
         raise UsageError(f"{folder} is in use by deployment {state.name!r}; choose another --dir")
@@ -185,7 +182,6 @@ def connection(folder: Path) -> dict[str, str] | None:
 
 
 def places(state: DeploymentState) -> dict[str, Any]:
-    """Each server's page of places, by the name of its process; only those that answer."""
     pages = {}
     for name, server in zip(state.server_names, state.servers, strict=True):
         with contextlib.suppress(http.Unreachable, ValueError):

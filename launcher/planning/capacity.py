@@ -52,8 +52,6 @@ LOAD = Cost(session=9_000, process=90_000_000, cpu=150e-6)
 
 @dataclass(frozen=True)
 class Bound:
-    """The sessions that a limit allows, why, and what to change for more."""
-
     limit: Limit
     sessions: int
     why: str
@@ -123,7 +121,6 @@ def load_bounds(
     sessions: int | None,
     sources: int = 0,
 ) -> Iterator[Bound]:
-    """`load` has the load workers of each machine that makes the load."""
     workers, addresses = sum(load.values()), max(len(load), sources)
     node, machine = _lowest(list(load), machines, lambda machine: machine.descriptors)
     each = _sessions_per_process(machine)

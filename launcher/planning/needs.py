@@ -15,8 +15,6 @@ LOAD_HERE = "here"
 
 @dataclass(frozen=True)
 class Assumed:
-    """What every node is assumed to be."""
-
     cores: int
     machine: Machine
 
@@ -98,7 +96,6 @@ def _hosting(placement: Placement, machine: Machine, sessions: int) -> Iterator[
 
 
 def _loading(nodes: Assumed, load: Mapping[str, int], sessions: int, addresses: int) -> Row:
-    """`addresses` is the number of source addresses of this machine, or of client nodes needed."""
     if LOAD_HERE in load:
         row = _row("load", 1, load[LOAD_HERE], LOAD, nodes.machine, sessions)
         return replace(row, ports=f"from {addresses} address(es)")

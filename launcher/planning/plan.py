@@ -32,6 +32,5 @@ def plan(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Plan:
 
 
 def place_sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Placement:
-    """The placement of the deployment with enough workers and places for its sessions."""
     rundir = RunDir(deployment.folder.absolute(), deployment.name)
     return place(sized(deployment, nodes, limits), nodes, rundir, programs(deployment))

@@ -22,8 +22,6 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True)
 class Change:
-    """One change, and the numbers that its text names."""
-
     kind: Kind
     name: str
     node: str

@@ -33,7 +33,6 @@ class Collector:
         self.cell: int | None = None
 
     def set_targets(self, targets: Targets) -> None:
-        """Replaces all earlier targets."""
         pids: dict[Source, int] = {}
         pages: dict[Source, Callable[[], Sample]] = {}
         for node, target in targets.items():
@@ -61,7 +60,6 @@ class Collector:
                 self._readings[key] = reading
 
     def end_cell(self) -> list[Sample]:
-        """The last samples of the cell."""
         samples = self.collect()
         self.cell = None
         return samples

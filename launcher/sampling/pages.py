@@ -10,8 +10,6 @@ from launcher.system import http
 
 
 class EnvoyPage:
-    """The counters of all Envoy processes of a node."""
-
     def __init__(self, target: Mapping[str, Any], timeout: float) -> None:
         self._target, self._timeout = target, timeout
 

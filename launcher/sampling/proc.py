@@ -79,7 +79,6 @@ def sample(before: Reading, now: Reading) -> dict[str, Any]:
 
 
 def tree(pid: int) -> list[int]:
-    """The process and all its descendants, parents first."""
     pids = [pid]
     children = None if _has_children_file else _all_children()
     for each in pids:

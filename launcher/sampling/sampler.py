@@ -126,7 +126,6 @@ class Sampler:
         return before + [sample for sample in samples if sample["cell"] == number]
 
     def changes(self, number: int) -> list[Change]:
-        """What changed in the deployment during the cell."""
         return find_changes(self.cell_samples(number))
 
     def latest(self) -> dict[Source, Sample]:
@@ -137,12 +136,10 @@ class Sampler:
             return {source: self._latest[source] for source, at in received if at >= since}
 
     def wait_for(self, condition: Callable[[Collection[Source]], bool], seconds: float) -> bool:
-        """Waits until the sources with a sample meet the condition; returns whether they do."""
         return self._wait_for(lambda: condition(self._latest.keys()), seconds)
 
     @property
     def expected(self) -> set[Source]:
-        """The known processes and machines."""
         return self._sources.expected
 
     # -- in the thread
@@ -178,7 +175,6 @@ class Sampler:
                 self._changed.notify_all()
 
     def _wait_for_input(self, seconds: float) -> None:
-        """Receives from the nodes for so long, or until the run wakes the thread."""
         with selectors.DefaultSelector() as selector:
             selector.register(self._wakeup, selectors.EVENT_READ)
             for remote in self._remotes:
@@ -274,7 +270,6 @@ class Sampler:
         self._send({"targets": self._sources.remote})
 
     def _nodes(self) -> set[str]:
-        """The nodes that should report."""
         return {HERE, *(node for remote in self._remotes if remote.open for node in remote.nodes)}
 
     def _gone_before(self) -> float:

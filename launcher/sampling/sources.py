@@ -48,7 +48,6 @@ class Sources:
 
     @property
     def nodes(self) -> list[str]:
-        """The nodes of the Slurm job; none without a job."""
         if self.allocated is None:
             return []
         names = [process.node for process in self._state.processes]
@@ -65,7 +64,6 @@ class Sources:
 
     @property
     def here(self) -> Targets:
-        """The targets on this machine."""
         load = load_targets(self._run, here=True)
         if self.allocated is not None:
             return load
@@ -73,14 +71,12 @@ class Sources:
 
     @property
     def remote(self) -> Targets:
-        """The targets on the nodes of the Slurm job."""
         if self.allocated is None:
             return {}
         return joined(deployment_targets(self._state), load_targets(self._run, here=False))
 
     @property
     def expected(self) -> set[Source]:
-        """All processes and machines."""
         machines = [*self.nodes, *([self.machine] if self.machine else [])]
         processes: set[Source] = {
             (node, SampleKind.PROCESS, name)

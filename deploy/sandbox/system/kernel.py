@@ -59,7 +59,6 @@ def bind(source: Path, target: Path, read_only: bool = False) -> None:
 
 
 def private_mounts() -> None:
-    """Enters a new mount namespace, whose mounts are visible nowhere else."""
     unshare(NEWNS)
     mount("none", "/", flags=MS_REC | MS_PRIVATE)
 
@@ -93,7 +92,6 @@ def namespaces(pid: int, kinds: dict[str, int]) -> Iterator[Callable[[], None]]:
 
 
 def fork(work: Callable[[], object]) -> int:
-    """Forks a child that calls `work` and exits; returns its pid."""
     sys.stdout.flush()
     sys.stderr.flush()
     if pid := os.fork():

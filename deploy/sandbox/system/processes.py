@@ -44,7 +44,6 @@ def identify(pid: int) -> Process:
 
 
 def load(file: Path) -> Process | None:
-    """The process that `file` identifies; None if it is not running."""
     try:
         pid, started = map(int, file.read_text().split())
     except (OSError, ValueError):
