@@ -13,7 +13,7 @@ from launcher.runtimes.agent_step import AgentStep
 from launcher.runtimes.base import Termination
 from launcher.runtimes.handles import CLOSE_SECONDS
 from launcher.runtimes.node_checks import is_up
-from launcher.runtimes.node_state import Loss, loss_from, LossCause, NodeState
+from launcher.runtimes.node_state import NodeState, SILENT_SECONDS
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.messages import StepMessage
@@ -70,7 +70,7 @@ class Agents:
             step.flush()
         now = time.monotonic()
         silent = [node for node in self.nodes.values() if node.is_silent(now)]
-        return reports + self._lose(silent, Loss(LossCause.SILENT))
+        return reports + self._lose(silent, f"its agent was silent for {SILENT_SECONDS:.0f} s")
 
     def _ping(self) -> None:
         if time.monotonic() >= self._next_ping:
@@ -163,7 +163,7 @@ class Agents:
         raise StartFailed(f"no agent replied on {names} within {seconds:.0f} s; {diagnosis}")
 
     def _check_lost(self, nodes: Sequence[NodeState]) -> None:
-        lost = sorted((node.name, str(node.loss)) for node in nodes if node.loss is not None)
+        lost = sorted((node.name, node.loss) for node in nodes if node.loss is not None)
         if not lost:
             return
         for _ in self.pumping(time.monotonic() + LAST_MESSAGES_SECONDS):
@@ -199,7 +199,7 @@ class Agents:
             for step in _steps_of(nodes):
                 step.close(CLOSE_SECONDS)
             for node in nodes:
-                node.loss = node.loss or Loss(LossCause.NOT_RESTARTED)
+                node.loss = node.loss or "no agent could be started on it again"
             raise
         finally:
             for node in nodes:
@@ -218,12 +218,13 @@ class Agents:
         raise NodeLost(problem)
 
     def _take(self, step: AgentStep, reply: dict[str, Any] | StepMessage) -> list[str]:
-        """Takes in a reply; returns what there is to report."""
+        """Returns what there is to report."""
         if isinstance(reply, StepMessage):
             self.log(reply.text)
-            loss = loss_from(reply)
+            if reply.loss is None:
+                return []
             nodes = [self.nodes[name] for name in reply.nodes if name in self.nodes]
-            return self._lose([n for n in nodes if n.is_running_in(step)], loss) if loss else []
+            return self._lose([n for n in nodes if n.is_running_in(step)], reply.loss)
         node = self.nodes.get(reply["node"])
         if node is None or node.step is not step:
             return []
@@ -244,7 +245,7 @@ class Agents:
         if self._expects_exits or reason is LeaveReason.QUIT:
             return []
         self._check_job()
-        return self._lose([node], Loss(LossCause.AGENT_LEFT, reason.value))
+        return self._lose([node], f"its agent exited: {reason.value}")
 
     def _step_ended(self, step: AgentStep) -> list[str]:
         """srun has exited, so none of the step's agents can be reached."""
@@ -256,14 +257,13 @@ class Agents:
                 raise DeploymentEnded(f"its Slurm step was cancelled: {step.cancellation}")
             for node in nodes:
                 node.lost_together = frozenset(each.name for each in nodes)
-        return self._lose(nodes, Loss(LossCause.STEP_ENDED))
+        return self._lose(nodes, "its Slurm step ended")
 
     def _check_job(self) -> None:
         if termination := self.termination():
             raise DeploymentEnded(str(termination))
 
-    def _lose(self, nodes: Sequence[NodeState], loss: Loss) -> list[str]:
-        """Returns what there is to report."""
+    def _lose(self, nodes: Sequence[NodeState], loss: str) -> list[str]:
         reports = [node.lose(loss) for node in nodes]
         for node in nodes:
             node.send({"quit": True})  # the agent may still be running

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from enum import auto, Enum
 
 TASK_EXITED = re.compile(r"srun: error: (?P<nodes>\S+): tasks? [\d,-]+: (?P<detail>.+)")
 NODE_FAILED = re.compile(r"srun: error: Node failure on (?P<nodes>\S+)")
@@ -10,29 +9,23 @@ NODE_FAILED = re.compile(r"srun: error: Node failure on (?P<nodes>\S+)")
 CANCELLED = re.compile(r"(?:\*\*\* *)?(?P<detail>[^*]*\bCANCELLED\b[^*]*)")
 
 
-class MessageKind(Enum):
-    TASK_EXITED = auto()
-    NODE_FAILED = auto()
-    CANCELLED = auto()
-    OTHER = auto()
-
-
 @dataclass(frozen=True)
 class StepMessage:
+    """`loss` is why `nodes` are lost; `cancellation` is what ended the step or its job."""
+
     text: str
-    kind: MessageKind = MessageKind.OTHER
     nodes: tuple[str, ...] = ()
-    detail: str = ""
+    loss: str | None = None
+    cancellation: str | None = None
 
 
 def parse_message(text: str) -> StepMessage:
     if match := TASK_EXITED.match(text):
-        nodes = node_names(match["nodes"])
-        return StepMessage(text, MessageKind.TASK_EXITED, nodes, match["detail"])
+        return StepMessage(text, node_names(match["nodes"]), f"its task ended: {match['detail']}")
     if match := NODE_FAILED.match(text):
-        return StepMessage(text, MessageKind.NODE_FAILED, node_names(match["nodes"]))
+        return StepMessage(text, node_names(match["nodes"]), "node failure")
     if match := CANCELLED.search(text):
-        return StepMessage(text, MessageKind.CANCELLED, detail=match["detail"].strip())
+        return StepMessage(text, cancellation=match["detail"].strip())
     return StepMessage(text)
 
 

@@ -14,7 +14,7 @@ import orjson
 
 from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
-from launcher.slurm.messages import MessageKind, parse_message, StepMessage
+from launcher.slurm.messages import parse_message, StepMessage
 from launcher.system.lines import LineSplitter
 from launcher.system.process import spawn
 
@@ -155,8 +155,7 @@ class StepChannel:
     @property
     def cancellation(self) -> str | None:
         """Slurm's message that the step or its job was cancelled."""
-        cancelled = (m.detail for m in self.messages if m.kind is MessageKind.CANCELLED)
-        return next(cancelled, None)
+        return next((m.cancellation for m in self.messages if m.cancellation), None)
 
     def cancel(self) -> None:
         """Cancels the step, whose tasks may outlive srun."""

@@ -7,18 +7,10 @@ from launcher.deployment.placement import Process, Role
 from launcher.runtimes.agent_step import AgentStep
 from launcher.runtimes.agents import Agents
 from launcher.runtimes.handles import LOST_CODE, RemoteProcess
-from launcher.runtimes.node_state import (
-    Loss,
-    loss_from,
-    LossCause,
-    MESSAGE_CAUSES,
-    NodeState,
-    SILENT_SECONDS,
-)
-from launcher.slurm.messages import MessageKind, parse_message
+from launcher.runtimes.node_state import NodeState, SILENT_SECONDS
 
 STEP, NEXT_STEP = cast(AgentStep, object()), cast(AgentStep, object())
-FAILED = Loss(LossCause.NODE_FAILED)
+FAILED = "node failure"
 
 
 def remote(name: str, code: int | None = None) -> RemoteProcess:
@@ -71,7 +63,7 @@ def test_a_new_agent_ends_the_loss_and_has_not_replied_yet() -> None:
 def test_a_lost_node_loses_its_running_processes_only() -> None:
     state = node()
     state.processes = {"running": remote("running"), "exited": remote("exited", 3)}
-    assert state.lose(Loss(LossCause.TASK_EXITED, "Killed")) == "lost n2: its task ended: Killed"
+    assert state.lose("its task ended: Killed") == "lost n2: its task ended: Killed"
     running, exited = state.processes["running"], state.processes["exited"]
     assert (running.code, running.describe_exit()) == (
         LOST_CODE,
@@ -107,20 +99,3 @@ def test_processes_are_started_once() -> None:
     state = node(to_start=[{"name": "a"}, {"name": "b"}])
     assert [process["name"] for process in state.take_to_start()] == ["a", "b"]
     assert state.take_to_start() == []
-
-
-@pytest.mark.parametrize(
-    ("line", "loss"),
-    [
-        ("srun: error: n2: task 1: Killed", Loss(LossCause.TASK_EXITED, "Killed")),
-        ("srun: error: Node failure on n2", FAILED),
-        ("slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT noon ***", None),
-        ("srun: Job step created", None),
-    ],
-)
-def test_slurm_messages_become_losses(line: str, loss: Loss | None) -> None:
-    assert loss_from(parse_message(line)) == loss
-
-
-def test_only_messages_of_nodes_are_losses() -> None:
-    assert set(MESSAGE_CAUSES) == {MessageKind.TASK_EXITED, MessageKind.NODE_FAILED}

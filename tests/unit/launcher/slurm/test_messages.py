@@ -1,6 +1,6 @@
 import pytest
 
-from launcher.slurm.messages import MessageKind, node_names, parse_message
+from launcher.slurm.messages import node_names, parse_message
 
 
 @pytest.mark.parametrize(
@@ -18,30 +18,31 @@ def test_node_names_expands_ranges(text: str, names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "nodes", "detail"),
+    ("text", "nodes", "loss", "cancellation"),
     [
-        ("srun: error: n2: task 1: Killed", MessageKind.TASK_EXITED, ("n2",), "Killed"),
+        ("srun: error: n2: task 1: Killed", ("n2",), "its task ended: Killed", None),
         (
             "srun: error: n[2-3]: tasks 1-2: Exited with exit code 1",
-            MessageKind.TASK_EXITED,
             ("n2", "n3"),
-            "Exited with exit code 1",
+            "its task ended: Exited with exit code 1",
+            None,
         ),
-        ("srun: error: Node failure on n3", MessageKind.NODE_FAILED, ("n3",), ""),
+        ("srun: error: Node failure on n3", ("n3",), "node failure", None),
         (
             "slurmstepd: error: *** STEP 7.0 ON n1 CANCELLED AT 12:00 DUE TO TIME LIMIT ***",
-            MessageKind.CANCELLED,
             (),
+            None,
             "STEP 7.0 ON n1 CANCELLED AT 12:00 DUE TO TIME LIMIT",
         ),
-        ("srun: Job 7 CANCELLED", MessageKind.CANCELLED, (), "srun: Job 7 CANCELLED"),
-        ("srun: error: Unable to create step", MessageKind.OTHER, (), ""),
-        ("", MessageKind.OTHER, (), ""),
+        ("srun: Job 7 CANCELLED", (), None, "srun: Job 7 CANCELLED"),
+        ("srun: error: Unable to create step", (), None, None),
+        ("", (), None, None),
     ],
 )
 def test_parse_message_types_what_slurm_prints(
-    text: str, kind: MessageKind, nodes: tuple[str, ...], detail: str
+    text: str, nodes: tuple[str, ...], loss: str | None, cancellation: str | None
 ) -> None:
     message = parse_message(text)
-    assert (message.kind, message.nodes, message.detail) == (kind, nodes, detail)
+    assert (message.nodes, message.loss) == (nodes, loss)
+    assert message.cancellation == cancellation
     assert message.text == text
