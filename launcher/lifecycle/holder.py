@@ -110,7 +110,7 @@ class HeldDeployment:
             self._record.status = DeploymentStatus.STOPPING
             self._record.event(f"stopping: {signal}")
             if termination := self._runtime.termination():
-                raise self._record.fail(DeploymentEnded(str(termination))) from None
+                raise self._record.fail(DeploymentEnded(termination)) from None
             raise
         except LauncherError as failure:
             raise self._record.fail(failure) from None

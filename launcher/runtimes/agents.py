@@ -10,7 +10,6 @@ from launcher.deployment.placement import Process
 from launcher.errors import DeploymentEnded, NodeLost, StartFailed
 from launcher.runtimes.agent import LeaveReason
 from launcher.runtimes.agent_step import AgentStep
-from launcher.runtimes.base import Termination
 from launcher.runtimes.handles import CLOSE_SECONDS
 from launcher.runtimes.node_checks import is_up
 from launcher.runtimes.node_state import NodeState, SILENT_SECONDS
@@ -87,7 +86,7 @@ class Agents:
                 starts = {node.name: node.take_to_start() for node in nodes}
                 step.send({"to": None, "start": starts})
 
-    def termination(self) -> Termination | None:
+    def termination(self) -> str | None:
         try:
             job = commands.job(self.allocated.job_id)
         except commands.SlurmFailed:
@@ -96,7 +95,7 @@ class Agents:
             return None
         cancellations = [step.cancellation for step in self.steps if step.cancellation]
         cancelled = cancellations[0] if cancellations else "see launcher status"
-        return Termination(job.id, job.description if job.ended else cancelled)
+        return f"Slurm ended job {job.id}: {job.description if job.ended else cancelled}"
 
     def expect_exits(self) -> None:
         self._expects_exits = True
@@ -261,7 +260,7 @@ class Agents:
 
     def _check_job(self) -> None:
         if termination := self.termination():
-            raise DeploymentEnded(str(termination))
+            raise DeploymentEnded(termination)
 
     def _lose(self, nodes: Sequence[NodeState], loss: str) -> list[str]:
         reports = [node.lose(loss) for node in nodes]

@@ -1,23 +1,11 @@
 """What a deployment needs of the machines that it runs on."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Protocol
 
 from launcher.deployment.placement import Process
 from launcher.system.machine import Limits
-
-
-@dataclass(frozen=True)
-class Termination:
-    """How Slurm ended the job of a deployment."""
-
-    job: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"Slurm ended job {self.job}: {self.reason}"
 
 
 class Handle(Protocol):
@@ -49,7 +37,7 @@ class Runtime(Protocol):
     """`check` is called during every wait of the runtime and ends it by raising; `log` gets what may
     explain a failure later. `pump` must be called when one of `events` is readable, and every
     `poll_seconds` if that is not None. `limits` are the lowest of all nodes; `describe` is for the
-    files of a deployment; `termination` is None while the nodes can be used. After `expect_exits`,
+    files of a deployment; `termination` says how Slurm ended the job, if it has. After `expect_exits`,
     exits of processes are not failures."""
 
     check: Callable[[], None]
@@ -62,23 +50,20 @@ class Runtime(Protocol):
         """Takes in what happened to the processes and returns lines to report. Raises
         `DeploymentEnded` if the nodes were taken away, `Interrupted` if another launcher asked for
         the end."""
-        ...
 
     def prepare(
         self, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
     ) -> None:
         """Checks that the processes can start; the nodes must share `folder`. Raises `PortTaken`,
         `StartFailed` or `UsageError`."""
-        ...
 
     def start(self, process: Process, *, pipes: bool = False) -> Handle:
         """Starts a process that exits with this one. Its output goes to its log, or with `pipes` to
         the handle. Raises `NodeLost`."""
-        ...
 
     def free_port(self, node: str) -> int: ...
     def limits(self) -> Limits: ...
     def describe(self) -> Mapping[str, object]: ...
-    def termination(self) -> Termination | None: ...
+    def termination(self) -> str | None: ...
     def expect_exits(self) -> None: ...
     def close(self) -> None: ...

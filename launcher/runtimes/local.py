@@ -10,7 +10,7 @@ from typing import Any
 from launcher.deployment.placement import Node, Process
 from launcher.deployment.spec import Deployment
 from launcher.images.apptainer import PROGRAM as APPTAINER
-from launcher.runtimes.base import Handle, Termination
+from launcher.runtimes.base import Handle
 from launcher.runtimes.node_checks import ports, refuse_failures
 from launcher.system.machine import Limits, limits
 from launcher.system.ports import first_taken, free_port
@@ -58,7 +58,7 @@ class LocalRuntime:
     def describe(self) -> Mapping[str, object]:
         return {}
 
-    def termination(self) -> Termination | None:
+    def termination(self) -> None:
         return None
 
     def expect_exits(self) -> None: ...

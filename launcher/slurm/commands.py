@@ -56,19 +56,23 @@ def call(argv: Sequence[str]) -> str:
     return capture(argv, TIMEOUT_SECONDS, SlurmFailed)
 
 
+def _ask_about_job(argv: Sequence[str]) -> str:
+    """Empty for a job that Slurm has forgotten."""
+    try:
+        return call(argv)
+    except SlurmFailed as failure:
+        if not failure.job_unknown:
+            raise
+        return ""
+
+
 def hostnames(nodelist: str) -> list[str]:
     return call(("scontrol", "show", "hostnames", nodelist)).split()
 
 
 def job(job_id: str) -> Job:
     """Raises `SlurmFailed` if Slurm does not answer."""
-    try:
-        text = call(("scontrol", "--oneliner", "show", "job", job_id))
-    except SlurmFailed as failure:
-        if not failure.job_unknown:
-            raise
-        return Job(job_id, UNKNOWN, "")
-    return parse_job(job_id, text)
+    return parse_job(job_id, _ask_about_job(("scontrol", "--oneliner", "show", "job", job_id)))
 
 
 def parse_job(job_id: str, text: str) -> Job:
@@ -85,12 +89,8 @@ def parse_job(job_id: str, text: str) -> Job:
 
 def steps(job_id: str) -> dict[str, str]:
     """The running Slurm steps of a job: name to id."""
-    try:
-        text = call(("squeue", "--steps", "--noheader", "--jobs", job_id, "--format=%i %j"))
-    except SlurmFailed as failure:
-        if not failure.job_unknown:
-            raise
-        return {}
+    squeue = ("squeue", "--steps", "--noheader", "--jobs", job_id, "--format=%i %j")
+    text = _ask_about_job(squeue)
     pairs = (line.split(maxsplit=1) for line in text.splitlines())
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 
@@ -110,20 +110,16 @@ def submit(argv: Sequence[str]) -> str:
 
 def signal_batch(job_id: str, signal: str) -> None:
     """Signals the batch script, not the Slurm steps of the job."""
-    _scancel("--batch", f"--signal={signal}", job_id)
+    cancel(job_id, "--batch", f"--signal={signal}")
 
 
 def signal_step(step_id: str, signal: str) -> None:
-    _scancel(f"--signal={signal}", step_id)
+    cancel(step_id, f"--signal={signal}")
 
 
-def cancel(job_or_step: str) -> None:
-    _scancel(job_or_step)
-
-
-def _scancel(*argv: str) -> None:
+def cancel(job_or_step: str, *options: str) -> None:
     try:
-        call(("scancel", *argv))
+        call(("scancel", *options, job_or_step))
     except SlurmFailed as failure:
         # The job or step has ended meanwhile: scancel reports that, or exits without any output.
         if not failure.job_unknown and (failure.output.strip() or failure.code is None):

@@ -17,7 +17,7 @@ from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation, allocation
 from launcher.slurm.commands import SlurmFailed
 from launcher.slurm.sbatch import resource_options
-from launcher.system.process import spawn
+from launcher.system.process import spawn, stop
 
 MINUTES = "5"
 CLOSE_SECONDS = 6.0
@@ -100,13 +100,7 @@ class Salloc:
             self._stdin.close()
         if not self._granted:
             self._salloc.terminate()
-        for stop in (self._salloc.terminate, self._salloc.kill):
-            try:
-                self._salloc.wait(CLOSE_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                stop()
-        if self._salloc.wait() and self._job_id:
+        if stop(self._salloc, CLOSE_SECONDS) and self._job_id:
             with contextlib.suppress(SlurmFailed):
                 commands.cancel(self._job_id)
         self._stdout.close()

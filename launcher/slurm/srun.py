@@ -16,7 +16,7 @@ from launcher.slurm import commands
 from launcher.slurm.allocation import Allocation
 from launcher.slurm.messages import parse_message, StepMessage
 from launcher.system.lines import LineSplitter
-from launcher.system.process import spawn
+from launcher.system.process import spawn, stop
 
 MAX_MESSAGES = 40
 # Options that an allocation or a shell sets for srun in SLURM_* and that would change our steps.
@@ -170,13 +170,6 @@ class StepChannel:
     def close(self, seconds: float, grace: float | None = None) -> None:
         """Waits for the step to end, terminates it after `seconds` and kills srun after `grace` more."""
         self.leave()
-        for stop in (self._srun.terminate, self._srun.kill):
-            try:
-                self._srun.wait(seconds)
-                break
-            except subprocess.TimeoutExpired:
-                stop()
-                seconds = seconds if grace is None else grace
-        self._srun.wait()
+        stop(self._srun, seconds, grace)
         self._stdout.close()
         self.open = False

@@ -39,6 +39,17 @@ def spawn(
         return subprocess.Popen(argv, preexec_fn=prepare, **options)  # noqa: PLW1509 - no threads
 
 
+def stop(popen: subprocess.Popen[bytes], seconds: float, grace: float | None = None) -> int:
+    """Waits for an exit, sends SIGTERM after `seconds`, and SIGKILL after `grace` more (by default as
+    many); returns the exit code."""
+    for send in (popen.terminate, popen.kill):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return popen.wait(seconds)
+        send()
+        seconds = seconds if grace is None else grace
+    return popen.wait()
+
+
 def describe_exit(code: int) -> str:
     return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
 
