@@ -92,8 +92,7 @@ def observations(one: Results, ceilings: Sequence[Line]) -> list[str]:
         *sentences.status_sentences([one]),
         sentences.sharing_sentence([one]),
     ]
-    warnings = sentences.warning_sentences([one], lines)
-    return points + [f"Warning: {warning}" for warning in warnings]
+    return points + [f"Warning: {warning}" for warning in sentences.warning_sentences([one])]
 
 
 def metrics(content: Content) -> dict[str, Any] | None:

@@ -1,8 +1,8 @@
 """The sentences of a report, each computed from the tables."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from analysis.cells.codes import Caution, Finding, Reason
 from analysis.report import texts
 from analysis.report.formatting import count, known, listed, percent, plural, span
 from analysis.report.series import curve_key, Line, unevenness
@@ -16,7 +16,6 @@ from analysis.scaling.usl import NoFit, Usl
 TARGET = 100_000
 
 MAX_REASONS = 6
-MAX_WARNINGS = 12
 
 # The efficiency by means is shown where it differs by more than this.
 MEANS_DIFFER = 0.01
@@ -139,9 +138,8 @@ def cell_name(line: Line) -> str:
     if known(line["arrival_rate"]):
         extra += f" at {line['arrival_rate']:g}/s"
     steps = "" if line["steps"] == 1 else f", {plural(int(line['steps']), 'step')}"
-    where = f"{line['folder']} " if "folder" in line else ""
     return (
-        f"{where}{line['mode']}{extra} {count(line['batch_size'])} × {line['wait_seconds']:g} s{steps} "
+        f"{line['mode']}{extra} {count(line['batch_size'])} × {line['wait_seconds']:g} s{steps} "
         f"#{line['repetition']}"
     )
 
@@ -154,7 +152,8 @@ def validity_sentences(lines: Sequence[Line]) -> list[str]:
         ]
     cells: dict[str, list[str]] = {}
     for line in invalid:
-        cells.setdefault(str(line["reasons"]), []).append(cell_name(line))
+        where = f"{line['folder']} " if "folder" in line else ""
+        cells.setdefault(str(line["reasons"]), []).append(where + cell_name(line))
     shown = list(cells.items())[:MAX_REASONS]
     more = len(invalid) - sum(len(names) for _, names in shown)
     return [
@@ -192,23 +191,18 @@ def sharing_sentence(results: Sequence[Results]) -> str:
     return "Whether the load generator shared a node with what it measured is unknown."
 
 
-def warning_sentences(results: Sequence[Results], lines: Sequence[Line]) -> list[str]:
-    """The warnings of folders, then those of cells, each once with the number of cells that have it."""
-    of_cells = Counter(
-        text
-        for line in lines
-        if known(line["warnings"])
-        for text in str(line["warnings"]).split("; ")
-    )
-    more = len(of_cells) - MAX_WARNINGS
-    return [
-        *(warning for one in results for warning in one.warnings),
-        *(
-            f"{text} (in {plural(number, 'cell')})"
-            for text, number in of_cells.most_common(MAX_WARNINGS)
-        ),
-        *([f"and {plural(more, 'other warning')} of cells"] if more > 0 else []),
-    ]
+def warning_sentences(results: Sequence[Results]) -> list[str]:
+    """The warnings of folders, then those of cells: the first of each code, and the number of cells."""
+    by_code: dict[Reason | Caution, list[Finding]] = {}
+    for detail in (detail for one in results for detail in one.details):
+        for finding in detail.warnings:
+            by_code.setdefault(finding.code, []).append(finding)
+    warnings = [warning for one in results for warning in one.warnings]
+    for same in sorted(by_code.values(), key=len, reverse=True):
+        cells = plural(len(same), "cell")
+        where = f"in {cells}" if same.count(same[0]) == len(same) else f"the first of {cells}"
+        warnings.append(f"{same[0]} ({where})")
+    return warnings
 
 
 def nodes_sentence(fit: Usl | NoFit | None, target: int = TARGET) -> str:

@@ -1,7 +1,8 @@
 """The data of figures and sentences: panels of cells, points within them, curves of ceilings."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan
 from typing import Any, cast, TYPE_CHECKING
 
@@ -81,11 +82,11 @@ def panels(results: Sequence[Results], ceilings: Sequence[Line]) -> list[Panel]:
     servers = [servers_of(one, ceilings) for one in results]
     for one, number in sorted(zip(results, servers, strict=True), key=lambda pair: pair[1] or 0):
         cells = list(zip(records(one.summary), one.details, strict=True))
-        for key, group in _grouped(cells, _axes(line for line, _ in cells)).items():
-            names = _names(one, number, key)
-            lines, details = tuple(line for line, _ in group), tuple(detail for _, detail in group)
+        axes = _axes(line for line, _ in cells)
+        for key in dict.fromkeys(axes(line) for line, _ in cells):
+            lines, details = zip(*(pair for pair in cells if axes(pair[0]) == key), strict=True)
             panel = Panel("", lines, details, _horizontal(lines))
-            made.append((names, panel))
+            made.append((_names(one, number, key), panel))
     return _titled(made)
 
 
@@ -121,15 +122,6 @@ def _horizontal(lines: Sequence[Line]) -> str:
     return "arrival_rate" if len(rates) > 1 else "batch_size"
 
 
-def _grouped(
-    cells: Sequence[tuple[Line, CellDetails]], key: Callable[[Line], tuple[Any, ...]]
-) -> dict[tuple[Any, ...], list[tuple[Line, CellDetails]]]:
-    groups: dict[tuple[Any, ...], list[tuple[Line, CellDetails]]] = {}
-    for line, detail in cells:
-        groups.setdefault(key(line), []).append((line, detail))
-    return groups
-
-
 def _names(one: Results, servers: int | None, key: tuple[Any, ...]) -> dict[str, str]:
     mode, shape, steps, rate = key
     return {
@@ -153,36 +145,32 @@ def _titled(made: Sequence[tuple[dict[str, str], Panel]]) -> list[Panel]:
     without = [title(names, varying - {"folder"}) for names, _ in made]
     if len(set(without)) < len(made) or not all(without):
         without = [title(names, varying | {"folder"}) for names, _ in made]
-    return [
-        Panel(text, panel.lines, panel.details, panel.x)
-        for text, (_, panel) in zip(without, made, strict=True)
-    ]
+    return [replace(panel, title=text) for text, (_, panel) in zip(without, made, strict=True)]
 
 
 _PARTS = ("servers", "folder", "mode", "shape", "steps", "rate")
 
 
 def points(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[Point]:
-    found = []
-    for x in panel.places:
-        values = [
-            value(line)
-            for line in panel.lines
-            if line["valid"] and line["wait_seconds"] == wait and line[panel.x] == x
-        ]
-        values = [number for number in values if known(number)]
-        if values:
-            mean = sum(values) / len(values)
-            found.append(Point(x, mean, min(values), max(values), len(values)))
-    return found
+    groups: dict[float, list[float]] = {x: [] for x in panel.places}
+    for x, number in _values(panel, wait, value, valid=True):
+        groups[x].append(number)
+    return [
+        Point(x, sum(values) / len(values), min(values), max(values), len(values))
+        for x, values in groups.items()
+        if values
+    ]
 
 
 def crossed(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[tuple[float, float]]:
-    drawn = [
-        (line[panel.x], value(line))
-        for line in panel.lines
-        if not line["valid"] and line["wait_seconds"] == wait
-    ]
+    return _values(panel, wait, value, valid=False)
+
+
+def _values(
+    panel: Panel, wait: float, value: Callable[[Line], float], *, valid: bool
+) -> list[tuple[float, float]]:
+    lines = (line for line in panel.lines if bool(line["valid"]) is valid)
+    drawn = [(line[panel.x], value(line)) for line in lines if line["wait_seconds"] == wait]
     return [(x, y) for x, y in drawn if known(y)]
 
 
@@ -191,10 +179,7 @@ def success(line: Line) -> float:
 
 
 def column(name: str) -> Callable[[Line], float]:
-    def value(line: Line) -> float:
-        return float(line[name]) if known(line[name]) else nan
-
-    return value
+    return lambda line: float(line[name]) if known(line[name]) else nan
 
 
 def steepest(panel: Panel, limit: int) -> list[tuple[Line, CellDetails]]:
@@ -211,10 +196,9 @@ def steepest(panel: Panel, limit: int) -> list[tuple[Line, CellDetails]]:
 
 
 def total(details: Iterable[Mapping[str, int]]) -> dict[str, int]:
-    sums: dict[str, int] = {}
+    sums: Counter[str] = Counter()
     for counts in details:
-        for name, number in counts.items():
-            sums[name] = sums.get(name, 0) + number
+        sums.update(counts)
     return dict(sorted(sums.items(), key=lambda item: natural(item[0])))
 
 

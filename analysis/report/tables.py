@@ -1,6 +1,6 @@
 """The sections of a report that are tables: the verdict with the ceilings, the bounds, all cells."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from analysis.report import sentences
@@ -15,9 +15,12 @@ from analysis.report.formatting import (
     text_of,
 )  # fmt: skip
 from analysis.report.page import Content, Row, Section, Table
-from analysis.report.series import Line, records, success
+from analysis.report.series import Line, success
 from analysis.results.file_names import SUMMARY
 from analysis.scaling.ceilings import censored
+
+# The head of each column, whether it holds numbers, and its text for a line.
+Columns = Sequence[tuple[str, bool, Callable[[Line], str]]]
 
 # Lines of the table of cells; the others are in summary.csv only.
 MAX_CELLS = 1500
@@ -29,38 +32,16 @@ def verdict(content: Content) -> Section:
     facts += sentences.status_sentences(content.results)
     facts += sentences.validity_sentences(content.lines)
     facts += [sentences.sharing_sentence(content.results)]
-    facts += [
-        f"Warning: {one}" for one in sentences.warning_sentences(content.results, content.lines)
-    ]
-    tables = [ceiling_table(content)] if len(content.ceilings) > 1 else []
+    facts += [f"Warning: {one}" for one in sentences.warning_sentences(content.results)]
+    table = _table(CEILING_COLUMNS, content.ceilings, "Ceilings", "ceilings")
+    tables = [table] if len(content.ceilings) > 1 else []
     return Section("verdict", "Verdict", (), facts, (), tables)
 
 
-def ceiling_table(content: Content) -> Table:
-    heads = ["folder", "servers", "mode", "shape", "steps", "wait (s)", "ceiling", "95 % interval",
-             "by repetition (passed-failed)", "success there", "p99 there", "rps there", "bound"]  # fmt: skip
-    rows = [Row(_ceiling_cells(line)) for line in content.ceilings]
-    return Table(heads, rows, frozenset({1, 4, 5, 6, 7, 8, 9, 10, 11}), "Ceilings", "ceilings")
-
-
-def _ceiling_cells(line: Line) -> list[str]:
-    has_ceiling = known(line["ceiling"]) and line["ceiling"]
-    mark = "≥ " if censored(line) else ""
-    return [
-        str(line["folder"]),
-        _number(line["servers"]),
-        str(line["mode"]),
-        str(line["shape"]),
-        _number(line["steps"]),
-        f"{line['wait_seconds']:g}",
-        f"{mark}{count(line['ceiling'])}" if has_ceiling else "none",
-        _interval(line),
-        text_of(line["brackets"]),
-        percent(line["success_at_ceiling"]) if has_ceiling else "–",
-        _seconds(line["p99_at_ceiling"]),
-        shown(line["rps_at_ceiling"], ",.0f"),
-        text_of(line["bound"]),
-    ]
+def _ceiling(line: Line) -> str:
+    if not line["ceiling"] or not known(line["ceiling"]):
+        return "none"
+    return f"{'≥ ' if censored(line) else ''}{count(line['ceiling'])}"
 
 
 def _interval(line: Line) -> str:
@@ -71,24 +52,17 @@ def _interval(line: Line) -> str:
 
 
 def bounds(content: Content) -> Section:
-    several = len(content.results) > 1
-    heads = ["folder", "cell", "success", "bound", "evidence"][not several :]
-    rows = [
-        Row(_bound_cells(name, line)[not several :], not line["valid"])
-        for name, line in _named(content)
-        if known(line["bound"])
-    ]
-    others = len(content.lines) - len(rows)
+    lines = [line for line in content.lines if known(line["bound"])]
+    others = len(content.lines) - len(lines)
     paragraphs = ["The bound of no cell is known."]
-    if rows:
+    if lines:
         paragraphs = [f"{plural(others, 'other cell')} had no bound that is known."] * bool(others)
-    tables = [Table(heads, rows, frozenset({1 + several}))] if rows else []
+    tables = [_table(BOUND_COLUMNS[len(content.results) == 1 :], lines)] if lines else []
     return Section("bounds", "What bound each cell", paragraphs, tables=tables)
 
 
-def _bound_cells(name: str, line: Line) -> list[str]:
-    share, evidence = percent(success(line)), text_of(line["bound_evidence"])
-    return [name, sentences.cell_name(line), share, str(line["bound"]), evidence]
+def _success_there(line: Line) -> str:
+    return "–" if _ceiling(line) == "none" else percent(line["success_at_ceiling"])
 
 
 def _remarks(line: Line) -> str:
@@ -97,7 +71,32 @@ def _remarks(line: Line) -> str:
     )
 
 
-CELL_COLUMNS: tuple[tuple[str, bool, Callable[[Line], str]], ...] = (
+CEILING_COLUMNS: Columns = (
+    ("folder", False, lambda line: str(line["folder"])),
+    ("servers", True, lambda line: _number(line["servers"])),
+    ("mode", False, lambda line: str(line["mode"])),
+    ("shape", False, lambda line: str(line["shape"])),
+    ("steps", True, lambda line: _number(line["steps"])),
+    ("wait (s)", True, lambda line: f"{line['wait_seconds']:g}"),
+    ("ceiling", True, _ceiling),
+    ("95 % interval", True, _interval),
+    ("by repetition (passed-failed)", True, lambda line: text_of(line["brackets"])),
+    ("success there", True, _success_there),
+    ("p99 there", True, lambda line: _seconds(line["p99_at_ceiling"])),
+    ("rps there", True, lambda line: shown(line["rps_at_ceiling"], ",.0f")),
+    ("bound", False, lambda line: text_of(line["bound"])),
+)
+
+BOUND_COLUMNS: Columns = (
+    ("folder", False, lambda line: str(line["folder"])),
+    ("cell", False, sentences.cell_name),
+    ("success", True, lambda line: percent(success(line))),
+    ("bound", False, lambda line: str(line["bound"])),
+    ("evidence", False, lambda line: text_of(line["bound_evidence"])),
+)
+
+CELL_COLUMNS: Columns = (
+    ("folder", False, lambda line: line.get("folder", "")),
     ("mode", False, lambda line: str(line["mode"])),
     ("shape", False, lambda line: str(line["shape"])),
     ("steps", True, lambda line: _number(line["steps"])),
@@ -121,28 +120,26 @@ CELL_COLUMNS: tuple[tuple[str, bool, Callable[[Line], str]], ...] = (
 
 
 def cells(content: Content) -> Section:
-    several = len(content.results) > 1
-    named = _named(content)
+    lines = content.lines
     columns = [
         (head, numeric, value)
         for head, numeric, value in CELL_COLUMNS
-        if {value(line) for _, line in named} - USUAL.get(head, {""})
+        if {value(line) for line in lines} - USUAL.get(head, {""})
     ]
-    heads = [*(["folder"] if several else []), *(head for head, _, _ in columns)]
-    offset = int(several)
+    paragraphs = [USUAL_TEXT]
+    if len(lines) > MAX_CELLS:
+        shown_first = f"The first {MAX_CELLS:,} of {len(lines):,} cells; all are in {SUMMARY}."
+        paragraphs = [shown_first, USUAL_TEXT]
+    table = _table(columns, lines[:MAX_CELLS], name="all-cells")
+    return Section("cells", "All cells", paragraphs, tables=[table])
+
+
+def _table(columns: Columns, lines: Sequence[Line], caption: str = "", name: str = "") -> Table:
     rows = [
-        Row([*([name] if several else []), *(value(line) for _, _, value in columns)],
-            not line["valid"])
-        for name, line in named[:MAX_CELLS]
-    ]  # fmt: skip
-    numeric = frozenset(n + offset for n, (_, is_number, _) in enumerate(columns) if is_number)
-    paragraphs = []
-    if len(named) > MAX_CELLS:
-        paragraphs = [f"The first {MAX_CELLS:,} of {len(named):,} cells; all are in {SUMMARY}."]
-    paragraphs.append(USUAL_TEXT)
-    return Section(
-        "cells", "All cells", paragraphs, (), (), [Table(heads, rows, numeric, "", "all-cells")]
-    )
+        Row([value(line) for _, _, value in columns], not line.get("valid", True)) for line in lines
+    ]
+    numeric = frozenset(n for n, (_, is_number, _) in enumerate(columns) if is_number)
+    return Table([head for head, _, _ in columns], rows, numeric, caption, name)
 
 
 USUAL: Mapping[str, frozenset[str] | set[str]] = dict.fromkeys(
@@ -153,10 +150,6 @@ USUAL_TEXT = (
     "Mode ws, shape burst, 1 step and attempt 1 are hidden where all cells have them. p50 and p99 are "
     "of whole sessions; spread is the start spread, lag the load lag."
 )
-
-
-def _named(content: Content) -> list[tuple[str, Line]]:
-    return [(one.name, line) for one in content.results for line in records(one.summary)]
 
 
 def _number(value: Any) -> str:

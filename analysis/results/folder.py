@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from analysis.cells.codes import Findings
 from analysis.cells.spans import open_spans, spans
 from analysis.cells.summary import (
     as_frame,
@@ -44,6 +45,7 @@ class CellDetails:
     curve: tuple[list[float], list[int]] = field(default_factory=lambda: ([], []))
     hosts: dict[str, int] = field(default_factory=dict)
     load_workers: dict[str, int] = field(default_factory=dict)
+    warnings: Findings = field(default_factory=Findings)
 
 
 @dataclass
@@ -95,9 +97,10 @@ def load(folder: Path) -> Results:
     return Results(folder, run, summary, details, warnings)
 
 
-def details(rows: pd.DataFrame) -> CellDetails:
+def details(rows: pd.DataFrame, warnings: Findings) -> CellDetails:
+    open_sessions = curve(*open_spans(spans(rows)))
     return CellDetails(
-        curve(*open_spans(spans(rows))), counts(rows["host_url"]), counts(rows["load_worker"])
+        open_sessions, counts(rows["host_url"]), counts(rows["load_worker"]), warnings
     )
 
 
@@ -129,7 +132,7 @@ def _lines(rows: Rows, facts: list[dict[str, Any]]) -> tuple[list[Line], list[Ce
     for attempt in rows.attempts():
         line = cell(attempt, of(attempt))
         lines.append(line)
-        of_line[id(line)] = details(attempt)
+        of_line[id(line)] = details(attempt, line["warnings"])
     counted = last(lines)
     return counted, [of_line[id(line)] for line in counted]
 

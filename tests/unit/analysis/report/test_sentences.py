@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from analysis.cells.codes import Caution, Finding, Findings
 from analysis.report import captions, page, sentences, tables
 from analysis.report.formatting import count, listed, percent, seconds, span
 from analysis.report.series import unevenness
@@ -158,7 +159,8 @@ def test_efficiency_of_a_lower_bound_is_a_bound() -> None:
 
 def test_table_of_ceilings_marks_lower_bounds_and_open_intervals() -> None:
     def cells(**fields: Any) -> list[str]:
-        return tables._ceiling_cells(ceiling_line(**fields))[6:9]
+        line = ceiling_line(**fields)
+        return [value(line) for _, _, value in tables.CEILING_COLUMNS[6:9]]
 
     brackets = "3072-3200 2900-3000 3072-3200"
     assert cells() == ["3,072", "2,900–3,100", brackets]
@@ -198,7 +200,12 @@ def test_invalid_cells_are_counted_and_named_with_their_reasons() -> None:
 def test_cells_have_short_names() -> None:
     line = cell(4096, shape="open", arrival_rate=50.0, steps=3, wait_seconds=0.5)
     assert sentences.cell_name(line) == "ws open at 50/s 4,096 × 0.5 s, 3 steps #1"
-    assert sentences.cell_name(cell(folder="nodes-2")) == "nodes-2 ws 32 × 1 s #1"
+    assert sentences.cell_name(cell()) == "ws 32 × 1 s #1"
+
+
+def test_validity_sentences_name_the_folder_of_a_cell_among_several() -> None:
+    invalid = cell(folder="nodes-2", valid=False, reasons="3 rows")
+    assert "INVALID: nodes-2 ws 32 × 1 s #1: 3 rows." in sentences.validity_sentences([invalid])
 
 
 def test_sharing_sentence_names_folders_that_shared_a_node() -> None:
@@ -218,17 +225,24 @@ def test_status_sentences_name_incomplete_runs() -> None:
     ]
 
 
-def test_each_warning_of_cells_appears_once() -> None:
-    lines = [
-        cell(warnings="clocks differ; no session succeeded"),
-        cell(64, warnings="clocks differ"),
-    ]
-    one = results()
+def test_warnings_of_cells_are_counted_by_code() -> None:
+    late, later = (Finding(Caution.LAG_IN_LATENCIES, {"lag": lag}) for lag in (0.25, 0.5))
+    failed, unknown = Finding(Caution.ALL_FAILED), Finding(Caution.HOSTS_UNKNOWN)
+    one, other = results(), results("other")
     one.warnings.append("no run.json")
-    assert sentences.warning_sentences([one], lines) == [
+    one.details[:] = [CellDetails(warnings=Findings(some)) for some in ([failed, late], [late])]
+    other.details[:] = [CellDetails(warnings=Findings([unknown, later, failed]))]
+    late_text = "the load generator ran up to 0.25 s late, which its latencies include"
+    assert sentences.warning_sentences([one]) == [
         "no run.json",
-        "clocks differ (in 2 cells)",
+        f"{late_text} (in 2 cells)",
         "no session succeeded (in 1 cell)",
+    ]
+    assert sentences.warning_sentences([one, other]) == [
+        "no run.json",
+        f"{late_text} (the first of 3 cells)",
+        "no session succeeded (in 2 cells)",
+        "the hosts are unknown: no row names one (in 1 cell)",
     ]
 
 
