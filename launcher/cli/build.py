@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -15,11 +15,9 @@ from launcher.cli.display.console import err, out, say
 from launcher.cli.options import flag, FOLDER, option, options
 from launcher.cli.parameters import KeyValue
 from launcher.errors import UsageError
+from launcher.images.build import Builder, Built
 from launcher.images.paths import IMAGES, images_folder
 from launcher.system.signals import interruptible
-
-if TYPE_CHECKING:
-    from launcher.images.build import Built
 
 build_options = options(
     option("--dockerfile", "Build the image of an OpenEnv environment from this Dockerfile, with "
@@ -63,7 +61,6 @@ def build(
     Without IMAGES, builds all of them: server, envoy and locust. With --dockerfile, builds the image
     of one OpenEnv environment.
     """
-    from launcher.images.build import Builder
     from launcher.images.environment import build_environment, Environment
 
     with interruptible(), closing(_Display()) as display:
@@ -103,7 +100,7 @@ class _Display:
             self._status.update(f"{image} {seconds:3.0f} s  [dim]{escape(shown)}[/dim]")
             self._status.start()
 
-    def done(self, built: "Built", notes: Sequence[str] = ()) -> None:
+    def done(self, built: Built, notes: Sequence[str] = ()) -> None:
         self.close()
         for note in notes:
             say(f"{built.image.stem}: {note}")

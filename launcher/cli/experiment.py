@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, cast, TYPE_CHECKING
+from typing import Any, TYPE_CHECKING
 
 import click
 from pydantic import ValidationError
@@ -24,8 +24,8 @@ from launcher.cli.ceiling import (
 )
 from launcher.cli.display.console import out, print_json, say, warn
 from launcher.cli.display.scaling_tables import print_scaling, scaling_summary
-from launcher.cli.grid import load_options, resumed_folder
-from launcher.cli.options import deployment_options, F, option, options
+from launcher.cli.grid import resumed_folder, session_options
+from launcher.cli.options import deployment_options, option, options
 from launcher.cli.parameters import CommaSeparated, Integer
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, ResultInvalid, UsageError
@@ -52,17 +52,9 @@ SIZES = {"workers_per_node", "max_concurrent_envs"}
 CHOSEN = ("nodes", "dir")
 
 
-def phase_options(command: F) -> F:
-    """`load_options` without those that each phase sets."""
-    decorated: Any = load_options(command)
-    parameters = decorated.__click_params__
-    decorated.__click_params__ = [each for each in parameters if each.name not in SET_BY_PHASE]
-    return cast(F, decorated)
-
-
 experiment_options = options(
     search_options,
-    phase_options,
+    session_options,
     option("--server-nodes", "The numbers of servers to find the ceiling of, such as 1,2,4.",
            CommaSeparated(Integer(1, 99_999))),
     option("--baseline", "Whether a single server is measured directly, as in phase 1 of the "

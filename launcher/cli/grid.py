@@ -63,16 +63,12 @@ wait_options = options(
            default_text=f"{DEFAULT_WAIT}"),
 )  # fmt: skip
 
-load_options = options(
-    url_option,
-    name_option,
+# The options of a load that an experiment does not choose for each of its phases.
+session_options = options(
     option("--shape", "burst: all sessions start together. hold: all sessions open, then all of "
            "them step together. open: sessions arrive at --arrival-rate, however the system "
            "responds.", click.Choice(SHAPES), default="burst"),
     option("--steps", "The number of steps per session.", Integer(1, 1_000_000), default=1),
-    option("--expected-hosts", "Warn if sessions reached fewer servers than this.",
-           Integer(1, 1_000_000)),
-    flag("--require-hosts", "Fail if they did; requires --expected-hosts."),
     require_valid_option,
     option("--timeout", "The seconds after which a session has failed; with --shape hold, for "
            "opening and for stepping separately.", Seconds(0.001, 1_000_000), default=120.0),
@@ -90,6 +86,15 @@ load_options = options(
          "for INVALID."),
     option("--hardware", "The name of this machine in the results.", metavar="TEXT",
            default_text="system, architecture and cores"),
+)  # fmt: skip
+
+load_options = options(
+    url_option,
+    name_option,
+    option("--expected-hosts", "Warn if sessions reached fewer servers than this.",
+           Integer(1, 1_000_000)),
+    flag("--require-hosts", "Fail if they did; requires --expected-hosts."),
+    session_options,
 )  # fmt: skip
 
 grid_options = options(

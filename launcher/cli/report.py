@@ -84,7 +84,11 @@ def _print_comparison(comparison: Mapping[str, Any]) -> None:
     if beyond:
         table = Table("cell", "measure", "A", "B", "change", "", "note", box=None)
         for change in beyond:
-            table.add_row(*map(Text, _change(change)))
+            relative = "-" if change["relative"] is None else f"{change['relative']:+.1%}"
+            verdict = "WORSE" if change["worse"] else "better"
+            numbers = (f"{change['a']:.6g}", f"{change['b']:.6g}", relative, verdict)
+            cells = (change["cell"], change["measure"], *numbers, change["note"])
+            table.add_row(*map(Text, cells))
         out.print(table)
     for text in comparison["missing"]:
         out.print(f"WORSE: valid in {comparison['a']} only: {text}")
@@ -93,10 +97,3 @@ def _print_comparison(comparison: Mapping[str, Any]) -> None:
     if not (beyond or comparison["missing"] or comparison["untold"]):
         folders = f"from {comparison['a']} to {comparison['b']}"
         out.print(f"nothing changed beyond the noise {folders}")
-
-
-def _change(change: Mapping[str, Any]) -> list[str]:
-    relative = "-" if change["relative"] is None else f"{change['relative']:+.1%}"
-    verdict = "WORSE" if change["worse"] else "better"
-    numbers = [f"{change['a']:.6g}", f"{change['b']:.6g}"]
-    return [change["cell"], change["measure"], *numbers, relative, verdict, change["note"]]

@@ -62,7 +62,10 @@ def _clock(left: float) -> str:
     return end.strftime("%H:%M" if end.date() == datetime.now().date() else "%Y-%m-%d %H:%M")
 
 
-def _summary_table(lines: list[dict[str, Any]]) -> Table:
+def print_summary(lines: list[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print_json([{key: _plain(value) for key, value in line.items()} for line in lines])
+        return
     names = ("mode", "batch", "wait s", "rep", "success", "wall s", "p50 s", "p99 s", "rps")
     table = Table(*names, "hosts", "valid", box=None)
     for line in lines:
@@ -79,18 +82,12 @@ def _summary_table(lines: list[dict[str, Any]]) -> Table:
             str(line["unique_hosts"]),
             "yes" if line["valid"] else f"NO: {line['reasons']}",
         )
-    return table
+    if lines:
+        out.print(table)
 
 
 def _seconds(value: float, digits: int = 2) -> str:
     return "-" if math.isnan(value) else f"{value:.{digits}f}"
-
-
-def print_summary(lines: list[dict[str, Any]], *, as_json: bool) -> None:
-    if as_json:
-        print_json([{key: _plain(value) for key, value in line.items()} for line in lines])
-    elif lines:
-        out.print(_summary_table(lines))
 
 
 def _plain(value: Any) -> Any:

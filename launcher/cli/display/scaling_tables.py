@@ -1,6 +1,7 @@
 """Tables of ceilings and of how they scale."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +42,12 @@ def print_scaling(summary: Line) -> None:
     names = ("servers", "ceiling", "scaling factor", "efficiency", "interpretation", "bound")
     table = Table("wait s", *names, box=None)
     for line in summary["scaling"] or summary["ceilings"]:
-        factor, efficiency = line.get("scaling_factor"), line.get("efficiency")
+        efficiency = line.get("efficiency")
         table.add_row(
             f"{line['wait_seconds']:g}",
             _number(line["servers"]),
             _number(line["ceiling"]) + _interval(line, "ceiling", _number),
-            f"{factor:.2f}" if factor is not None else "-",
+            _number(line.get("scaling_factor"), ".2f"),
             _percent(efficiency) + _means(line) + _interval(line, "efficiency", _percent),
             str(line.get("interpretation") or "-"),
             line["bound"] or "-",
@@ -56,12 +57,11 @@ def print_scaling(summary: Line) -> None:
         out.print(text)
 
 
-def _number(value: Any) -> str:
-    return f"{value:,.0f}" if value is not None else "-"
+def _number(value: Any, form: str = ",.0f") -> str:
+    return "-" if value is None else f"{value:{form}}"
 
 
-def _percent(value: Any) -> str:
-    return f"{value:.1%}" if value is not None else "-"
+_percent = partial(_number, form=".1%")
 
 
 def _interval(line: Line, name: str, text: Callable[[Any], str]) -> str:
@@ -87,15 +87,14 @@ def print_answers(answers: Sequence[Line]) -> None:
     names = ("wait s", "ceiling", "next that failed", "by repetition", "success", "p99 s", "rps")
     table = Table(*names, "hosts", "bound", box=None)
     for line in answers:
-        p99, rps = line["p99_at_ceiling"], line["rps_at_ceiling"]
         table.add_row(
             f"{line['wait_seconds']:g}",
             verdict(line) + _interval(line, "ceiling", _number),
             _number(line["next_failing"]),
             str(line["by_repetition"]),
             _percent(line["success_at_ceiling"]),
-            f"{p99:.2f}" if p99 is not None else "-",
-            _number(rps),
+            _number(line["p99_at_ceiling"], ".2f"),
+            _number(line["rps_at_ceiling"]),
             _number(line["unique_hosts"]),
             line["bound"] or "-",
         )
