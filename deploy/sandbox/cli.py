@@ -17,7 +17,7 @@ from sandbox.nodes import enter, network
 from sandbox.system import files
 
 NAME = "sandbox"
-Call = Callable[[argparse.Namespace], int]
+Call = Callable[[argparse.Namespace], int | None]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.umask(0o022)
     try:
         host.check()
-        return int(options.call(options))
+        return options.call(options) or 0
     except SandboxError as failure:
         say(f"error: {failure}")
         return failure.exit_code
@@ -136,13 +136,12 @@ def cores(text: str) -> float:
     return value
 
 
-def up(options: argparse.Namespace) -> int:
+def up(options: argparse.Namespace) -> None:
     for node in set(options.no_quota) - set(network.node_names(options.nodes)):
         raise UsageError(f"--no-quota {node}: the sandbox has no such node")
     unlimited = tuple(options.no_quota)
     settings = lifecycle.Settings(options.nodes, options.cpu_quota, unlimited, options.venv)
     lifecycle.up(paths.Folder(options.name), settings, say)
-    return 0
 
 
 def shell(options: argparse.Namespace) -> int:
@@ -166,32 +165,28 @@ def _enter(name: str, command: enter.Command) -> int:
     return enter.run(folder, command)
 
 
-def kill(options: argparse.Namespace) -> int:
+def kill(options: argparse.Namespace) -> None:
     lifecycle.kill(paths.Folder(options.name), options.node)
-    return 0
 
 
-def start(options: argparse.Namespace) -> int:
+def start(options: argparse.Namespace) -> None:
     lifecycle.start(paths.Folder(options.name), options.node)
-    return 0
 
 
-def down(options: argparse.Namespace) -> int:
+def down(options: argparse.Namespace) -> None:
     if not lifecycle.down(paths.Folder(options.name)):
         say(f"no sandbox named {options.name!r} is running")
-    return 0
 
 
-def status(_: argparse.Namespace) -> int:
+def status(_: argparse.Namespace) -> None:
     if not lifecycle.all_folders():
         say("no sandbox is running")
     for folder in lifecycle.all_folders():
         for node, is_up in lifecycle.states(folder).items():
             sys.stdout.write(f"{folder.name}  {node:8}{'up' if is_up else 'down'}\n")
-    return 0
 
 
-def cache(options: argparse.Namespace) -> int:
+def cache(options: argparse.Namespace) -> None:
     folders = [paths.cache() / "sandbox", paths.images()]
     if options.clear and lifecycle.all_folders():
         raise UsageError("a running sandbox uses the cache; stop it first with `down`")
@@ -200,4 +195,3 @@ def cache(options: argparse.Namespace) -> int:
             files.remove(folder)
         else:
             sys.stdout.write(f"{folder}\n")
-    return 0

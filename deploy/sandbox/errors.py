@@ -9,13 +9,10 @@ class UsageError(SandboxError):
     exit_code = 2
 
 
-class NotRunning(SandboxError):
-    pass
+class NotRunning(SandboxError): ...
 
 
-class BuildFailed(SandboxError):
-    pass
+class BuildFailed(SandboxError): ...
 
 
-class StartFailed(SandboxError):
-    pass
+class StartFailed(SandboxError): ...

@@ -110,18 +110,16 @@ def all_folders() -> list[paths.Folder]:
 
 
 def _start(folder: paths.Folder, settings: Settings, name: str, holder: processes.Process) -> None:
-    root_folder = Path(settings.root)
     unlimited = name == network.LOGIN or name in settings.no_quota
     cores = None if unlimited else settings.cpu_quota
-    init = node.start(folder, name, root_folder, holder, cores)
+    init = node.start(folder, name, Path(settings.root), holder, cores)
     init.save(folder.init(name))
 
 
 def _prepare(folder: paths.Folder, settings: Settings) -> None:
     overlay.create(folder, settings.node_names)
     shutil.copytree(Path(settings.root) / "home", folder.home, symlinks=True)
-    images = folder.shared(paths.IMAGES)
-    images.mkdir(parents=True)
+    folder.shared(paths.IMAGES).mkdir(parents=True)
     project.give_to_user(folder.shared(paths.USER_HOME))
     paths.images().mkdir(parents=True, exist_ok=True)
     project.give_to_user(paths.images())

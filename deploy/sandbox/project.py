@@ -35,21 +35,15 @@ def _files(checkout: Path) -> Iterator[Path]:
     argv += ["--cached", "--others", "--exclude-standard"]
     if shutil.which("git") and (checkout / ".git").exists():
         listed = subprocess.run(argv, capture_output=True, check=True).stdout.split(b"\0")
-        names = (Path(os.fsdecode(name)) for name in listed if name)
-        yield from (name for name in names if _is_file(checkout / name))
+        for name in filter(None, listed):
+            path = checkout / os.fsdecode(name)
+            if path.is_symlink() or path.is_file():  # git also lists deleted files and submodules
+                yield path.relative_to(checkout)
         return
     for top, folders, file_names in os.walk(checkout):
-        folders[:] = [name for name in folders if not _is_excluded(name)]
+        copied = set(folders) - NOT_COPIED
+        folders[:] = [name for name in copied if not name.endswith(NOT_COPIED_ENDINGS)]
         yield from ((Path(top) / name).relative_to(checkout) for name in file_names)
-
-
-def _is_file(path: Path) -> bool:
-    """Git also lists deleted files and submodules."""
-    return path.is_symlink() or path.is_file()
-
-
-def _is_excluded(name: str) -> bool:
-    return name in NOT_COPIED or name.endswith(NOT_COPIED_ENDINGS)
 
 
 def give_to_user(tree: Path) -> None:

@@ -64,7 +64,7 @@ def plan(
         submission = batch_job.submission(deployment)
         cores = None if deployment.sessions is None else assumed.cores
         allocated, deployment = expected_allocation(deployment, cores), deployment.absolute()
-    planned = planning.plan(deployment, nodes_for(deployment, allocated), assumed.limits)
+    planned = planning.plan(deployment, nodes_for(deployment, allocated), assumed.machine.limits)
     sessions = deployment.sessions
     needed = needs(planned.placement, assumed, sessions) if sessions is not None else None
     if as_json:

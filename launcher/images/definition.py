@@ -56,13 +56,16 @@ class Definition:
 def define(stages: list[Stage], app: str | None = None) -> Definition:
     """The definition of an environment's image; `app` overrides the one that its command starts. Raises
     `CannotConvert`."""
+    from spython.main.parse.writers import SingularityWriter  # type: ignore[import-untyped]
+
     drafts = {stage.name: _draft(stage) for stage in stages}
     last = stages[-1]
     if app is None and (match := APP.search(drafts[last.name].command)):
         app = match[1]
     recipe = _read(stages, drafts)
     _serve(recipe[last.name], drafts[last.name], app)
-    text = _write(recipe, f'exec python -P -m benchmark.server{_option(app)} "$@"')
+    runscript = f'exec python -P -m benchmark.server{_option(app)} "$@"'
+    text: str = SingularityWriter(recipe).convert(runscript=runscript, force=True)
     header = f"Bootstrap: docker\nFrom: {last.image}\n"
     text = text.replace(header, "Bootstrap: {{ BOOTSTRAP }}\nFrom: {{ BASE }}\n") + "\n"
     return Definition(text, app, tuple(drafts[last.name].notes))
@@ -101,13 +104,6 @@ def _read(stages: list[Stage], drafts: dict[str, Draft]) -> dict[str, Any]:
             files = recipe[stage.name].layer_files.setdefault(source, [])
             files.append([f'"{name}"' if " " in name else name for name in (path, into)])
     return recipe
-
-
-def _write(recipe: dict[str, Any], runscript: str) -> str:
-    from spython.main.parse.writers import SingularityWriter  # type: ignore[import-untyped]
-
-    text: str = SingularityWriter(recipe).convert(runscript=runscript, force=True)
-    return text
 
 
 def _python_path(draft: Draft) -> str:

@@ -21,15 +21,12 @@ def probe_apptainer(image: str | None) -> dict[str, Any]:
     if program is None:
         return {"version": None}
     version, problem = _output((program, "version"))
-    view = {"version": version or "unknown", "ran": problem or None, "fuse": _usable(FUSE)}
+    view: dict[str, Any] = {"version": version or "unknown", "ran": problem or None}
+    view["fuse"] = os.access(FUSE, os.R_OK | os.W_OK)
     view["namespaces"] = not _output(("unshare", "--user", "--map-root-user", "true"))[1]
     if not problem and image is not None and os.access(image, os.R_OK):
         view["ran"] = _output(exec_argv(Path(image), ("true",)), RUN_SECONDS)[1]
     return view
-
-
-def _usable(device: Path) -> bool:
-    return os.access(device, os.R_OK | os.W_OK)
 
 
 def _output(argv: Sequence[str], seconds: float = QUICK_SECONDS) -> tuple[str, str]:

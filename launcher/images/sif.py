@@ -22,8 +22,7 @@ GENERIC_JSON = 0x4006
 LABELS_BYTES = 1 << 20
 
 
-class NotAnImage(UsageError):
-    pass
+class NotAnImage(UsageError): ...
 
 
 def digest(image: Path) -> str:
@@ -47,13 +46,9 @@ def labels(image: Path) -> dict[str, str]:
             kind, used, _, _, _, start, size, *_ = DESCRIPTOR.unpack(file.read(DESCRIPTOR.size))
             if used and kind == GENERIC_JSON and size <= LABELS_BYTES:
                 file.seek(start)
-                return _labels(json.loads(file.read(size)))
+                data = json.loads(file.read(size)).get("data", {})
+                return dict(data.get("attributes", {}).get("labels") or {})
     return {}
-
-
-def _labels(metadata: dict[str, Any]) -> dict[str, str]:
-    labels: dict[str, str] = metadata.get("data", {}).get("attributes", {}).get("labels") or {}
-    return labels
 
 
 def _open(image: Path) -> BinaryIO:

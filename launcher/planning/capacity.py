@@ -123,7 +123,7 @@ def load_bounds(
 ) -> Iterator[Bound]:
     workers, addresses = sum(load.values()), max(len(load), sources)
     node, machine = _lowest(list(load), machines, lambda machine: machine.descriptors)
-    each = _sessions_per_process(machine)
+    each = max(0, machine.limits.sessions_per_worker)
     needed = ceil(_target(workers * each, sessions) / max(1, each))
     yield Bound(
         Limit.LOAD_DESCRIPTORS,
@@ -140,10 +140,6 @@ def load_bounds(
         f"--client-nodes {needed}, or without client nodes {needed} addresses of this machine "
         "(launcher grid --source-addresses)",
     )
-
-
-def _sessions_per_process(machine: Machine) -> int:
-    return max(0, machine.limits.sessions_per_worker)
 
 
 def _target(allowed: int, sessions: int | None) -> int:
@@ -163,7 +159,7 @@ def _servers(stage: Stage, sessions: int | None) -> Iterator[Bound]:
         f"--max-concurrent-envs {needed}, or more --nodes or --workers-per-node",
     )
     node, machine = _lowest(stage.servers, stage.machines, lambda machine: machine.descriptors)
-    allowed = workers * _sessions_per_process(machine)
+    allowed = workers * max(0, machine.limits.sessions_per_worker)
     needed = ceil(_target(allowed, sessions) / workers) + SPARE_DESCRIPTORS
     yield Bound(
         Limit.SERVER_DESCRIPTORS,

@@ -8,7 +8,7 @@ from launcher.deployment.placement import Placement
 from launcher.envoy.capacity import envoy_descriptors
 from launcher.planning.capacity import Bound, bounds, Cost, ENVOY, LOAD, SERVER, Stage
 from launcher.planning.sizing import load_by_machine, load_machines, MIN_LOAD_WORKERS
-from launcher.system.machine import Limits, Machine, SPARE_DESCRIPTORS
+from launcher.system.machine import Machine, SPARE_DESCRIPTORS
 
 LOAD_HERE = "here"
 
@@ -17,10 +17,6 @@ LOAD_HERE = "here"
 class Assumed:
     cores: int
     machine: Machine
-
-    @property
-    def limits(self) -> Limits:
-        return self.machine.limits
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,7 @@ class Needs:
 def needs(placement: Placement, nodes: Assumed, sessions: int) -> Needs:
     load, clients = _load(placement, nodes, sessions)
     local = placement.deployment.local
-    sources = load_machines(sessions, nodes.limits) if local else 0
+    sources = load_machines(sessions, nodes.machine.limits) if local else 0
     names = [LOAD_HERE, *(process.node for process in placement.processes), *load]
     stage = Stage(placement, dict.fromkeys(names, nodes.machine), load, sources)
     rows = (
@@ -73,10 +69,10 @@ def _load(placement: Placement, nodes: Assumed, sessions: int) -> tuple[dict[str
     else:
         cores = {node.name: nodes.cores for node in placement.client_nodes}
     if cores:
-        return load_by_machine(sessions, cores, nodes.limits), 0
+        return load_by_machine(sessions, cores, nodes.machine.limits), 0
     room = nodes.machine.room - nodes.cores * LOAD.process
     by_memory = ceil(sessions * LOAD.session / max(1, room))
-    return {}, max(load_machines(sessions, nodes.limits), by_memory)
+    return {}, max(load_machines(sessions, nodes.machine.limits), by_memory)
 
 
 def _hosting(placement: Placement, machine: Machine, sessions: int) -> Iterator[Row]:
@@ -102,7 +98,7 @@ def _loading(nodes: Assumed, load: Mapping[str, int], sessions: int, addresses: 
     if load:
         return _row("load", len(load), max(load.values()), LOAD, nodes.machine, sessions)
     cores = {str(number): nodes.cores for number in range(addresses)}
-    workers = load_by_machine(sessions, cores, nodes.limits)["0"]
+    workers = load_by_machine(sessions, cores, nodes.machine.limits)["0"]
     return _row("load (wanted)", addresses, workers, LOAD, nodes.machine, sessions)
 
 

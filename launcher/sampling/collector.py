@@ -5,9 +5,12 @@ import itertools
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, UTC
+from functools import partial
+
+import psutil
 
 from launcher.sampling import proc
-from launcher.sampling.pages import EnvoyPage, PlacesPage
+from launcher.sampling.pages import envoy_counters, PlacesPage
 from launcher.sampling.sample import Sample, SampleKind, Source
 from launcher.sampling.targets import LOAD_MASTER, Targets
 
@@ -46,7 +49,7 @@ class Collector:
                 pages[key] = self._pages.get(key) or PlacesPage(url, self._page_timeout)
             if "envoy" in target:
                 key = node, SampleKind.ENVOY, ""
-                pages[key] = EnvoyPage(target["envoy"], self._page_timeout)
+                pages[key] = partial(envoy_counters, target["envoy"], self._page_timeout)
         self._pids, self._pages = pids, pages
         self._readings = {key: reading for key, reading in self._readings.items() if key in pids}
 
@@ -72,7 +75,10 @@ class Collector:
         samples = []
         if time.monotonic() - self._last >= MIN_SECONDS:
             self._last = time.monotonic()
-            samples = self._sample_processes() + self._sample_machine()
+            samples = self._sample_processes()
+            if self._name is not None:
+                node = self._name, SampleKind.NODE, ""
+                samples.append(self._sample(node, self._machine.sample()))
         concurrent.futures.wait(self._pending.values(), self._page_timeout)
         return samples + self._finished_pages()
 
@@ -89,11 +95,6 @@ class Collector:
             if before is not None and before.pid == pid:
                 samples.append(self._sample(key, {"pid": pid} | proc.sample(before, now)))
         return samples
-
-    def _sample_machine(self) -> list[Sample]:
-        if self._name is None:
-            return []
-        return [self._sample((self._name, SampleKind.NODE, ""), self._machine.sample())]
 
     def _finished_pages(self) -> list[Sample]:
         samples = []
@@ -120,7 +121,7 @@ def _load_master(processes: Mapping[str, int | None]) -> int | None:
         for option, value in itertools.pairwise(proc.arguments(child))
         if option == "--master-port"
     }
-    for pid in proc.pids() if ports else []:
+    for pid in psutil.pids() if ports else []:
         argv = proc.arguments(pid)
         own_ports = {value for option, value in itertools.pairwise(argv) if option == "--port"}
         if "locustfiles.grid.master" in argv and argv[0] != "srun" and ports & own_ports:

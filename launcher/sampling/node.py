@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from typing import Any
 
 import orjson
@@ -34,9 +35,8 @@ SILENCE_SECONDS = 60.0
 
 
 class Node:
-    def __init__(self, node: str, interval: float) -> None:
-        self._node, self._interval = node, interval
-        self._collector = Collector(node, interval)
+    def __init__(self, node: str, interval: float, collector: Collector) -> None:
+        self._node, self._interval, self._collector = node, interval, collector
         self._input = LineSplitter()
         self._due = time.monotonic() + interval
 
@@ -54,9 +54,6 @@ class Node:
                 self._due = time.monotonic() + self._interval
                 self._send(self._collector.collect())
                 self._answer({"step": os.environ.get("SLURM_STEP_ID")})
-
-    def close(self) -> None:
-        self._collector.close()
 
     def _carry_out(self, order: Mapping[str, Any]) -> None:
         if "targets" in order:
@@ -86,13 +83,9 @@ def _write(line: bytes) -> None:
 
 def main() -> int:
     die_with_parent(os.getppid())
-    node = Node(os.environ.get("SLURMD_NODENAME") or socket.gethostname(), float(sys.argv[1]))
-    try:
-        node.run()
-    except BrokenPipeError:
-        pass  # the launcher has exited
-    finally:
-        node.close()
+    name, interval = os.environ.get("SLURMD_NODENAME") or socket.gethostname(), float(sys.argv[1])
+    with closing(Collector(name, interval)) as collector, suppress(BrokenPipeError):
+        Node(name, interval, collector).run()  # the pipe breaks when the launcher exits
     return 0
 
 

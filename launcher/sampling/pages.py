@@ -9,13 +9,9 @@ from launcher.sampling.sample import Sample
 from launcher.system import http
 
 
-class EnvoyPage:
-    def __init__(self, target: Mapping[str, Any], timeout: float) -> None:
-        self._target, self._timeout = target, timeout
-
-    def __call__(self) -> Sample:
-        pages = {url: Path(socket) for url, socket in self._target["pages"].items()}
-        return admin.counters(pages, self._target["port"], self._timeout)
+def envoy_counters(target: Mapping[str, Any], timeout: float) -> Sample:
+    pages = {url: Path(socket) for url, socket in target["pages"].items()}
+    return admin.counters(pages, target["port"], timeout)
 
 
 class PlacesPage:

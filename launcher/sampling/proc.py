@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from launcher.system.machine import parse_meminfo
 
 PROC = "/proc"
@@ -43,11 +45,12 @@ def read(pid: int) -> Reading | None:
     descriptors: dict[int, int] = {}
     for each in tree(pid):
         try:
-            used, pages = _times_and_pages(each)
+            fields = _stat(each)
             descriptors[each] = open_descriptors(each)
         except OSError:
             continue  # it has exited
-        cpu, rss = cpu + used, rss + pages * PAGE
+        cpu += (int(fields[11]) + int(fields[12])) * TICK
+        rss += int(fields[21]) * PAGE
         for thread, (ran, waited) in _threads(each):
             threads[each, thread] = ran + waited
             wait += waited
@@ -93,17 +96,13 @@ def _children(pid: int) -> list[int]:
 
 def _all_children() -> dict[int, list[int]]:
     children: dict[int, list[int]] = {}
-    for pid in pids():
+    for pid in psutil.pids():
         try:
             parent = int(_stat(pid)[1])
         except OSError:
             continue
         children.setdefault(parent, []).append(pid)
     return children
-
-
-def pids() -> list[int]:
-    return [int(name) for name in _listed(PROC) if name.isdecimal()]
 
 
 def arguments(pid: int) -> list[str]:
@@ -124,11 +123,6 @@ def descriptor_limit(pid: int) -> int:
     """The soft limit; 0 if it cannot be read."""
     words = _text_if_any(f"{PROC}/{pid}/limits").partition("Max open files")[2].split()
     return int(words[0]) if words and words[0].isdecimal() else 0
-
-
-def _times_and_pages(pid: int) -> tuple[float, int]:
-    fields = _stat(pid)
-    return (int(fields[11]) + int(fields[12])) * TICK, int(fields[21])
 
 
 def _stat(pid: int) -> list[str]:

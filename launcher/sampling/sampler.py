@@ -1,6 +1,7 @@
 """Samples every node while cells run, in a thread of the launcher that writes samples.jsonl."""
 
 import selectors
+import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,13 +11,13 @@ from typing import Any
 from launcher.deployment.state import DeploymentState
 from launcher.sampling.changes import Change, find_changes
 from launcher.sampling.collector import Collector, PAGE_SECONDS
-from launcher.sampling.remote import complaint, start_sampling
 from launcher.sampling.sample import encode, Sample, Source, source_of
 from launcher.sampling.samples_file import SamplesFile
 from launcher.sampling.sources import Sources
 from launcher.slurm.srun import Reply, StepChannel
 from launcher.system.signals import signals_blocked, WakeupPipe
 
+STEP = "openenv-samples"
 FIRST_SECONDS = 5.0
 LAST_SECONDS = 1.5
 LEAVE_SECONDS = 1.0
@@ -160,7 +161,7 @@ class Sampler:
                 if time.monotonic() > warn_at and (
                     missing := self._nodes() - self._reported.keys()
                 ):
-                    complaints = "; ".join({complaint(remote) for remote in self._remotes})
+                    complaints = "; ".join({_complaint(remote) for remote in self._remotes})
                     names = ", ".join(sorted(missing))
                     self.warnings.append(f"no samples from {names}: {complaints}")
                     warn_at = float("inf")
@@ -196,7 +197,7 @@ class Sampler:
             for node in remote.nodes:
                 self._reported.pop(node, None)
             self.warnings.append(
-                f"{' '.join(remote.nodes)}: sampling has ended: {complaint(remote)}"
+                f"{' '.join(remote.nodes)}: sampling has ended: {_complaint(remote)}"
             )
             remote.cancel()
 
@@ -262,9 +263,10 @@ class Sampler:
         allocated = self._sources.allocated
         if allocated is None or not self._running:
             return
+        command = (sys.executable, "-P", "-m", "launcher.sampling.node", f"{self._interval:g}")
         try:
             for nodes in allocated.by_component(self._sources.nodes):
-                self._remotes.append(start_sampling(allocated, self._interval, nodes))
+                self._remotes.append(StepChannel(allocated, nodes, STEP, command))
         except OSError as failure:
             self.warnings.append(f"cannot run srun: {failure.strerror}; the nodes are not sampled")
         self._send({"targets": self._sources.remote})
@@ -285,3 +287,7 @@ class Sampler:
         with self._changed:
             self._changed.wait_for(lambda: condition() or not self._running, seconds)
             return condition()
+
+
+def _complaint(channel: StepChannel) -> str:
+    return channel.errors[-1].strip() if channel.errors else "Slurm printed nothing"

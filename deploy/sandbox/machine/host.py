@@ -2,6 +2,7 @@
 
 import configparser
 import os
+import platform
 import re
 import subprocess
 from pathlib import Path
@@ -25,18 +26,13 @@ NOT_FOR_NODES = {"PIP_CONFIG_FILE", "PIP_CACHE_DIR", "PIP_TARGET", "PIP_PREFIX",
 def check() -> None:
     if os.geteuid() != 0:
         raise UsageError("the sandbox creates namespaces and mounts: run it as root")
-    if _os_release().get("ID") != "debian":
+    if platform.freedesktop_os_release().get("ID") != "debian":
         raise UsageError("the sandbox requires Debian, whose mirror provides its nodes")
 
 
-def _os_release() -> dict[str, str]:
-    lines = Path("/etc/os-release").read_text().splitlines()
-    fields = (line.split("=", 1) for line in lines if "=" in line)
-    return {name: value.strip('"') for name, value in fields}
-
-
 def mirror() -> Source:
-    return find_mirror(read_sources(), _os_release().get("VERSION_CODENAME", ""))
+    codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    return find_mirror(read_sources(), codename)
 
 
 def ca_bundle() -> Path:

@@ -5,6 +5,7 @@ import shutil
 import signal
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import NoReturn
 
 from sandbox import paths
 from sandbox.errors import NotRunning
@@ -133,10 +134,9 @@ def _execute(command: Command, environment: dict[str, str]) -> None:
     program = shutil.which(command.argv[0], path=environment["PATH"])
     if program is None:
         _exit(127, f"{command.argv[0]}: no such command on {command.node}")
-    else:
-        os.execve(program, command.argv, environment)
+    os.execve(program, command.argv, environment)
 
 
-def _exit(code: int, message: str) -> None:
+def _exit(code: int, message: str) -> NoReturn:
     os.write(2, f"error: {message}\n".encode())
     os._exit(code)

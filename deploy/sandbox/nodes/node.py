@@ -53,14 +53,15 @@ def start(
     for part in ("upper", "work", "root", "tmp"):
         (folder.node(node) / part).mkdir(parents=True, exist_ok=True)
     (folder.node(node) / "tmp").chmod(0o1777)
-    group = quota.limit(folder.name, node, cores) if cores else None
+    if cores:
+        quota.limit(folder.name, node, cores)
+    join = quota.joiner(folder.name, node)
     pip_sources = pip_folders(pip_settings())
 
     with kernel.namespaces(holder.pid, {"pid": kernel.NEWPID, "net": kernel.NEWNET}) as enter:
 
         def prepare() -> None:
-            if group:
-                quota.join(group)
+            join()
             enter()
 
         def become() -> None:

@@ -27,7 +27,7 @@ def _group(sandbox: str) -> Path:
     return _hierarchy()[0] / f"openenv-sandbox-{sandbox}"
 
 
-def limit(sandbox: str, node: str, cores: float) -> Path:
+def limit(sandbox: str, node: str, cores: float) -> None:
     hierarchy, version = _hierarchy()
     group = _group(sandbox) / node
     group.mkdir(parents=True, exist_ok=True)
@@ -44,11 +44,6 @@ def limit(sandbox: str, node: str, cores: float) -> Path:
         raise StartFailed(
             f"cannot set --cpu-quota in {group}: {failure.strerror}; start without it"
         ) from None
-    return group
-
-
-def join(group: Path) -> None:
-    (group / "cgroup.procs").write_text("0")
 
 
 def joiner(sandbox: str, node: str) -> Callable[[], object]:

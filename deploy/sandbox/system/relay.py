@@ -4,9 +4,8 @@ import os
 import select
 import signal
 
-TO_THE_GROUP = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)  # terminals signal a whole group
-TO_THE_COMMAND = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-SIGNALS = {*TO_THE_GROUP, *TO_THE_COMMAND}
+TO_THE_GROUP = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}  # terminals signal a whole group
+SIGNALS = TO_THE_GROUP | {signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2}
 
 
 def relay(pid: int, copies: dict[int, int]) -> None:
@@ -44,16 +43,12 @@ def _copy(source: int, target: int) -> bool:
 
 
 def _forward_signals(pid: int) -> None:
-    def to_the_group(number: int, _: object) -> None:
+    def forward(number: int, _: object) -> None:
         try:
-            os.killpg(pid, number)
+            (os.killpg if number in TO_THE_GROUP else os.kill)(pid, number)
         except ProcessLookupError:  # it has not called setsid() yet
             os.kill(pid, number)
 
-    def to_the_command(number: int, _: object) -> None:
-        os.kill(pid, number)
-
-    for numbers, handler in ((TO_THE_GROUP, to_the_group), (TO_THE_COMMAND, to_the_command)):
-        for number in numbers:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                signal.signal(number, handler)
+    for number in SIGNALS:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, forward)
