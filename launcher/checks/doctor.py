@@ -1,18 +1,17 @@
 """Every check of a survey, and which limit binds first."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
 from launcher.checks import kernel, network, software
-from launcher.checks.survey import Survey, survey
-from launcher.deployment.spec import Deployment
+from launcher.checks.survey import Survey
 from launcher.planning.capacity import Bound, bounds, Stage
 from launcher.planning.sizing import load_by_machine, load_machines, MIN_LOAD_WORKERS
 from launcher.runtimes import node_checks
 from launcher.runtimes.findings import Check, fail, Finding, Verdict
-from launcher.system.machine import Machine, machine
+from launcher.system.machine import Machine
 
 SPARE_THREADS = 64
 
@@ -29,13 +28,6 @@ class Diagnosis:
     @property
     def ok(self) -> bool:
         return all(finding.passed for finding in (*self.findings, *self.fit))
-
-
-def examine(
-    deployment: Deployment, sessions: int | None, report: Callable[[str], None]
-) -> Diagnosis:
-    """Raises as `survey` does."""
-    return diagnose(survey(deployment, report), machine(), sessions)
 
 
 def diagnose(surveyed: Survey, here: Machine, sessions: int | None) -> Diagnosis:

@@ -42,25 +42,17 @@ def processes(machines: Mapping[str, Machine], needed: int) -> Finding:
 def ports(machines: Mapping[str, Machine], listening: Mapping[str, Sequence[int]]) -> Finding:
     """`listening` has the ports that the deployment listens on at each node. An outgoing connection
     may occupy one of them first if it is an ephemeral port."""
-    clashes = {
-        node: clash
-        for node, machine in machines.items()
-        if (
-            clash := [
-                port
-                for port in listening.get(node, ())
-                if machine.first_port <= port <= machine.last_port
-            ]
-        )
-    }
+    ephemeral = {n: range(m.first_port, m.last_port + 1) for n, m in machines.items()}
+    clashes = [n for n in machines if any(p in ephemeral[n] for p in listening.get(n, ()))]
     if clashes:
-        node, clash = next(iter(clashes.items()))
+        node = clashes[0]
+        port = next(port for port in listening[node] if port in ephemeral[node])
         low, high = machines[node].first_port, machines[node].last_port
         return warn(
             Check.EPHEMERAL_PORTS,
             clashes,
             f"the deployment listens within {low}-{high} on {listed(clashes)}: an outgoing connection "
-            f"may hold port {clash[0]} when the deployment starts",
+            f"may hold port {port} when the deployment starts",
             f"choose ports below {low} (--server-port, --envoy-port, --admin-port)",
         )
     return _lowest(

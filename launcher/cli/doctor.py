@@ -6,12 +6,14 @@ from typing import Any
 import click
 from rich.table import Table
 
-from launcher.checks.doctor import Diagnosis, examine
+from launcher.checks.doctor import diagnose, Diagnosis
+from launcher.checks.survey import survey
 from launcher.cli.display.console import out, print_json, say
 from launcher.cli.options import deployment_options, json_option
 from launcher.deployment.spec import Deployment
 from launcher.errors import FAILED
 from launcher.runtimes.findings import Finding
+from launcher.system.machine import machine
 from launcher.system.signals import interruptible
 
 STYLES = {"OK": "green", "WARN": "yellow", "FAIL": "red"}
@@ -28,7 +30,7 @@ def doctor(deployment: Deployment, as_json: bool) -> None:
     1 if a check fails.
     """
     with interruptible():
-        diagnosis = examine(deployment, deployment.sessions, say)
+        diagnosis = diagnose(survey(deployment, say), machine(), deployment.sessions)
     if as_json:
         print_json(_plain(diagnosis, deployment.sessions))
     else:

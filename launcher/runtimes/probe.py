@@ -10,6 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from launcher.images import sif
+from launcher.system.machine import machine
+from launcher.system.ports import first_taken, free_port
+
 # Together with the timeouts of launcher/images/probe.py, this stays below the time after which a silent
 # node counts as lost.
 NAMES_SECONDS = 4.0
@@ -29,12 +33,9 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     """
     view: dict[str, Any] = {"time": time.time()}
     if "ports" in request:
-        from launcher.system.ports import first_taken
-
-        view["taken"] = first_taken("0.0.0.0", _ports(request["ports"], node))
+        ports = [port for nodes, ports in request["ports"] if node in nodes for port in ports]
+        view["taken"] = first_taken("0.0.0.0", ports)
     if "free_port" in request:
-        from launcher.system.ports import free_port
-
         view["free_port"] = free_port("0.0.0.0")
     if "token" in request:
         path, text = request["token"]
@@ -44,8 +45,6 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     if "programs" in request:
         view["missing"] = [name for name in request["programs"] if not shutil.which(name)]
     if "machine" in request:
-        from launcher.system.machine import machine
-
         view["machine"] = asdict(machine())
     if "names" in request:
         view["names"] = addresses(request["names"])
@@ -56,10 +55,6 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     return view
 
 
-def _ports(request: Sequence[tuple[Sequence[str], Sequence[int]]], node: str) -> list[int]:
-    return [port for nodes, ports in request if node in nodes for port in ports]
-
-
 def _holds(path: Path, text: str) -> bool:
     try:
         return path.read_text() == text
@@ -68,9 +63,6 @@ def _holds(path: Path, text: str) -> bool:
 
 
 def digest_of(path: Path) -> dict[str, str]:
-    """{"digest": ...} of an image, or {"problem": ...}."""
-    from launcher.images import sif
-
     try:
         if not os.access(path, os.R_OK):
             return {"problem": "is not readable" if path.exists() else "is not there"}

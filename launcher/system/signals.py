@@ -53,9 +53,6 @@ def signals_deferred() -> Iterator[None]:
         os.kill(os.getpid(), caught[0])
 
 
-def _ignore(*_: object) -> None: ...
-
-
 class WakeupPipe:
     """Ends a `select` from a signal handler or from another thread.
 
@@ -69,7 +66,9 @@ class WakeupPipe:
         return self._reading
 
     def catch(
-        self, numbers: Iterable[int], handler: Callable[[int, Any], object] = _ignore
+        self,
+        numbers: Iterable[int],
+        handler: Callable[[int, Any], object] = lambda *_: None,
     ) -> Callable[[], None]:
         """Makes the pipe readable at each of these signals; returns a function that restores their
         previous handlers."""
