@@ -76,8 +76,7 @@ def status(known: Known, as_json: bool) -> None:
 
 def print_status(known: Known, places: Mapping[str, Any]) -> None:
     state = known.state
-    head = f"{known.rundir.name}: {known.status}  {state.url}"
-    out.print(head, style="bold")
+    out.print(f"{known.rundir.name}: {known.status}  {state.url}", style="bold")
     table = Table("process", "node", "pid", "restarts", "used", "free", "ports", "log", box=None)
     for process in state.processes:
         counts = places.get(process.name, {})

@@ -64,7 +64,9 @@ def batch_limit(search: CeilingSearch, placement: LoadPlacement) -> BatchLimit:
     """Raises `LoadFailed` when the load cannot open a batch of `start`."""
     grid, target = search.grid, placement.target
     addresses = len(grid.sources) or len(placement.machines)
-    limits = load_limits(_limits(placement), len(placement.nodes), addresses)
+    with contextlib.closing(placement.runtime()) as runtime:
+        runtime.prepare((), placement.programs().files, None)
+        limits = load_limits(runtime.limits(), len(placement.nodes), addresses)
     if (held := target.envoy_sessions) is not None:
         limits.append(
             BatchLimit(held, Bound.DESCRIPTORS, f"Envoy can hold {held} sessions (ulimit -n)")
@@ -93,12 +95,6 @@ def load_limits(limits: Limits, workers: int, addresses: int) -> list[BatchLimit
         ),
         BatchLimit(MAX_BATCH, Bound.UNKNOWN, f"no larger batch than {MAX_BATCH:,} is tried"),
     ]
-
-
-def _limits(placement: LoadPlacement) -> Limits:
-    with contextlib.closing(placement.runtime()) as runtime:
-        runtime.prepare((), placement.programs().files, None)
-        return runtime.limits()
 
 
 def search_each_wait(

@@ -81,7 +81,9 @@ class CellRunner:
         if done is not None:
             self._judge(cell, done)
             return done
-        self._announce(cell)
+        todo = [other for other in self._planned if other not in self._recording.lines]
+        left, number = seconds_left(todo, self._seconds), len(self._recording.lines) + 1
+        self._listener.cell_started(cell, number, len(self._planned), left)
         line = self._attempt(cell)
         transient = any(reason.is_transient for reason in line["reasons"].codes)
         if transient and self._target.is_running():
@@ -90,12 +92,6 @@ class CellRunner:
         self._listener.cell_ended(cell, line)
         self._judge(cell, line)
         return line
-
-    def _announce(self, cell: Cell) -> None:
-        done = len(self._recording.lines)
-        todo = [other for other in self._planned if other not in self._recording.lines]
-        left = seconds_left(todo, self._seconds)
-        self._listener.cell_started(cell, done + 1, len(self._planned), left)
 
     def _attempt(self, cell: Cell) -> dict[str, Any]:
         load = self._load or self._start_load(cell)

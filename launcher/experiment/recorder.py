@@ -134,9 +134,7 @@ class Recording:
                 f"cannot write {self.folder / RAW}: {failure.strerror}; the {self.rows} rows in it "
                 "are whole; free some space, then continue with --resume"
             ) from None
-        self._size += len(text)
-        self.rows += len(self._waiting)
-        self._waiting.clear()
+        self._keep_whole_lines(text)
         self._synced = time.monotonic()
 
     def end_cell(
@@ -207,8 +205,8 @@ def _with_sitting(run: dict[str, Any], recorded: dict[str, Any]) -> dict[str, An
     `recorded` is its content so far, empty for a new run."""
     status = {"status": RunStatus.RUNNING, "error": None}
     names = ("versions", "arguments", "machine", "limits", "placement")
-    sitting = {"started": now(), **status, "url": run["grid"]["url"]}
-    sitting |= {name: run[name] for name in names}
+    facts = {name: run[name] for name in names}
+    sitting = {"started": now(), **status, "url": run["grid"]["url"], **facts}
     sittings = [*map(_ended, recorded.get("sittings", [])), sitting]
     new = {"started": now(), "cells": [], "begun": 0, **run}
     kept = ("run_id", "started", "cells", "begun", "arguments")

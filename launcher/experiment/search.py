@@ -78,7 +78,8 @@ def next_batch(within: Range, low: int, high: int | None, previous: Bracket | No
     if high - low <= within.tolerance(low):
         return None
     if previous is not None and low < within.min_batch and high <= previous.ceiling:
-        return max(within.min_batch, _below(within, high, previous))
+        failing = previous.failing or previous.ceiling + within.tolerance(previous.ceiling)
+        return max(within.min_batch, 2 * high - failing)
     return (low + high) // 2
 
 
@@ -91,11 +92,6 @@ def _above(within: Range, low: int, previous: Bracket | None) -> int:
     if low < previous.failing:
         return previous.failing
     return 2 * low - previous.ceiling
-
-
-def _below(within: Range, high: int, previous: Bracket) -> int:
-    failing = previous.failing or previous.ceiling + within.tolerance(previous.ceiling)
-    return 2 * high - failing
 
 
 def contradiction(outcomes: Sequence[tuple[int, int, bool]]) -> str | None:
