@@ -98,7 +98,7 @@ def cell(rows: pd.DataFrame, facts: Facts | None = None) -> Line:
     }
     for name in ("open_clients", "open_servers"):
         known = facts.get(name)
-        line[name] = _whole(_max(rows[name].to_numpy()) if known is None else known)
+        line[name] = whole(_max(rows[name].to_numpy()) if known is None else known)
     early = -float(np.fmin.reduce(times.late, initial=0.0))
     hosts = len(counts(rows["host_url"]))
     observed = validity.Observed(line, len(rows), errors, facts, early, hosts)
@@ -128,7 +128,7 @@ def _constants(rows: pd.DataFrame) -> Line:
 def _identity(rows: pd.DataFrame, times: Spans) -> Line:
     line = _constants(rows)
     line |= {"num_requests": line["batch_size"], "wait_seconds": line.pop("wait_requested")}
-    return line | {"timestamp": times.first, "expected_hosts": _whole(line["expected_hosts"])}
+    return line | {"timestamp": times.first, "expected_hosts": whole(line["expected_hosts"])}
 
 
 def _rates(rows: pd.DataFrame, good: Array, times: Spans) -> Line:
@@ -189,8 +189,12 @@ def _max(values: Array) -> float:
     return float(np.fmax.reduce(values, initial=math.nan))
 
 
-def _whole(value: Any) -> int | None:
-    return None if pd.isna(value) else int(value)
+def whole(value: Any) -> int | None:
+    """`value` as an integer; None when it is missing or not a number."""
+    try:
+        return None if pd.isna(value) else int(value)
+    except (TypeError, ValueError):
+        return None
 
 
 def _rate(amount: float, seconds: float) -> float:

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from enum import auto, Enum
 from typing import Any
 
+from analysis.cells.summary import whole
 from analysis.errors import ResultsError
 from analysis.results.folder import Results
-from analysis.scaling.ceilings import whole
 
 CAPS = ("max_concurrent_envs", "workers_per_node", "servers")
 

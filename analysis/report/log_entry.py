@@ -41,20 +41,20 @@ def entry(one: Results, content: Content) -> dict[str, Any]:
     caps = run.get("caps") or {}
     ceilings = ceilings_of(one, content.ceilings)
     servers = servers_of(one, content.ceilings)
-    started, ended = run.get("started"), run.get("ended")
-    first = str(one.summary["timestamp"].min()) if len(one.summary) else ""
+    started = run.get("started")
+    first = str(one.summary["timestamp"].min())
     return {
         "date": str(started or first or UNKNOWN)[:10],
         "infrastructure": infrastructure(run, servers),
         "start": timestamp(started or first),
-        "end": timestamp(ended),
+        "end": timestamp(run.get("ended")),
         "status": _status(run),
         "nodes": _known(servers),
         "cpus": _cpus(one),
         "workers": _known(caps.get("workers_per_node")),
-        "url": _known((run.get("grid") or {}).get("url") or _first(one, "url")),
+        "url": _known((run.get("grid") or {}).get("url") or one.summary["url"].iloc[0]),
         "server_command": _server_command(run),
-        "command": _command(run),
+        "command": launcher_command(run) or f"# unknown: there is no {RUN}",
         "criterion": f"Max Batch: largest batch of a valid cell with {content.criterion}.",
         "rows": [_row(line) for line in ceilings],
         "links": list(_links(one, content.output)),
@@ -98,15 +98,12 @@ def observations(one: Results, ceilings: Sequence[Line]) -> list[str]:
 def metrics(content: Content) -> dict[str, Any] | None:
     """The table of the runbook, with a column for each number of servers beyond the baseline; None
     without such ceilings."""
-    beyond = [
-        (line, sentences.baseline(line, content.scaling))
-        for line in content.scaling
-        if line["servers"] != sentences.baseline(line, content.scaling)["servers"]
-    ]
+    pairs = [(line, sentences.baseline(line, content.scaling)) for line in content.scaling]
+    beyond = [(line, first) for line, first in pairs if line["servers"] != first["servers"]]
     if not beyond:
         return None
     base = plural(int(beyond[0][1]["servers"]), "server")
-    rows: list[tuple[str, str, list[str]]] = [
+    rows = [
         (f"Single-node ceiling ({base})", "Max batch at the criterion",
          [_ceiling(_ceiling_line(first, content)) for _, first in beyond]),
         ("Multi-node ceiling", "Max batch at the criterion",
@@ -120,8 +117,7 @@ def metrics(content: Content) -> dict[str, Any] | None:
     ]  # fmt: skip
     notes = [*sentences.efficiency_sentences(content.scaling), *content.caveats]
     heads = [sentences.subject(line) for line, _ in beyond]
-    table = [[name, formula, *values] for name, formula, values in rows]
-    return {"heads": heads, "rows": table, "notes": notes}
+    return {"heads": heads, "rows": [[*names, *values] for *names, values in rows], "notes": notes}
 
 
 def _row(line: Line) -> list[str]:
@@ -177,10 +173,6 @@ def _server_command(run: Mapping[str, Any]) -> str:
     )
 
 
-def _command(run: Mapping[str, Any]) -> str:
-    return launcher_command(run) or f"# unknown: there is no {RUN}"
-
-
 def _cpus(one: Results) -> str:
     processes = (one.run.get("placement") or {}).get("processes") or []
     nodes = {str(process["node"]) for process in processes if process.get("role") == "server"}
@@ -198,10 +190,6 @@ def _cores(folder: Path) -> dict[str, int]:
             if sample["kind"] == "node":
                 cores[str(sample["node"])] = int(sample["cores"])
     return cores
-
-
-def _first(one: Results, name: str) -> Any:
-    return one.summary[name].iloc[0] if len(one.summary) else None
 
 
 def _known(value: Any) -> str:

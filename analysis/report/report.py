@@ -12,10 +12,10 @@ from analysis.errors import ResultsError
 from analysis.report import log_entry, texts
 from analysis.report.page import Content, render
 from analysis.report.sentences import subject
-from analysis.report.series import Curve, curve_key, Line, panels, records
+from analysis.report.series import Curve, Line, panels, records
 from analysis.results.file_names import CEILINGS, FIGURES, LOG_ENTRY, RAW, REPORT, SCALING, SUMMARY
 from analysis.results.folder import find, load, Results, WORDED
-from analysis.scaling.ceilings import ceilings
+from analysis.scaling.ceilings import ceilings, GROUP
 from analysis.scaling.criterion import Criterion
 from analysis.scaling.efficiency import caveats, scaling
 from analysis.scaling.usl import usl
@@ -122,15 +122,10 @@ def _content(results: Sequence[Results], criterion: Criterion, report: Report) -
 
 
 def _curves(found: "pd.DataFrame") -> Iterator[Curve]:
-    found = found[found["servers"].notna()]
-    rows = records(found)
-    keys = list(dict.fromkeys(curve_key(line) for line in rows))
-    for key in keys:
-        place = [n for n, line in enumerate(rows) if curve_key(line) == key]
-        lines = sorted((rows[n] for n in place), key=lambda line: float(line["servers"]))
-        if len({line["servers"] for line in lines}) < 2:
-            continue
-        yield Curve(subject(lines[0], servers=False), tuple(lines), usl(found.iloc[place]))
+    for _, group in found[found["servers"].notna()].groupby(GROUP, sort=False):
+        if group["servers"].nunique() > 1:
+            lines = records(group.sort_values("servers", kind="stable"))
+            yield Curve(subject(lines[0], servers=False), tuple(lines), usl(group))
 
 
 def _summary(one: Results, report: Report) -> None:

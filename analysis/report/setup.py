@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +13,23 @@ from analysis.results.file_names import RAW, RUN, SUMMARY
 from analysis.results.folder import Results
 
 MAX_PROCESSES = 16
+
+# The key and the form of each column, by its head.
+Columns = Mapping[str, tuple[str, Callable[[Any], str]]]
+PROCESS_COLUMNS: Columns = {
+    "process": ("name", str),
+    "role": ("role", str),
+    "node": ("node", str),
+    "restarts": ("restarts", text_of),
+}
+SITTING_COLUMNS: Columns = {
+    "started": ("started", timestamp),
+    "ended": ("ended", timestamp),
+    "status": ("status", text_of),
+    "cells done": ("cells_done", text_of),
+    "URL": ("url", text_of),
+    "error": ("error", text_of),
+}
 
 
 def environment(content: Content) -> Section:
@@ -33,8 +50,7 @@ def _part(one: Results, output: Path) -> Part:
 
 
 def _facts(run: Mapping[str, Any]) -> dict[str, str]:
-    placement = dict(run.get("placement") or {})
-    grid = dict(run.get("grid") or {})
+    placement, grid = run.get("placement") or {}, run.get("grid") or {}
     found = {
         "run": f"{run.get('run_id')}, {run.get('status')}, "
         f"{timestamp(run.get('started'))} to {timestamp(run.get('ended'))}",
@@ -62,32 +78,17 @@ def _run_tables(run: Mapping[str, Any]) -> list[Table]:
     processes = (run.get("placement") or {}).get("processes") or []
     tables = []
     if processes:
-        rows = [
-            Row(
-                [
-                    str(p.get("name")),
-                    str(p.get("role")),
-                    str(p.get("node")),
-                    text_of(p.get("restarts")),
-                ]
-            )
-            for p in processes[:MAX_PROCESSES]
-        ]
-        more = len(processes) - len(rows)
-        caption = f"Placement{f'; {more} more processes in run.json' if more else ''}"
-        tables.append(Table(["process", "role", "node", "restarts"], rows, frozenset({3}), caption))
-    sittings = run.get("sittings") or []
-    if sittings:
-        names = ("started", "ended", "status", "cells_done", "url", "error")
-        rows = [
-            Row(
-                [*(timestamp(s.get(n)) for n in names[:2]), *(text_of(s.get(n)) for n in names[2:])]
-            )
-            for s in sittings
-        ]
-        heads = ["started", "ended", "status", "cells done", "URL", "error"]
-        tables.append(Table(heads, rows, frozenset({3}), "Sittings"))
+        more = len(processes) - MAX_PROCESSES
+        caption = f"Placement{f'; {more} more processes in run.json' if more > 0 else ''}"
+        tables.append(_table(PROCESS_COLUMNS, processes[:MAX_PROCESSES], caption))
+    if sittings := run.get("sittings") or []:
+        tables.append(_table(SITTING_COLUMNS, sittings, "Sittings"))
     return tables
+
+
+def _table(columns: Columns, facts: Sequence[Mapping[str, Any]], caption: str) -> Table:
+    rows = [Row([shown(one.get(name)) for name, shown in columns.values()]) for one in facts]
+    return Table(list(columns), rows, frozenset({3}), caption)
 
 
 def definitions() -> Section:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-Array = np.ndarray[Any, Any]
+from analysis.rows.fields import Array
+
 RESAMPLES = 2000
 SEED = 20260301
 

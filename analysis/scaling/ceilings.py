@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from analysis.cells.codes import Bound
+from analysis.cells.summary import whole
 from analysis.results.folder import Results
 from analysis.scaling.brackets import Bracket, interval, means
 from analysis.scaling.criterion import Criterion
@@ -90,14 +91,6 @@ def read(file: Path) -> pd.DataFrame:
     as_text = dict.fromkeys(TEXT, str)
     table = pd.read_csv(file, dtype=as_text, keep_default_na=False, na_values=[""])
     return table.astype(dict.fromkeys(WHOLE, "Int64")).fillna(dict.fromkeys(TEXT, ""))
-
-
-def whole(value: Any) -> int | None:
-    """`value` as an integer; None when it is missing or not a number."""
-    try:
-        return None if pd.isna(value) else int(value)
-    except (TypeError, ValueError):
-        return None
 
 
 def _identity(result: Results) -> dict[str, Any]:

@@ -16,9 +16,14 @@ OPERATORS: dict[type[ast.AST], Callable[..., float]] = {
     ast.USub: operator.neg,
     ast.UAdd: operator.pos,
 }
-FUNCTIONS: dict[str, Callable[..., float]] = {"min": min, "max": max}
+FUNCTIONS: dict[str, Callable[..., float]] = {
+    "min": lambda *values: min(values),
+    "max": lambda *values: max(values),
+}
 NAMES = ("wait", "steps")
 MAX_TEXT = 200
+
+Formula = Callable[[Mapping[str, float]], float]
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Criterion:
                 f"success >= {self.success:g} is not a criterion; give a fraction, such as 0.95"
             )
         if self.p99 is not None:
-            _expression(self.p99)
+            _formula(self.p99)
 
     @property
     def max_error_rate(self) -> float:
@@ -58,7 +63,7 @@ class Criterion:
         assert self.p99 is not None
         values = {"wait": float(line["wait_seconds"]), "steps": float(line["steps"])}
         try:
-            return _value(_expression(self.p99), values)
+            return _formula(self.p99)(values)
         except ArithmeticError as failure:
             wait, steps = values["wait"], values["steps"]
             raise ResultsError(
@@ -66,46 +71,36 @@ class Criterion:
             ) from None
 
 
-def _expression(text: str) -> ast.expr:
+def _formula(text: str) -> Formula:
     """Raises `ResultsError` for anything but arithmetic."""
     try:
-        tree = ast.parse(text.strip()[: MAX_TEXT + 1], mode="eval").body if text.strip() else None
+        if len(text) > MAX_TEXT:
+            raise ValueError
+        return _compiled(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        tree = None
-    if tree is None or len(text) > MAX_TEXT or not _allowed(tree):
         raise ResultsError(
             f"p99 <= {text[:60]!r} is not arithmetic; use numbers, {' and '.join(NAMES)}, "
             "+ - * / ( ), min and max, such as 'wait * 2 + 1'"
-        )
-    return tree
+        ) from None
 
 
-def _allowed(node: ast.expr) -> bool:
+def _compiled(node: ast.expr) -> Formula:
+    operate: Callable[..., float]
+    operands: list[ast.expr]
     match node:
-        case ast.Constant(value=int() | float() as value):
-            return not isinstance(value, bool)
-        case ast.Name(id=name):
-            return name in NAMES
-        case ast.UnaryOp(op=kind, operand=operand):
-            return type(kind) in OPERATORS and _allowed(operand)
-        case ast.BinOp(left=left, op=kind, right=right):
-            return type(kind) in OPERATORS and _allowed(left) and _allowed(right)
-        case ast.Call(func=ast.Name(id=name), args=[_, *_] as values, keywords=[]):
-            return name in FUNCTIONS and all(map(_allowed, values))
-    return False
-
-
-def _value(node: ast.expr, names: Mapping[str, float]) -> float:
-    match node:
-        case ast.Constant(value=int() | float() as value):
-            return float(value)
-        case ast.Name(id=name):
-            return names[name]
-        case ast.UnaryOp(op=kind, operand=operand):
-            return OPERATORS[type(kind)](_value(operand, names))
-        case ast.BinOp(left=left, op=kind, right=right):
-            return OPERATORS[type(kind)](_value(left, names), _value(right, names))
-        case ast.Call(func=ast.Name(id=name), args=values):
-            each = [_value(value, names) for value in values]
-            return FUNCTIONS[name](each)
-    raise AssertionError(node)
+        case ast.Constant(value=int() | float() as value) if not isinstance(value, bool):
+            return lambda _: float(value)
+        case ast.Name(id=name) if name in NAMES:
+            return operator.itemgetter(name)
+        case ast.UnaryOp(op=kind, operand=operand) if type(kind) in OPERATORS:
+            operate, operands = OPERATORS[type(kind)], [operand]
+        case ast.BinOp(left=left, op=kind, right=right) if type(kind) in OPERATORS:
+            operate, operands = OPERATORS[type(kind)], [left, right]
+        case ast.Call(func=ast.Name(id=name), args=[_, *_] as operands, keywords=[]) if (
+            name in FUNCTIONS
+        ):
+            operate = FUNCTIONS[name]
+        case _:
+            raise ValueError(node)
+    formulas = list(map(_compiled, operands))
+    return lambda names: operate(*(formula(names) for formula in formulas))

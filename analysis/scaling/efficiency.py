@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from analysis.cells.codes import Bound
+from analysis.cells.summary import whole
 from analysis.errors import ResultsError
 from analysis.scaling.brackets import interval, means, parse
 from analysis.scaling.ceilings import (
@@ -18,7 +19,6 @@ from analysis.scaling.ceilings import (
     Line,
     LOWER_BOUNDS,
     status,
-    whole,
 )
 
 COLUMNS = [

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from analysis.scaling.brackets import Bracket, parse, resamples, SEED
+from analysis.rows.fields import Array
+from analysis.scaling.brackets import Bracket, interval, parse, resamples, SEED
 from analysis.scaling.ceilings import censored
 
-Array = np.ndarray[Any, Any]
 Law = tuple[float, float, float]
 
 # As many numbers of servers as the law has parameters.
@@ -84,13 +84,10 @@ class Usl:
         best = nodes_for(self.law, sessions)
         if not self.samples:
             return Nodes(None, best, None)
-        each = sorted(
-            math.inf if number is None else number
-            for number in (best, *(nodes_for(law, sessions) for law in self.samples))
-        )
-        low, high = each[int(0.025 * len(each))], each[math.ceil(0.975 * len(each)) - 1]
-        middle = math.inf if best is None else best
-        return Nodes(_finite(min(low, middle)), best, _finite(max(high, middle)))
+        numbers = [best, *(nodes_for(law, sessions) for law in self.samples)]
+        each = np.array([math.inf if number is None else number for number in numbers])
+        low, high = interval(each, each, each[0])
+        return Nodes(_finite(low), best, _finite(high))
 
 
 def ceiling(law: Law, servers: float) -> float:
