@@ -1,5 +1,3 @@
-"""Every check of a survey, and which limit binds first."""
-
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

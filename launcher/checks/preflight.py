@@ -1,5 +1,3 @@
-"""Checks before an experiment: servers, Envoy, backends as Envoy sees them, distribution."""
-
 import contextlib
 import json
 import socket
@@ -45,7 +43,6 @@ def envoy(url: str) -> Finding:
 
 
 def backends(admin_urls: Sequence[str], nodes: Sequence[str]) -> Finding:
-    """The first failure among all Envoy processes."""
     findings = [_backends(admin_url, nodes) for admin_url in admin_urls]
     return next((finding for finding in findings if not finding.passed), findings[0])
 

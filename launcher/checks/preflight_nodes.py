@@ -1,5 +1,3 @@
-"""Checks of the nodes of a Slurm deployment before an experiment: clocks, images and limits."""
-
 from collections.abc import Iterator, Mapping
 
 from launcher.checks import kernel, network
@@ -45,7 +43,6 @@ def node_checks(state: DeploymentState) -> Iterator[Finding]:
 
 
 def images(views: Views) -> Finding:
-    """The first image that fails, or one finding for all of them."""
     paths = list(next(iter(views.values()))["files"])
     findings = [
         image(path, {node: view["files"][path] for node, view in views.items()}) for path in paths

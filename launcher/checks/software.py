@@ -1,5 +1,3 @@
-"""Checks of Python and Apptainer on every node. Pure."""
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +7,6 @@ from launcher.system.machine import Machine
 
 
 def python(machines: Mapping[str, Machine], here: Machine) -> Finding:
-    """Every node must have the Python and the launcher of this machine."""
     ours = (here.python, here.launcher)
     others = {n: m for n, m in machines.items() if (m.python, m.launcher) != ours}
     if not others:

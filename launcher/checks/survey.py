@@ -1,5 +1,3 @@
-"""Probes the nodes that a deployment would get."""
-
 import contextlib
 import os
 import time
@@ -38,7 +36,6 @@ class Survey:
 
     @property
     def files(self) -> Sequence[Path]:
-        """The images that were probed."""
         return [Path(file) for file in next(iter(self.views.values()))["files"]]
 
 
@@ -90,7 +87,6 @@ def _survey_nodes(
 
 @contextlib.contextmanager
 def agents(runtime: SlurmRuntime) -> Iterator[None]:
-    """Runs agents on the runtime's nodes."""
     try:
         runtime.prepare((), (), None)
         yield
@@ -128,7 +124,6 @@ def _request(placement: Placement) -> dict[str, Any]:
 
 
 def _apptainer_trial(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Tries Apptainer with the image of the servers."""
     return {"apptainer": request["files"][0]} if request["files"] else {}
 
 

@@ -53,8 +53,6 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Backend:
-    """One endpoint as Envoy sees it."""
-
     node: str
     healthy: bool
 
@@ -93,7 +91,6 @@ def counters(pages: Mapping[str, Path], port: int, timeout: float) -> dict[str, 
 
 
 def combined(each: Sequence[Mapping[str, int]]) -> dict[str, int]:
-    """Sums, except for `MINIMA`."""
     totals: dict[str, int] = {}
     for name in dict.fromkeys(name for counts in each for name in counts):
         values = [counts[name] for counts in each if name in counts]
@@ -152,7 +149,6 @@ def _read(connection: _SocketConnection) -> bytes:
 
 
 def parse_backends(page: bytes) -> list[Backend]:
-    """Raises ValueError when the page is not JSON."""
     clusters = {c["name"]: c for c in json.loads(page).get("cluster_statuses", [])}
     return [_backend(host) for host in clusters.get(CLUSTER, {}).get("host_statuses", [])]
 

@@ -55,7 +55,6 @@ def render(placement: Placement, envoy: Envoy) -> str:
 
 
 def configurations(placement: Placement) -> dict[Path, str]:
-    """The configuration of every Envoy process, by its file."""
     return {envoy.config: render(placement, envoy) for envoy in placement.envoys}
 
 

@@ -85,7 +85,6 @@ class Agent:
             self._stop()
 
     def _serve(self) -> LeaveReason:
-        """Carries out orders until the agent must exit."""
         beat = self._heard_at = time.monotonic()
         while True:
             for key, _ in self._selector.select(max(0.0, beat - time.monotonic())):
@@ -190,7 +189,6 @@ class Agent:
 
 
 def reply_lines(node: str, reply: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of a reply; see `AgentStep.replies`."""
     text = json.dumps({"node": node, **reply})
     if len(text) <= LINE_CHARACTERS:
         yield text

@@ -1,5 +1,3 @@
-"""The agents on the nodes of a Slurm allocation, and the Slurm steps that run them."""
-
 import select
 import signal
 import time
@@ -79,7 +77,6 @@ class Agents:
                     step.send({"to": None})
 
     def _send_starts(self) -> None:
-        """Sends one order for all nodes of a step."""
         for step in self.steps:
             nodes = [node for node in self.nodes.values() if node.step is step and node.to_start]
             if nodes:

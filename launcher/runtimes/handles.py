@@ -1,5 +1,3 @@
-"""Handles of processes on the nodes of a Slurm allocation."""
-
 import contextlib
 import signal
 import subprocess

@@ -28,7 +28,6 @@ def is_up(state: str) -> bool:
 def start_checks(
     views: Views, processes: Sequence[Process], files: Sequence[Path], folder: Path | None
 ) -> Iterator[Finding]:
-    """What must hold before the processes can start."""
     if folder is not None:
         yield shared_folder(views, folder)
     yield from programs(views)
@@ -58,7 +57,6 @@ def shared_folder(views: Views, path: Path) -> Finding:
 
 
 def programs(views: Views) -> Iterator[Finding]:
-    """One failure for each program that a node does not have."""
     for name in dict.fromkeys(name for view in views.values() for name in view.get("missing", ())):
         nodes = [node for node, view in views.items() if name in view.get("missing", ())]
         if name == APPTAINER:

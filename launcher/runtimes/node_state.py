@@ -1,5 +1,3 @@
-"""The state of each node of a Slurm allocation."""
-
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,5 +1,3 @@
-"""The nodes that a deployment gets, and the runtime that starts processes on them."""
-
 import logging
 from collections.abc import Sequence
 
@@ -31,7 +29,6 @@ def runtime_for(
     *,
     own_job: bool = False,
 ) -> Runtime:
-    """Starts nothing."""
     if deployment.local or allocated is None:
         logger.debug("runtime: processes on this machine")
         return LocalRuntime()

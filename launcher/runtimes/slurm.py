@@ -1,5 +1,3 @@
-"""The runtime on the nodes of a Slurm allocation."""
-
 import contextlib
 import os
 import shlex

@@ -1,1 +1,0 @@
-"""Slurm: its programs, its allocations, and what we run on its nodes."""

@@ -46,7 +46,6 @@ class Allocation:
         return 1
 
     def group(self, node: str) -> int:
-        """The number of the node's component."""
         return next(n for n, component in enumerate(self.components) if node in component.nodes)
 
     def job_of(self, node: str) -> str:
@@ -62,7 +61,6 @@ def allocation(
     environment: Mapping[str, str] = os.environ,
     hostnames: Callable[[str], list[str]] = commands.hostnames,
 ) -> Allocation | None:
-    """None outside an allocation."""
     job_id = environment.get(JOB_ID)
     if not job_id:
         return None

@@ -1,5 +1,3 @@
-"""A temporary allocation."""
-
 import contextlib
 import json
 import os
@@ -69,7 +67,7 @@ class Salloc:
         self._granted = False
 
     def wait(self) -> Allocation:
-        while self._stdout not in self._ready():
+        while self._stdout not in select.select([self._stdout, self._stderr], [], [])[0]:
             self._take_message(self._stderr.readline())
         line = self._stdout.readline()
         granted = allocation(json.loads(line)) if line else None
@@ -81,9 +79,6 @@ class Salloc:
             raise SlurmFailed(self._argv, error, output.decode(errors="replace"))
         self._job_id, self._granted = granted.job_id, True
         return granted
-
-    def _ready(self) -> list[Any]:
-        return select.select([self._stdout, self._stderr], [], [])[0]
 
     def _take_message(self, message: bytes) -> None:
         text = message.decode(errors="replace").strip().removeprefix("salloc: ")

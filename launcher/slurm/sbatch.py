@@ -11,16 +11,12 @@ def sbatch_argv(deployment: Deployment, rundir: RunDir) -> tuple[str, ...]:
         f"--nodes={deployment.nodes + deployment.client_nodes}",
         *("--ntasks-per-node=1", "--no-requeue", "--no-kill", "--open-mode=append"),
         f"--chdir={Path.cwd()}",
-        f"--output={_escaped(str(rundir.batch_log))}",
+        # A percent sign starts a pattern in a file name (sbatch(1)).
+        f"--output={str(rundir.batch_log).replace('%', '%%')}",
         *resource_options(deployment),
         *deployment.sbatch,
         str(rundir.job_script),
     )
-
-
-def _escaped(path: str) -> str:
-    # A percent sign starts a pattern in a file name (sbatch(1)).
-    return path.replace("%", "%%")
 
 
 def resource_options(deployment: Deployment, **defaults: str) -> list[str]:

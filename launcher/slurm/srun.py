@@ -109,7 +109,6 @@ class StepChannel:
         return self._stdout.fileno()
 
     def send(self, order: Mapping[str, Any]) -> None:
-        """Sends an order to all tasks of the step."""
         self._outgoing += orjson.dumps(order) + b"\n"
         self.flush()
 
@@ -154,7 +153,6 @@ class StepChannel:
 
     @property
     def cancellation(self) -> str | None:
-        """Slurm's message that the step or its job was cancelled."""
         return next((m.cancellation for m in self.messages if m.cancellation), None)
 
     def cancel(self) -> None:
@@ -168,7 +166,6 @@ class StepChannel:
         self._stdin.close()
 
     def close(self, seconds: float, grace: float | None = None) -> None:
-        """Waits for the step to end, terminates it after `seconds` and kills srun after `grace` more."""
         self.leave()
         stop(self._srun, seconds, grace)
         self._stdout.close()

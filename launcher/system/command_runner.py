@@ -44,7 +44,6 @@ def main() -> int:
 
 
 def _terminate(command: "subprocess.Popen[bytes]") -> int:
-    """Terminates the command and its descendants; returns the command's exit code."""
     deadline = time.monotonic() + GRACE_SECONDS
     for process in _descendants():
         _signal(process, signal.SIGTERM)

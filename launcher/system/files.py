@@ -1,5 +1,3 @@
-"""Atomic writes, locks and private folders."""
-
 import fcntl
 import json
 import os

@@ -1,6 +1,4 @@
 class LineSplitter:
-    """Splits a stream that arrives in chunks into lines."""
-
     def __init__(self) -> None:
         self._rest = b""
 

@@ -126,7 +126,6 @@ def limits() -> Limits:
 
 
 def parse_meminfo(text: str) -> dict[str, int]:
-    """/proc/meminfo in bytes."""
     pairs = (line.split(":", 1) for line in text.splitlines() if line.endswith(" kB"))
     return {name: int(value.split()[0]) * 1024 for name, value in pairs}
 

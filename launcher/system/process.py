@@ -74,8 +74,6 @@ def indented(lines: Sequence[str]) -> str:
 
 
 class ChildProcess:
-    """A child of this process; see `launcher.runtimes.base.Handle`."""
-
     def __init__(self, popen: subprocess.Popen[bytes], log: Path) -> None:
         self.pid, self.stdin, self.stdout = popen.pid, popen.stdin, popen.stdout
         self.poll, self.wait, self.send_signal = popen.poll, popen.wait, popen.send_signal
