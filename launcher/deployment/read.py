@@ -28,9 +28,8 @@ VARIABLES: dict[str, tuple[str, ...]] = {
     "images": ("OPENENV_IMAGES",),
 }
 
-USE_CONTAINER = {"true": "apptainer", "1": "apptainer", "yes": "apptainer"} | dict.fromkeys(
-    ("false", "0", "no"), "venv"
-)
+USE_CONTAINER = dict.fromkeys(("true", "1", "yes"), "apptainer")
+USE_CONTAINER |= dict.fromkeys(("false", "0", "no"), "venv")
 
 
 def read_deployment(

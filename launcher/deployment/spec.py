@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, ValidationInfo
 
 from benchmark.server.settings import DEFAULT_APP, DEFAULT_MAX_CONCURRENT_ENVS, DEFAULT_PORT
+from launcher.deployment.paths import RunDir
 
 DEFAULT_NAME = "openenv"
 DEFAULT_ADMIN_PORT = 9901
@@ -177,6 +178,10 @@ class Deployment(BaseModel):
     @property
     def folder(self) -> Path:
         return self.dir or (Path() if self.name == DEFAULT_NAME else Path(self.name))
+
+    @property
+    def rundir(self) -> RunDir:
+        return RunDir(self.folder.absolute(), self.name)
 
     @property
     def servers(self) -> int:

@@ -7,9 +7,8 @@ _ROOT = Path(__file__).parents[1]
 
 
 def asset(folder: str, name: str) -> Path:
-    in_checkout, assets = _ROOT.parent / folder / name, _ROOT / "assets"
-    in_wheel = assets / folder / name
-    candidates = (in_checkout, in_wheel)
+    assets = _ROOT / "assets"
+    candidates = (_ROOT.parent / folder / name, assets / folder / name)
     return next((file for file in candidates if file.is_file()), assets / name)
 
 

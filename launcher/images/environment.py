@@ -19,8 +19,6 @@ MARKS = ("openenv.yaml", "pyproject.toml")
 
 @dataclass(frozen=True)
 class Environment:
-    """Where an environment is, and the options that override what its Dockerfile implies."""
-
     dockerfile: Path
     name: str | None = None
     context: Path | None = None

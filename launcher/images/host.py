@@ -56,29 +56,28 @@ def read(folder: Path) -> HostSettings:
     """Writes the settings to `folder`, which only this user may be able to read."""
     settings = HostSettings(folder, [f"{folder}:{INSIDE}"])
     pip = pip_settings(os.environ, pip_config())
-    if bundle := find_bundle(os.environ, pip):
+    if bundle := find_bundle(pip):
         shutil.copyfile(bundle, folder / "ca.crt")
         settings.variables |= dict.fromkeys(BUNDLE_VARIABLES, str(INSIDE / "ca.crt"))
-    settings.variables |= proxies(os.environ)
+    proxies = [*PROXY_VARIABLES, *(name.upper() for name in PROXY_VARIABLES)]
+    settings.variables |= {name: os.environ[name] for name in proxies if os.environ.get(name)}
     local = _bind_folders(settings, pip)
-    _write_pip_conf(folder / "pip.conf", local)
+    config = configparser.RawConfigParser()
+    config["global"] = {"disable-pip-version-check": "true", "no-cache-dir": "true", **local}
+    with (folder / "pip.conf").open("w") as file:
+        config.write(file)
     settings.variables["PIP_CONFIG_FILE"] = str(INSIDE / "pip.conf")
     if "index-url" in local:
         settings.variables["UV_DEFAULT_INDEX"] = local["index-url"]
     return settings
 
 
-def find_bundle(environment: Mapping[str, str], pip: Mapping[str, str]) -> Path | None:
-    named = [environment.get(name) for name in BUNDLE_VARIABLES[:4]]
+def find_bundle(pip: Mapping[str, str]) -> Path | None:
+    named = [os.environ.get(name) for name in BUNDLE_VARIABLES[:4]]
     for candidate in [*named, pip.get("cert"), *BUNDLES]:
         if candidate and Path(candidate).is_file():
             return Path(candidate)
     return None
-
-
-def proxies(environment: Mapping[str, str]) -> dict[str, str]:
-    names = [*PROXY_VARIABLES, *(name.upper() for name in PROXY_VARIABLES)]
-    return {name: environment[name] for name in names if environment.get(name)}
 
 
 def pip_config() -> str:
@@ -130,10 +129,3 @@ def folder_of(place: str) -> Path | None:
     if address.scheme == "file":
         return Path(unquote(address.path))
     return None if address.scheme else Path(place).expanduser().absolute()
-
-
-def _write_pip_conf(file: Path, settings: Mapping[str, str]) -> None:
-    config = configparser.RawConfigParser()
-    config["global"] = {"disable-pip-version-check": "true", "no-cache-dir": "true", **settings}
-    with file.open("w") as output:
-        config.write(output)

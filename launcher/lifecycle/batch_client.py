@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 
-from launcher.deployment.paths import RunDir
 from launcher.deployment.programs import check_images, programs
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentState, DeploymentStatus, FINAL_STATES
@@ -68,7 +67,7 @@ def run(
 class BatchClient:
     def __init__(self, deployment: Deployment, report: Callable[[str], None]) -> None:
         self.deployment, self._report = deployment, report
-        self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
+        self.rundir = deployment.rundir
         self.job_id: str | None = None
         self.was_ready = False
         self._events_reported = 0

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from launcher.deployment.paths import RunDir
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentState, DeploymentStatus
 from launcher.errors import LauncherError
@@ -30,7 +29,7 @@ def main() -> int:
 
 def _record_failure(deployment: Deployment, error: str) -> None:
     """For the submitting side, when the deployment failed before it wrote its state."""
-    rundir = RunDir(deployment.folder.absolute(), deployment.name)
+    rundir = deployment.rundir
     job = os.environ.get(JOB_ID)
     state = DeploymentState.load(rundir.state)
     if state is None or state.job != job:

@@ -18,7 +18,7 @@ POLL_SECONDS = 0.5
 
 def submission(deployment: Deployment) -> tuple[tuple[str, ...], Path, str]:
     """The argv of sbatch, and the path and the text of the batch script."""
-    rundir = RunDir(deployment.folder.absolute(), deployment.name)
+    rundir = deployment.rundir
     return sbatch_argv(deployment, rundir), rundir.job_script, script(rundir)
 
 

@@ -12,7 +12,6 @@ import sys
 import tempfile
 from typing import Any
 
-from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError
@@ -27,7 +26,6 @@ def detach(deployment: Deployment, report: Report) -> dict[str, str]:
 
     Raises a `LauncherError` with the message and exit code of what `HeldDeployment.run` raised.
     """
-    rundir = RunDir(deployment.folder.absolute(), deployment.name)
     reading, writing = os.pipe()
     argv = (sys.executable, "-P", "-m", "launcher.lifecycle.detached", str(writing))
     log_command(__name__, argv)
@@ -66,7 +64,7 @@ def detach(deployment: Deployment, report: Report) -> dict[str, str]:
         printed = output.read().decode(errors="replace")
     raise LauncherError(
         f"the launcher of {deployment.name!r} exited before the deployment was ready; see "
-        f"{rundir.folder}\n{printed}"
+        f"{deployment.rundir.folder}\n{printed}"
     )
 
 
@@ -81,7 +79,7 @@ def main() -> int:
     def ready(placement: Placement) -> None:
         nonlocal descriptor
         send({"connection": placement.connection})
-        log = os.open(rundir.launcher_log, os.O_WRONLY | os.O_APPEND)
+        log = os.open(deployment.rundir.launcher_log, os.O_WRONLY | os.O_APPEND)
         for stream in (1, 2):
             os.dup2(log, stream)
         os.close(log)
@@ -91,7 +89,6 @@ def main() -> int:
 
     try:
         deployment = Deployment.model_validate_json(sys.stdin.buffer.readline())
-        rundir = RunDir(deployment.folder.absolute(), deployment.name)
         held = HeldDeployment(deployment, lambda event: send({"event": event}))
         return held.run(ready, lifeline=0)
     except LauncherError as failure:

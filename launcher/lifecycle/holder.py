@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from launcher.deployment.paths import RunDir, to_env_file
+from launcher.deployment.paths import to_env_file
 from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentStatus
@@ -49,7 +49,7 @@ class HeldDeployment:
         when its folder's heartbeat does. Raises `UsageError`."""
         self._own_job = own_job
         self.deployment = deployment
-        self.rundir = RunDir(deployment.folder.absolute(), deployment.name)
+        self.rundir = deployment.rundir
         allocated, here = allocation(), machine()
         nodes = nodes_for(deployment, allocated)
         self._plan = plan(deployment, nodes, here.limits)

@@ -1,6 +1,5 @@
 """The merged logs of a deployment."""
 
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,6 @@ def lines(listed: Known, follow: bool) -> Iterator[tuple[str, str]]:
     paths = {"job": listed.rundir.batch_log, "launcher": listed.rundir.launcher_log}
     paths |= {process.name: Path(process.log) for process in listed.state.processes}
     opened: dict[str, TextIO] = {}
-    pause = threading.Event()
     alive, next_check = True, 0.0
     try:
         while True:
@@ -32,7 +30,7 @@ def lines(listed: Known, follow: bool) -> Iterator[tuple[str, str]]:
                         yield name, line.rstrip("\n")
             if not follow or not alive:
                 return
-            pause.wait(POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
     finally:
         for file in opened.values():
             file.close()

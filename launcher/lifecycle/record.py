@@ -4,7 +4,6 @@ import contextlib
 import time
 from collections.abc import Mapping
 
-from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Placement, Process
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import (
@@ -30,7 +29,7 @@ class Record:
         self, deployment: Deployment, placement: Placement, runtime: Runtime, report: Report
     ) -> None:
         self._deployment, self._placement, self._runtime = deployment, placement, runtime
-        self._rundir = RunDir(deployment.folder.absolute(), deployment.name)
+        self._rundir = deployment.rundir
         self._report = report
         self.status = DeploymentStatus.STARTING
         self.ready_at: float | None = None

@@ -97,7 +97,7 @@ def identity() -> dict[str, Any]:
 
 
 def enter(deployment: Deployment, job: str | None, own_job: bool, **identity: Any) -> None:
-    rundir = RunDir(deployment.folder.absolute(), deployment.name)
+    rundir = deployment.rundir
     head = {"name": deployment.name, "job": job, "folder": rundir.folder, **identity}
     entry = Entry(**head, drain=deployment.drain, own_job=own_job, started=time.time())
     entry.save(rundir.entry)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from launcher.deployment.paths import RunDir
 from launcher.deployment.placement import Node, place, Placement
 from launcher.deployment.programs import Programs, programs
 from launcher.deployment.spec import Deployment
@@ -32,5 +31,4 @@ def plan(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Plan:
 
 
 def place_sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Placement:
-    rundir = RunDir(deployment.folder.absolute(), deployment.name)
-    return place(sized(deployment, nodes, limits), nodes, rundir, programs(deployment))
+    return place(sized(deployment, nodes, limits), nodes, deployment.rundir, programs(deployment))

@@ -92,9 +92,5 @@ def _usable_ports(limits: Limits) -> int:
 def source_addresses(sessions: int, limits: Limits) -> tuple[str, ...]:
     """Loopback addresses for the sessions to a URL of this machine; none when one is enough."""
     count = load_machines(sessions, limits)
-    return tuple(_loopback(number) for number in range(count)) if count > 1 else ()
-
-
-def _loopback(number: int) -> str:
-    subnet, host = divmod(number, ADDRESSES_PER_SUBNET)
-    return f"127.1.{subnet}.{host + 1}"
+    pairs = (divmod(number, ADDRESSES_PER_SUBNET) for number in range(count))
+    return tuple(f"127.1.{subnet}.{host + 1}" for subnet, host in pairs) if count > 1 else ()

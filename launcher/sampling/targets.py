@@ -31,16 +31,10 @@ def deployment_targets(state: DeploymentState) -> Targets:
             url = f"http://{server.address}:{server.control_port}/ready"
             target.setdefault("places", {})[process.name] = url
         else:
-            target["envoy"] = _envoys(state)
+            # Sessions connect to any of the processes, so all of them are one target.
+            pages = {envoy.admin_url: envoy.admin_socket for envoy in state.envoys}
+            target["envoy"] = {"port": state.deployment.envoy_port, "pages": pages}
     return targets
-
-
-def _envoys(state: DeploymentState) -> dict[str, Any]:
-    # Sessions connect to any of the processes, so all of them are one target.
-    return {
-        "port": state.deployment.envoy_port,
-        "pages": {envoy.admin_url: envoy.admin_socket for envoy in state.envoys},
-    }
 
 
 def load_targets(run: Mapping[str, Any], *, here: bool) -> Targets:

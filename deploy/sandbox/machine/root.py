@@ -33,7 +33,8 @@ Report = Callable[[str], None]
 
 def key() -> str:
     recipe = [SUITE, NEWER, *PACKAGES, *FROM_NEWER, paths.USER, str(paths.USER_ID)]
-    text = "\n".join([*recipe, platform.machine(), SCRIPT.read_text(), apt_files_recipe()])
+    recipe += [platform.machine(), SCRIPT.read_text(), *apt_files(Source("", (), ())).values()]
+    text = "\n".join(recipe)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -136,7 +137,3 @@ def apt_files(source: Source) -> dict[str, str]:
         # The release files of a mirror may be out of date.
         "apt.conf.d/99sandbox": 'Acquire::Check-Valid-Until "false";\nAcquire::Check-Date "false";\n',
     }
-
-
-def apt_files_recipe() -> str:
-    return "\n".join(apt_files(Source("", (), ())).values())

@@ -52,7 +52,8 @@ def first_of_namespace(
             pass
         kernel.wait(pid)
     if process is None or not process.alive:
-        raise StartFailed(f"{what} did not start; {log}:\n{_end(log)}")
+        text = log.read_text(errors="replace").strip() if log.exists() else "(empty)"
+        raise StartFailed(f"{what} did not start; {log}:\n{text}")
     return process
 
 
@@ -75,7 +76,3 @@ def _detach(log: Path) -> None:
             os.set_inheritable(descriptor, False)
     for descriptor, standard in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, standard)
-
-
-def _end(log: Path) -> str:
-    return log.read_text(errors="replace").strip() if log.exists() else "(empty)"
