@@ -77,9 +77,7 @@ class HeldDeployment:
 
     def run(self, on_ready: OnReady, command: Command = None, lifeline: int | None = None) -> int:
         """Starts, holds and stops the deployment. Returns the exit code of `command`, or 0 after a
-        signal.
-
-        Until the deployment is ready, the end of the pipe `lifeline` stops it.
+        signal. Until the deployment is ready, the end of the pipe `lifeline` stops it.
 
         Raises `PortTaken`, `StartFailed`, `DeploymentFailed`, `DeploymentEnded` and `UsageError`; in
         every case all processes have been stopped.

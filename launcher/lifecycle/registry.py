@@ -162,10 +162,8 @@ def forget(listed: Known) -> None:
 
 
 def connection(folder: Path) -> dict[str, str] | None:
-    """The variables in the folder's connection file; None without one.
-
-    Raises `DeploymentNotFound` when the deployment that wrote it is gone.
-    """
+    """The variables in the folder's connection file; None without one. Raises `DeploymentNotFound`
+    when the deployment that wrote it is gone."""
     rundir = RunDir(folder, "")
     try:
         values = from_env_file(rundir.connection.read_text())

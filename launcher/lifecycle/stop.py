@@ -20,9 +20,7 @@ POLL_SECONDS = 0.5
 
 def stop(listed: Known) -> str:
     """Stops the deployment, waits until its launcher has exited, and returns a message for the user.
-
-    Raises `DeploymentFailed` when the launcher does not exit.
-    """
+    Raises `DeploymentFailed` when the launcher does not exit."""
     name, entry = listed.rundir.name, listed.entry
     is_here = entry.host == socket.gethostname()
     if listed.alive:

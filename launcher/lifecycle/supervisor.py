@@ -111,9 +111,8 @@ class Supervisor:
 
     def start(self, process: Process) -> None:
         """Raises `NodeLost`."""
-        exits = (
-            self.children[process.name].exits if process.name in self.children else ExitHistory()
-        )
+        before = self.children.get(process.name)
+        exits = before.exits if before else ExitHistory()
         child = Child(process, self._runtime.start(process), exits)
         self.children[process.name] = child
         descriptor = child.handle.fileno()
@@ -121,11 +120,8 @@ class Supervisor:
             self._selector.register(descriptor, selectors.EVENT_READ, child)
 
     def wait_ready(self, unready: Callable[[], Unready | None], deadline: float) -> None:
-        """Waits until `unready` returns None.
-
-        Raises `StartFailed` when a child exits first or `deadline` (monotonic) passes, and
-        `Interrupted`.
-        """
+        """Waits until `unready` returns None. Raises `StartFailed` when a child exits first or
+        `deadline` (monotonic) passes, and `Interrupted`."""
         while (reason := unready()) is not None:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
@@ -141,10 +137,7 @@ class Supervisor:
         check: Callable[[], None] = lambda: None,
     ) -> None:
         """Replaces children that exit, until `command` exits or forever; calls `check` on every
-        wake-up.
-
-        Raises `DeploymentFailed` when the deployment cannot continue, and `Interrupted`.
-        """
+        wake-up. Raises `DeploymentFailed` when the deployment cannot continue, and `Interrupted`."""
         with contextlib.ExitStack() as stack:
             if command is not None:
                 pidfd = os.pidfd_open(command.pid)

@@ -29,6 +29,5 @@ class UserCommand:
 
 
 def check_command(command: Sequence[str] | None) -> None:
-    """Raises `UsageError` when the user's command does not exist."""
     if command is not None and shutil.which(command[0]) is None:
         raise UsageError(f"cannot run {command[0]!r}: no such program")

@@ -228,7 +228,6 @@ def _memory(stage: Stage) -> Iterator[Bound]:
 
 
 def _local_memory(stage: Stage) -> Bound:
-    """Servers, Envoy and the load share the memory of one machine."""
     here, placement = next(iter(stage.machines.values())), stage.placement
     parts = (
         (SERVER, placement.endpoints),

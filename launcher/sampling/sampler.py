@@ -241,7 +241,6 @@ class Sampler:
             self._changed.notify_all()
 
     def _note(self, node: str, ended: int | None = None) -> None:
-        """The node has reported, and has sent its last samples of a cell."""
         with self._changed:
             self._reported[node] = time.monotonic()
             if ended is not None:
