@@ -116,32 +116,24 @@ def parse_counters(page: bytes) -> dict[str, int]:
     return {stat["name"].rpartition(".")[2]: stat["value"] for stat in stats if "value" in stat}
 
 
-class _SocketConnection(HTTPConnection):
-    def __init__(self, path: Path, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
-
-
 def _request(
     admin_socket: Path, page: str, timeout: float, opened: contextlib.ExitStack
-) -> _SocketConnection | None:
+) -> HTTPConnection | None:
     """Sends the request without waiting for the response, so that several Envoy processes work at the
     same time. None on another node, or when the socket is stale."""
-    connection = _SocketConnection(admin_socket, timeout)
+    connection = HTTPConnection("localhost")
     opened.callback(connection.close)
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.settimeout(timeout)
     try:
+        connection.sock.connect(str(admin_socket))
         connection.request("GET", page)
     except (FileNotFoundError, ConnectionRefusedError):
         return None
     return connection
 
 
-def _read(connection: _SocketConnection) -> bytes:
+def _read(connection: HTTPConnection) -> bytes:
     try:
         return connection.getresponse().read()
     except HTTPException as failure:

@@ -46,23 +46,20 @@ def main() -> int:
 def _terminate(command: "subprocess.Popen[bytes]") -> int:
     deadline = time.monotonic() + GRACE_SECONDS
     for process in _descendants():
-        _signal(process, signal.SIGTERM)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         command.wait(GRACE_SECONDS)
     others = [process for process in _descendants() if process.pid != command.pid]
     psutil.wait_procs(others, max(0.0, deadline - time.monotonic()))
     for process in _descendants():
-        _signal(process, signal.SIGKILL)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     return command.wait()
 
 
 def _descendants() -> list[psutil.Process]:
     return psutil.Process().children(recursive=True)
-
-
-def _signal(process: psutil.Process, number: signal.Signals) -> None:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        process.send_signal(number)
 
 
 if __name__ == "__main__":

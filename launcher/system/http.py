@@ -26,14 +26,11 @@ def get(url: str, timeout: float) -> bytes:
     except urllib.error.HTTPError as refused:
         with refused:
             raise Unreachable(f"HTTP {refused.code}", refused.code) from None
-    except urllib.error.URLError as failure:
-        reason = failure.reason
-        text = getattr(reason, "strerror", None) or str(reason)
-        raise Unreachable(text) from None
     except http.client.HTTPException as failure:
         raise Unreachable(f"the response is not HTTP ({type(failure).__name__})") from None
     except OSError as failure:
-        raise Unreachable(failure.strerror or str(failure)) from None
+        cause = failure.reason if isinstance(failure, urllib.error.URLError) else failure
+        raise Unreachable(getattr(cause, "strerror", None) or str(cause)) from None
 
 
 def get_json(url: str, timeout: float) -> Any:

@@ -29,13 +29,8 @@ def spawn(
         raise_descriptor_limit()
 
     with log.open("ab") as output:
-        defaults: dict[str, Any] = {
-            "stdin": subprocess.DEVNULL,
-            "stdout": output,
-            "stderr": output,
-            "start_new_session": True,
-        }
-        options = defaults | {"env": os.environ | environment} | options
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+        options = {"start_new_session": True, "env": os.environ | environment, **streams, **options}
         return subprocess.Popen(argv, preexec_fn=prepare, **options)  # noqa: PLW1509 - no threads
 
 
