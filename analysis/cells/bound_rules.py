@@ -189,7 +189,4 @@ Rule = Callable[[Cell], list[Candidate]]
 
 # The first of two candidates with the same rank counts. A load generator at its limit comes before the
 # servers, which may have had more to give; servers come before Envoy, which waits for them.
-RULES: tuple[Rule, ...] = (
-    *(_breaker, _descriptors, _ports, _places),
-    *(_load, _server_cpu, _envoy_cpu),
-)
+RULES: tuple[Rule, ...] = (_breaker, _descriptors, _ports, _places, _load, _server_cpu, _envoy_cpu)

@@ -152,11 +152,10 @@ def _latencies(part: str, seconds: Array) -> Line:
     names = [f"{part}_p{percent}" for percent in PERCENTILES[part]]
     line: Line = dict(zip(names, _percentiles(seconds, PERCENTILES[part]), strict=True))
     if part == "total":
-        line |= {"total_min": math.nan, "total_max": math.nan, "total_avg": math.nan}
-        if len(seconds):
-            line |= {"total_min": float(seconds.min()), "total_max": float(seconds.max())}
-            # fsum does not depend on the order of the rows.
-            line["total_avg"] = math.fsum(seconds.tolist()) / len(seconds)
+        line["total_min"] = float(np.fmin.reduce(seconds, initial=math.nan))
+        line["total_max"] = _max(seconds)
+        # fsum does not depend on the order of the rows.
+        line["total_avg"] = math.fsum(seconds.tolist()) / len(seconds) if len(seconds) else math.nan
     return line
 
 

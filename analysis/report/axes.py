@@ -19,9 +19,7 @@ def new_figure(height: float) -> Figure:
 
 
 def new_axes(number: int, height: float) -> tuple[Figure, list[Axes]]:
-    columns = min(3, max(1, number))
-    if number == 4:
-        columns = 2
+    columns = 2 if number == 4 else min(3, max(1, number))
     rows = -(-number // columns)
     figure = new_figure(height * rows if columns > 1 else height + 0.3)
     return figure, [figure.add_subplot(rows, columns, place + 1) for place in range(number)]

@@ -129,12 +129,7 @@ def distribution_text(panels: Sequence[Panel]) -> str:
 
 
 def _distributed(panel: Panel) -> str:
-    cells = [
-        (line, detail)
-        for line, detail in zip(panel.lines, panel.details, strict=True)
-        if line["valid"]
-    ]
-    texts = []
+    cells, texts = panel.valid_cells, []
     for name, counts in (
         ("host", [detail.hosts for _, detail in cells]),
         ("load worker", [detail.load_workers for _, detail in cells]),

@@ -27,7 +27,6 @@ from analysis.report.axes import (
 from analysis.report.formatting import count, known
 from analysis.report.series import column, Curve, Line, Panel, points, steepest, success, total
 from analysis.report.style import BARS, COLOURS, CURVES, DASHES, GRID, INK, NUMBERED, PANELS, styled
-from analysis.results.folder import CellDetails
 from analysis.scaling.ceilings import censored
 from analysis.scaling.usl import Usl
 
@@ -166,13 +165,8 @@ def open_sessions(panels: Sequence[Panel]) -> Figure:
 @styled
 def distribution(panels: Sequence[Panel]) -> Figure:
     shown = panels[:PANELS]
-    sides = [
-        (
-            _sessions(panel, lambda cell: cell.hosts),
-            _sessions(panel, lambda cell: cell.load_workers),
-        )
-        for panel in shown
-    ]
+    cells = [[detail for _, detail in panel.valid_cells] for panel in shown]
+    sides = [(total(c.hosts for c in some), total(c.load_workers for c in some)) for some in cells]
     heights = [0.22 * min(max(len(a), len(b), 3), BARS) + 0.8 for a, b in sides]
     figure = new_figure(sum(heights) + 0.2)
     rows = figure.subplots(len(shown), 2, squeeze=False, gridspec_kw={"height_ratios": heights})
@@ -182,11 +176,6 @@ def distribution(panels: Sequence[Panel]) -> Figure:
             _bars(ax, counts)
             ax.set_title(f"{name} ({panel.title})" if panel.title else name, loc="left")
     return figure
-
-
-def _sessions(panel: Panel, counts: Callable[[CellDetails], dict[str, int]]) -> dict[str, int]:
-    cells = zip(panel.lines, panel.details, strict=True)
-    return total(counts(detail) for line, detail in cells if line["valid"])
 
 
 def _bars(ax: Axes, counts: dict[str, int]) -> None:

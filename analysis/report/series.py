@@ -35,6 +35,11 @@ class Panel:
     def places(self) -> list[float]:
         return sorted({line[self.x] for line in self.lines})
 
+    @property
+    def valid_cells(self) -> list[tuple[Line, CellDetails]]:
+        cells = zip(self.lines, self.details, strict=True)
+        return [(line, detail) for line, detail in cells if line["valid"]]
+
     def line(self, wait: float) -> Line:
         return next(line for line in self.lines if line["wait_seconds"] == wait)
 
@@ -137,18 +142,15 @@ def _names(one: Results, servers: int | None, key: tuple[Any, ...]) -> dict[str,
 def _titled(made: Sequence[tuple[dict[str, str], Panel]]) -> list[Panel]:
     if len(made) == 1:
         return [made[0][1]]
-    varying = {part for part in _PARTS if len({names[part] for names, _ in made}) > 1}
+    varying = {part for part in made[0][0] if len({names[part] for names, _ in made}) > 1}
 
     def title(names: Mapping[str, str], parts: set[str]) -> str:
-        return ", ".join(names[part] for part in _PARTS if part in parts and names[part])
+        return ", ".join(text for part, text in names.items() if part in parts and text)
 
     without = [title(names, varying - {"folder"}) for names, _ in made]
     if len(set(without)) < len(made) or not all(without):
         without = [title(names, varying | {"folder"}) for names, _ in made]
     return [replace(panel, title=text) for text, (_, panel) in zip(without, made, strict=True)]
-
-
-_PARTS = ("servers", "folder", "mode", "shape", "steps", "rate")
 
 
 def points(panel: Panel, wait: float, value: Callable[[Line], float]) -> list[Point]:

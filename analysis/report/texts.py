@@ -4,17 +4,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from analysis.cells.codes import Bound
+from analysis.compare import compare
 from analysis.compare.comparable import Difference, DifferenceCode
-from analysis.compare.compare import (
-    Basis,
-    Cell,
-    Change,
-    Comparison,
-    LeftOut,
-    MIN_REPETITIONS,
-    Missing,
-)
-from analysis.compare.compare import Verdict as ChangeVerdict
 from analysis.report.formatting import count, listed, percent, plural
 from analysis.scaling.ceilings import CeilingStatus
 from analysis.scaling.efficiency import (
@@ -98,11 +89,11 @@ DIFFERENCES: Mapping[DifferenceCode, str] = {
     DifferenceCode.SETTING: "{name} differs: {ours} in {a}, {theirs} in {b}",
 }
 
-BASES: Mapping[Basis, str] = {
-    Basis.REPETITIONS: "",
-    Basis.CELLS: "by the means of cells",
-    Basis.SESSIONS: "by sessions: {repetitions}",
-    Basis.NONE: f"not tested: {{repetitions}}; give --reps {MIN_REPETITIONS} or more",
+BASES: Mapping[compare.Basis, str] = {
+    compare.Basis.REPETITIONS: "",
+    compare.Basis.CELLS: "by the means of cells",
+    compare.Basis.SESSIONS: "by sessions: {repetitions}",
+    compare.Basis.NONE: f"not tested: {{repetitions}}; give --reps {compare.MIN_REPETITIONS} or more",
 }
 
 
@@ -149,7 +140,7 @@ def _count(number: Any) -> str:
     return "" if number is None else count(number)
 
 
-def comparison(found: Comparison) -> dict[str, Any]:
+def comparison(found: compare.Comparison) -> dict[str, Any]:
     """The comparison with its texts, as `launcher compare --json` prints it."""
     return {
         "a": found.a,
@@ -162,37 +153,37 @@ def comparison(found: Comparison) -> dict[str, Any]:
     }
 
 
-def _change(change: Change) -> dict[str, Any]:
+def _change(change: compare.Change) -> dict[str, Any]:
     return {
         "cell": f"all {change.cells} cells" if change.cell is None else _cell(change.cell),
         "measure": change.measure,
         "a": change.a,
         "b": change.b,
         "relative": change.relative,
-        "beyond_noise": change.verdict in (ChangeVerdict.WORSE, ChangeVerdict.BETTER),
-        "worse": change.verdict is ChangeVerdict.WORSE,
+        "beyond_noise": change.verdict in (compare.Verdict.WORSE, compare.Verdict.BETTER),
+        "worse": change.verdict is compare.Verdict.WORSE,
         "note": _basis(change.basis, change.repetitions),
         "p": change.p,
     }
 
 
-def _basis(basis: Basis, repetitions: int) -> str:
+def _basis(basis: compare.Basis, repetitions: int) -> str:
     return BASES[basis].format(repetitions=plural(repetitions, "repetition"))
 
 
-def _not_tested(changes: Iterable[Change]) -> list[str]:
-    groups: dict[int, list[Change]] = {}
+def _not_tested(changes: Iterable[compare.Change]) -> list[str]:
+    groups: dict[int, list[compare.Change]] = {}
     for change in changes:
-        if change.basis is Basis.NONE:
+        if change.basis is compare.Basis.NONE:
             groups.setdefault(change.repetitions, []).append(change)
     return [
         f"{', '.join(dict.fromkeys(change.measure for change in some))} of "
-        f"{plural(len({change.cell for change in some}), 'cell')}: {_basis(Basis.NONE, repetitions)}"
+        f"{plural(len({change.cell for change in some}), 'cell')}: {_basis(compare.Basis.NONE, repetitions)}"
         for repetitions, some in groups.items()
     ]
 
 
-def _note(note: Difference | LeftOut) -> str:
+def _note(note: Difference | compare.LeftOut) -> str:
     if isinstance(note, Difference):
         return DIFFERENCES[note.code].format(**vars(note))
     cells = ", ".join(sorted(map(_cell, note.cells)))
@@ -201,12 +192,12 @@ def _note(note: Difference | LeftOut) -> str:
     return f"only {note.folder} has valid lines of: {cells}"
 
 
-def _missing(missing: Missing, b: str) -> str:
+def _missing(missing: compare.Missing, b: str) -> str:
     why = f"not in {b}" if missing.reasons is None else f"INVALID in {b} ({missing.reasons})"
     return f"{_cell(missing.cell)}: {why}"
 
 
-def _cell(cell: Cell) -> str:
+def _cell(cell: compare.Cell) -> str:
     rate = "" if cell.arrival_rate is None else f" arrival rate {cell.arrival_rate:g}"
     return (
         f"{cell.mode} {cell.shape} batch {cell.batch_size} wait {cell.wait_seconds:g} steps "

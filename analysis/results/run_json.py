@@ -50,13 +50,13 @@ def _problems(run: Mapping[str, Any]) -> Iterator[str]:
     yield from _wrong_types("", run, dict.fromkeys(DICTS, (dict,)) | dict.fromkeys(LISTS, (list,)))
     placement = run.get("placement") or {}
     yield from _wrong_types("placement.", placement, PLACEMENT)
-    for name, within in (("placement.processes", placement), ("sittings", run)):
-        for number, one in enumerate(within.get(name.rpartition(".")[2]) or []):
-            yield from _wrong_types("", {f"{name}[{number}]": one}, {f"{name}[{number}]": (dict,)})
+    lists = {name: run.get(name) for name in ("sittings", "cells")}
+    for name, values in ({"placement.processes": placement.get("processes")} | lists).items():
+        for number, one in enumerate(values or []):
+            if not isinstance(one, dict):
+                yield f"{name}[{number}] is not an object"
+                return
     for number, facts in enumerate(run.get("cells") or []):
-        if not isinstance(facts, dict):
-            yield f"cells[{number}] is not an object"
-            return
         yield from _cell_problems(f"cells[{number}].", facts)
 
 

@@ -61,7 +61,10 @@ class Reader:
             self._add([row for _, row in rows])
         except fields.BROKEN:
             for number, row in rows:
-                self._add_one(row, number)
+                try:
+                    self._add([row])
+                except fields.BROKEN as failure:
+                    raise ResultsError(f"{self.where}:{number}: {failure}") from None
 
     def _parse(self, line: bytes, number: int) -> Row:
         with suppress(ValueError):
@@ -69,12 +72,6 @@ class Reader:
             if isinstance(row, dict):
                 return row
         raise ResultsError(f"{self.where}:{number}: not a row: {line[:60]!r}")
-
-    def _add_one(self, row: Row, number: int) -> None:
-        try:
-            self._add([row])
-        except fields.BROKEN as failure:
-            raise ResultsError(f"{self.where}:{number}: {failure}") from None
 
     def _add(self, rows: list[Row]) -> None:
         columns = _transposed(rows)

@@ -104,11 +104,8 @@ def _identity(result: Results) -> dict[str, Any]:
 
 
 def _servers(result: Results) -> int | None:
-    recorded = whole(result.caps.get("servers"))
-    if recorded is not None:
-        return recorded
-    counts = (whole(result.summary[name].max()) for name in ("expected_hosts", "unique_hosts"))
-    return next((count for count in counts if count), None)
+    counts = [result.summary[name].max() for name in ("expected_hosts", "unique_hosts")]
+    return next(filter(None, map(whole, [result.caps.get("servers"), *counts])), None)
 
 
 def _ceiling(group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
@@ -120,10 +117,10 @@ def _ceiling(group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
     if valid.empty:
         return line
     passing, failing, invalid = valid[met], valid[~met], group.drop(valid.index)
-    line["first_failing"] = _smallest_batch(failing)
+    line["first_failing"] = whole(failing["batch_size"].min())
     below = invalid[invalid["batch_size"] < failing["batch_size"].min()]
     if passing.empty and len(below):
-        return line | {"first_invalid": _smallest_batch(below)} | _bound(invalid)
+        return line | {"first_invalid": whole(below["batch_size"].min())} | _bound(invalid)
     ceiling = int(passing["batch_size"].max()) if len(passing) else 0
     failing, invalid = (each[each["batch_size"] > ceiling] for each in (failing, invalid))
     brackets = _brackets(valid.assign(met=met), group.drop(valid.index))
@@ -132,15 +129,11 @@ def _ceiling(group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
     line |= {
         "ceiling": ceiling,
         "reached": reached,
-        "first_invalid": None if reached else _smallest_batch(hiding),
+        "first_invalid": None if reached else whole(hiding["batch_size"].min()),
     }
     line |= _repetitions(list(brackets.values()), ceiling)
     line |= _at_ceiling(valid[valid["batch_size"] == ceiling])
     return line | _bound(failing if len(failing) else invalid)
-
-
-def _smallest_batch(lines: pd.DataFrame) -> int | None:
-    return int(lines["batch_size"].min()) if len(lines) else None
 
 
 def _brackets(valid: pd.DataFrame, invalid: pd.DataFrame) -> dict[Any, Bracket]:
@@ -189,20 +182,18 @@ def _repetitions(brackets: Sequence[Bracket], ceiling: int) -> dict[str, Any]:
 
 
 def _at_ceiling(lines: pd.DataFrame) -> dict[str, Any]:
-    if lines.empty:
-        return {}
     return {
         "success_at_ceiling": 1 - float(lines["error_rate"].mean()),
         "p99_at_ceiling": float(lines["total_p99"].mean()),
         "rps_at_ceiling": float(lines["requests_per_second"].mean()),
-        "unique_hosts": int(lines["unique_hosts"].min()),
+        "unique_hosts": whole(lines["unique_hosts"].min()),
     }
 
 
 def _bound(lines: pd.DataFrame) -> dict[str, str]:
     """The most frequent bound among the cells of the smallest of these batches, and its evidence."""
     if lines.empty:
-        return {"bound": "", "bound_evidence": ""}
+        return {}
     smallest = lines[lines["batch_size"] == lines["batch_size"].min()]
     known = smallest[smallest["bound"].astype(bool)]
     if known.empty:

@@ -12,14 +12,7 @@ from analysis.cells.codes import Bound
 from analysis.cells.summary import whole
 from analysis.errors import ResultsError
 from analysis.scaling.brackets import interval, means, parse
-from analysis.scaling.ceilings import (
-    CeilingStatus,
-    censored,
-    GROUP,
-    Line,
-    LOWER_BOUNDS,
-    status,
-)
+from analysis.scaling.ceilings import CeilingStatus, censored, GROUP, Line, LOWER_BOUNDS, status
 
 COLUMNS = [
     "mode", "shape", "wait_seconds", "steps", "servers", "ceiling", "ceiling_low",
