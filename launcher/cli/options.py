@@ -183,7 +183,7 @@ def field_type(field: FieldInfo) -> ParamType:
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
     if kind is Path:
-        return click.Path(path_type=Path)
+        return click.Path(readable=False, path_type=Path)  # the nodes read it, and say so
     if kind in (int, float):
         bounds = ChainMap(*map(asdict, field.metadata))
         low = bounds.get("ge", bounds.get("gt"))
