@@ -225,7 +225,9 @@ class TestContainers:
 
     def test_no_fuse_on_one_node(self, alice: Alice, fails: Callable[..., Done]) -> None:
         alice.breaks("node2", "chmod 600 /dev/fuse", "chmod 666 /dev/fuse")
-        fails(*CONTAINERS, says="server-1 on node2 exited with 255 (/dev/fuse, which Apptainer mounts")
+        fails(
+            *CONTAINERS, says="server-1 on node2 exited with 255 (/dev/fuse, which Apptainer mounts"
+        )
 
     def test_no_user_namespaces_on_one_node(self, alice: Alice, fails: Callable[..., Done]) -> None:
         alice.breaks("node2", CHROOT, NO_CHROOT)  # the kernel gives none within a chroot
