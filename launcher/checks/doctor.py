@@ -30,9 +30,9 @@ class Diagnosis:
 
 def diagnose(surveyed: Survey, here: Machine, sessions: int | None) -> Diagnosis:
     """`here` is the launcher's machine."""
-    limits = bounds(stage(surveyed, here), sessions)
+    limits = tuple(bounds(stage(surveyed, here), sessions))
     results = tuple(findings(surveyed, here, sessions))
-    return Diagnosis(surveyed, results, tuple(limits), tuple(fit(limits, sessions)))
+    return Diagnosis(surveyed, results, limits, tuple(fit(limits, sessions)))
 
 
 def findings(surveyed: Survey, here: Machine, sessions: int | None) -> Iterator[Finding]:

@@ -54,8 +54,7 @@ def bypassed(name: str, no_proxy: str) -> bool:
 
 def names(views: Views) -> Finding:
     """Every node must resolve every other node; its own name may resolve to anything."""
-    unknown: list[str] = []
-    loopback: list[str] = []
+    unknown, loopback = list[str](), list[str]()
     resolved: dict[str, set[str]] = {}
     failing: dict[str, None] = {}
     for node, view in views.items():

@@ -6,7 +6,7 @@ from launcher.deployment.programs import programs
 from launcher.deployment.state import DeploymentState
 from launcher.errors import LauncherError
 from launcher.planning.capacity import load_bounds
-from launcher.runtimes.findings import Check, fail, Finding, ok, Verdict, Views
+from launcher.runtimes.findings import Check, fail, Finding, ok, Views, warn
 from launcher.runtimes.node_checks import image
 from launcher.runtimes.slurm import SlurmRuntime
 from launcher.slurm.allocation import Allocation
@@ -56,9 +56,9 @@ def load(views: Views, clients: Mapping[str, int], capacity: int) -> Iterator[Fi
     machines = kernel.machines_of({node: views[node] for node in clients})
     yield kernel.descriptors(machines)
     first = min(load_bounds(clients, machines, capacity), key=lambda bound: bound.sessions)
-    verdict = Verdict.WARN if first.sessions > 0 else Verdict.FAIL
     detail = f"the {first.limit} allow {first.sessions:,} sessions; there are {capacity:,} places"
     if first.sessions >= capacity:
         yield ok(Check.LOAD, detail)
     else:
-        yield Finding(Check.LOAD, verdict, (), detail, first.change)
+        report = warn if first.sessions > 0 else fail
+        yield report(Check.LOAD, (), detail, first.change)

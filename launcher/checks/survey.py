@@ -43,8 +43,7 @@ def survey(deployment: Deployment, report: Callable[[str], None]) -> Survey:
     """Raises `UsageError`, and `SlurmFailed` or `StartFailed` when the nodes cannot be had."""
     if deployment.local:
         return _survey_here(deployment)
-    allocated = allocation()
-    if allocated is not None:
+    if allocated := allocation():
         return _survey_nodes(deployment, allocated)
     with temporary_allocation(deployment, report) as allocated:
         return _survey_nodes(deployment, allocated, own_job=True)
@@ -81,8 +80,7 @@ def _survey_nodes(
             answers = runtime.probe(each)
             views = {node: {**view, **answers[node]} for node, view in views.items()}
         skews = clock_skews(runtime.probe)
-    in_order = {name: views[name] for name in names}
-    return Survey(placement, nodes, in_order, skews, allocated.job_id)
+    return Survey(placement, nodes, {n: views[n] for n in names}, skews, allocated.job_id)
 
 
 @contextlib.contextmanager

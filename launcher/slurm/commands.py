@@ -77,7 +77,7 @@ def job(job_id: str) -> Job:
 
 def parse_job(job_id: str, text: str) -> Job:
     # The first component of a heterogeneous job: the launcher runs on it.
-    first = next((line for line in text.splitlines() if line.strip()), "")
+    first = text.strip().partition("\n")[0]
     fields = dict(word.split("=", 1) for word in first.split() if "=" in word)
     return Job(
         job_id,
@@ -90,8 +90,7 @@ def parse_job(job_id: str, text: str) -> Job:
 def steps(job_id: str) -> dict[str, str]:
     """The running Slurm steps of a job: name to id."""
     squeue = ("squeue", "--steps", "--noheader", "--jobs", job_id, "--format=%i %j")
-    text = _ask_about_job(squeue)
-    pairs = (line.split(maxsplit=1) for line in text.splitlines())
+    pairs = (line.split(maxsplit=1) for line in _ask_about_job(squeue).splitlines())
     return {pair[1]: pair[0] for pair in pairs if len(pair) == 2}
 
 
