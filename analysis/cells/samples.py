@@ -55,13 +55,12 @@ class Sampled:
         }
         return {each: series for each, series in within.items() if series}
 
-    def rise(self, kind: str, *counters: str, node: str | None = None) -> int:
-        """The sum by which counters grew. A counter that fell was reset to 0."""
+    def rise(self, kind: str, counter: str) -> int:
+        """The sum over all sources by which a counter grew. A counter that fell was reset to 0."""
         return sum(
             _rise([sample[counter] for sample in series if counter in sample])
             for each, series in self._series.items()
-            if each[1] == kind and node in (None, each[0])
-            for counter in counters
+            if each[1] == kind
         )
 
     def peaks(self, kind: str, value: str) -> dict[Source, int]:

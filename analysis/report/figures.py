@@ -149,6 +149,7 @@ def open_sessions(panels: Sequence[Panel]) -> Figure:
             colour = COLOURS[number % len(COLOURS)]
             ax.step(times, counts, where="post", color=colour, linestyle=dash, label=label)
         ax.set_ylim(bottom=0)
+        ax.set_ylabel("open sessions")
         ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: count(y)))
         ax.yaxis.set_major_locator(MaxNLocator(6, integer=True))
         ax.set_xlabel("seconds since the start of the cell")
@@ -157,8 +158,6 @@ def open_sessions(panels: Sequence[Panel]) -> Figure:
             ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2, fontsize=8)
         elif ax.get_lines():
             ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8)
-    for ax in axes:
-        ax.set_ylabel("open sessions")
     return figure
 
 

@@ -12,13 +12,12 @@ from urllib.parse import quote
 import orjson
 
 from analysis.report import sentences
-from analysis.report.formatting import known, plural, shown, timestamp
+from analysis.report.formatting import known, plural, shown, text_of, timestamp
 from analysis.report.page import Content, template
 from analysis.report.series import ceilings_of, curve_key, Line, records, servers_of, total
 from analysis.report.setup import launcher_command
 from analysis.results.file_names import RAW, RUN, SAMPLES, SUMMARY
 from analysis.results.folder import Results
-from analysis.scaling.ceilings import censored
 from analysis.scaling.efficiency import Verdict
 
 UNKNOWN = "unknown"
@@ -49,10 +48,10 @@ def entry(one: Results, content: Content) -> dict[str, Any]:
         "start": timestamp(started or first),
         "end": timestamp(run.get("ended")),
         "status": _status(run),
-        "nodes": _known(servers),
+        "nodes": shown(servers, "", UNKNOWN),
         "cpus": _cpus(one),
-        "workers": _known(caps.get("workers_per_node")),
-        "url": _known((run.get("grid") or {}).get("url") or one.summary["url"].iloc[0]),
+        "workers": shown(caps.get("workers_per_node"), "", UNKNOWN),
+        "url": (run.get("grid") or {}).get("url") or text_of(one.summary["url"].iloc[0]) or UNKNOWN,
         "server_command": _server_command(run),
         "command": launcher_command(run) or f"# unknown: there is no {RUN}",
         "criterion": f"Max Batch: largest batch of a valid cell with {content.criterion}.",
@@ -105,9 +104,9 @@ def metrics(content: Content) -> dict[str, Any] | None:
     base = plural(int(beyond[0][1]["servers"]), "server")
     rows = [
         (f"Single-node ceiling ({base})", "Max batch at the criterion",
-         [_ceiling(_ceiling_line(first, content)) for _, first in beyond]),
+         [sentences.ceiling(_ceiling_line(first, content), ".0f") for _, first in beyond]),
         ("Multi-node ceiling", "Max batch at the criterion",
-         [_ceiling(_ceiling_line(line, content)) for line, _ in beyond]),
+         [sentences.ceiling(_ceiling_line(line, content), ".0f") for line, _ in beyond]),
         ("Scaling factor", "multi_ceiling / single_ceiling",
          [_limited(line, shown(line["scaling_factor"], ".2f", "-")) for line, _ in beyond]),
         ("Scaling efficiency", "scaling_factor / num_workers",
@@ -124,22 +123,10 @@ def _row(line: Line) -> list[str]:
     """A line of the Results Summary. An unusual mode, shape or number of steps is beside the wait."""
     extra = sentences.unusual(line)
     wait = str(float(line["wait_seconds"])) + (f" ({', '.join(extra)})" if extra else "")
-    if not _has_ceiling(line):
-        return [wait, "none", "-", "-", "-"]
     p99 = shown(line["p99_at_ceiling"], ".3f", "")
     share = shown(line["success_at_ceiling"], ".2%", "-").removesuffix("%")
     rps = shown(line["rps_at_ceiling"], ".1f", "-")
-    return [wait, _ceiling(line), f"{p99} s" if p99 else "-", share, rps]
-
-
-def _has_ceiling(line: Line) -> bool:
-    return bool(known(line["ceiling"]) and line["ceiling"])
-
-
-def _ceiling(line: Line) -> str:
-    if not _has_ceiling(line):
-        return "none"
-    return f"{'≥ ' if censored(line) else ''}{line['ceiling']:.0f}"
+    return [wait, sentences.ceiling(line, ".0f"), f"{p99} s" if p99 else "-", share, rps]
 
 
 def _limited(line: Line, number: str) -> str:
@@ -190,7 +177,3 @@ def _cores(folder: Path) -> dict[str, int]:
             if sample["kind"] == "node":
                 cores[str(sample["node"])] = int(sample["cores"])
     return cores
-
-
-def _known(value: Any) -> str:
-    return f"{value:.0f}" if isinstance(value, float) else str(value) if known(value) else UNKNOWN

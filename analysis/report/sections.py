@@ -112,10 +112,8 @@ def _latency(panels: Sequence[Panel]) -> Drawing:
         "Where the time of a session goes: p99 solid, p50 dashed, means over valid repetitions; the step "
         "contains its wait; each part has an axis of its own."
     )
-    figure = figures.latency_parts(panels)
-    return Drawing(
-        "latency", figure, f"Latency of each part against batch. {shown}", [lines, shown]
-    )
+    alt = f"Latency of each part against batch. {shown}"
+    return Drawing("latency", figures.latency_parts(panels), alt, [lines, shown])
 
 
 def _heat(panels: Sequence[Panel]) -> Drawing:

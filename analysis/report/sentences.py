@@ -37,6 +37,13 @@ def unusual(line: Line) -> list[str]:
     return mode + shape + ([plural(int(line["steps"]), "step")] if line["steps"] != 1 else [])
 
 
+def ceiling(line: Line, spec: str) -> str:
+    """The ceiling as a number; marked when it is a lower bound."""
+    if not line["ceiling"] or not known(line["ceiling"]):
+        return "none"
+    return f"{'≥ ' if censored(line) else ''}{line['ceiling']:{spec}}"
+
+
 def ceiling_sentence(line: Line) -> str:
     is_known = known(line["ceiling"])
     text = texts.CEILINGS[status(line)].format(

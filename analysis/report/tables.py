@@ -4,20 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from analysis.report import sentences
-from analysis.report.formatting import (
-    count,
-    known,
-    percent,
-    plural,
-    seconds,
-    shown,
-    span,
-    text_of,
-)  # fmt: skip
+from analysis.report.formatting import count, known, percent, plural, seconds, shown, span, text_of
 from analysis.report.page import Content, Row, Section, Table
 from analysis.report.series import Line, success
 from analysis.results.file_names import SUMMARY
-from analysis.scaling.ceilings import censored
 
 # The head of each column, whether it holds numbers, and its text for a line.
 Columns = Sequence[tuple[str, bool, Callable[[Line], str]]]
@@ -38,12 +28,6 @@ def verdict(content: Content) -> Section:
     return Section("verdict", "Verdict", (), facts, (), tables)
 
 
-def _ceiling(line: Line) -> str:
-    if not line["ceiling"] or not known(line["ceiling"]):
-        return "none"
-    return f"{'≥ ' if censored(line) else ''}{count(line['ceiling'])}"
-
-
 def _interval(line: Line) -> str:
     low, high = line["ceiling_low"], line["ceiling_high"]
     if not known(low):
@@ -61,10 +45,6 @@ def bounds(content: Content) -> Section:
     return Section("bounds", "What bound each cell", paragraphs, tables=tables)
 
 
-def _success_there(line: Line) -> str:
-    return "–" if _ceiling(line) == "none" else percent(line["success_at_ceiling"])
-
-
 def _remarks(line: Line) -> str:
     return "; ".join(
         str(line[name]) for name in ("errors", "reasons", "warnings") if known(line[name])
@@ -78,10 +58,10 @@ CEILING_COLUMNS: Columns = (
     ("shape", False, lambda line: str(line["shape"])),
     ("steps", True, lambda line: _number(line["steps"])),
     ("wait (s)", True, lambda line: f"{line['wait_seconds']:g}"),
-    ("ceiling", True, _ceiling),
+    ("ceiling", True, lambda line: sentences.ceiling(line, ",.0f")),
     ("95 % interval", True, _interval),
     ("by repetition (passed-failed)", True, lambda line: text_of(line["brackets"])),
-    ("success there", True, _success_there),
+    ("success there", True, lambda line: percent(line["success_at_ceiling"])),
     ("p99 there", True, lambda line: _seconds(line["p99_at_ceiling"])),
     ("rps there", True, lambda line: shown(line["rps_at_ceiling"], ",.0f")),
     ("bound", False, lambda line: text_of(line["bound"])),

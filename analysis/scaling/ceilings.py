@@ -126,11 +126,8 @@ def _ceiling(group: pd.DataFrame, criterion: Criterion) -> dict[str, Any]:
     brackets = _brackets(valid.assign(met=met), group.drop(valid.index))
     reached = _reached(ceiling, list(brackets), passing, failing, invalid)
     hiding = invalid[~(invalid["batch_size"] >= failing["batch_size"].min())]
-    line |= {
-        "ceiling": ceiling,
-        "reached": reached,
-        "first_invalid": None if reached else whole(hiding["batch_size"].min()),
-    }
+    line |= {"ceiling": ceiling, "reached": reached}
+    line["first_invalid"] = None if reached else whole(hiding["batch_size"].min())
     line |= _repetitions(list(brackets.values()), ceiling)
     line |= _at_ceiling(valid[valid["batch_size"] == ceiling])
     return line | _bound(failing if len(failing) else invalid)
