@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, TYPE_CHECKING
 
 import click
@@ -75,15 +74,10 @@ def requested_search(values: Mapping[str, Any]) -> "CeilingSearch":
     start, max_batch = values["start"], values["max_batch"]
     if max_batch is not None and start > max_batch:
         raise UsageError(f"--start {start} is more than --max-batch {max_batch}")
-    grid = Grid(
-        batches=(start,),
-        waits=_search_waits(values),
-        modes=("ws",),
-        reps=values["reps"],
-        **common(values),
-    )
+    waits = _search_waits(values)
+    grid = Grid(batches=(start,), waits=waits, reps=values["reps"], **common(values))
     grid_run.check_timeout(grid)
-    criterion = _criterion(values, grid.waits, grid.steps)
+    criterion = _criterion(values, waits, grid.steps)
     return CeilingSearch(grid, criterion, start, max_batch, values["precision"])
 
 
@@ -112,15 +106,13 @@ def _resumed(values: dict[str, Any]) -> dict[str, Any]:
     if not values["resume"]:
         return values | {"output_dir": values["output_dir"] or default_output()}
     run = resumed_run(values)
-    folder = values["output_dir"]
     if "search" not in run:
+        folder = values["output_dir"]
         raise UsageError(f"{folder} holds a grid, not a search for a ceiling; omit --resume")
-    return merge_options(folder, values, run["search"])
+    return merge_options(values, run["search"])
 
 
-def merge_options(
-    folder: Path, values: Mapping[str, Any], recorded: Mapping[str, Any]
-) -> dict[str, Any]:
+def merge_options(values: Mapping[str, Any], recorded: Mapping[str, Any]) -> dict[str, Any]:
     """Raises `UsageError` if an option on the command line differs from the recorded one."""
     context = click.get_current_context()
     parameters = {each.name: each for each in context.command.params}
@@ -131,7 +123,9 @@ def merge_options(
     }
     given = given_options() & values.keys()
     # An experiment can be extended by other numbers of servers.
-    return merge(folder, values, given, typed, per_start=PER_START, changeable=("server_nodes",))
+    changeable = ("server_nodes",)
+    folder = values["output_dir"]
+    return merge(folder, values, given, typed, per_start=PER_START, changeable=changeable)
 
 
 def run_search(

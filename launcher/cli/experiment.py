@@ -120,7 +120,7 @@ def _resumed(values: dict[str, Any], deployment: Deployment) -> tuple[dict[str, 
     else:
         return values, deployment
     recorded = read_recorded(folder, EXPERIMENT, "options", "deployment")
-    merged = merge_options(folder, values, recorded["options"])
+    merged = merge_options(values, recorded["options"])
     return merged, _same_deployment(folder, deployment, recorded["deployment"])
 
 

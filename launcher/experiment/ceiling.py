@@ -140,8 +140,7 @@ def find_ceilings(
     Raises what `CellRunner.run` raises, and `ResultInvalid`."""
     with CellRunner(search.grid, placement, recording, listener) as runner:
         results = search_each_wait(search, limit, partial(_run, runner, placement.target))
-        if search.grid.require_valid:
-            runner.require_valid()
+        runner.check_valid()
     table = ceilings([load(recording.folder)], search.criterion)
     lines = {line["wait_seconds"]: line for line in table_lines(table)}
     answers = [answer(result, lines[result.wait], search.criterion) for result in results]

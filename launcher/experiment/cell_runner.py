@@ -59,15 +59,16 @@ class CellRunner:
         self._seconds: dict[Cell, float] = {}
         self._load: LoadProcesses | None = None
         self._sampler = self._new_sampler()
-        self._sampling = ExitStack()
+        self._running = ExitStack()
 
     def __enter__(self) -> "CellRunner":
         return self
 
     def __exit__(self, _: object, failure: BaseException | None, __: object) -> None:
-        with ExitStack() as closing:  # runs every callback even when one of them raises
-            closing.callback(self._recording.close, failure)
-            closing.callback(self._stop_load)
+        try:
+            self._stop_load()
+        finally:
+            self._recording.close(failure)
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Returns the summary line of the cell's last attempt. A cell that is done is not run again;
@@ -161,10 +162,11 @@ class CellRunner:
                 )
             self._listener.warn(f"{problem}; the result is invalid")
 
-    def require_valid(self) -> None:
+    def check_valid(self) -> None:
+        """Raises `ResultInvalid` when all cells must be valid and one is not."""
         lines = self._recording.in_order
         invalid = [line for line in lines if not line["valid"]]
-        if invalid:
+        if invalid and self._grid.require_valid:
             first = invalid[0]
             raise ResultInvalid(
                 f"{len(invalid)} of {len(lines)} cell(s) are INVALID; the first is batch "
@@ -179,20 +181,18 @@ class CellRunner:
         load = LoadProcesses(
             self._placement, self._recording.logs, sessions, len(self._grid.sources)
         )
-        self._load = load.__enter__()
+        self._load = self._running.enter_context(load)
         self._recording.note_load(load.pids)
         self._sampler = self._new_sampler()  # its threads start after all processes
-        self._sampling.enter_context(self._sampler)
+        self._running.enter_context(self._sampler)
         return load
 
     def _stop_load(self) -> None:
-        self._sampling.close()
+        self._load = None
+        self._running.close()
         for warning in self._sampler.warnings:
             self._listener.warn(warning)
         self._sampler.warnings.clear()
-        if self._load is not None:
-            load, self._load = self._load, None
-            load.__exit__()
 
     def _new_sampler(self) -> Sampler:
         recording = self._recording

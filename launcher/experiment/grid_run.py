@@ -128,8 +128,7 @@ def run(
     with CellRunner(grid, placement, recording, listener, grid.cells) as runner:
         for cell in grid.cells:
             runner.run(cell)
-        if grid.require_valid:
-            runner.require_valid()
+        runner.check_valid()
 
 
 def describe(grid: Grid, placement: LoadPlacement, run_id: str) -> dict[str, Any]:

@@ -77,10 +77,10 @@ def scripted(
 
 
 def test_valid_cell_is_run_once(tmp_path: Path) -> None:
-    with scripted(tmp_path, line(), line(SHARED)) as (runner, events):
+    with scripted(tmp_path, line(), line(SHARED), require_valid=True) as (runner, events):
         assert runner.run(CELL)["valid"]
         assert runner.run(CELL)["valid"]
-        runner.require_valid()
+        runner.check_valid()
         assert (events.warnings, events.ended, events.started) == ([], [CELL], [(1, 1)])
 
 
@@ -133,16 +133,22 @@ def test_missed_hosts_end_the_run_only_when_they_are_required(tmp_path: Path) ->
         runner.run(CELL)
 
 
-def test_require_valid_names_the_first_invalid_cell(tmp_path: Path) -> None:
+def test_check_valid_accepts_invalid_cells_unless_all_must_be_valid(tmp_path: Path) -> None:
+    with scripted(tmp_path, line(SHARED)) as (runner, _):
+        runner.run(CELL)
+        runner.check_valid()
+
+
+def test_check_valid_names_the_first_invalid_cell(tmp_path: Path) -> None:
     other = replace(CELL, repetition=2)
     invalid = line(SHARED) | {"repetition": 2}
     with (
         pytest.raises(ResultInvalid) as raised,
-        scripted(tmp_path, line(), invalid) as (runner, _),
+        scripted(tmp_path, line(), invalid, require_valid=True) as (runner, _),
     ):
         runner.run(CELL)
         runner.run(other)
-        runner.require_valid()
+        runner.check_valid()
     assert str(raised.value) == (
         "1 of 2 cell(s) are INVALID; the first is batch 2 × wait 1 s, repetition 2: "
         "the load generator shared a node with the deployment"
