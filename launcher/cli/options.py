@@ -3,7 +3,6 @@
 import logging
 from collections import ChainMap
 from collections.abc import Callable, Collection, Sequence
-from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from functools import partial, wraps
 from pathlib import Path
@@ -18,7 +17,7 @@ from pydantic.fields import FieldInfo
 from launcher.cli.parameters import DeploymentName, Integer, Number, ParamType, Seconds, ServerURL
 from launcher.deployment.read import read_deployment, VARIABLES
 from launcher.deployment.spec import Deployment
-from launcher.errors import DeploymentNotFound, UsageError
+from launcher.errors import UsageError
 from launcher.lifecycle import registry
 from launcher.lifecycle.registry import Known
 
@@ -223,10 +222,8 @@ def find_url(url: str | None, name: str | None, recorded: str | None = None) -> 
         return str(find_running(name).state.url)
     if url is not None:
         return url
-    # A connection file of a deployment that has stopped does not prevent resuming another one.
-    with suppress(DeploymentNotFound) if recorded else nullcontext():
-        if connection := registry.connection(Path()):
-            return connection["OPENENV_URL"]
-    if recorded is None:
-        raise UsageError("no URL; give --url or --name, or run `launcher up` in this folder first")
-    return recorded
+    if recorded is not None:
+        return recorded
+    if connection := registry.connection(Path()):
+        return connection["OPENENV_URL"]
+    raise UsageError("no URL; give --url or --name, or run `launcher up` in this folder first")

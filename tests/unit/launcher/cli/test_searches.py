@@ -148,13 +148,13 @@ def write_deployment(folder: Path, pid: int) -> None:
         (("--url", "http://127.0.0.1:1"), "http://127.0.0.1:2", "running", 1),
         (("--name", "new"), "http://127.0.0.1:2", "running", 3),
         ((), "http://127.0.0.1:2", "running", 2),
-        ((), None, "running", 3),
+        ((), None, "running", 9),
         ((), None, "stopped", 9),
         ((), None, None, 9),
     ],
 )
 @pytest.mark.parametrize("command", ["grid", "ceiling"])
-def test_resume_prefers_the_target_of_a_fresh_run_to_the_recorded_url(
+def test_resume_prefers_an_explicit_target_to_the_recorded_url(
     command: str,
     arguments: tuple[str, ...],
     variable: str | None,
