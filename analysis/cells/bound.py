@@ -8,7 +8,7 @@ from typing import Any
 
 from analysis.cells.bound_cell import Candidate, causes, Cell
 from analysis.cells.bound_rules import RULES
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.cells.samples import Sample, Sampled
 
 

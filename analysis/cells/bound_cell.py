@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.cells.samples import Sampled
 from analysis.cells.validity import LOST
 from analysis.rows.error_types import ErrorType

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from analysis.cells.bound_cell import Candidate, Cause, Cell, LOAD_LOST, MAJORITY
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.cells.samples import SATURATED, Usage
 from analysis.cells.validity import lag_limit
 from analysis.rows.error_types import ErrorType

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.cells import validity
-from analysis.cells.codes import Counts
+from analysis.cells.reasons import Counts
 from analysis.cells.spans import peak_open, Spans, spans, wall_time
 from analysis.rows.error_types import ErrorType
 from analysis.rows.fields import Array, CONSTANT, DEFAULTS

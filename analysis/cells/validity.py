@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.cells.codes import Caution, Counts, Finding, Findings, Reason
+from analysis.cells.reasons import Caution, Counts, Finding, Findings, Reason
 from analysis.rows.error_types import ErrorType
 
 # Seconds. When a load worker ran later than this, its cell measured the load more than the servers.

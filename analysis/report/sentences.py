@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from analysis.cells.codes import Caution, Finding, Reason
+from analysis.cells.reasons import Caution, Finding, Reason
 from analysis.report import texts
 from analysis.report.formatting import count, known, listed, percent, plural, span
 from analysis.report.series import curve_key, Line, unevenness

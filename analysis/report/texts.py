@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.compare import compare
 from analysis.compare.comparable import Difference, DifferenceCode
 from analysis.report.formatting import count, listed, percent, plural

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.cells.codes import Findings
+from analysis.cells.reasons import Findings
 from analysis.cells.spans import open_spans, spans
 from analysis.cells.summary import (
     as_frame,

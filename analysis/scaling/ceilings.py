@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.cells.summary import whole
 from analysis.results.folder import Results
 from analysis.scaling.brackets import Bracket, interval, means

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.cells.summary import whole
 from analysis.errors import ResultsError
 from analysis.scaling.brackets import interval, means, parse

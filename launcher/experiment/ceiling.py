@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TYPE_CHECKING
 
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.results.folder import load
 from analysis.scaling.ceilings import ceilings, censored
 from analysis.scaling.criterion import Criterion

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from analysis.cells.bound import bound
-from analysis.cells.codes import Bound, Reason
+from analysis.cells.reasons import Bound, Reason
 from launcher.errors import DeploymentEnded, LoadFailed, PreflightFailed, ResultInvalid
 from launcher.experiment.eta import seconds_left
 from launcher.experiment.grid import Cell, Grid

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, TextColumn
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from analysis.cells.codes import Counts, Findings
+from analysis.cells.reasons import Counts, Findings
 from launcher.cli.display.console import err, out, print_json, say, warn
 from launcher.experiment.cell_runner import ProgressListener
 from launcher.experiment.grid import Cell

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.helpers.alice import Alice, assert_error, at_work, Done, FOLDER, HOME, PROJECT, UP
 from tests.helpers.cluster import Cluster
+from tests.helpers.cluster_user import Alice, assert_error, at_work, Done, FOLDER, HOME, PROJECT, UP
 from tests.helpers.local import wait_for
 
 SHORT = (*UP, "--runtime", "venv", "--nodes", "3")

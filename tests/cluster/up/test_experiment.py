@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.alice import Alice, assert_error, at_work
 from tests.helpers.cluster import Cluster
+from tests.helpers.cluster_user import Alice, assert_error, at_work
 from tests.helpers.local import wait_for
 
 UP = ("--runtime", "venv", "--cpus-per-task", "1", "--drain", "0", "--max-concurrent-envs", "6")

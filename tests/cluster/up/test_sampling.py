@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.alice import Alice, at_work
 from tests.helpers.cluster import Cluster
+from tests.helpers.cluster_user import Alice, at_work
 from tests.helpers.local import wait_for
 
 NODES = ("--nodes", "3", "--client-nodes", "1")

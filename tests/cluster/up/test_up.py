@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.alice import Alice, at_work, FOLDER, HOME, UP
 from tests.helpers.cluster import Cluster
+from tests.helpers.cluster_user import Alice, at_work, FOLDER, HOME, UP
 from tests.helpers.local import wait_for
 
 VENV = ("--runtime", "venv")

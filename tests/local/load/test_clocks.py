@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from analysis.cells.codes import Caution
+from analysis.cells.reasons import Caution
 from analysis.cells.summary import cell as summary_of
 from analysis.rows.parser import table
 from launcher.experiment.cell_runner import constants, order

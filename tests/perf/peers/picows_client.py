@@ -10,7 +10,7 @@ import uvloop
 from picows import ws_connect, WSCloseCode, WSListener, WSMsgType
 
 from benchmark.server.process import raise_descriptor_limit
-from tests.perf.peers.told import check, Told
+from tests.perf.peers.replies import check, Told
 
 PATIENCE = 120
 

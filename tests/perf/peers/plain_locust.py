@@ -19,7 +19,7 @@ from locust.env import Environment
 from locust.exception import StopUser
 
 from benchmark.server.process import raise_descriptor_limit
-from tests.perf.peers.told import check, Told
+from tests.perf.peers.replies import check, Told
 
 PATIENCE = 120
 

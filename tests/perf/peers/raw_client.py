@@ -17,7 +17,7 @@ import orjson
 from websockets.speedups import apply_mask
 
 from benchmark.server.process import raise_descriptor_limit
-from tests.perf.peers.told import check, Told, Wrong
+from tests.perf.peers.replies import check, Told, Wrong
 
 SECONDS = 180.0
 AT_ONCE = 1000

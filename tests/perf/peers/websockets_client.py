@@ -9,7 +9,7 @@ import time
 from websockets.asyncio.client import connect
 
 from benchmark.server.process import raise_descriptor_limit
-from tests.perf.peers.told import check, Told
+from tests.perf.peers.replies import check, Told
 
 PATIENCE = 120
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from analysis.cells.bound_cell import Candidate, Cell
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.cells.samples import Sampled
 from tests.helpers.samples import (
     by,

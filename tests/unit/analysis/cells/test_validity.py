@@ -5,7 +5,7 @@ from typing import Any
 import orjson
 import pytest
 
-from analysis.cells.codes import Caution, Reason
+from analysis.cells.reasons import Caution, Reason
 from analysis.cells.summary import as_text, cell
 from analysis.cells.validity import lag_limit, MAX_LAG, Observed, reasons, warnings
 from analysis.rows.parser import table

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from analysis.cells.codes import Caution, Finding, Findings
+from analysis.cells.reasons import Caution, Finding, Findings
 from analysis.report import captions, page, sentences, tables
 from analysis.report.formatting import count, listed, percent, seconds, span
 from analysis.report.series import unevenness

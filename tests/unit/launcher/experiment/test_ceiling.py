@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from analysis.cells.codes import Bound
+from analysis.cells.reasons import Bound
 from analysis.scaling.criterion import Criterion
 from launcher.deployment.state import DeploymentState
 from launcher.errors import LoadFailed

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from analysis.cells.codes import Finding, Findings, Reason
+from analysis.cells.reasons import Finding, Findings, Reason
 from launcher.errors import LoadFailed, PreflightFailed, ResultInvalid
 from launcher.experiment.cell_runner import CellRunner, ProgressListener
 from launcher.experiment.grid import Cell, Grid

@@ -7,7 +7,7 @@ import pytest
 
 from analysis.cells import validity
 from analysis.cells.bound_cell import Cause, causes
-from analysis.cells.codes import (
+from analysis.cells.reasons import (
     Bound,
     Caution,
     Counts,
