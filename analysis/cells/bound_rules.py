@@ -161,7 +161,8 @@ def _server_cpu(cell: Cell) -> list[Candidate]:
     evidence = (
         f"{len(busy)} of {len(servers)} servers were CPU-bound: {_busy_thread(cell, busiest)}"
     )
-    workers = cell.sampled.peaks("places", "count").get((busiest.node, "places", busiest.name), 0)
+    places = cell.sampled.of("places").get((busiest.node, "places", busiest.name))
+    workers = places[-1]["count"] if places else 0
     alone = workers > 1 and busiest.runnable is not None and busiest.runnable < 0.6 * workers
     if alone:
         evidence += f", while its {workers} workers together kept {busiest.runnable:.1f} CPUs busy"

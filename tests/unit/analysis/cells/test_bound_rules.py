@@ -385,6 +385,14 @@ def test_accept_skew_is_a_busy_worker_while_less_than_six_tenths_are_runnable(
     assert by(samples) == bound
 
 
+@pytest.mark.parametrize(("counts", "bound"), [((4, 1), "server CPU"), ((1, 4), "accept skew")])
+def test_the_number_of_workers_is_the_one_of_the_last_sample(
+    counts: tuple[int, int], bound: str
+) -> None:
+    samples = [places([1] * count) for count in counts]
+    assert by([*running("server-1", 1.0, 1.1, node="n2"), *samples]) == bound
+
+
 def test_the_number_of_workers_is_unknown_without_samples_of_places() -> None:
     assert by(running("server-1", 1.0, 0.1, node="n2")) == "server CPU"
     assert by([process("server-1", 1.0, node="n2"), places([1, 1])]) == "server CPU"
