@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, UTC
 from enum import StrEnum
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +76,7 @@ class Recording:
         self.lines, self.attempts = recorded.lines, recorded.attempts
         self.rows, self._size, self._raw = recorded.rows, recorded.size, recorded.file
         self._cell: dict[int, bytes] = {}
+        self._failed: list[dict[str, Any]] = []
         self._constant: dict[str, Any] = {}
         self._waiting: list[bytes] = []
         self._synced = time.monotonic()
@@ -95,6 +95,7 @@ class Recording:
     def start_cell(self, cell: Cell, constant: dict[str, Any]) -> dict[str, Any]:
         """Returns what all rows of the attempt have in common: `constant` and the attempt's number."""
         self._cell.clear()
+        self._failed.clear()
         self.attempts[cell] = self.attempts.get(cell, 0) + 1
         self._constant = constant | {"attempt": self.attempts[cell]}
         self._save_run(begun=self.started + 1)
@@ -106,7 +107,10 @@ class Recording:
         return int(self.run["begun"])
 
     def take(self, line: bytes) -> None:
-        self._cell[orjson.loads(line)["request_id"]] = line
+        row = orjson.loads(line)
+        self._cell[row["request_id"]] = line
+        if not row["success"] and len(self._failed) < MAX_FAILED_ROWS:
+            self._failed.append(row)
         self._waiting.append(line)
         if time.monotonic() - self._synced > SYNC_SECONDS:
             self.flush()
@@ -147,16 +151,12 @@ class Recording:
         entry = asdict(cell) | {"attempt": self.attempts[cell]} | facts.as_dict()
         rows = table(self._cell.values())
         line = summary.cell(rows, entry)
-        entry["bound"] = judge(line, entry, self._some_failed())
+        entry["bound"] = judge(line, entry, self._failed)
         self.lines[cell] = summary.cell(rows, entry) if entry["bound"] else line
         # Before the summary, because a cell without an entry is repeated.
         self._save_run(cells=[*self.run["cells"], entry])
         self._write_summary()
         return self.lines[cell]
-
-    def _some_failed(self) -> list[dict[str, Any]]:
-        failed = (line for line in self._cell.values() if b'"success":false' in line)
-        return [orjson.loads(line) for line in islice(failed, MAX_FAILED_ROWS)]
 
     def _write_summary(self) -> None:
         from analysis.cells.summary import as_csv

@@ -142,6 +142,27 @@ def test_judge_sees_the_failed_rows_and_its_bound_is_saved(tmp_path: Path) -> No
     assert saved(tmp_path)["cells"][0]["bound"]["by"] == "ports"
 
 
+def test_judge_sees_the_first_20_failed_rows_of_its_own_attempt(tmp_path: Path) -> None:
+    recording = Recording(tmp_path, run_of(tmp_path), create(tmp_path))
+    cell = Cell("ws", 30, 1.0, 1)
+    grid = Grid("http://n1:8000", (30,), (1.0,), tmp_path)
+    failed = {"success": False, "error_type": "TIMEOUT", "error_message": '"success":true'}
+    seen = []
+
+    def judge(line: dict[str, Any], entry: dict[str, Any], rows: Any) -> None:
+        seen.append([each["request_id"] for each in rows])
+
+    for first_failed in (0, 28):
+        constant = recording.start_cell(cell, constants(grid, cell, "run"))
+        for number in range(30):
+            made = row(request_id=number, error_message='"success":false') | constant
+            made |= failed if number >= first_failed else {}
+            recording.take(json.dumps(made).encode())
+        recording.end_cell(cell, facts(), judge)
+    recording.close()
+    assert seen == [list(range(20)), [28, 29]]
+
+
 def test_create_refuses_a_folder_with_results(tmp_path: Path) -> None:
     Recording(tmp_path, run_of(tmp_path), create(tmp_path)).close()
     with pytest.raises(UsageError, match=r"already holds results \(raw.jsonl\).*--resume"):
