@@ -90,8 +90,8 @@ def folder_token(folder: Path | None) -> Iterator[dict[str, Any]]:
         yield {}
         return
     check_writable(folder)
-    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=".openenv-token-") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".openenv-token-") as file:
         text = f"{os.uname().nodename} {time.time_ns()}"
-        file.write(text)
-        file.flush()
+        # Written and closed by itself: on NFS other nodes see only closed files (nfs(5)).
+        Path(file.name).write_text(text)
         yield {"token": [file.name, text]}

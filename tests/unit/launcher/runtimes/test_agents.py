@@ -13,7 +13,7 @@ import pytest
 
 from launcher.deployment.placement import Process, Role
 from launcher.errors import DeploymentEnded, NodeLost, StartFailed
-from launcher.runtimes.slurm import SlurmRuntime
+from launcher.runtimes.slurm import folder_token, SlurmRuntime
 from launcher.slurm.allocation import Allocation, Component
 from launcher.system.signals import Interrupted
 
@@ -202,3 +202,17 @@ def test_agents_that_do_not_start_are_described_with_the_command(slurm: Cluster)
     text = str(raised.value)
     assert text.startswith("cannot use n2: its task ended: Killed; Slurm printed:\n  srun: error")
     assert "\nthe command was: srun --jobid=7 " in text
+
+
+def test_the_token_of_a_folder_is_complete_in_a_closed_file(tmp_path: Path) -> None:
+    """On NFS other nodes see what a file holds when the descriptor that wrote it is closed."""
+    with folder_token(tmp_path) as token:
+        path, text = token["token"]
+        assert Path(path).read_text() == text
+        positions = [
+            info.read_text().split()[1]
+            for info in Path("/proc/self/fdinfo").iterdir()
+            if (Path("/proc/self/fd") / info.name).resolve() == Path(path)
+        ]
+        assert set(positions) == {"0"}
+    assert not list(tmp_path.iterdir())
