@@ -108,9 +108,10 @@ class LoadProcesses:
 
     def __exit__(self, *_: object) -> None:
         self._runtime.expect_exits()
-        for handle in self._handles.values():
+        handles = [*reversed(self._handles.values())]  # the master last
+        for handle in handles:
             handle.kill()
-        for handle in self._handles.values():
+        for handle in handles:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 handle.wait(END_SECONDS)
             for stream in (handle.stdin, handle.stdout):
