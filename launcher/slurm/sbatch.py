@@ -21,5 +21,6 @@ def sbatch_argv(deployment: Deployment, rundir: RunDir) -> tuple[str, ...]:
 
 def resource_options(deployment: Deployment, **defaults: str) -> list[str]:
     """The deployment's options of sbatch and salloc; `defaults` are for those that it leaves open."""
-    values = {name: getattr(deployment, name) or defaults.get(name) for name in SLURM_OPTIONS}
+    values = {name: getattr(deployment, name) for name in SLURM_OPTIONS}
+    values |= {name: value for name, value in defaults.items() if not values[name]}
     return [f"--{n.replace('_', '-')}={value}" for n, value in values.items() if value is not None]

@@ -9,6 +9,7 @@ from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
 from launcher.slurm import commands
 from launcher.slurm.commands import Job, parse_job, SlurmFailed
+from launcher.slurm.salloc import salloc_argv
 from launcher.slurm.sbatch import sbatch_argv
 from launcher.slurm.srun import step_argv
 from tests.helpers.allocations import HETEROGENEOUS, PLAIN
@@ -136,3 +137,10 @@ def test_a_job_is_never_requeued_and_survives_the_failure_of_a_node() -> None:
     assert options | {"--no-requeue", "--no-kill"} <= set(argv)
     assert "--output=/srv/a b/100%%/benchmark-env-job.log" in argv
     assert not [word for word in argv if word.startswith("--account")]
+
+
+def test_an_empty_option_is_passed_to_slurm_and_has_no_default_of_its_own() -> None:
+    deployment = Deployment(partition="", account=None, time="")
+    options = [option for option in sbatch_argv(deployment, deployment.rundir) if option[-1] == "="]
+    assert options == ["--partition=", "--time="]
+    assert {"--partition=", "--time=5"} <= set(salloc_argv(deployment))
