@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 from launcher.cli.parameters import DeploymentName, Integer, Number, ParamType, Seconds, ServerURL
 from launcher.deployment.read import read_deployment, VARIABLES
 from launcher.deployment.spec import Deployment
-from launcher.errors import UsageError
+from launcher.errors import DeploymentNotFound, UsageError
 from launcher.lifecycle import registry
 from launcher.lifecycle.registry import Known
 
@@ -209,6 +209,11 @@ def find_running(name: str | None) -> Known:
     known = registry.find(name or registry.usual_name())
     if not known.alive:
         raise registry.gone(known)
+    if not known.state.url:
+        name, folder = known.rundir.name, known.rundir.folder
+        raise DeploymentNotFound(
+            f"deployment {name!r} has written nothing to {folder} yet; see launcher status {name}"
+        )
     return known
 
 

@@ -16,6 +16,8 @@ from pydantic import ValidationError
 from launcher.cli.main import main
 from launcher.cli.parameters import CommaSeparated
 from launcher.deployment.spec import Deployment
+from launcher.errors import DeploymentNotFound
+from launcher.lifecycle import registry
 from tests.helpers.command_line import refusal
 
 COMMANDS = sorted(main.commands)
@@ -178,6 +180,17 @@ def test_a_load_command_finds_the_named_deployment(
     ):
         done = CliRunner().invoke(main, [*arguments, "--name", name], standalone_mode=False)
         assert str(done.exception).startswith(says)
+
+
+@pytest.mark.parametrize("arguments", [("grid", "-n", "1"), ("ui",), ("preflight",)])
+def test_a_load_command_refuses_a_deployment_that_has_not_started(
+    arguments: tuple[str, ...], known: Path
+) -> None:
+    entry = {"folder": str(known / "run"), **registry.identity()}
+    (known / "openenv-slurm" / "first.json").write_text(json.dumps(entry))
+    done = CliRunner().invoke(main, [*arguments, "--name", "first"], standalone_mode=False)
+    assert isinstance(done.exception, DeploymentNotFound)
+    assert str(done.exception).startswith(f"deployment 'first' has written nothing to {known}/run")
 
 
 def test_a_url_and_a_name_exclude_each_other(known: Path) -> None:
