@@ -25,8 +25,8 @@ cluster-demo:
 time-to-ready: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.time_to_ready
 
-# Every figure of the targets beside its peers, within half an hour, into experiments/results/bench-TIME.
-# Some alone: make bench ONLY=1,4,own. Does the benchmark work: make bench QUICK=1.
+# Measures every target next to its peers, within half an hour, into experiments/results/bench-TIME.
+# Some figures only: make bench ONLY=1,4,own. To check the benchmark itself: make bench QUICK=1.
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.bench --only "$(ONLY)" $(if $(QUICK),--quick)
 
@@ -35,7 +35,7 @@ bench: $(VENV)/.installed-test
 performance: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.page $(JSON) --output deploy/PERFORMANCE.md
 
-# All of them in three rows side by side: those of the cluster mostly wait. Or TESTS=... alone.
+# All tests in three parallel groups, because cluster tests mostly wait; or only TESTS=...
 ifdef TESTS
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS)
@@ -68,7 +68,7 @@ format: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# The packages of the images: which ones, containers/requirements-IMAGE.in; which versions, pyproject.toml.
+# The packages of the images are named in containers/requirements-IMAGE.in, their versions in pyproject.toml.
 lock: $(VENV)/.installed-test
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml --output-file $(VENV)/constraints.txt
 	for image in server envoy locust; do \

@@ -1,5 +1,5 @@
-"""What is wrong with results, in one line for whoever reads them."""
+"""Errors in results, each with a one-line message for the user."""
 
 
 class ResultsError(Exception):
-    """Says which file or cell, what is wrong with it, and what to do."""
+    """The message names the file or cell, what is wrong with it, and what to do."""

@@ -1,6 +1,6 @@
 # shellcheck shell=sh
 # COPY of a Dockerfile: openenv_copy MODE DESTINATION SOURCE...
-# Follows Docker's rules: of a folder, the content is copied; a file is copied into a destination that
+# Follows Docker's rules: the content of a folder is copied; a file is copied into a destination that
 # is a folder or ends with a slash, and otherwise under the name of the destination.
 openenv_copy() (
     mode=$1 to=$2

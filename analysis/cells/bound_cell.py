@@ -1,4 +1,4 @@
-"""What the rules in bound_rules.py read of a cell, and what they return. Pure."""
+"""The input and the output of the rules in bound_rules.py. Pure."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ MAJORITY = 0.5
 
 
 class Cause(Enum):
-    """A cause that Envoy names only in the body of its answer, with the words that it uses
+    """A cause that Envoy names only in the body of its response; the values are the texts that identify it
     (`Utility::resetReasonToString` of Envoy, and strerror of EADDRNOTAVAIL)."""
 
     OVERFLOW = ("overflow",)
@@ -57,7 +57,7 @@ class Candidate:
 
     @property
     def limits(self) -> bool:
-        """Whether it did limit the cell; otherwise it is only worth inspecting."""
+        """Whether it limited the cell; if not, it is only worth inspecting."""
         return self.busy or self.explains > 0
 
     def as_dict(self) -> dict[str, str]:
@@ -87,7 +87,7 @@ class Cell:
         return self.failed - sum(self.errors.get(name, 0) for name in SELF_EXPLAINING)
 
     def share(self, sessions: int) -> float:
-        """Of the failed sessions."""
+        """The share of the failed sessions that `sessions` make up."""
         return min(1.0, sessions / self.failed) if self.failed else 0.0
 
     @property

@@ -106,7 +106,7 @@ def _ports_spent(cell: Cell) -> list[str]:
 
 
 def _nodes_short_of_ports(cell: Cell) -> list[str]:
-    """No proof: a port carries one connection to each port of a server."""
+    """Evidence but not proof, because a port carries one connection to each port of a server."""
     evidence = []
     for node, series in _envoys_machines(cell).items():
         sockets = max(sample["tcp_inuse"] + sample["tcp_tw"] for sample in series)
@@ -117,7 +117,7 @@ def _nodes_short_of_ports(cell: Cell) -> list[str]:
 
 
 def _envoys_machines(cell: Cell) -> dict[str, Sequence[Mapping[str, Any]]]:
-    """The samples of the nodes that run Envoy. A machine that stands for all nodes is the only one."""
+    """The samples of the nodes that run Envoy. A machine that represents all nodes is the only one."""
     envoys, machines = cell.sampled.of("envoy"), cell.sampled.of("node")
     nodes = {node for node, _, _ in (envoys if len(machines) > 1 else machines)}
     return {node: series for (node, _, _), series in machines.items() if node in nodes}
@@ -145,7 +145,7 @@ def _load(cell: Cell) -> list[Candidate]:
 
 
 def _own_share(worker: tuple[str, Mapping[str, Any]]) -> tuple[str, float]:
-    """A load worker's name, and the share of time for which it reports to have needed a CPU."""
+    """A load worker's name, and the share of time for which it reports that it needed a CPU."""
     name, facts = worker
     used = (facts.get("cpu_seconds") or 0.0) + (facts.get("wait_seconds") or 0.0)
     return name, used / facts["wall_seconds"] if facts.get("wall_seconds") else 0.0
@@ -188,6 +188,6 @@ def _busy_thread(cell: Cell, usage: Usage) -> str:
 
 Rule = Callable[[Cell], list[Candidate]]
 
-# The first of two candidates with the same rank counts. A load generator at its limit comes before the
+# The first of two candidates with the same rank wins. A load generator at its limit comes before the
 # servers, which may have had more to give; servers come before Envoy, which waits for them.
 RULES: tuple[Rule, ...] = (_breaker, _descriptors, _ports, _places, _load, _server_cpu, _envoy_cpu)

@@ -71,8 +71,8 @@ class Sampled:
         }
 
     def cpu_busy(self, node: str) -> float | None:
-        """The share of time for which a node's CPUs were busy; None when unknown. One machine may
-        stand for several nodes."""
+        """The share of time for which a node's CPUs were busy; None when unknown. One machine may represent
+        several nodes."""
         machines = self.of("node")
         series = machines.get((node, "node", ""))
         if series is None and len(machines) == 1:

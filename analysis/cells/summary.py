@@ -180,7 +180,7 @@ def _attempt(values: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _unique(values: Array) -> int:
-    """The number of different values; -1 and NaN are none."""
+    """The number of different values; -1 and NaN are not counted."""
     return len(np.unique(values[values >= 0]))
 
 

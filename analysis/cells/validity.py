@@ -54,7 +54,7 @@ Judge = Callable[[Observed], Values]
 
 
 def lag_limit(facts: Mapping[str, Any]) -> float:
-    """Seconds that a load worker may run late. A requested limit of 0 counts."""
+    """Seconds that a load worker may run late. A requested limit of 0 is a limit."""
     requested = _number(facts.get("max_lag"))
     return MAX_LAG if requested is None else requested
 

@@ -46,7 +46,8 @@ class Cell(NamedTuple):
 
 
 class Basis(Enum):
-    """What a change is tested on: the repetitions of a cell, the means of all cells, or for success the
+    """The values on which a change is tested: the repetitions of a cell, the means of all cells, or for
+    success the
     sessions of too few repetitions. Other measures of too few repetitions are not tested."""
 
     REPETITIONS = auto()
@@ -97,8 +98,8 @@ class Change:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Cells that were not compared: those of INVALID `lines` of a folder, or, without such lines, those
-    that have valid lines in this folder only."""
+    """Cells that were not compared: those with INVALID lines in a folder (`lines` is their number), or, if
+    `lines` is 0, those that have valid lines in this folder only."""
 
     folder: str
     cells: tuple[Cell, ...]
@@ -128,8 +129,8 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Pair:
-    """The values of one measure of one cell in both results, one for each repetition. `sessions` are
-    the successful ones in a and b, and all in a and b."""
+    """The values of one measure of one cell in both results, one for each repetition. `sessions` are four
+    numbers: the successful sessions in a and in b, and all sessions in a and in b."""
 
     cell: Cell
     measure: str
@@ -195,7 +196,7 @@ def _known(value: Any) -> Any:
 
 
 def _pairs(cell: Cell, a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Pair]:
-    """Without the measures for which one side has no value."""
+    """Omits measures for which one side has no value."""
     good, every = ([int(of[name].sum()) for of in (a, b)] for name in ("successful", "batch_size"))
     sessions = (good[0], good[1], every[0], every[1])
     for measure in MEASURES:
@@ -205,7 +206,7 @@ def _pairs(cell: Cell, a: pd.DataFrame, b: pd.DataFrame) -> Iterator[Pair]:
 
 
 def _values(lines: pd.DataFrame, measure: str) -> Array:
-    """Without latencies and rates of 0: their cells had no success, which `success` shows."""
+    """Omits latencies and rates of 0: their cells had no successful session, which `success` shows."""
     if measure == "success":
         return (1 - lines["error_rate"]).to_numpy(dtype=float)
     values = lines[measure].to_numpy(dtype=float, na_value=np.nan)
@@ -229,7 +230,7 @@ def _changes(pairs: Sequence[Pair]) -> list[Change]:
 
 
 def _of_cell(pair: Pair, common: noise.Spread) -> Change:
-    """Its `p` is not yet corrected for the number of tests."""
+    """The `p` of the change is not yet corrected for the number of tests."""
     basis, chance = Basis.NONE, None
     if pair.repetitions >= MIN_REPETITIONS:
         basis, chance = Basis.REPETITIONS, noise.of_two(*pair.scaled, common)

@@ -78,7 +78,7 @@ def ticks_at_cells(ax: Axes, panel: Panel) -> None:
 
 
 def _apart(places: Sequence[float], at: Any, least: float) -> list[float]:
-    """The places, without those that are closer to the next one than this share of the axis."""
+    """Drops the places that are closer to the next one than this share of the axis."""
     span = max(float(at[-1] - at[0]), 1e-9)
     kept: list[tuple[float, float]] = []
     for place, where in reversed(list(zip(places, at, strict=True))):

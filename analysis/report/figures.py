@@ -1,4 +1,4 @@
-"""The figures of a report. What they show is put into words in captions.py."""
+"""The figures of a report. Their captions are in captions.py."""
 
 from collections.abc import Callable, Sequence
 

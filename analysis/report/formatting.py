@@ -22,7 +22,7 @@ def percent(share: float) -> str:
 
 
 def seconds(value: float) -> str:
-    """With three significant digits; a dash for NaN and infinity."""
+    """Three significant digits; a dash for NaN and infinity."""
     if isnan(value) or isinf(value):
         return "–"
     return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s"

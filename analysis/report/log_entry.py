@@ -22,7 +22,7 @@ from analysis.scaling.efficiency import Verdict
 
 UNKNOWN = "unknown"
 
-# Every node has a sample with its number of cores within so many lines of samples.jsonl.
+# Every node has a sample with its number of cores within this many lines of samples.jsonl.
 SAMPLES_READ = 2000
 
 # How a number is marked where a ceiling is a lower bound.
@@ -120,7 +120,7 @@ def metrics(content: Content) -> dict[str, Any] | None:
 
 
 def _row(line: Line) -> list[str]:
-    """A line of the Results Summary. An unusual mode, shape or number of steps is beside the wait."""
+    """A line of the Results Summary. An unusual mode, shape or number of steps is shown next to the wait."""
     extra = sentences.unusual(line)
     wait = str(float(line["wait_seconds"])) + (f" ({', '.join(extra)})" if extra else "")
     p99 = shown(line["p99_at_ceiling"], ".3f", "")

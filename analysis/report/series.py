@@ -185,7 +185,7 @@ def column(name: str) -> Callable[[Line], float]:
 
 
 def steepest(panel: Panel, limit: int) -> list[tuple[Line, CellDetails]]:
-    """The cells with the largest batches; of each cell the first valid repetition."""
+    """The cells with the largest batches, each in its first valid repetition."""
     first: dict[tuple[float, float], tuple[Line, CellDetails]] = {}
     cells = sorted(
         zip(panel.lines, panel.details, strict=True),

@@ -14,7 +14,7 @@ from analysis.results.folder import Results
 
 MAX_PROCESSES = 16
 
-# The key and the form of each column, by its head.
+# The key and the format of each column, by its heading.
 Columns = Mapping[str, tuple[str, Callable[[Any], str]]]
 PROCESS_COLUMNS: Columns = {
     "process": ("name", str),

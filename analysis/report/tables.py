@@ -9,7 +9,7 @@ from analysis.report.page import Content, Row, Section, Table
 from analysis.report.series import Line, success
 from analysis.results.file_names import SUMMARY
 
-# The head of each column, whether it holds numbers, and its text for a line.
+# The heading of each column, whether it holds numbers, and its text for a line.
 Columns = Sequence[tuple[str, bool, Callable[[Line], str]]]
 
 # Lines of the table of cells; the others are in summary.csv only.
@@ -38,9 +38,9 @@ def _interval(line: Line) -> str:
 def bounds(content: Content) -> Section:
     lines = [line for line in content.lines if known(line["bound"])]
     others = len(content.lines) - len(lines)
-    paragraphs = ["The bound of no cell is known."]
+    paragraphs = ["No cell has a known bound."]
     if lines:
-        paragraphs = [f"{plural(others, 'other cell')} had no bound that is known."] * bool(others)
+        paragraphs = [f"{plural(others, 'other cell')} had no known bound."] * bool(others)
     tables = [_table(BOUND_COLUMNS[len(content.results) == 1 :], lines)] if lines else []
     return Section("bounds", "What bound each cell", paragraphs, tables=tables)
 

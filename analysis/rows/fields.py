@@ -22,11 +22,11 @@ REQUIRED = tuple(column.name for column in COLUMNS if column.absent is Absent.FA
 EXPECTED = {column.name for column in COLUMNS if column.absent is not Absent.ACCEPT}
 TEXTS = ("load_worker", "host_url", "error_type")
 
-# Of constant columns: whole numbers, and numbers that may be null.
+# Constant columns that hold whole numbers, and those that hold numbers or null.
 WHOLE = {c.name for c in COLUMNS if c.type is Type.WHOLE and not c.null} & {*CONSTANT}
 FRACTIONS = {c.name for c in COLUMNS if c.type in (Type.WHOLE, Type.NUMBER)} & {*CONSTANT} - WHOLE
 
-# What conversions raise for a value of another type than its column's.
+# The exceptions of conversions for a value of another type than its column's.
 BROKEN = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 

@@ -47,7 +47,7 @@ def up(folder: paths.Folder, settings: Settings, report: Report) -> None:
     with _state():
         if processes.load(folder.holder):
             raise UsageError(
-                f"the sandbox {folder.name!r} is up already; use it, or stop it first with `down`"
+                f"the sandbox {folder.name!r} is already up; use it, or stop it first with `down`"
             )
         _clear(folder)
         folder.nodes.mkdir(parents=True)
@@ -94,7 +94,7 @@ def start(folder: paths.Folder, name: str) -> None:
     if not holder:
         raise NotRunning(f"the sandbox {folder.name!r} has died; restart it with `down` and `up`")
     if processes.load(folder.init(name)):
-        raise UsageError(f"{name} is up already")
+        raise UsageError(f"{name} is already up")
     before = registrations(folder) or {}
     _start(folder, settings, name, holder)
     wait_ready(folder, [] if name == network.LOGIN else [name], before)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes an installed system out of a bootstrapped one; runs inside it, as root.
+# Turns a bootstrapped system into an installed one; runs inside it, as root.
 # $1 the user's name, $2 its number, then the packages, and after "--" those of the newer release.
 set -eu
 user=$1 number=$2

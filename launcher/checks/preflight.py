@@ -64,7 +64,7 @@ def _backends(admin_url: str, nodes: Sequence[str]) -> Finding:
 
 
 def distribution(url: str, expected: int) -> Finding:
-    """Opens sessions side by side until every host has one."""
+    """Opens sessions concurrently until every host has one."""
     advice = "use Envoy's URL instead of a server's, and check the backends above"
     hosts: set[str] = set()
     opened = 0

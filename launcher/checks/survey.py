@@ -40,7 +40,7 @@ class Survey:
 
 
 def survey(deployment: Deployment, report: Callable[[str], None]) -> Survey:
-    """Raises `UsageError`, and `SlurmFailed` or `StartFailed` when the nodes cannot be had."""
+    """Raises `UsageError`, and `SlurmFailed` or `StartFailed` when the nodes cannot be allocated."""
     if deployment.local:
         return _survey_here(deployment)
     if allocated := allocation():
@@ -108,7 +108,7 @@ def clock_skews(
 
 
 def _chosen(allocated: Allocation, deployment: Deployment) -> Sequence[str]:
-    """The nodes that `up` would choose; unlike `up`, a single node of an allocation will do."""
+    """The nodes that `up` would choose; unlike `up`, this accepts an allocation of a single node."""
     alone = len(allocated.nodes) == 1 and not deployment.client_nodes
     requested = "nodes" in deployment.model_fields_set
     return allocated.nodes if alone and not requested else choose_nodes(allocated, deployment)

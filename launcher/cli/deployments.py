@@ -43,7 +43,7 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
             say(f"stop it with: launcher down {deployment.name}")
 
     if detach and command:
-        raise click.UsageError("--detach and -- COMMAND exclude each other")
+        raise click.UsageError("--detach and -- COMMAND are mutually exclusive")
     if not deployment.local and allocation() is None:
         sys.exit(batch_client.run(deployment, say, ready, command or None, detach=detach))
     if not deployment.local and (unread_variables := ignored_partition()):

@@ -1,4 +1,4 @@
-"""The command that looks at nodes before a deployment: doctor."""
+"""The command that checks nodes before a deployment: doctor."""
 
 import sys
 from typing import Any

@@ -1,4 +1,4 @@
-"""The program `launcher`, from its first moment: Ctrl-C is no error while it is still loading."""
+"""The entry point of `launcher`: Ctrl-C does not print a traceback even while modules are loading."""
 
 import sys
 

@@ -37,7 +37,7 @@ from launcher.system.signals import Interrupted
 if TYPE_CHECKING:
     from launcher.experiment.ceiling import CeilingSearch  # imports pandas
 
-# Load options that each phase sets by itself, and what stands for them until then.
+# Load options that each phase sets itself, and their placeholders until then.
 SET_BY_PHASE = {
     "url": "http://set-by-each-phase",
     "name": None,

@@ -188,7 +188,7 @@ def resumed_run(values: dict[str, Any]) -> dict[str, Any]:
 
 def _batches(values: dict[str, Any]) -> tuple[int, ...]:
     if values["requests"] and values["requests_grid"]:
-        raise UsageError("-n and --requests-grid exclude each other")
+        raise UsageError("-n and --requests-grid are mutually exclusive")
     if values["requests"] is None and values["requests_grid"] is None:
         raise UsageError("the number of sessions is missing; give -n N or --requests-grid N,N,...")
     return values["requests_grid"] or (values["requests"],)
@@ -196,6 +196,6 @@ def _batches(values: dict[str, Any]) -> tuple[int, ...]:
 
 def waits(values: Mapping[str, Any]) -> tuple[float, ...]:
     if values["wait"] is not None and values["wait_grid"] is not None:
-        raise UsageError("--wait and --wait-grid exclude each other")
+        raise UsageError("--wait and --wait-grid are mutually exclusive")
     wait = DEFAULT_WAIT if values["wait"] is None else values["wait"]
     return values["wait_grid"] or (wait,)

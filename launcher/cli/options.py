@@ -182,7 +182,7 @@ def field_type(field: FieldInfo) -> ParamType:
     if get_origin(kind) is Literal:
         return click.Choice(get_args(kind))
     if kind is Path:
-        return click.Path(readable=False, path_type=Path)  # the nodes read it, and say so
+        return click.Path(readable=False, path_type=Path)  # only the nodes check it
     if kind in (int, float):
         bounds = ChainMap(*map(asdict, field.metadata))
         low = bounds.get("ge", bounds.get("gt"))
@@ -223,7 +223,7 @@ def find_url(url: str | None, name: str | None, recorded: str | None = None) -> 
     Raises `UsageError` and `DeploymentNotFound`."""
     if name is not None:
         if "url" in given_options():
-            raise UsageError("--url and --name exclude each other")
+            raise UsageError("--url and --name are mutually exclusive")
         return str(find_running(name).state.url)
     if url is not None:
         return url

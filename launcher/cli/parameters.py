@@ -50,7 +50,7 @@ def _plain(bound: float | None) -> str:
 
 
 class CommaSeparated(ParamType):
-    """One value or several of another type, each of them once: a tuple."""
+    """A tuple of one or more distinct values of another type."""
 
     def __init__(self, item: ParamType) -> None:
         self.item, self.name = item, f"{item.name},..."
@@ -60,7 +60,7 @@ class CommaSeparated(ParamType):
         words = [word for part in parts if (word := part.strip())]
         values = tuple(self.item.convert(word, param, ctx) for word in words)
         if not values:
-            self.fail("it is empty; give one value or several, separated by commas", param, ctx)
+            self.fail("it is empty; give one or more values, separated by commas", param, ctx)
         for word, each in zip(words, values, strict=True):
             if values.count(each) > 1:
                 self.fail(f"it contains {word} more than once", param, ctx)

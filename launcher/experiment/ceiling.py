@@ -72,7 +72,7 @@ def batch_limit(search: CeilingSearch, placement: LoadPlacement) -> BatchLimit:
             BatchLimit(held, Bound.DESCRIPTORS, f"Envoy can hold {held} sessions (ulimit -n)")
         )
     if search.max_batch is not None:
-        text = f"it was searched up to --max-batch {search.max_batch}"
+        text = f"the search was limited by --max-batch {search.max_batch}"
         limits.append(BatchLimit(search.max_batch, Bound.MAX_BATCH, text))
     lowest = min(limits, key=lambda limit: limit.batch)
     needed = max(search.start, grid.expected_hosts or 1)

@@ -28,7 +28,7 @@ def main() -> int:
 
 
 def _record_failure(deployment: Deployment, error: str) -> None:
-    """For the submitting side, when the deployment failed before it wrote its state."""
+    """Records the failure for the submitting side if the deployment failed before it wrote its state."""
     rundir = deployment.rundir
     job = os.environ.get(JOB_ID)
     state = DeploymentState.load(rundir.state)

@@ -29,7 +29,7 @@ from launcher.system.files import (
 from launcher.system.machine import machine
 from launcher.system.signals import Interrupted
 
-# What processes get to exit after their sessions were drained, in seconds.
+# Seconds that processes have to exit once their sessions are drained.
 STOP_MARGIN = 2.5
 
 OnReady = Callable[[Placement], None]

@@ -57,7 +57,7 @@ def _stop_here(listed: Known) -> None:
 
 
 def _stop_elsewhere(listed: Known) -> None:
-    """Through Slurm: the agents of the Slurm step tell the launcher, wherever it runs."""
+    """Stops it through Slurm: the agents of the Slurm step ask the launcher to stop, wherever it runs."""
     step = registry.step_of(listed.entry)
     if listed.entry.own_job or step is None:
         stop_job(str(listed.entry.job), listed.entry.drain)

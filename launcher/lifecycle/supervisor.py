@@ -19,7 +19,7 @@ from launcher.system.signals import Interrupted, Signals
 
 POLL_SECONDS = 0.05
 STOP_SECONDS = 2.5
-# What Envoy gets to exit after the servers took all of the time to stop.
+# Seconds that Envoy has to exit if the servers used up the time to stop.
 ENVOY_STOP_SECONDS = 0.5
 MAX_LOGS_SHOWN = 3
 

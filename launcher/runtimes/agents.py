@@ -27,7 +27,7 @@ LAST_MESSAGES_SECONDS = 0.3
 
 
 class Agents:
-    """`check` is called during every wait and ends it by raising; `log` gets every line of srun."""
+    """`check` is called during every wait and ends it by raising; `log` receives every line of srun."""
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ class Agents:
         raise NodeLost(problem)
 
     def _take(self, step: AgentStep, reply: dict[str, Any] | StepMessage) -> list[str]:
-        """Returns what there is to report."""
+        """Returns lines to report."""
         if isinstance(reply, StepMessage):
             self.log(reply.text)
             if reply.loss is None:

@@ -1,4 +1,4 @@
-"""What a deployment needs of the machines that it runs on."""
+"""The interface between a deployment and the machines that it runs on."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -34,8 +34,8 @@ class Handle(Protocol):
 
 
 class Runtime(Protocol):
-    """`check` is called during every wait of the runtime and ends it by raising; `log` gets what may
-    explain a failure later. `pump` must be called when one of `events` is readable, and every
+    """`check` is called during every wait of the runtime and ends it by raising; `log` receives lines that
+    may explain a later failure. `pump` must be called when one of `events` is readable, and every
     `poll_seconds` if that is not None. `limits` are the lowest of all nodes; `describe` is for the
     files of a deployment; `termination` says how Slurm ended the job, if it has. After `expect_exits`,
     exits of processes are not failures."""
@@ -47,9 +47,8 @@ class Runtime(Protocol):
     def events(self) -> list[int]: ...
 
     def pump(self) -> list[str]:
-        """Takes in what happened to the processes and returns lines to report. Raises
-        `DeploymentEnded` if the nodes were taken away, `Interrupted` if another launcher asked for
-        the end."""
+        """Processes pending events and returns lines to report. Raises `DeploymentEnded` if the allocation
+        ended, `Interrupted` if another launcher requested the stop."""
 
     def prepare(
         self, processes: Sequence[Process], files: Sequence[Path], folder: Path | None

@@ -21,7 +21,7 @@ MAX_CONCURRENT_PAGES = 8
 
 
 class Collector:
-    """Leaves out of its samples what does not exist or does not answer in time."""
+    """Its samples omit whatever does not exist or does not answer in time."""
 
     def __init__(self, machine: str | None, interval: float) -> None:
         """`machine` is the name of this node; None to sample no node."""

@@ -23,7 +23,7 @@ LAST_SECONDS = 1.5
 LEAVE_SECONDS = 1.0
 TERMINATE_SECONDS = 0.4
 SILENT_SECONDS = 30.0
-# A source or node without news for so many intervals counts as gone.
+# A source or node that is silent for this many intervals counts as gone.
 GONE_INTERVALS = 4
 # The name of this machine among the nodes that report.
 HERE = ""
@@ -113,7 +113,7 @@ class Sampler:
 
     def cell_samples(self, number: int) -> list[Sample]:
         """The last sample of each source before the latest cell, then the samples of that cell; none
-        for an earlier cell. Waits shortly for the last of them."""
+        for an earlier cell. Waits briefly for the last of them."""
         self._wait_for(self._all_ended, LAST_SECONDS)
         with self._changed:
             before = [sample | {"cell": None} for sample in self._baseline.values()]
@@ -130,7 +130,7 @@ class Sampler:
         return find_changes(self.cell_samples(number))
 
     def latest(self) -> dict[Source, Sample]:
-        """The last sample of every source that still has some."""
+        """The last sample of every source that still reports."""
         since = self._gone_before()
         with self._changed:
             received = self._received.items()

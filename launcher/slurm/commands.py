@@ -1,4 +1,4 @@
-"""Slurm's programs and their output. Only this room calls them."""
+"""Slurm's programs and their output. Only this package calls them."""
 
 import shutil
 from collections.abc import Iterable, Sequence

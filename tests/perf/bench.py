@@ -1,6 +1,6 @@
 """`python -m tests.perf.bench [--only 1,4,own] [--quick] [--output DIR]`: measures every figure of the
-targets beside its peers, prints the table and writes bench.json. It ends with 1 when something could not
-be measured, never because of how fast something is."""
+targets next to its peers, prints the table and writes bench.json. Exits with 1 if something could not be
+measured, never because something is slow."""
 
 import argparse
 import contextlib
@@ -52,58 +52,60 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGINT, _interrupt)
     raise_descriptor_limit()
     run = Run(_sizes(given), _folder(given.output), given.address, quick=given.quick)
-    # Deployments that others hold are none of this run's, and its own are none of theirs.
+    # Keep the deployments of this run apart from those that the user has.
     os.environ["XDG_STATE_HOME"] = str(run.folder / "state")
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    story = machine.facts() | {"begun": _now(), "ended": None, "figures": {}}
+    report = machine.facts() | {"begun": _now(), "ended": None, "figures": {}}
     try:
         for names, title, measure in PARTS:
             if only.intersection(names):
-                _part(run, story, names, title, measure)
+                _part(run, report, names, title, measure)
     finally:
-        _save(run, story | {"ended": _now()})
-    return _end(run, story)
+        _save(run, report | {"ended": _now()})
+    return _end(run, report)
 
 
 def _part(
     run: Run,
-    story: dict[str, Any],
+    report: dict[str, Any],
     names: tuple[str, ...],
     title: str,
     measure: Callable[[Run], None],
 ) -> None:
     print(f"{', '.join(names)}: {title}", flush=True)
-    begun, error = time.monotonic(), None
+    started, error = time.monotonic(), None
     try:
         measure(run)
     except NotMeasured as failure:
         error = str(failure)
-    except Exception as failure:  # noqa: BLE001 - the other figures are to be measured all the same
+    except Exception as failure:  # noqa: BLE001 - the other figures must still be measured
         error = f"{type(failure).__name__}: {failure}"
     if error:
         print(f"  could not measure: {error}", flush=True)
-    seconds = time.monotonic() - begun
-    told = {"title": title, "error": error, "seconds": round(seconds, 1)}
-    story["figures"] |= dict.fromkeys(names, told)
-    _save(run, story)
+    seconds = time.monotonic() - started
+    entry = {"title": title, "error": error, "seconds": round(seconds, 1)}
+    report["figures"] |= dict.fromkeys(names, entry)
+    _save(run, report)
 
 
-def _end(run: Run, story: dict[str, Any]) -> int:
-    result = story | run.as_dict()
+def _end(run: Run, report: dict[str, Any]) -> int:
+    result = report | run.as_dict()
     print(f"\n{table.text(result)}\n")
     for line in targets.failures(result):
         print(line)
     print(f"{run.folder / FILE}")
-    failed = [name for name, told in story["figures"].items() if told["error"]]
+    failed = [name for name, entry in report["figures"].items() if entry["error"]]
     for name in failed:
-        error = story["figures"][name]["error"]
+        error = report["figures"][name]["error"]
         print(f"error: could not measure {name}: {error}", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _save(run: Run, story: dict[str, Any]) -> None:
+def _save(run: Run, report: dict[str, Any]) -> None:
     whole = (
-        {"command": "python -m tests.perf.bench", "arguments": sys.argv[1:]} | story | run.as_dict()
+        {"command": "python -m tests.perf.bench", "arguments": sys.argv[1:]}
+        | report
+        | run.as_dict()
     )
     draft = run.folder / f".{FILE}"
     draft.write_text(json.dumps(whole, indent=1))
@@ -120,16 +122,18 @@ def _sizes(given: argparse.Namespace) -> Sizes:
 
 
 def _folder(given: Path | None) -> Path:
-    moment = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
-    folder = (given or machine.ROOT / "experiments" / "results" / f"bench-{moment}").absolute()
+    timestamp = time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
+    folder = (given or machine.ROOT / "experiments" / "results" / f"bench-{timestamp}").absolute()
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.perf.bench", description=__doc__)
-    parser.add_argument("--only", default="", help=f"figures, of {', '.join(KNOWN)}")
-    parser.add_argument("--quick", action="store_true", help="tiny sizes: does the benchmark work?")
+    parser.add_argument("--only", default="", help=f"figures to measure, from {', '.join(KNOWN)}")
+    parser.add_argument(
+        "--quick", action="store_true", help="tiny sizes, to check that the benchmark works"
+    )
     parser.add_argument("--output", type=Path, help="folder [experiments/results/bench-TIME]")
     parser.add_argument("--address", default="127.0.40.1", help="first loopback address to use")
     parser.add_argument("--rounds", type=int, help="how often each is measured [3]")
@@ -138,7 +142,7 @@ def _arguments(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _interrupt(number: int, _: FrameType | None) -> NoReturn:
-    """Ends every block, and with it what it started; a second signal does not disturb that."""
+    """Unwinds every `with` block, which stops what it started; further signals are ignored."""
     with contextlib.suppress(ValueError):
         for each in (signal.SIGINT, signal.SIGTERM):
             signal.signal(each, signal.SIG_IGN)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.perf.grids import launcher, up_words
+from tests.perf.grids import launcher, up_arguments
 from tests.perf.processes import NotMeasured, running, trees, wait_for
 from tests.perf.run import Run
 
@@ -18,15 +18,15 @@ STATE = "openenv-deployment.json"
 
 
 @functools.cache
-def chooses() -> bool:
-    """Whether `up` takes how many sessions are wanted, and chooses the rest."""
+def up_accepts_sessions() -> bool:
+    """Whether `up` accepts --sessions and chooses the other options itself."""
     done = subprocess.run(launcher("up", "--help"), capture_output=True, text=True, check=False)
     return "--sessions" in done.stdout
 
 
-def room_for(sessions: int) -> tuple[str, ...]:
-    """The options of `up` for so many sessions at once."""
-    if chooses():
+def capacity_options(sessions: int) -> tuple[str, ...]:
+    """The options of `up` for this many concurrent sessions."""
+    if up_accepts_sessions():
         return ("--sessions", str(sessions))
     return ("--max-concurrent-envs", str(max(64, sessions)))
 
@@ -41,7 +41,7 @@ class Deployment:
         return dict(json.loads((self.folder / STATE).read_text()))
 
     def pids(self, role: str) -> list[int]:
-        """Of all processes of a role, with their children."""
+        """The pids of all processes of a role and their children."""
         return trees(p["pid"] for p in self.state["processes"] if p["role"] == role and p["pid"])
 
     @property
@@ -51,9 +51,9 @@ class Deployment:
 
 @contextlib.contextmanager
 def deployed(run: Run, name: str, nodes: int, *options: str) -> Iterator[Deployment]:
-    words = up_words(run, name, nodes, "--drain", "0", *options)
+    arguments = up_arguments(run, name, nodes, "--drain", "0", *options)
     log = run.log(name)
-    with running(launcher(*words), log, stdout=subprocess.PIPE) as process:
+    with running(launcher(*arguments), log, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip().removeprefix("OPENENV_URL=")
         if not url:
@@ -61,6 +61,6 @@ def deployed(run: Run, name: str, nodes: int, *options: str) -> Iterator[Deploym
             raise NotMeasured(f"exit code {process.returncode} of launcher up; see {log}")
         deployment = Deployment(url, run.folder / name)
         wait_for(
-            lambda: deployment.state["status"] == "ready", 5, "the deployment says ready", process
+            lambda: deployment.state["status"] == "ready", 5, "the deployment is ready", process
         )
         yield deployment

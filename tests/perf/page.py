@@ -66,7 +66,9 @@ def joined(run: Result, further: Iterable[Result]) -> Result:
     whole = {**run, "more": []}
     for other in further:
         new = {
-            name: told for name, told in other["figures"].items() if name not in whole["figures"]
+            name: figure
+            for name, figure in other["figures"].items()
+            if name not in whole["figures"]
         }
         made = [each for each in other["measurements"] if each["figure"].split()[0] in new]
         whole["figures"] = {**whole["figures"], **new}
@@ -76,16 +78,16 @@ def joined(run: Result, further: Iterable[Result]) -> Result:
 
 
 def _targets(run: Result) -> str:
-    told = lines(run)
-    counts = Counter(line.verdict for line in told)
+    conditions = lines(run)
+    counts = Counter(line.verdict for line in conditions)
     parts = [
         f"{counts[name]} {name}" for name in ("met", "NOT MET", "not measured") if counts[name]
     ]
-    missed = sorted({line.target.number for line in told if line.met is False}, key=int)
+    missed = sorted({line.target.number for line in conditions if line.met is False}, key=int)
     which = f" Not met: {', '.join(missed)}." if missed else ""
     head = ("", "what", "figure", "spread", "target", "peer", "peer's figure", "ratio", "verdict")
     return (
-        f"{len(told)} conditions: {', '.join(parts) or 'none was requested'}.{which} Each figure is a "
+        f"{len(conditions)} conditions: {', '.join(parts) or 'none was requested'}.{which} Each figure is a "
         "median. The spread is the range from the lowest to the highest measurement (for efficiency, its "
         "interval). A ratio is the figure divided by the peer's figure in the same run.\n\n"
         + table.markdown(head, table.rows(run))
@@ -94,7 +96,7 @@ def _targets(run: Result) -> str:
 
 def _how(run: Result) -> str:
     sizes = run["sizes"]
-    told = [
+    items = [
         f"There were {sizes['rounds']} rounds; in each, the kit and its peers took turns. A burst is "
         f"{sizes['sessions']:,} sessions whose step waits {sizes['wait']:g} s; step rates come from "
         f"{sizes['stepping']:,} sessions with {sizes['steps']} steps each.",
@@ -106,14 +108,14 @@ def _how(run: Result) -> str:
     ]
     busy = sum(not each["idle"] for each in run["measurements"])
     if busy:
-        told.append(
+        items.append(
             f"{busy} of {len(run['measurements'])} measurements started while the machine was not idle."
         )
-    told += [f"{figure}: {text}." for figure, texts in run["notes"].items() for text in texts]
-    told += [f"{text}." for text in failures(run)]
+    items += [f"{figure}: {text}." for figure, texts in run["notes"].items() for text in texts]
+    items += [f"{text}." for text in failures(run)]
     errors = {each["title"]: each["error"] for each in run["figures"].values() if each["error"]}
-    told += [f"Could not be measured: {title}: {error}." for title, error in errors.items()]
-    return "".join(f"- {each}\n" for each in told)
+    items += [f"Could not be measured: {title}: {error}." for title, error in errors.items()]
+    return "".join(f"- {each}\n" for each in items)
 
 
 def _again() -> str:

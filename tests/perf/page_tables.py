@@ -102,7 +102,8 @@ def scaling(run: Result) -> str:
         return f"Not measured: {run['figures']['10']['error']}.\n"
     other = [name for name, bound in bounds.items() if "server CPU" not in bound]
     caution = (
-        f"The servers were not the limit with {', '.join(other)}, so that efficiency is not theirs."
+        f"The servers were not the limit with {', '.join(other)}, "
+        "so the efficiency does not describe the servers."
         if other
         else None
     )
@@ -198,12 +199,14 @@ def _times(
 ) -> str | None:
     """A sentence that compares a figure with those of its peers, or None without both."""
     own = median(run, figure, name, value)
-    told = [
+    comparisons = [
         f"{own / other:.3g} × that of {peer}"
         for peer in peers
         if own is not None and (other := median(run, figure, peer, value)) and other > 0
     ]
-    return f"{what[0].upper()}{what[1:]} of {name}: {', '.join(told)}." if told else None
+    return (
+        f"{what[0].upper()}{what[1:]} of {name}: {', '.join(comparisons)}." if comparisons else None
+    )
 
 
 def _bound_by_load(run: Result) -> str | None:
@@ -219,6 +222,6 @@ def _percent(share: float | None) -> str:
     return "-" if share is None else f"{100 * share:.0f} %"
 
 
-def _sentences(*told: str | None) -> str:
-    said = " ".join(each for each in told if each)
-    return f"\n{said}\n" if said else ""
+def _sentences(*texts: str | None) -> str:
+    joined = " ".join(each for each in texts if each)
+    return f"\n{joined}\n" if joined else ""

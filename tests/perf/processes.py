@@ -1,4 +1,4 @@
-"""Processes that a measurement starts, and what they use."""
+"""Processes that a measurement starts, and their use of CPU and memory."""
 
 import contextlib
 import json
@@ -21,28 +21,28 @@ STILL_SECONDS = 3.0
 
 
 class NotMeasured(Exception):
-    """Why a figure could not be measured, in a line."""
+    """A figure could not be measured; the one-line message gives the reason."""
 
 
 @dataclass(frozen=True)
-class Used:
+class CpuTime:
     """CPU seconds of some processes."""
 
     user: float = 0.0
     system: float = 0.0
 
-    def __add__(self, other: "Used") -> "Used":
-        return Used(self.user + other.user, self.system + other.system)
+    def __add__(self, other: "CpuTime") -> "CpuTime":
+        return CpuTime(self.user + other.user, self.system + other.system)
 
-    def __sub__(self, other: "Used") -> "Used":
-        return Used(self.user - other.user, self.system - other.system)
+    def __sub__(self, other: "CpuTime") -> "CpuTime":
+        return CpuTime(self.user - other.user, self.system - other.system)
 
     @property
     def total(self) -> float:
         return self.user + self.system
 
-    def each(self, sessions: int) -> dict[str, float]:
-        """Microseconds a session."""
+    def per_session(self, sessions: int) -> dict[str, float]:
+        """Microseconds per session."""
         share = 1e6 / sessions
         return {
             "cpu_us": self.total * share,
@@ -51,24 +51,24 @@ class Used:
         }
 
 
-def cpu(pids: Iterable[int]) -> Used:
-    """Of these processes, without their children; those that are gone count nothing."""
-    used = Used()
+def cpu(pids: Iterable[int]) -> CpuTime:
+    """The CPU time of these processes without their children; those that have exited count as 0."""
+    used = CpuTime()
     for pid in pids:
         with contextlib.suppress(OSError):
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            used += Used(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
+            used += CpuTime(int(fields[11]) / TICKS, int(fields[12]) / TICKS)
     return used
 
 
 def tree(pid: int) -> list[int]:
-    """The process and all that descend from it."""
-    found = [pid]
+    """The pids of the process and all its descendants."""
+    pids = [pid]
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
             for child in (task / "children").read_text().split():
-                found += tree(int(child))
-    return found
+                pids += tree(int(child))
+    return pids
 
 
 def trees(pids: Iterable[int]) -> list[int]:
@@ -76,7 +76,7 @@ def trees(pids: Iterable[int]) -> list[int]:
 
 
 def memory(pids: Iterable[int]) -> int:
-    """Bytes: what the processes would give back if they ended (proportional set size)."""
+    """The proportional set size in bytes: the memory that would be freed if the processes exited."""
     total = 0
     for pid in pids:
         with contextlib.suppress(OSError):
@@ -86,8 +86,8 @@ def memory(pids: Iterable[int]) -> int:
     return total
 
 
-def until_still(pids: Iterable[int]) -> None:
-    """Returns when the processes have stopped working, or after some seconds."""
+def wait_until_still(pids: Iterable[int]) -> None:
+    """Returns when the processes no longer use CPU, or after `STILL_SECONDS`."""
     pids, deadline = list(pids), time.monotonic() + STILL_SECONDS
     before = cpu(pids)
     while time.monotonic() < deadline:
@@ -102,7 +102,7 @@ def until_still(pids: Iterable[int]) -> None:
 def running(
     argv: list[str], log: Path, environment: Mapping[str, str] | None = None, **options: Any
 ) -> Iterator[subprocess.Popen[str]]:
-    """A process and its children, in a group of their own that is ended with the block."""
+    """Runs a process in a process group of its own, which is killed at the end of the `with` block."""
     with log.open("ab") as output:
         defaults: dict[str, Any] = {"stdout": output, "stderr": output, "cwd": ROOT, "text": True}
         process: subprocess.Popen[str] = subprocess.Popen(
@@ -118,7 +118,7 @@ def running(
 
 
 def end(process: subprocess.Popen[str]) -> None:
-    """SIGTERM, patience, then SIGKILL for all of its group."""
+    """Sends SIGTERM, waits up to `END_SECONDS`, then sends SIGKILL to the process group."""
     if process.poll() is None:
         with contextlib.suppress(OSError):
             os.kill(process.pid, signal.SIGTERM)
@@ -138,8 +138,8 @@ def python(*arguments: str) -> list[str]:
 
 
 def wait_for(holds: Callable[[], Any], seconds: float, what: str, process: Any = None) -> Any:
-    """What `holds` returns as soon as that is true. Raises `NotMeasured`, at once when the process that
-    it waits for has ended."""
+    """Returns the first true result of `holds`. Raises `NotMeasured` at the timeout, or as soon as `process`
+    exits."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
@@ -165,11 +165,11 @@ def output_of(argv: list[str], seconds: float, log: Path) -> dict[str, Any]:
 
 def last_line(process: subprocess.Popen[str], seconds: float, argv: list[str]) -> dict[str, Any]:
     try:
-        said, _ = process.communicate(timeout=seconds)
+        output, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
         raise NotMeasured(f"not within {seconds:.0f} s: the end of {' '.join(argv)}") from None
     try:
-        return dict(json.loads(said.strip().splitlines()[-1]))
+        return dict(json.loads(output.strip().splitlines()[-1]))
     except (IndexError, ValueError):
         code = process.returncode
         raise NotMeasured(f"exit code {code} without a result of {' '.join(argv)}") from None

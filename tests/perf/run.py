@@ -12,7 +12,7 @@ from tests.perf.machine import wait_until_idle
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large the measurements are; times in seconds."""
+    """The sizes of the measurements; times are in seconds."""
 
     rounds: int = 3
     sessions: int = 4096
@@ -48,8 +48,8 @@ QUICK = Sizes(
 
 @dataclass(frozen=True)
 class Measurement:
-    """One value or more of one thing, measured once. `of` is what was measured (kit, picows, …); times are
-    in seconds but where a name says otherwise. With a failure it is no figure."""
+    """One or more values of one subject, measured once. `of` is the subject (kit, picows, …); times are in
+    seconds unless a name has another unit. A measurement with failed sessions does not count."""
 
     figure: str
     of: str
@@ -78,12 +78,12 @@ class Run:
         return iter(range(1, self.sizes.rounds + 1))
 
     def settle(self) -> None:
-        """Waits until the machine is idle; the measurements that follow say when it was not."""
+        """Waits until the machine is idle; the following measurements record whether it was."""
         self._idle = wait_until_idle(self.sizes.idle)
 
     def new_address(self, width: int = 1) -> str:
-        """The first of so many loopback addresses that nothing else of this run uses: ports that wait to
-        be free are no trouble."""
+        """The first of `width` loopback addresses that nothing else in this run uses, so that ports in
+        TIME_WAIT do not matter."""
         first = ipaddress.IPv4Address(self.address) + self._next
         self._next += width
         return str(first)
@@ -97,30 +97,30 @@ class Run:
         of: str,
         round_: int,
         values: Mapping[str, float | None],
-        told: Mapping[str, Any] | None = None,
+        outcome: Mapping[str, Any] | None = None,
         note: str = "",
     ) -> None:
-        """`told` is what the load says of its sessions."""
-        told = told or {}
+        """`outcome` is what the load reports about its sessions."""
+        outcome = outcome or {}
         measured = Measurement(
             figure,
             of,
             round_,
             dict(values),
-            told.get("sessions", 0),
-            told.get("failed", 0),
-            told.get("errors", {}),
+            outcome.get("sessions", 0),
+            outcome.get("failed", 0),
+            outcome.get("errors", {}),
             self._idle,
             time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             note,
         )
         self.measurements.append(measured)
-        said = "  ".join(f"{k} {v:,.6g}" for k, v in measured.values.items() if v is not None)
+        output = "  ".join(f"{k} {v:,.6g}" for k, v in measured.values.items() if v is not None)
         lost = f"  FAILED {measured.failed} of {measured.sessions}" if measured.failed else ""
-        print(f"  {figure:8} {of:24} #{round_}  {said}{lost}", flush=True)
+        print(f"  {figure:8} {of:24} #{round_}  {output}{lost}", flush=True)
 
     def note(self, figure: str, text: str) -> None:
-        """How a figure was measured, where that differs from what its title says."""
+        """Notes how a figure was measured where the title does not make it clear."""
         known = self.notes.setdefault(figure, [])
         if text not in known:
             known.append(text)

@@ -31,9 +31,9 @@ def measure(deployment: Deployment, output: Path, seconds: float) -> tuple[float
     """The CPU seconds of this process, and the number of samples of the node."""
     state = DeploymentState.from_dict(deployment.state)
     with Sampler(output, state, None, deployment.url) as sampler:
-        begun, text = time.process_time(), output.read_text()
+        started, text = time.process_time(), output.read_text()
         time.sleep(seconds)
-        used = time.process_time() - begun
+        used = time.process_time() - started
     assert not sampler.warnings, sampler.warnings
     return used, output.read_text().removeprefix(text).count('"kind":"node"')
 
@@ -58,12 +58,12 @@ def main() -> int:
         print("nothing was sampled", file=sys.stderr)
         return 1
     if given.json:
-        told = {"sample_ms": 1000 * used / samples, "core_share": used / given.seconds}
-        print(json.dumps(told | {"samples": samples, "sessions": sessions}))
+        result = {"sample_ms": 1000 * used / samples, "core_share": used / given.seconds}
+        print(json.dumps(result | {"samples": samples, "sessions": sessions}))
         return 0
     print(
-        f"{1000 * used / samples:.1f} ms of CPU a sample, {100 * used / given.seconds:.2f} % of a core "
-        f"at one a second ({samples} samples of Envoy and 2 servers with {sessions:,} sessions)"
+        f"{1000 * used / samples:.1f} ms of CPU per sample, {100 * used / given.seconds:.2f} % of a core "
+        f"at one sample per second ({samples} samples of Envoy and 2 servers with {sessions:,} sessions)"
     )
     return 0
 

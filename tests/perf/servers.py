@@ -1,4 +1,4 @@
-"""Servers to be measured: the kit's own and its peers, each started as its users start it."""
+"""The servers to measure: the kit's own and its peers, each started as its users start it."""
 
 import contextlib
 import subprocess
@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.perf.processes import (
     cpu,
+    CpuTime,
     get_json,
     last_line,
     memory,
@@ -15,9 +16,8 @@ from tests.perf.processes import (
     python,
     running,
     tree,
-    until_still,
-    Used,
     wait_for,
+    wait_until_still,
 )
 from tests.perf.run import Run
 
@@ -29,8 +29,8 @@ PLAIN = "tests.perf.peers.plain:app"
 
 @dataclass(frozen=True)
 class Subject:
-    """A kind of server: its argv for an address, the port that is measured and the page that answers when
-    it is ready; None waits for the port alone."""
+    """A kind of server: its argv for an address, the port to measure, and the page that responds once it is
+    ready; with None, it is ready when the port accepts a connection."""
 
     name: str
     argv: Callable[[str], list[str]]
@@ -39,7 +39,7 @@ class Subject:
 
 
 def kit(name: str = "kit", *more: str) -> Subject:
-    """One worker, loaded at its own port, which Envoy calls."""
+    """One worker, loaded through its own port, the one that Envoy connects to."""
     argv = python("benchmark.server", *more, "--drain", "0", "--host")
     return Subject(name, lambda address: [*argv, address], 8002, ":8001/ready")
 
@@ -49,8 +49,8 @@ def uvicorn(name: str, app: str, *more: str) -> Subject:
     return Subject(name, lambda address: [*argv, address])
 
 
-def module(name: str, *words: str) -> Subject:
-    argv = python(*words)
+def module(name: str, *arguments: str) -> Subject:
+    argv = python(*arguments)
     return Subject(name, lambda address: [*argv, address, "8000"], ready=None)
 
 
@@ -61,7 +61,7 @@ RAW = module("raw server", "tests.perf.peers.raw_server")
 
 @dataclass
 class Server:
-    """One that runs and is ready."""
+    """A running server that is ready."""
 
     subject: Subject
     address: str
@@ -83,7 +83,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(run: Run, subject: Subject, places: int, **variables: str) -> Iterator[Server]:
-    """A new one on an address of its own, with room for so many sessions."""
+    """Starts a server on an address of its own, with places for this many sessions."""
     address = run.new_address()
     environment = {"MAX_CONCURRENT_ENVS": str(places), "WORKERS": "1", "PORT": "8000"} | variables
     log = run.log(f"server-{address}")
@@ -103,7 +103,7 @@ def _ready(subject: Subject, address: str) -> bool:
 
 
 def load(run: Run, address: str, port: int, sessions: int, *more: str) -> dict[str, Any]:
-    """What the neutral load says of so many sessions."""
+    """Runs this many sessions of the neutral load; returns what it reports."""
     argv = _load(address, port, sessions, *more)
     return output_of(argv, LOAD_SECONDS, run.log("load"))
 
@@ -114,30 +114,35 @@ def _load(address: str, port: int, sessions: int, *more: str) -> list[str]:
 
 def held(
     run: Run, address: str, port: int, sessions: int, pids: Callable[[], list[int]], *more: str
-) -> tuple[dict[str, Any], int, Used]:
-    """Opens and resets sessions, steps them when all are open. What the load says of them, the bytes that
-    the processes grew by until then, and the CPU they used from then on."""
+) -> tuple[dict[str, Any], int, CpuTime]:
+    """Opens and resets sessions, and steps them once all are open. Returns what the load reports, the growth
+    of the processes' memory in bytes until all were open, and the CPU time that they used afterwards."""
     argv = _load(address, port, sessions, "--hold", *more)
     rest = memory(pids())
     pipe = subprocess.PIPE
     with running(argv, run.log("load"), stdin=pipe, stdout=pipe) as client:
         assert client.stdout is not None
         line = client.stdout.readline()
-        grown, before = memory(pids()) - rest, cpu(pids())
+        growth, before = memory(pids()) - rest, cpu(pids())
         if line.strip() != "held":
-            return {"sessions": sessions, "failed": sessions, "errors": {line[:200]: 1}}, 0, Used()
+            return (
+                {"sessions": sessions, "failed": sessions, "errors": {line[:200]: 1}},
+                0,
+                CpuTime(),
+            )
         assert client.stdin is not None
         client.stdin.write("\n")
         client.stdin.flush()
-        told = last_line(client, LOAD_SECONDS, argv)
-    return told, grown, cpu(pids()) - before
+        outcome = last_line(client, LOAD_SECONDS, argv)
+    return outcome, growth, cpu(pids()) - before
 
 
 def burst(
     run: Run, address: str, port: int, sessions: int, pids: Callable[[], list[int]]
-) -> tuple[dict[str, Any], Used]:
-    """All sessions at once, each one step; what the load says, and the CPU that the processes used."""
+) -> tuple[dict[str, Any], CpuTime]:
+    """Starts all sessions at once, each with one step. Returns what the load reports, and the CPU time that
+    the processes used."""
     before = cpu(pids())
-    told = load(run, address, port, sessions, "--wait", str(run.sizes.wait))
-    until_still(pids())
-    return told, cpu(pids()) - before
+    outcome = load(run, address, port, sessions, "--wait", str(run.sizes.wait))
+    wait_until_still(pids())
+    return outcome, cpu(pids()) - before

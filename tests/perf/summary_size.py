@@ -21,15 +21,15 @@ SUMMARISE = "import sys, pathlib, analysis.results.folder as r; r.load(pathlib.P
 
 
 def rows(cell: int, size: int) -> Iterator[bytes]:
-    """Those of one cell, as a grid writes them."""
-    begun = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=20 * cell)
+    """The rows of one cell, as a grid writes them."""
+    started = datetime(2026, 3, 1, tzinfo=UTC) + timedelta(seconds=20 * cell)
     generator = np.random.default_rng(cell)
     parts, hashes = generator.random((size, 4)).tolist(), generator.integers(1 << 48, size=size)
     for number, (late, connect, reset, step) in enumerate(parts):
         row = {
             "request_id": number,
-            "timestamp": (begun + timedelta(seconds=late)).isoformat(timespec="microseconds"),
-            "intended_timestamp": begun.isoformat(timespec="microseconds"),
+            "timestamp": (started + timedelta(seconds=late)).isoformat(timespec="microseconds"),
+            "intended_timestamp": started.isoformat(timespec="microseconds"),
             "run_id": "0123456789ab",
             "mode": "ws",
             "shape": "burst",
@@ -73,23 +73,23 @@ def main() -> int:
             for cell in range(CELLS):
                 file.writelines(rows(cell, given.rows // CELLS))
         written = raw.stat().st_size
-        begun = time.monotonic()
+        started = time.monotonic()
         done = subprocess.run(
             [sys.executable, "-c", SUMMARISE, folder], check=False, timeout=SECONDS
         )
-        seconds = time.monotonic() - begun
+        seconds = time.monotonic() - started
     if done.returncode:
         return 1
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     cores = len(os.sched_getaffinity(0))
     if given.json:
-        told = {
+        result = {
             "rows": given.rows,
             "file_mib": written / 2**20,
             "seconds": seconds,
             "peak_mib": peak,
         }
-        print(json.dumps(told))
+        print(json.dumps(result))
         return 0
     print("rows      file MiB  cores  seconds  peak MiB of the largest process")
     print(f"{given.rows:8}  {written / 2**20:8.0f}  {cores:5}  {seconds:7.1f}  {peak:8.0f}")

@@ -26,7 +26,7 @@ def cells(line: Line) -> tuple[str, ...]:
         target.what,
         f"{number(line.figure)} {target.unit}".strip() if line.figure is not None else "-",
         spread,
-        target.wanted,
+        target.limit_text,
         target.peer or "-",
         number(line.peer),
         "-" if line.ratio is None else f"{line.ratio:.3g} ×",
@@ -49,9 +49,9 @@ def text(run: Result) -> str:
 
 
 def markdown(head: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    """A table; every row has as many cells as the head."""
-    told = [_row(head), _row(["---"] * len(head)), *map(_row, body)]
-    return "\n".join(told) + "\n"
+    """A table; every row has as many cells as the heading."""
+    rendered = [_row(head), _row(["---"] * len(head)), *map(_row, body)]
+    return "\n".join(rendered) + "\n"
 
 
 def _row(row: Sequence[str]) -> str:

@@ -25,16 +25,16 @@ class Target:
     peer: str | None = None
     ratio: float | None = None
     more_is_better: bool = False
-    against: str | None = None  # the figure of the peer's value, where it is another
+    against: str | None = None  # the figure of the peer's value, where it differs
     every: bool = False  # the worst measurement counts instead of the median
 
     @property
-    def wanted(self) -> str:
+    def limit_text(self) -> str:
         if self.ratio is not None:
-            return f"{'≥' if self.more_is_better else '≤'} {_told(self.ratio)} ×"
+            return f"{'≥' if self.more_is_better else '≤'} {_number_text(self.ratio)} ×"
         if self.most is not None:
-            return f"≤ {_told(self.most)} {self.unit}".strip()
-        return f"≥ {_told(self.least or 0)} {self.unit}".strip()
+            return f"≤ {_number_text(self.most)} {self.unit}".strip()
+        return f"≥ {_number_text(self.least or 0)} {self.unit}".strip()
 
 
 SERVER, STEPS = "server, CPU per session", "server, steps"
@@ -111,8 +111,8 @@ class Line:
 
 def lines(run: Result, targets: Iterable[Target] = TARGETS) -> list[Line]:
     """One line for each target of a requested figure."""
-    asked = set(run["figures"])
-    return [line(run, each) for each in targets if each.number in asked]
+    requested = set(run["figures"])
+    return [line(run, each) for each in targets if each.number in requested]
 
 
 def line(run: Result, target: Target) -> Line:
@@ -157,8 +157,8 @@ def median(run: Result, figure: str, of: str, value: str) -> float | None:
 
 def subjects(run: Result, figure: str) -> list[str]:
     """The subjects measured for a figure, in the order of the run."""
-    found = [each["of"] for each in run["measurements"] if each["figure"] == figure]
-    return list(dict.fromkeys(found))
+    names = [each["of"] for each in run["measurements"] if each["figure"] == figure]
+    return list(dict.fromkeys(names))
 
 
 def failures(run: Result) -> list[str]:
@@ -204,5 +204,5 @@ def _errors(errors: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in errors.items()) or "unknown"
 
 
-def _told(number: float) -> str:
+def _number_text(number: float) -> str:
     return f"{number:,.3g}"

@@ -1,5 +1,5 @@
-"""`python -m tests.perf.time_to_ready`: seconds from `launcher up` to its URL, in containers, on a
-sandbox of its own; and how many Slurm steps that takes. As root on Debian."""
+"""`python -m tests.perf.time_to_ready`: seconds from `launcher up` until it prints its URL, in containers on
+a sandbox of its own, and the number of Slurm steps that this takes. Requires root on Debian."""
 
 import statistics
 import sys
@@ -13,9 +13,9 @@ UP = ["launcher", "up", "--name", "ready", "--cpus-per-task", "1", "--detach", "
 
 
 def once(cluster: Cluster, nodes: int) -> tuple[float, int]:
-    begun = time.monotonic()
+    started = time.monotonic()
     cluster.run(*UP, str(nodes))
-    seconds = time.monotonic() - begun
+    seconds = time.monotonic() - started
     steps = cluster.run("squeue", "--steps", "--noheader", "--format=%j").stdout.split()
     cluster.run("launcher", "down", "ready")
     return seconds, sum(name.startswith("openenv-") for name in steps)

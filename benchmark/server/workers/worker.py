@@ -66,7 +66,7 @@ def load(name: str) -> tuple[object, Places]:
 
 
 def configuration(app: object) -> uvicorn.Config:
-    """Without WebSocket pings, whose timeout would end the session of a client that computes for
+    """Disables WebSocket pings, whose timeout would end the session of a client that computes for
     minutes without reading. The sockets use TCP keep-alive, which the client's kernel answers."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Processes in files, identified by pid and start time, because the kernel reuses pids."""
+"""Process records in files, identified by pid and start time, because the kernel reuses pids."""
 
 import contextlib
 import os

@@ -213,7 +213,7 @@ class TestLifecycle:
     def test_up_twice_is_refused(self, cluster: Cluster) -> None:
         refused = sandbox("up", "--name", cluster.name, check=False)
         assert refused.returncode == 2
-        assert "is up already" in refused.stderr
+        assert "is already up" in refused.stderr
 
     def test_without_root(self) -> None:
         argv = ["unshare", "--user", *SANDBOX, "up"]

@@ -85,7 +85,7 @@ def test_ceiling_is_a_lower_bound_when_max_batch_passes(small: Deployment, tmp_p
     assert (found["ceiling"], found["reached"], found["next_failing"]) == (12, False, None)
     assert (found["bound"], found["limit"]) == (
         "--max-batch",
-        "it was searched up to --max-batch 12",
+        "the search was limited by --max-batch 12",
     )
     assert batches(tmp_path) == [(1, 8), (1, 12), (2, 12)]
 

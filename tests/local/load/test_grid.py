@@ -343,7 +343,7 @@ BAD_NUMBERS = [
     (["-n", "1", "--require-hosts"], "--require-hosts requires --expected-hosts"),
     (["-n", "1", "--mode", "tcp"], "--mode: 'tcp' is not one of 'ws', 'http'"),
     (["-n", "1", "--load-workers", "0"], "--load-workers: '0' is not a whole number from 1"),
-    (["-n", "1", "--requests-grid", "2"], "exclude each other"),
+    (["-n", "1", "--requests-grid", "2"], "are mutually exclusive"),
     (["--requests-grid", "5,5"], "--requests-grid: it contains 5 more than once"),
     (["-n", "1", "--wait-grid", "0,0.0"], "--wait-grid: it contains 0 more than once"),
     (["-n", "1", "--source-addresses", "192.0.2.1"], "is not an address of this machine"),

@@ -1,1 +1,1 @@
-"""What is measured, a module a subject; each takes a run and records into it."""
+"""The measurements, one module per subject; each function takes a run and records its figures in it."""

@@ -1,11 +1,11 @@
-"""Figure 5: what a session costs Envoy, by the kit's configuration and by the usual one, before the same
-servers."""
+"""Figure 5: the cost of a session in Envoy, with the kit's configuration and with the usual one, in front of
+the same servers."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
-from tests.perf.deployments import deployed, Deployment, room_for
+from tests.perf.deployments import capacity_options, deployed, Deployment
 from tests.perf.peers.envoy import configuration
 from tests.perf.processes import get_json, running, tree, wait_for
 from tests.perf.run import Run
@@ -16,10 +16,12 @@ WARM = 64
 
 
 def envoy(run: Run) -> None:
-    run.note("5", "plain: one process, one thread a core, round robin, breakers raised from 1,024")
+    run.note(
+        "5", "plain: one process, one thread per core, round robin, breakers raised from 1,024"
+    )
     for round_ in run.rounds():
         run.settle()
-        room = room_for(2 * run.sizes.sessions)
+        room = capacity_options(2 * run.sizes.sessions)
         with deployed(run, f"envoy-{round_}", NODES, *room) as kit, _plain(run, kit) as plain:
             host = urlsplit(kit.url)
             assert host.hostname is not None
@@ -33,15 +35,17 @@ def _measure(
 ) -> None:
     sessions = run.sizes.sessions
     load(run, *where, min(WARM, sessions), "--wait", "0")
-    told, grown, _ = held(run, *where, sessions, pids, "--wait", "0")
-    run.record("5 memory", name, round_, {"memory_kb": grown / sessions / 1e3}, told)
-    told, used = burst(run, *where, sessions, pids)
-    run.record("5", name, round_, used.each(sessions) | {"wall": told.get("wall")}, told)
+    outcome, growth, _ = held(run, *where, sessions, pids, "--wait", "0")
+    run.record("5 memory", name, round_, {"memory_kb": growth / sessions / 1e3}, outcome)
+    outcome, used = burst(run, *where, sessions, pids)
+    run.record(
+        "5", name, round_, used.per_session(sessions) | {"wall": outcome.get("wall")}, outcome
+    )
 
 
 @contextlib.contextmanager
 def _plain(run: Run, kit: Deployment) -> Iterator[tuple[tuple[str, int], Callable[[], list[int]]]]:
-    """Where it listens, and its processes."""
+    """Starts a plain Envoy; yields its address and a function that returns its pids."""
     address = run.new_address()
     file = run.folder / f"plain-envoy-{address}.yaml"
     file.write_text(configuration(address, 8000, kit.workers))

@@ -1,6 +1,7 @@
-"""Figure 4: what a session costs the load, against the neutral server; beside other clients."""
+"""Figure 4: the cost of a session in the load generator, compared with other clients, against the neutral
+server."""
 
-from tests.perf.grids import grid_words, watch
+from tests.perf.grids import grid_arguments, watch
 from tests.perf.processes import output_of, python
 from tests.perf.run import Run
 from tests.perf.servers import RAW, Server, serving
@@ -32,24 +33,24 @@ def load(run: Run) -> None:
 def _kit(run: Run, server: Server, round_: int) -> None:
     sessions, output = run.sizes.sessions, run.folder / f"load-{round_}"
     options = ("--url", server.url, "-n", str(sessions), "--wait", str(run.sizes.wait))
-    words = grid_words(output, *options, "--reps", str(CELLS))
-    watched = watch(run, output, words, None, SECONDS)
-    life = watched.life.each(sessions * len(watched.cells))["cpu_us"]
+    arguments = grid_arguments(output, *options, "--reps", str(CELLS))
+    watched = watch(run, output, arguments, None, SECONDS)
+    life = watched.life.per_session(sessions * len(watched.cells))["cpu_us"]
     for number, cell in enumerate(watched.cells):
-        values = cell["load workers"].each(sessions) | {"life_us": life}
-        values["recorder_us"] = cell["launcher and master"].each(sessions)["cpu_us"]
-        run.record("4", "kit", round_, values, watched.told(number))
+        values = cell["load workers"].per_session(sessions) | {"life_us": life}
+        values["recorder_us"] = cell["launcher and master"].per_session(sessions)["cpu_us"]
+        run.record("4", "kit", round_, values, watched.outcome(number))
 
 
 def _peer(run: Run, server: Server, round_: int, name: str, module: str) -> None:
     sessions = run.sizes.sessions
     argv = python(module, server.websocket, str(sessions), str(run.sizes.wait))
-    told = output_of(argv, SECONDS, run.log("client"))
+    outcome = output_of(argv, SECONDS, run.log("client"))
     share = 1e6 / sessions
     values = {
-        "cpu_us": (told["user"] + told["system"]) * share,
-        "user_us": told["user"] * share,
-        "system_us": told["system"] * share,
-        "wall": told["wall"],
+        "cpu_us": (outcome["user"] + outcome["system"]) * share,
+        "user_us": outcome["user"] * share,
+        "system_us": outcome["system"] * share,
+        "wall": outcome["wall"],
     }
-    run.record("4", name, round_, values, told)
+    run.record("4", name, round_, values, outcome)

@@ -1,4 +1,4 @@
-"""What sampling and summaries cost: a sample of all processes, and a large summary."""
+"""The cost of a sample of all processes, and of a large summary."""
 
 from tests.perf.processes import output_of, python
 from tests.perf.run import Run
@@ -10,13 +10,13 @@ def sampling(run: Run) -> None:
     run.settle()
     more = ("--seconds", "2") if run.quick else ()
     argv = python("tests.perf.sampling_cost", "--json", "--sessions", str(run.sizes.sampled), *more)
-    told = output_of(argv, SECONDS, run.log("sampling"))
-    values = {"sample_ms": told["sample_ms"], "core_percent": 100 * told["core_share"]}
+    outcome = output_of(argv, SECONDS, run.log("sampling"))
+    values = {"sample_ms": outcome["sample_ms"], "core_percent": 100 * outcome["core_share"]}
     run.record("sampling", "kit", 1, values)
 
 
 def summary(run: Run) -> None:
     run.settle()
     argv = python("tests.perf.summary_size", "--json", "--rows", str(run.sizes.rows))
-    told = output_of(argv, SECONDS, run.log("summary"))
-    run.record("summary", "kit", 1, {name: float(value) for name, value in told.items()})
+    outcome = output_of(argv, SECONDS, run.log("summary"))
+    run.record("summary", "kit", 1, {name: float(value) for name, value in outcome.items()})

@@ -1,4 +1,4 @@
-"""Figure 10: ceilings of 1, 2 and 4 servers whose nodes are held to a share of a core each, on a virtual
+"""Figure 10: ceilings of 1, 2 and 4 servers whose nodes are each limited to a share of a core, on a virtual
 cluster, so that one machine can show how servers scale. Load and Envoy have no quota."""
 
 import csv
@@ -22,20 +22,20 @@ SEARCH = ("--wait", "0.2", "--p99", "wait+3", "--start", "64", "--reps", "5", "-
 
 
 def scaling(run: Run) -> None:
-    """Raises `NotMeasured` where no virtual cluster can be."""
+    """Raises `NotMeasured` where a virtual cluster cannot run."""
     if os.geteuid() != 0:
         raise NotMeasured("needs root: the nodes are namespaces of this machine")
     if run.quick:
-        raise NotMeasured("takes minutes: not part of a quick run")
+        raise NotMeasured("takes minutes, so it is not part of a quick run")
     name = f"bench-{os.getpid()}"
     log = run.log("sandbox")
-    run.note("10", f"{QUOTA} of a core a node; {' '.join(SEARCH)}")
+    run.note("10", f"{QUOTA} of a core per node; {' '.join(SEARCH)}")
     up = ("--nodes", "5", "--cpu-quota", QUOTA, "--no-quota", "node1")
     run.settle()
     try:
         _command("up", "--name", name, *up)
-        words = ("launcher", "experiment", "--server-nodes", SERVERS, *UP, *CAP, *SEARCH)
-        inside = [sys.executable, SANDBOX, "run", "--name", name, "--", *words, "--output-dir"]
+        arguments = ("launcher", "experiment", "--server-nodes", SERVERS, *UP, *CAP, *SEARCH)
+        inside = [sys.executable, SANDBOX, "run", "--name", name, "--", *arguments, "--output-dir"]
         with running([*inside, "/home/alice/bench"], log) as process:
             deadline = time.monotonic() + SECONDS
             while process.poll() is None:
@@ -44,8 +44,8 @@ def scaling(run: Run) -> None:
                 time.sleep(0.1)
         if process.returncode:
             raise NotMeasured(f"exit code {process.returncode} of launcher experiment; see {log}")
-        said = _command("run", "--name", name, "--", "cat", "/home/alice/bench/scaling.csv")
-        _record(run, said)
+        output = _command("run", "--name", name, "--", "cat", "/home/alice/bench/scaling.csv")
+        _record(run, output)
     finally:
         subprocess.run(
             [sys.executable, SANDBOX, "down", "--name", name], capture_output=True, check=False
@@ -53,13 +53,13 @@ def scaling(run: Run) -> None:
 
 
 def _record(run: Run, table: str) -> None:
-    """Where something else than the servers was the limit, there is no efficiency of theirs."""
+    """Records no efficiency where something other than the servers was the limit."""
     for line in csv.DictReader(table.splitlines()):
-        theirs = BOUND in line["bound"]
+        limited_by_servers = BOUND in line["bound"]
         values = {
             "servers": _number(line["servers"]),
             "ceiling": _number(line["ceiling"]),
-            "efficiency": _number(line["efficiency"]) if theirs else None,
+            "efficiency": _number(line["efficiency"]) if limited_by_servers else None,
             "low": _number(line["efficiency_low"]),
             "high": _number(line["efficiency_high"]),
         }
@@ -71,11 +71,15 @@ def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-def _command(*words: str) -> str:
+def _command(*arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, SANDBOX, *words], capture_output=True, text=True, check=False, timeout=400
+        [sys.executable, SANDBOX, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=400,
     )
     if done.returncode:
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
-        raise NotMeasured(f"sandbox {words[0]}: {said[:300]}")
+        output = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise NotMeasured(f"sandbox {arguments[0]}: {output[:300]}")
     return done.stdout

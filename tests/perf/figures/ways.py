@@ -1,6 +1,6 @@
-"""What would make Envoy cheaper, each by itself: the kit's configuration with one change, before the same
-servers. The last is the floor: it passes bytes on without looking at them, so it cannot try another
-worker when one is full."""
+"""What would make Envoy cheaper: the kit's configuration with one change at a time, in front of the same
+servers. The last change is the floor: a proxy that forwards bytes without parsing them, and so cannot retry
+on another worker when one is full."""
 
 import contextlib
 import copy
@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from tests.perf.deployments import deployed, Deployment, room_for
+from tests.perf.deployments import capacity_options, deployed, Deployment
 from tests.perf.processes import get_json, running, tree, wait_for
 from tests.perf.run import Run
 from tests.perf.servers import burst, held, load
@@ -21,21 +21,21 @@ Change = Callable[[Config], None]
 
 
 def _listener(config: Config) -> Config:
-    found: Config = config["static_resources"]["listeners"][0]
-    return found
+    part: Config = config["static_resources"]["listeners"][0]
+    return part
 
 
 def _manager(config: Config) -> Config:
-    found: Config = _listener(config)["filter_chains"][0]["filters"][0]["typed_config"]
-    return found
+    part: Config = _listener(config)["filter_chains"][0]["filters"][0]["typed_config"]
+    return part
 
 
 def _cluster(config: Config) -> Config:
-    found: Config = config["static_resources"]["clusters"][0]
-    return found
+    part: Config = config["static_resources"]["clusters"][0]
+    return part
 
 
-def as_it_is(_: Config) -> None: ...
+def unchanged(_: Config) -> None: ...
 
 
 def small_buffers(config: Config) -> None:
@@ -80,7 +80,7 @@ def tcp_proxy(config: Config) -> None:
 
 
 WAYS: dict[str, Change] = {
-    "unchanged": as_it_is,
+    "unchanged": unchanged,
     "buffers of 4 KiB": small_buffers,
     "no retries on a full worker": no_retries,
     "no dynamic statistics": no_dynamic_stats,
@@ -92,7 +92,7 @@ WAYS: dict[str, Change] = {
 
 
 def ways(run: Run) -> None:
-    room = room_for(2 * run.sizes.sessions)
+    room = capacity_options(2 * run.sizes.sessions)
     with deployed(run, "ways", NODES, *room) as kit:
         for name, change in WAYS.items():
             run.settle()
@@ -103,24 +103,24 @@ def ways(run: Run) -> None:
 def _measure(run: Run, name: str, address: str, pids: Callable[[], list[int]]) -> None:
     sessions = run.sizes.sessions
     load(run, address, PORT, min(WARM, sessions), "--wait", "0")
-    told, grown, _ = held(run, address, PORT, sessions, pids, "--wait", "0")
-    run.record("ways memory", name, 1, {"memory_kb": grown / sessions / 1e3}, told)
+    outcome, growth, _ = held(run, address, PORT, sessions, pids, "--wait", "0")
+    run.record("ways memory", name, 1, {"memory_kb": growth / sessions / 1e3}, outcome)
     for round_ in run.rounds():
-        told, used = burst(run, address, PORT, sessions, pids)
-        run.record("ways", name, round_, used.each(sessions), told)
+        outcome, used = burst(run, address, PORT, sessions, pids)
+        run.record("ways", name, round_, used.per_session(sessions), outcome)
 
 
 @contextlib.contextmanager
 def _changed(
     run: Run, kit: Deployment, change: Change
 ) -> Iterator[tuple[str, Callable[[], list[int]]]]:
-    """Where it listens, and its processes."""
+    """Starts an Envoy with the change; yields its address and a function that returns its pids."""
     config = copy.deepcopy(yaml.safe_load((kit.folder / CONFIG).read_text()))
     address = run.new_address()
     openenv = config["static_resources"]["listeners"][:1]
     openenv[0]["address"]["socket_address"] = {"address": address, "port_value": PORT}
     config["static_resources"]["listeners"] = openenv
-    del config["static_resources"]["clusters"][1:]  # the read-only pages'
+    del config["static_resources"]["clusters"][1:]  # the cluster of the read-only pages
     config["admin"] = {"address": {"socket_address": {"address": address, "port_value": PORT + 1}}}
     change(config)
     file = run.folder / f"ways-{address}.yaml"

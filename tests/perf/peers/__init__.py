@@ -1,2 +1,2 @@
-"""What the kit is measured beside: other servers, clients and an Envoy, each as its users write it, and
-the neutral load and server that are too cheap to be what is measured."""
+"""The peers of the kit: other servers, clients and an Envoy, each as its users write it, and a neutral load
+and server that are too cheap to be the bottleneck."""

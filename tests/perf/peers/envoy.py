@@ -1,6 +1,6 @@
-"""An Envoy as one writes it from its documentation: round robin, default buffers and limits, one thread a
-core. Only what is needed for so many sessions to work at all differs from the defaults: WebSocket is
-allowed, and the circuit breakers, 1,024 by default, are raised."""
+"""An Envoy configuration as its documentation suggests: round robin, default buffers and limits, one thread
+per core. It differs from the defaults only where the sessions would fail otherwise: WebSocket is allowed, and
+the circuit breakers, 1,024 by default, are raised."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 
 
 def configuration(address: str, port: int, workers: list[tuple[str, int]]) -> str:
-    """YAML of one listener before these workers' addresses."""
+    """The YAML of one listener in front of these workers."""
     route = {"match": {"prefix": "/"}, "route": {"cluster": "servers"}}
     manager = {
         "@type": f"type.googleapis.com/{MANAGER}",

@@ -1,4 +1,4 @@
-"""The answers of a benchmark environment, for peers that are no OpenEnv server."""
+"""The replies of a benchmark environment, for peers that are not OpenEnv servers."""
 
 import os
 import secrets
@@ -14,8 +14,8 @@ def new_hash() -> str:
 
 
 def observation(session: str, waited: float, step: int) -> dict[str, Any]:
-    """What the kit's own server answers, field by field."""
-    seen = {
+    """The same fields as in a reply of the kit's own server."""
+    fields = {
         "metadata": {},
         "waited_seconds": waited,
         "pid": PID,
@@ -23,7 +23,7 @@ def observation(session: str, waited: float, step: int) -> dict[str, Any]:
         "host_url": "peer:8000",
         "step_count": step,
     }
-    return {"type": "observation", "data": {"observation": seen, "reward": None, "done": False}}
+    return {"type": "observation", "data": {"observation": fields, "reward": None, "done": False}}
 
 
 def encoded(session: str, waited: float, step: int) -> bytes:

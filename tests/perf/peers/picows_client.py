@@ -1,4 +1,4 @@
-"""`python -m tests.perf.peers.picows_client URL SESSIONS WAIT`: the floor of a client: picows on uvloop."""
+"""`python -m tests.perf.peers.picows_client URL SESSIONS WAIT`: a minimal client, picows on uvloop."""
 
 import asyncio
 import sys
@@ -10,15 +10,15 @@ import uvloop
 from picows import ws_connect, WSCloseCode, WSListener, WSMsgType
 
 from benchmark.server.process import raise_descriptor_limit
-from tests.perf.peers.replies import check, Told
+from tests.perf.peers.replies import check, SessionResults
 
 PATIENCE = 120
 
 
 class Session(WSListener):
-    def __init__(self, wait: float, told: Told) -> None:
+    def __init__(self, wait: float, results: SessionResults) -> None:
         super().__init__()
-        self._wait, self._told, self._answers = wait, told, 0
+        self._wait, self._results, self._answers = wait, results, 0
 
     def on_ws_connected(self, transport: Any) -> None:
         transport.send(WSMsgType.TEXT, b'{"type":"reset","data":{}}')
@@ -31,31 +31,31 @@ class Session(WSListener):
         check(frame.get_payload_as_bytes(), self._wait if self._answers else 0.0, self._answers)
         self._answers += 1
         if self._answers == 1:
-            self._asked = time.perf_counter()
+            self._sent_at = time.perf_counter()
             step = {"type": "step", "data": {"wait_seconds": self._wait}}
             transport.send(WSMsgType.TEXT, orjson.dumps(step))
         else:
-            self._told.steps.append(time.perf_counter() - self._asked)
+            self._results.steps.append(time.perf_counter() - self._sent_at)
             transport.send(WSMsgType.TEXT, b'{"type":"close"}')
 
 
-async def session(url: str, wait: float, told: Told) -> None:
+async def session(url: str, wait: float, results: SessionResults) -> None:
     try:
         async with asyncio.timeout(PATIENCE):
             transport, _ = await ws_connect(
-                lambda: Session(wait, told), url, websocket_handshake_timeout=PATIENCE
+                lambda: Session(wait, results), url, websocket_handshake_timeout=PATIENCE
             )
             await transport.wait_disconnected()
-    except Exception as failure:  # noqa: BLE001 - whatever it was, it is counted
-        told.failed(repr(failure))
+    except Exception as failure:  # noqa: BLE001 - every failure is counted
+        results.add_failure(repr(failure))
 
 
 async def main(url: str, sessions: int, wait: float) -> None:
-    told = Told(sessions)
-    await asyncio.gather(*(session(url, wait, told) for _ in range(sessions)))
-    for _ in range(sessions - len(told.steps) - sum(told.errors.values())):
-        told.failed("no answer to the step")
-    print(told.line(), flush=True)
+    results = SessionResults(sessions)
+    await asyncio.gather(*(session(url, wait, results) for _ in range(sessions)))
+    for _ in range(sessions - len(results.steps) - sum(results.errors.values())):
+        results.add_failure("no answer to the step")
+    print(results.line(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
-"""`python -m tests.perf.peers.picows_server HOST PORT`: the floor of a server. The same messages on picows,
-a WebSocket engine in Cython, on uvloop; nothing is checked and nothing is admitted."""
+"""`python -m tests.perf.peers.picows_server HOST PORT`: a minimal server: the same messages on picows, a
+WebSocket engine in Cython, on uvloop, without validation or admission control."""
 
 import asyncio
 import sys
@@ -19,12 +19,12 @@ class Session(WSListener):
 
     def on_ws_frame(self, transport: Any, frame: Any) -> None:
         if frame.msg_type == WSMsgType.TEXT:
-            self._take(transport, orjson.loads(frame.get_payload_as_memoryview()))
+            self._handle(transport, orjson.loads(frame.get_payload_as_memoryview()))
         elif frame.msg_type == WSMsgType.CLOSE:
             transport.send_close(WSCloseCode.OK)
             transport.disconnect()
 
-    def _take(self, transport: Any, message: Any) -> None:
+    def _handle(self, transport: Any, message: Any) -> None:
         kind = message["type"]
         if kind == "close":
             transport.send_close(WSCloseCode.OK)

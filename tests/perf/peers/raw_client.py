@@ -1,6 +1,7 @@
 """`python -m tests.perf.peers.raw_client HOST PORT SESSIONS [--steps K] [--wait S] [--hold]`: the neutral
-load for measuring servers. One thread, epoll and frames by hand; some 80 µs of CPU per session. Every answer
-is checked. With `--hold` all sessions open and reset, it prints `held`, waits for a line, and then all step.
+load for measuring servers. One thread with epoll and hand-written frames; about 80 µs of CPU per session.
+Checks every reply. With `--hold` all sessions open and reset, it prints `held`, waits for a line, and then
+all step.
 """
 
 import argparse
@@ -17,11 +18,11 @@ import orjson
 from websockets.speedups import apply_mask
 
 from benchmark.server.process import raise_descriptor_limit
-from tests.perf.peers.replies import check, Told, Wrong
+from tests.perf.peers.replies import check, SessionResults, UnexpectedReply
 
 SECONDS = 180.0
+# Concurrent handshakes: fewer than any server's accept queue holds.
 AT_ONCE = 1000
-"""Handshakes under way at a time: fewer than any server's accept queue holds."""
 
 RESET, CLOSE = b'{"type":"reset","data":{}}', b'{"type":"close"}'
 
@@ -32,7 +33,7 @@ def frame(text: bytes, opcode: int = 1) -> bytes:
 
 
 class _Ended(Exception):
-    """Why a session is over; empty when it is as it should be."""
+    """Why a session ended; empty for a regular end."""
 
 
 @dataclass(slots=True)
@@ -41,7 +42,7 @@ class Session:
     buffer: bytes = b""
     upgraded: bool = False
     answers: int = 0
-    asked: float = 0.0
+    sent_at: float = 0.0
 
 
 @dataclass
@@ -51,10 +52,10 @@ class Load:
     steps: int
     wait: float
     hold: bool
-    told: Told = field(init=False)
+    results: SessionResults = field(init=False)
 
     def __post_init__(self) -> None:
-        self.told = Told(self.sessions)
+        self.results = SessionResults(self.sessions)
         self._step = orjson.dumps({"type": "step", "data": {"wait_seconds": self.wait}})
         host = f"{self.address[0]}:{self.address[1]}".encode()
         self._request = b"GET /ws HTTP/1.1\r\nHost: " + host + b"\r\nUpgrade: websocket\r\n"
@@ -63,23 +64,23 @@ class Load:
         self._held: list[Session] = []
         self._connecting = 0
 
-    def run(self) -> Told:
-        to_come, deadline = self.sessions, time.monotonic() + SECONDS
+    def run(self) -> SessionResults:
+        remaining, deadline = self.sessions, time.monotonic() + SECONDS
         self._stepping = time.perf_counter()
-        while to_come or self._open:
-            for _ in range(min(to_come, 64, AT_ONCE - self._connecting)):
+        while remaining or self._open:
+            for _ in range(min(remaining, 64, AT_ONCE - self._connecting)):
                 self._connect()
-                to_come -= 1
-            more = to_come and self._connecting < AT_ONCE
+                remaining -= 1
+            more = remaining and self._connecting < AT_ONCE
             for descriptor, _ in self._epoll.poll(0 if more else 1, 512):
                 self._ready(descriptor)
-            if self._held and len(self._held) == len(self._open) and not to_come:
+            if self._held and len(self._held) == len(self._open) and not remaining:
                 self._release()
                 deadline = time.monotonic() + SECONDS
             if time.monotonic() > deadline:
                 for session in list(self._open.values()):
                     self._end(session, "TIMEOUT")
-        return self.told
+        return self.results
 
     def _connect(self) -> None:
         connection = socket.socket()
@@ -95,21 +96,21 @@ class Load:
         if session is None:
             return
         try:
-            if not session.asked:
-                self._ask_upgrade(session)
+            if not session.sent_at:
+                self._request_upgrade(session)
             else:
                 self._read(session)
         except _Ended as ended:
             self._end(session, str(ended))
-        except (OSError, Wrong, orjson.JSONDecodeError) as failure:
+        except (OSError, UnexpectedReply, orjson.JSONDecodeError) as failure:
             self._end(session, repr(failure))
 
-    def _ask_upgrade(self, session: Session) -> None:
+    def _request_upgrade(self, session: Session) -> None:
         if failure := session.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(failure, os.strerror(failure))
         key = base64.b64encode(os.urandom(16))
         session.socket.send(self._request + key + b"\r\n\r\n")
-        session.asked = time.perf_counter()
+        session.sent_at = time.perf_counter()
         self._epoll.modify(session.socket.fileno(), select.EPOLLIN)
 
     def _read(self, session: Session) -> None:
@@ -151,17 +152,17 @@ class Load:
         check(text, self.wait if count else 0.0, count)
         session.answers += 1
         if count:
-            self.told.steps.append(now - session.asked)
+            self.results.steps.append(now - session.sent_at)
         if count == self.steps:
-            self.told.step_seconds = now - self._stepping
+            self.results.step_seconds = now - self._stepping
             session.socket.send(frame(CLOSE))
         elif self.hold and not count:
             self._held.append(session)
         else:
-            self._ask_step(session)
+            self._send_step(session)
 
-    def _ask_step(self, session: Session) -> None:
-        session.asked = time.perf_counter()
+    def _send_step(self, session: Session) -> None:
+        session.sent_at = time.perf_counter()
         session.socket.send(frame(self._step))
 
     def _release(self) -> None:
@@ -170,11 +171,11 @@ class Load:
         sys.stdin.readline()
         self._stepping = time.perf_counter()
         for session in held:
-            self._ask_step(session)
+            self._send_step(session)
 
     def _end(self, session: Session, why: str) -> None:
         if why:
-            self.told.failed(why)
+            self.results.add_failure(why)
         if not session.upgraded:
             self._connecting -= 1
         del self._open[session.socket.fileno()]

@@ -1,6 +1,6 @@
-"""`python -m tests.perf.peers.raw_server HOST PORT`: the neutral server for measuring clients. Frames by
-hand on a uvloop protocol: too cheap to be what is measured. It masks nothing, checks nothing, and answers
-only what a session of the kit sends, and the pages that the kit asks for before it begins."""
+"""`python -m tests.perf.peers.raw_server HOST PORT`: the neutral server for measuring clients. Hand-written
+frames on a uvloop protocol, too cheap to be the bottleneck. It masks and validates nothing, and answers only
+the messages of a session and the pages that the kit requests before it starts."""
 
 import asyncio
 import base64
@@ -54,7 +54,7 @@ class Session(asyncio.Protocol):
         return True
 
     def _frame(self) -> bool:
-        """Takes one masked frame of up to 65,535 bytes; False when it is not all there yet."""
+        """Handles one masked frame of up to 65,535 bytes; returns False while it is incomplete."""
         frame = self._buffer
         if len(frame) < 2:
             return False
@@ -67,13 +67,15 @@ class Session(asyncio.Protocol):
         if frame[0] & 15 == 8:
             self._transport.close()
             return False
-        self._take(orjson.loads(apply_mask(frame[begin : begin + size], frame[begin - 4 : begin])))
+        self._handle(
+            orjson.loads(apply_mask(frame[begin : begin + size], frame[begin - 4 : begin]))
+        )
         return True
 
-    def _take(self, message: dict[str, object]) -> None:
+    def _handle(self, message: dict[str, object]) -> None:
         kind, data = message["type"], message.get("data")
         if kind == "close":
-            self._transport.write(CLOSE)  # the client answers it, and then this side closes
+            self._transport.write(CLOSE)  # the client replies to it, and then this side closes
             return
         wait = data.get("wait_seconds", 0.0) if kind == "step" and isinstance(data, dict) else 0.0
         self._steps = self._steps + 1 if kind == "step" else 0

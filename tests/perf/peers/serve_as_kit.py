@@ -1,5 +1,5 @@
-"""`python -m tests.perf.peers.serve_as_kit MODULE:APP HOST PORT`: any ASGI app under uvicorn as a worker
-of the kit runs it, protocol classes and all, but without its places and its admission."""
+"""`python -m tests.perf.peers.serve_as_kit MODULE:APP HOST PORT`: any ASGI app under uvicorn, with the
+protocol classes and settings of a worker of the kit, but without places and admission control."""
 
 import socket
 import sys

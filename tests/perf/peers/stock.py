@@ -1,5 +1,5 @@
 """`uvicorn tests.perf.peers.stock:app`: an OpenEnv environment on OpenEnv's own server, as its users write
-them: reset and step are plain functions, and a step blocks for as long as it takes."""
+them: reset and step are plain functions, and a step blocks while it waits."""
 
 import os
 import time

@@ -1,5 +1,5 @@
-"""`python -m tests.perf.peers.websockets_client URL SESSIONS WAIT`: a client as most would write it:
-asyncio and the package `websockets`, one task a session, no limit but a long patience."""
+"""`python -m tests.perf.peers.websockets_client URL SESSIONS WAIT`: a typical client: asyncio and the package
+`websockets`, one task per session, no limit except a long timeout."""
 
 import asyncio
 import json
@@ -9,30 +9,30 @@ import time
 from websockets.asyncio.client import connect
 
 from benchmark.server.process import raise_descriptor_limit
-from tests.perf.peers.replies import check, Told
+from tests.perf.peers.replies import check, SessionResults
 
 PATIENCE = 120
 
 
-async def session(url: str, wait: float, told: Told) -> None:
+async def session(url: str, wait: float, results: SessionResults) -> None:
     try:
         async with asyncio.timeout(PATIENCE):
             async with connect(url, open_timeout=PATIENCE, ping_interval=None) as socket:
                 await socket.send(json.dumps({"type": "reset", "data": {}}))
                 check(await socket.recv(), 0.0, 0)
                 await socket.send(json.dumps({"type": "step", "data": {"wait_seconds": wait}}))
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 check(await socket.recv(), wait, 1)
-                told.steps.append(time.perf_counter() - begun)
+                results.steps.append(time.perf_counter() - started)
                 await socket.send(json.dumps({"type": "close"}))
-    except Exception as failure:  # noqa: BLE001 - whatever it was, it is counted
-        told.failed(repr(failure))
+    except Exception as failure:  # noqa: BLE001 - every failure is counted
+        results.add_failure(repr(failure))
 
 
 async def main(url: str, sessions: int, wait: float) -> None:
-    told = Told(sessions)
-    await asyncio.gather(*(session(url, wait, told) for _ in range(sessions)))
-    print(told.line(), flush=True)
+    results = SessionResults(sessions)
+    await asyncio.gather(*(session(url, wait, results) for _ in range(sessions)))
+    print(results.line(), flush=True)
 
 
 if __name__ == "__main__":

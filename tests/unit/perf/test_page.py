@@ -25,10 +25,10 @@ def measured(figure: str, of: str, failed: int = 0, **values: float) -> dict[str
 
 
 def run(*measurements: dict[str, Any], errors: dict[str, str] | None = None) -> dict[str, Any]:
-    asked = {each["figure"] for each in measurements} | set(errors or {})
+    requested = {each["figure"] for each in measurements} | set(errors or {})
     figures = {
         name: {"title": f"figure {name}", "error": (errors or {}).get(name), "seconds": 1.0}
-        for name in asked
+        for name in requested
     }
     sizes = {"rounds": 3, "sessions": 100, "wait": 1.0, "stepping": 10, "steps": 5}
     machine = {"cores": 2, "cpu": "abacus", "memory_gib": 8.0, "kernel": "6.1"}

@@ -195,7 +195,7 @@ def test_a_load_command_refuses_a_deployment_that_has_not_started(
 
 def test_a_url_and_a_name_exclude_each_other(known: Path) -> None:
     arguments = ("grid", "-n", "1", "--url", "http://n1", "--name", "first")
-    assert refusal(*arguments) == "--url and --name exclude each other"
+    assert refusal(*arguments) == "--url and --name are mutually exclusive"
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_url_and_a_name_exclude_each_other(known: Path) -> None:
         (("up", "--drain", "3601"), "--drain: '3601' is not a number from 0 to 3,600"),
         (("up", "--runtime", "x"), "--runtime: 'x' is not one of 'apptainer', 'venv'"),
         (("up", "--config", "/none.yaml"), "--config: File '/none.yaml' does not exist"),
-        (("up", "--detach", "--", "true"), "--detach and -- COMMAND exclude each other"),
+        (("up", "--detach", "--", "true"), "--detach and -- COMMAND are mutually exclusive"),
         (("up", "--nonsense"), "no such option '--nonsense'"),
         (("up", "--nodes"), "option '--nodes' requires an argument"),
         (("nonsense",), "no such command 'nonsense'"),

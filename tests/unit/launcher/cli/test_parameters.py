@@ -51,7 +51,7 @@ def test_a_list_accepts_what_was_saved_of_it(value: Any) -> None:
 
 @pytest.mark.parametrize("value", ["", " ", ",", " , ,"])
 def test_an_empty_list_is_refused(value: str) -> None:
-    assert refusal(INTEGERS, value) == "it is empty; give one value or several, separated by commas"
+    assert refusal(INTEGERS, value) == "it is empty; give one or more values, separated by commas"
 
 
 @pytest.mark.parametrize(("value", "twice"), [("5,5", "5"), ("1,2,1", "1")])

@@ -21,7 +21,7 @@ from tests.helpers.command_line import refusal
     [
         (["--wait", "0"], "--wait 0: sessions that do not wait are not open at the same time"),
         (["--wait-grid", "1,0"], "--wait-grid 0: "),
-        (["--wait", "1", "--wait-grid", "1"], "--wait and --wait-grid exclude each other"),
+        (["--wait", "1", "--wait-grid", "1"], "--wait and --wait-grid are mutually exclusive"),
         (["--start", "100", "--max-batch", "99"], "--start 100 is more than --max-batch 99"),
         (["--start", "0"], "--start: '0' is not a whole number from 1 to 10,000,000"),
         (["--max-batch", "many"], "--max-batch: 'many' is not a whole number"),
