@@ -1,7 +1,5 @@
-"""A virtual Slurm cluster, deploy/sandbox, for the tests that need one.
-
-They run after all others. Where no sandbox can be they are skipped; with CI_REQUIRE_CLUSTER in the
-environment they fail instead.
+"""A virtual Slurm cluster (deploy/sandbox) for the tests that need one. They run after all others. They are
+skipped where a sandbox cannot run; with CI_REQUIRE_CLUSTER in the environment they fail instead.
 """
 
 import os
@@ -24,7 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def machine() -> None:
-    """A machine that can have a sandbox."""
+    """Skips or fails unless a sandbox can run on this machine."""
     if reason := why_not():
         end = pytest.fail if os.environ.get("CI_REQUIRE_CLUSTER") else pytest.skip
         end(reason)
@@ -32,12 +30,12 @@ def machine() -> None:
 
 @pytest.fixture(scope="session")
 def cluster(machine: None) -> Iterator[Cluster]:
-    """Six nodes, and the project installed."""
+    """Six nodes with the project installed."""
     with running(f"test-{os.getpid()}", "--nodes", "6") as cluster:
         yield cluster
 
 
 @pytest.fixture(scope="session")
 def images(cluster: Cluster) -> None:
-    """The three images are where the launcher looks for them."""
+    """The three images, built in the launcher's default folder."""
     build_images(cluster)

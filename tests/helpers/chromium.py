@@ -1,4 +1,4 @@
-"""Chromium without a window; none of its processes outlives a test."""
+"""Headless Chromium, none of whose processes outlives a test."""
 
 import contextlib
 import os
@@ -27,7 +27,7 @@ BROWSER_OPTIONS = [
 
 @contextlib.contextmanager
 def browsing(folder: Path, *options: str) -> Iterator[webdriver.Chrome]:
-    """With a profile of its own in `folder`, and these options besides."""
+    """Starts Chromium with a new profile in `folder` and these additional options."""
     wanted = webdriver.ChromeOptions()
     wanted.binary_location = program("chromium")
     for option in (*BROWSER_OPTIONS, f"--user-data-dir={folder / 'browser'}", *options):
@@ -39,7 +39,7 @@ def browsing(folder: Path, *options: str) -> Iterator[webdriver.Chrome]:
         with webdriver.Chrome(wanted, service) as driver:
             yield driver
     finally:
-        # Its helpers end on their own, a little after it.
+        # Its child processes exit on their own, shortly after it.
         _, left = psutil.wait_procs(processes_of(mark), timeout=10)
         for process in left:
             with contextlib.suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""A virtual Slurm cluster, deploy/sandbox, for the tests that need one."""
+"""A virtual Slurm cluster (deploy/sandbox) for the tests that need one."""
 
 import contextlib
 import fcntl
@@ -16,12 +16,12 @@ from tests.helpers.local import ROOT
 SANDBOX = [sys.executable, str(ROOT / "deploy/sandbox")]
 
 
-SECONDS = 900  # the first run makes the nodes' root and an image
+SECONDS = 900  # the first run builds the root file system and an image
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A sandbox that is up."""
+    """A running sandbox."""
 
     name: str
 
@@ -35,7 +35,7 @@ class Cluster:
         online: bool = False,
         **options: Any,
     ) -> subprocess.CompletedProcess[str]:
-        """One command inside; with `check`, a failure is an error that shows what it wrote."""
+        """Runs a command in the sandbox; with `check`, a failure raises an error with its output."""
         command = self._command(argv, node, user, online)
         options = {"capture_output": True, "text": True, "timeout": timeout} | options
         done = subprocess.run(command, check=False, **options)
@@ -48,16 +48,16 @@ class Cluster:
     def popen(
         self, *argv: str, node: str = "login", user: str = "alice", **options: Any
     ) -> subprocess.Popen[str]:
-        """A command inside that goes on; signals to it reach the command."""
+        """Starts a command in the sandbox; signals to the process reach the command."""
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
         return subprocess.Popen(self._command(argv, node, user, False), **options)
 
     def kill(self, node: str) -> None:
-        """The node dies at once."""
+        """Kills the node at once."""
         sandbox("kill", "--name", self.name, node)
 
     def start(self, node: str) -> None:
-        """A killed node comes back; returns when Slurm can use it."""
+        """Starts a killed node; returns when Slurm can use it."""
         sandbox("start", "--name", self.name, node)
 
     def _command(self, argv: tuple[str, ...], node: str, user: str, online: bool) -> list[str]:
@@ -73,7 +73,7 @@ def sandbox(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[
 
 @contextlib.contextmanager
 def running(name: str, *options: str) -> Iterator[Cluster]:
-    """A sandbox of its own; nothing of it may be left afterwards."""
+    """Runs a new sandbox, which must leave nothing behind."""
     sandbox("up", "--name", name, *options)
     seen = namespaces_of(name)
     try:
@@ -89,17 +89,17 @@ def namespaces_of(name: str) -> set[str]:
 
 
 def traces(name: str, namespaces: set[str]) -> list[str]:
-    """What is left of a sandbox that had these namespaces: processes, mounts, folders, cgroups."""
+    """The remains of a sandbox that had these namespaces: processes, mounts, folders, cgroups."""
     left = [f"process {pid} with a mount" for pid in _pids_with_mounts(name)]
-    left += [f"process {pid} in namespaces of it" for pid in pids() if _lives_in(pid, namespaces)]
+    left += [f"process {pid} in its namespaces" for pid in pids() if _lives_in(pid, namespaces)]
     folders = [Path("/var/lib/openenv-sandbox") / name]
     folders += Path("/sys/fs/cgroup").glob(f"**/openenv-sandbox-{name}")
     return left + [str(folder) for folder in folders if folder.exists()]
 
 
 def _lives_in(pid: int, namespaces: set[str]) -> bool:
-    """The kernel gives the number of a namespace that is gone to a new one: a process in one of them
-    alone, or in another sandbox, is none of ours."""
+    """Whether the process belongs to the sandbox. The kernel reuses the numbers of namespaces: a process that
+    shares only one of them, or that is in another sandbox, does not count."""
     if len(own_namespaces(pid) & namespaces) < 2:
         return False
     with contextlib.suppress(OSError):
@@ -121,7 +121,7 @@ def _pids_with_mounts(name: str) -> list[int]:
 
 
 def own_namespaces(pid: int) -> set[str]:
-    """Those of its own, not this process's."""
+    """The namespaces of a process that differ from those of this process."""
     kinds = ("mnt", "net", "pid", "uts", "ipc")
     with contextlib.suppress(OSError):
         its = {str(Path(f"/proc/{pid}/ns/{kind}").readlink()) for kind in kinds}
@@ -130,7 +130,7 @@ def own_namespaces(pid: int) -> set[str]:
 
 
 def why_not() -> str | None:
-    """Why no sandbox can be here."""
+    """Why no sandbox can run here; None if one can."""
     if os.geteuid() != 0:
         return "the virtual cluster needs root"
     if "ID=debian" not in Path("/etc/os-release").read_text().splitlines():
@@ -139,7 +139,7 @@ def why_not() -> str | None:
 
 
 def build_images(cluster: Cluster) -> str:
-    """What `launcher build` printed. The images are for all sandboxes: one of them makes them."""
+    """Builds the images once for all sandboxes; returns the output of `launcher build`."""
     with (Path(tempfile.gettempdir()) / "openenv-slurm-test-images.lock").open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         return cluster.run("launcher", "build", online=True, timeout=600).stdout

@@ -1,4 +1,4 @@
-"""alice at work on the virtual cluster, and what she leaves behind."""
+"""The user alice on the virtual cluster: her commands, and the processes and jobs that they leave behind."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ Done = subprocess.CompletedProcess[str]
 
 @dataclass
 class Alice:
-    """What she does in a folder of her own; undone when the test ends."""
+    """Runs commands as alice in a folder of her own, and cleans up when the test ends."""
 
     cluster: Cluster
     begun: list[subprocess.Popen[str]] = field(default_factory=list)
@@ -36,12 +36,12 @@ class Alice:
         return self.run("launcher", *arguments, **options)
 
     def begin(self, *argv: str, node: str = "login") -> subprocess.Popen[str]:
-        """A command that goes on."""
+        """Starts a command without waiting for it."""
         self.begun.append(self.cluster.popen("env", "-C", FOLDER, *argv, node=node))
         return self.begun[-1]
 
     def hold(self, *arguments: str) -> subprocess.Popen[str]:
-        """`launcher up` in the foreground, ready."""
+        """Starts `launcher up` in the foreground; returns when it is ready."""
         front = self.begin("launcher", *UP, *arguments)
         assert front.stdout is not None
         said = front.stdout.readline()
@@ -64,7 +64,7 @@ class Alice:
         self.run("sh", "-c", 'cat > "$0"', name, input=text, check=True)
 
     def breaks(self, node: str, how: str, mend: str) -> None:
-        """root does something to a node; `mend` undoes it when the test ends."""
+        """Breaks a node as root; `mend` repairs it when the test ends."""
         self.broken.callback(self.cluster.run, "sh", "-c", mend, node=node, user="root")
         self.cluster.run("sh", "-ec", how, node=node, user="root")
 
@@ -111,7 +111,7 @@ def at_work(cluster: Cluster) -> Iterator[Alice]:
 
 
 def assert_error(done: Done, says: str, code: int = 1) -> None:
-    """One line says it, and no traceback of ours."""
+    """Asserts that the error is one line, without a traceback."""
     told = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, told

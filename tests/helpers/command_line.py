@@ -1,4 +1,4 @@
-"""Runs the command line in this process, as far as its parsing goes."""
+"""Runs the command line in this process up to the parsing of its options."""
 
 import click
 from click.testing import CliRunner

@@ -105,7 +105,7 @@ class Held:
         wait_for(others, 20, f"{pattern} is replaced on {node}")
 
     def succeed(self, sessions: int = 10) -> bool:
-        """Whether sessions through the URL succeed."""
+        """Whether sessions to the URL succeed."""
         output = f"{self.folder}/sessions-{id(object())}"
         argv = ("--url", self.url, "-n", str(sessions), "--wait", "0", "--load-workers", "1")
         done = self.launcher("grid", *argv, "--output-dir", output)

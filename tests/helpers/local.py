@@ -1,4 +1,4 @@
-"""Real servers and deployments on loopback addresses of their own."""
+"""Starts real servers and deployments, each on its own loopback addresses."""
 
 import contextlib
 import itertools
@@ -32,7 +32,7 @@ _blocks = (f"127.{_block}.{third}.2" for third in itertools.count(1))
 
 
 def new_address() -> str:
-    """The first of a row of loopback addresses that nothing else uses."""
+    """The first of several consecutive loopback addresses that nothing else uses."""
     return next(_blocks)
 
 
@@ -95,7 +95,7 @@ def get_json(url: str) -> Any:
 
 
 def wait_for(holds: Callable[[], Any], seconds: float, what: str) -> Any:
-    """What `holds` returns as soon as that is true."""
+    """Returns the first true result of `holds`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
@@ -113,7 +113,7 @@ def places_used(deployment: Deployment) -> int:
 
 
 def processes_of(mark: str) -> list[psutil.Process]:
-    """Every process that was started, however indirectly, with the mark in its environment."""
+    """Every process with the mark in its environment, which descendants inherit."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
@@ -130,7 +130,7 @@ def serving(
     wait: bool = True,
     **variables: Any,
 ) -> Iterator[Server]:
-    """`python -m benchmark.server` on an address of its own."""
+    """Runs `python -m benchmark.server` on an address of its own."""
     address = address or new_address()
     log = folder / f"server-{address}.log"
     environment = os.environ | {"NODE_NAME": address}
@@ -152,7 +152,7 @@ def serving(
 def deployed(
     folder: Path, name: str, *arguments: str, env: dict[str, str] | None = None
 ) -> Iterator[Deployment]:
-    """`launcher up --local --detach`, and `down`."""
+    """Runs `launcher up --local --detach`, and `down` at the end of the `with` block."""
     deployment = Deployment(name, folder, dict(env or os.environ))
     options = ["--local-address", new_address(), "--name", name, "--dir", str(folder)]
     done = deployment.run("up", "--local", "--detach", "--json", *options, *arguments)

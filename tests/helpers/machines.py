@@ -1,4 +1,4 @@
-"""A machine that is fit for a deployment."""
+"""A machine that can run a deployment."""
 
 from launcher.system.machine import Machine
 

@@ -14,6 +14,6 @@ def section(file: str, heading: str) -> list[str]:
 
 
 def rows(file: str, heading: str) -> list[list[str]]:
-    """The cells of each row of the section's table, without its head."""
+    """The cells of each row of the section's table, without its heading."""
     table = [line for line in section(file, heading) if line.startswith("|")]
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table[2:]]

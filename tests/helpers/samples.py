@@ -16,7 +16,7 @@ def process(
 
 
 def running(name: str, busiest: float, runnable: float, node: str = "n1") -> Samples:
-    """Three seconds of a process of which so many threads want a CPU."""
+    """Three seconds of samples of a process with this many threads that run or wait for a CPU."""
     return [process(name, busiest, node=node, cpu=second * runnable) for second in range(3)]
 
 

@@ -1,4 +1,5 @@
-"""ASGI apps for tests of the WebSocket protocol, one for each path; GET /log returns what each saw.
+"""ASGI apps for tests of the WebSocket protocol, one for each path; GET /log returns the events that each
+received.
 
 `python -m tests.helpers.transcript_app ADDRESS entry|protocol_class|sansio` runs them under one
 protocol.
@@ -41,7 +42,7 @@ async def app(scope: Any, receive: Receive, send: Send) -> None:
 
 
 async def page(scope: Any, send: Send) -> None:
-    """/log returns what an app saw; /open opens the gate that an app waits for."""
+    """/log returns the events that an app received; /open opens the gate that an app waits for."""
     if scope["path"] == "/open":
         gates[key(scope)].set()
     content = {"log": log[key(scope)]} if scope["path"] == "/log" else {"path": scope["path"]}

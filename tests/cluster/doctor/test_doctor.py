@@ -1,4 +1,4 @@
-"""The doctor on nodes that have something wrong, each fault made for real."""
+"""The doctor on faulty nodes; each fault is real."""
 
 import contextlib
 import json
@@ -23,7 +23,7 @@ def doctor(cluster: Cluster, *options: str, **others: Any) -> tuple[int, dict[st
 
 
 def bad(report: dict[str, Any], verdict: str = "FAIL") -> dict[str, list[str]]:
-    """The nodes by the checks that do not hold."""
+    """The nodes of each check that does not pass."""
     return {c["check"]: c["nodes"] for c in report["checks"] if c["verdict"] == verdict}
 
 
@@ -33,7 +33,7 @@ def jobs(cluster: Cluster) -> list[str]:
 
 @contextlib.contextmanager
 def broken(cluster: Cluster, node: str, do: str, undo: str) -> Iterator[None]:
-    """A node that root does something to, until the end of `with`."""
+    """Breaks a node as root, and repairs it at the end of `with`."""
     cluster.run("sh", "-ec", do, node=node, user="root")
     try:
         yield
@@ -116,7 +116,7 @@ def test_doctor_fails_when_a_port_is_taken_on_one_node(cluster: Cluster) -> None
 
 @pytest.mark.usefixtures("images")
 def test_doctor_fails_when_images_differ_or_are_missing(cluster: Cluster) -> None:
-    """/tmp is each node's own."""
+    """Uses images in /tmp, which is local to each node."""
     options = (*FOUR, "--images", "/tmp/images")
     copy = f"mkdir /tmp/images && cp {IMAGES}/server.sif {IMAGES}/envoy.sif {IMAGES}/locust.sif"
     try:
@@ -200,7 +200,7 @@ chmod 755 /usr/bin/apptainer"
 
 
 def stopped_while(cluster: Cluster, number: signal.Signals, job: str) -> None:
-    """Strikes the doctor itself, once its job is in this state."""
+    """Interrupts the doctor once its job is in this state."""
     doing = cluster.popen("launcher", "doctor", *FOUR)
     try:
         listed = ("squeue", "--noheader", "--name=openenv-doctor", f"--states={job}")

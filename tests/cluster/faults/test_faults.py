@@ -1,4 +1,4 @@
-"""What befalls a deployment on a Slurm cluster, and that nothing of it is ever left."""
+"""Faults of a deployment on a Slurm cluster, none of which may leave a process or a job behind."""
 
 import signal
 import time
@@ -18,15 +18,17 @@ def scene(cluster: Cluster) -> Iterator[Scene]:
 
 
 def kill_server(held: Held, pattern: str) -> None:
-    """And waits until the launcher has noticed."""
+    """Kills a server and waits until the launcher has noticed."""
     deaths = held.process("server-1")["restarts"]
     held.kill("node2", pattern)
-    wait_for(lambda: held.process("server-1")["restarts"] > deaths, 10, f"{pattern} is missed")
+    wait_for(
+        lambda: held.process("server-1")["restarts"] > deaths, 10, f"the launcher notices {pattern}"
+    )
 
 
 @pytest.mark.usefixtures("images")
 class TestContainers:
-    def test_one_that_is_killed_is_replaced_on_its_node_until_it_keeps_dying(
+    def test_container_is_replaced_on_its_node_until_it_is_killed_too_often(
         self, scene: Scene
     ) -> None:
         held = scene.up("mended", 3, runtime="apptainer")
@@ -45,7 +47,7 @@ class TestContainers:
         assert held.down().returncode == 0
         scene.nothing_left()
 
-    def test_the_deployment_ends_when_no_server_is_left(self, scene: Scene) -> None:
+    def test_deployment_ends_when_no_server_is_left(self, scene: Scene) -> None:
         held = scene.attach("doomed", 2, runtime="apptainer")
         for _ in range(3):
             kill_server(held, "benchmark.server --host")
@@ -62,7 +64,7 @@ class TestContainers:
 
 
 class TestKilled:
-    def test_a_part_is_replaced(self, scene: Scene) -> None:
+    def test_killed_process_is_replaced(self, scene: Scene) -> None:
         held = scene.up("parts", 4)
         for node, pattern in (
             ("node2", "benchmark.server.workers.worker"),
@@ -78,7 +80,7 @@ class TestKilled:
         assert held.down().returncode == 0
         scene.nothing_left()
 
-    def test_the_launcher_of_a_job(self, scene: Scene) -> None:
+    def test_job_ends_when_its_launcher_is_killed(self, scene: Scene) -> None:
         held = scene.attach("headless", 3)
         held.kill("node1", "launcher.lifecycle.batch_holder")
         code, said = held.front_ends()
@@ -91,7 +93,9 @@ class TestKilled:
         assert "was already gone" in held.down().stderr
 
     @pytest.mark.parametrize("also", ["", "srun"])
-    def test_the_launcher_in_an_allocation(self, also: str, scene: Scene) -> None:
+    def test_agents_exit_when_the_launcher_in_an_allocation_is_killed(
+        self, also: str, scene: Scene
+    ) -> None:
         held = scene.salloc("shell", 3, after="sleep 100")
         pattern = "bin/launcher up" + (f"|^{also} " if also else "")
         held.kill("login", pattern)
@@ -99,12 +103,12 @@ class TestKilled:
         def gone() -> bool:
             return not [line for line in scene.left(jobs=False) if "login" not in line]
 
-        wait_for(gone, 15, f"the agents go: {scene.left()}")
+        wait_for(gone, 15, f"the agents exit: {scene.left()}")
         assert [job.split()[-1] for job in scene.jobs()] == ["RUNNING"]
         status = held.status()
         assert (status.returncode, "shell: gone" in status.stdout) == (1, True)
 
-    def test_who_waits_for_a_deployment(self, scene: Scene) -> None:
+    def test_job_ends_when_the_waiting_launcher_is_killed(self, scene: Scene) -> None:
         stays = scene.up("stays", 2, "--nodelist", "node5,node6")
         held = scene.attach("forsaken", 2)
         job = held.job
@@ -117,7 +121,7 @@ class TestKilled:
 
 
 class TestNodes:
-    def test_one_that_dies_is_out_of_envoy_within_four_seconds(self, scene: Scene) -> None:
+    def test_envoy_stops_routing_to_a_failed_node_within_four_seconds(self, scene: Scene) -> None:
         held = scene.attach("smaller", 4)
         address = next(s["address"] for s in held.state["servers"] if s["name"] == "node3")
         counted = f"curl -s node1:9901/clusters | grep -q '::{address}:.*health_flags::healthy'"
@@ -127,7 +131,7 @@ class TestNodes:
         begun = time.monotonic()
         scene.kill("node3")
         assert watch.wait(10) == 0
-        # Four by Envoy's settings (a unit test adds them up); the rest is for a machine that is busy.
+        # Envoy's settings allow four (a unit test adds them up); the rest is slack for a busy machine.
         assert time.monotonic() - begun < 4 + 3
         assert held.succeed()
         wait_for(lambda: "lost node3" in held.events, 60, "Slurm tells")
@@ -140,8 +144,8 @@ class TestNodes:
         assert held.front_ends()[0] == 0
         scene.nothing_left()
 
-    def test_the_one_of_envoy_ends_the_deployment(self, scene: Scene) -> None:
-        attached = scene.attach("attached", 2, "--silence-timeout", "60")  # Slurm tells first
+    def test_deployment_ends_when_the_node_of_envoy_fails(self, scene: Scene) -> None:
+        attached = scene.attach("attached", 2, "--silence-timeout", "60")  # Slurm reports it first
         detached = scene.up("detached", 2, "--nodelist", "node3,node4")
         scene.kill("node1", "node3")
         code, said = attached.front_ends(90)
@@ -157,7 +161,7 @@ class TestNodes:
 
 
 class TestSlurm:
-    def test_a_controller_that_is_away(self, scene: Scene) -> None:
+    def test_deployment_survives_a_restart_of_the_controller(self, scene: Scene) -> None:
         held = scene.attach("unruled", 3, "--silence-timeout", "60")
         scene.cluster.run("daemons", "stop", "slurmctld", user="root")
         stopped = time.monotonic()

@@ -1,4 +1,5 @@
-"""What befalls a grid whose load runs on client nodes: whole rows, a clear end, no load left."""
+"""Faults of a grid whose load runs on client nodes: rows stay complete, the error is clear, and no load is
+left."""
 
 import csv
 import json
@@ -20,7 +21,7 @@ SESSIONS = 12
 
 @dataclass
 class Run:
-    """A grid that has begun."""
+    """A grid that has started."""
 
     held: Held
     popen: subprocess.Popen[str]
@@ -35,7 +36,7 @@ class Run:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Each line must be whole."""
+        """The rows; every line must be complete."""
         text = self.read("raw.jsonl")
         assert text == "" or text.endswith("\n")
         return [json.loads(line) for line in text.splitlines()]
@@ -45,7 +46,7 @@ class Run:
         return Counter(row["error_type"] for row in self.rows)
 
     def ends(self, seconds: float = 60) -> tuple[int, str]:
-        """Its exit code and what it said."""
+        """The exit code and the output."""
         out, err = self.popen.communicate(timeout=seconds)
         assert "Traceback" not in out + err
         return self.popen.returncode, out + err
@@ -55,8 +56,8 @@ class Run:
 
 
 def begin(scene: Scene, held: Held, *options: str) -> Run:
-    """Returns as soon as the sessions of the second cell are open: for 60 s, so that no test can be
-    too late, where `options` do not shorten it."""
+    """Starts a grid; returns as soon as the sessions of the second cell are open. They stay open for 60 s
+    unless `options` shorten it, so that no test can be too late."""
     output = f"{held.folder}/results-{len(scene.fronts)}"
     argv = ("--url", held.url, "-n", str(SESSIONS), "--wait-grid", "0,60", "--output-dir", output)
     popen = scene.popen("launcher", "grid", *argv, "--load-workers", "2", *options)
@@ -67,14 +68,14 @@ def begin(scene: Scene, held: Held, *options: str) -> Run:
 
 
 def used(held: Held) -> int:
-    """Places of the only server."""
+    """The used places of the only server."""
     (server,) = held.state["servers"]
     url = f"http://{server['address']}:{server['control_port']}/ready"
     return int(json.loads(held.cluster.run("curl", "-s", url, check=False).stdout)["used"])
 
 
 def no_load_left(scene: Scene) -> None:
-    """Neither a process nor a Slurm step."""
+    """Waits until no process and no Slurm step of the load is left."""
 
     def left() -> list[str]:
         steps = scene.cluster.run("squeue", "--steps", "--noheader", "--format=%j").stdout.split()
@@ -122,9 +123,11 @@ class TestKilled:
         ],
         ids=["itself", "its agent"],
     )
-    def test_a_load_worker(self, pattern: str, says: str, loaded: tuple[Scene, Held]) -> None:
+    def test_cell_is_repeated_when_a_load_worker_is_killed(
+        self, pattern: str, says: str, loaded: tuple[Scene, Held]
+    ) -> None:
         scene, held = loaded
-        run = begin(scene, held, *BRIEFLY)  # the other worker's sessions go on
+        run = begin(scene, held, *BRIEFLY)  # the sessions of the other worker continue
         pid = run.run["placement"]["load"]["load-2"]
         held.kill("node4", pattern)
         code, said = run.ends(120)
@@ -138,7 +141,7 @@ class TestKilled:
         ]
         assert run.run["status"] == "complete"
 
-    def test_the_load_master(self, loaded: tuple[Scene, Held]) -> None:
+    def test_grid_fails_when_the_load_master_is_killed(self, loaded: tuple[Scene, Held]) -> None:
         scene, held = loaded
         run = begin(scene, held)
         held.kill("node3", "locustfiles.grid.master")
@@ -149,7 +152,9 @@ class TestKilled:
         assert run.run["status"] == "failed"
 
     @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
-    def test_the_grid(self, number: signal.Signals, loaded: tuple[Scene, Held]) -> None:
+    def test_load_ends_when_the_grid_is_killed(
+        self, number: signal.Signals, loaded: tuple[Scene, Held]
+    ) -> None:
         scene, held = loaded
         run = begin(scene, held)
         if number is signal.SIGKILL:
@@ -161,7 +166,7 @@ class TestKilled:
         assert len(run.rows) == SESSIONS * (2 if number is signal.SIGINT else 1)
         assert run.run["status"] == ("interrupted" if number is signal.SIGINT else "running")
 
-    def test_not_by_slurms_controller(self, loaded: tuple[Scene, Held]) -> None:
+    def test_grid_survives_a_restart_of_slurmctld(self, loaded: tuple[Scene, Held]) -> None:
         scene, held = loaded
         run = begin(scene, held, *BRIEFLY)
         scene.cluster.run("daemons", "restart", "slurmctld", user="root")
@@ -171,7 +176,7 @@ class TestKilled:
 
 
 class TestLost:
-    def test_the_allocation(self, scene: Scene) -> None:
+    def test_grid_fails_when_the_allocation_ends(self, scene: Scene) -> None:
         held = scene.up("short", 2, *CLIENTS)
         run = begin(scene, held)
         scene.cluster.run("scancel", held.job)
@@ -186,7 +191,7 @@ class TestLost:
         assert held.status().returncode == 1
 
     @pytest.mark.parametrize("node", ["node3", "node4"])
-    def test_a_client_node(self, node: str, scene: Scene) -> None:
+    def test_grid_fails_when_a_client_node_fails(self, node: str, scene: Scene) -> None:
         held = scene.up("smaller", 2, *CLIENTS)
         run = begin(scene, held, *BRIEFLY)
         scene.kill(node)

@@ -1,4 +1,4 @@
-"""Where Slurm notices a dead node after minutes, as most clusters do; and what draining is worth."""
+"""A cluster that takes minutes to notice a dead node, as most do; and draining."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ def scene(cluster: Cluster) -> Iterator[Scene]:
         set_timeout(cluster, int(usual))
 
 
-def test_an_agent_is_replaced_while_slurm_takes_a_dead_node_for_alive(scene: Scene) -> None:
+def test_agent_is_replaced_while_slurm_still_reports_a_dead_node_as_up(scene: Scene) -> None:
     held = scene.up("dim", 4)
     scene.kill("node4")
     wait_for(lambda: "server-3 on node4 is lost" in held.events, 90, "node4 is given up")
@@ -43,7 +43,7 @@ def test_an_agent_is_replaced_while_slurm_takes_a_dead_node_for_alive(scene: Sce
     wait_for(lambda: not scene.left(jobs=False), 15, "no process is left")
 
 
-def test_sessions_end_in_peace_when_down_is_called_elsewhere(cluster: Cluster) -> None:
+def test_sessions_are_drained_when_down_runs_on_another_node(cluster: Cluster) -> None:
     with playing(cluster) as scene:
         held = scene.up("gentle", 3, "--drain", "30")
         load = grid(scene, held)

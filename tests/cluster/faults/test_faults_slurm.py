@@ -1,4 +1,4 @@
-"""What Slurm does to a deployment, and `launcher down` at any moment."""
+"""Ways in which Slurm ends a deployment, and `launcher down` at any time."""
 
 import shlex
 import subprocess
@@ -39,7 +39,7 @@ def requeue(held: Held, scene: Scene) -> None:
 
 
 def resize_time(held: Held, scene: Scene) -> None:
-    """The shortest limit that there is is a minute; Slurm looks every half."""
+    """The shortest time limit is a minute; Slurm checks it every half minute."""
     change = (f"jobid={held.job}", "EndTime=now+1")
     scene.cluster.run("scontrol", "update", *change, user="root")
 
@@ -55,7 +55,7 @@ class TestEndedBySlurm:
             (resize_time, "Slurm ended job {job}: ", "Slurm job {job}: TIMEOUT"),
         ],
     )
-    def test_it_ends_clean_and_says_why(
+    def test_deployment_ends_cleanly_and_reports_the_reason(
         self, what: Callable[[Held, Scene], None], says: str, shows: str, scene: Scene
     ) -> None:
         options = ("--partition", "low") if what is preempt else ()
@@ -76,7 +76,7 @@ class TestEndedBySlurm:
 
 class TestDown:
     def start(self, scene: Scene, name: str, *options: str) -> subprocess.Popen[str]:
-        """A deployment that never gets ready."""
+        """A deployment that never becomes ready."""
         folder = f"{FOLDER}/{name}"
         code = "import time; time.sleep(600); app = None"
         argv = ("launcher", "up", "--name", name, "--dir", folder, "--nodes", "2", *SHORT, *options)
@@ -84,7 +84,7 @@ class TestDown:
         script += shlex.join((*argv, "--runtime", "venv", "--app", "slow:app"))
         return scene.popen("sh", "-c", script)
 
-    def test_while_it_starts(self, scene: Scene) -> None:
+    def test_down_stops_a_deployment_that_is_starting(self, scene: Scene) -> None:
         front = self.start(scene, "begun")
         held = Held(scene.cluster, "begun", front)
         wait_for(lambda: held.pid("server-1"), 20, "the server is being started")
@@ -95,7 +95,7 @@ class TestDown:
         scene.nothing_left()
         assert "no deployment named 'begun'" in held.down().stderr
 
-    def test_while_it_waits_for_its_turn(self, scene: Scene) -> None:
+    def test_down_cancels_a_queued_job(self, scene: Scene) -> None:
         front = self.start(scene, "queued", "--sbatch=--begin=now+1hour")
         held = Held(scene.cluster, "queued", front)
         wait_for(lambda: "PENDING" in " ".join(scene.jobs()), 20, "the job waits")
@@ -108,7 +108,7 @@ class TestDown:
         scene.nothing_left()
         assert "no deployment named 'queued'" in held.down().stderr
 
-    def test_twice_at_once_and_again(self, scene: Scene) -> None:
+    def test_down_can_run_twice_concurrently_and_again(self, scene: Scene) -> None:
         held = scene.up("double", 2)
         both = [scene.popen("launcher", "down", "double", node=node) for node in ("node5", "login")]
         ends = [down.communicate(timeout=30) for down in both]
@@ -117,7 +117,7 @@ class TestDown:
         again = held.down()
         assert (again.returncode, "no deployment named 'double'" in again.stderr) == (1, True)
 
-    def test_of_what_the_login_node_holds_from_a_node(self, scene: Scene) -> None:
+    def test_down_on_a_node_stops_a_deployment_held_on_the_login_node(self, scene: Scene) -> None:
         held = scene.salloc("remote", 2)
         begun = time.monotonic()
         done = held.down("node1")

@@ -1,4 +1,4 @@
-"""Images built for real, by an ordinary user, from a base made here; and run on nodes."""
+"""Builds images as an ordinary user from a local base, and runs them on nodes."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(900)
 
 @pytest.fixture(scope="module")
 def built(cluster: Cluster) -> str:
-    """What building the three images printed."""
+    """The output of building the three images."""
     return build_images(cluster)
 
 
@@ -40,13 +40,13 @@ def test_images_are_built_tested_and_small(built: str) -> None:
     assert all(int(line.split()[1]) < 100 for line in lines), lines
 
 
-def test_what_is_up_to_date_is_left_as_it_is(cluster: Cluster, built: str) -> None:
+def test_build_skips_images_that_are_up_to_date(cluster: Cluster, built: str) -> None:
     again = cluster.run("launcher", "build", online=True).stdout
     assert again.count("up to date") == len(IMAGES)
 
 
 @pytest.mark.parametrize("name", IMAGES)
-def test_nothing_of_the_host_stays_in_an_image(cluster: Cluster, built: str, name: str) -> None:
+def test_images_contain_no_settings_of_the_host(cluster: Cluster, built: str, name: str) -> None:
     image = f"{FOLDER}/{name}.sif"
     described = cluster.run("apptainer", "inspect", "--all", image).stdout
     assert not re.search(SECRETS + "|/home/|deb.*/debian|proxy", described)
@@ -68,7 +68,7 @@ def test_runscripts_run(cluster: Cluster, built: str) -> None:
         assert says in cluster.run("apptainer", "run", f"{FOLDER}/{name}.sif", argument).stdout
 
 
-def test_values_arrive_whole_on_every_node(cluster: Cluster, built: str) -> None:
+def test_variables_reach_containers_unchanged_on_every_node(cluster: Cluster, built: str) -> None:
     value = "a,b \"c\" 'd' $HOME `id` x=1"
     code = (
         "import os; from pathlib import Path; from launcher.images.apptainer import exec_argv\n"
@@ -86,7 +86,7 @@ print(digest(Path('{FOLDER}/server.sif')))"
     assert len(set(digests)) == 1
 
 
-def test_an_environment_is_built_from_its_dockerfile(cluster: Cluster, built: str) -> None:
+def test_environment_is_built_from_its_dockerfile(cluster: Cluster, built: str) -> None:
     folder = "/home/alice/my env"
     write = 'mkdir -p "$0/server"; cat > "$0/server/Dockerfile"; touch "$0/openenv.yaml"; \
 echo "from benchmark.server.app import app" > "$0/server/app.py"'
@@ -102,7 +102,7 @@ echo "from benchmark.server.app import app" > "$0/server/app.py"'
     assert cluster.run("srun", *argv).stdout == "/app/.venv\n"
 
 
-def test_a_base_that_cannot_be_reached_is_said(cluster: Cluster) -> None:
+def test_build_reports_an_unreachable_base(cluster: Cluster) -> None:
     options = ("--base", "registry.invalid/base:1", "--images", "/tmp/none", "--force")
     done = cluster.run("launcher", "build", "envoy", *options, check=False)
     assert done.returncode == 1

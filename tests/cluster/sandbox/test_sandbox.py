@@ -60,17 +60,17 @@ class TestSlurm:
     def test_every_node_runs_a_task(self, cluster: Cluster) -> None:
         assert lines(cluster.run("srun", "-N6", "hostname").stdout) == NODES
 
-    def test_a_batch_script(self, cluster: Cluster) -> None:
+    def test_batch_script_runs(self, cluster: Cluster) -> None:
         argv = ["sbatch", "--wait", "-N2", "--output=/home/alice/batch.out"]
         cluster.run(*argv, "--wrap", "srun hostname; id --user --name")
         written = cluster.run("cat", "/home/alice/batch.out").stdout
         assert lines(written) == ["alice", "node1", "node2"]
 
-    def test_a_job_of_two_components(self, cluster: Cluster) -> None:
+    def test_heterogeneous_job_runs(self, cluster: Cluster) -> None:
         argv = ["salloc", "-N1", ":", "-N2", "srun", "--het-group=0,1", "hostname"]
         assert lines(cluster.run(*argv).stdout) == ["node1", "node2", "node3"]
 
-    def test_partitions(self, cluster: Cluster) -> None:
+    def test_partitions_contain_all_nodes(self, cluster: Cluster) -> None:
         shown = cluster.run("sinfo", "--noheader", "--format=%P %D %c %m").stdout
         claim = "6 64 256000"
         assert shown.splitlines() == [f"hopper-cpu* {claim}", f"debug {claim}", f"low {claim}"]
@@ -79,14 +79,16 @@ class TestSlurm:
         jobs = [job("--nodelist=node1", "--ntasks=8") for _ in range(2)]
         wait_for(lambda: all(state(cluster, one) == "RUNNING" for one in jobs), 20, "both run")
 
-    def test_the_low_partition_gives_way(self, cluster: Cluster, job: Callable[..., str]) -> None:
+    def test_job_in_the_low_partition_is_preempted(
+        self, cluster: Cluster, job: Callable[..., str]
+    ) -> None:
         low = job("--partition=low", "-N6", "--exclusive")
         wait_for(lambda: state(cluster, low) == "RUNNING", 20, "the low job runs")
         high = job("-N6", "--exclusive")
         wait_for(lambda: state(cluster, high) == "RUNNING", 30, "the other takes its place")
         assert state(cluster, low) == "PREEMPTED"
 
-    def test_the_controller_restarts_with_its_jobs(
+    def test_jobs_survive_a_restart_of_the_controller(
         self, cluster: Cluster, job: Callable[..., str]
     ) -> None:
         running_job = job("-N1")
@@ -94,14 +96,14 @@ class TestSlurm:
         cluster.run("daemons", "restart", "slurmctld", user="root")
         wait_for(lambda: state(cluster, running_job) == "RUNNING", 20, "the job still runs")
 
-    def test_a_node_outlives_its_slurmd(self, cluster: Cluster) -> None:
+    def test_node_survives_the_death_of_its_slurmd(self, cluster: Cluster) -> None:
         cluster.run("pkill", "-KILL", "-x", "slurmd", node="node2", user="root")
         cluster.run("daemons", "start", "slurmd", node="node2", user="root")
         assert cluster.run("srun", "-w", "node2", "hostname").stdout == "node2\n"
 
 
 class TestNodes:
-    def test_names_resolve_everywhere(self, cluster: Cluster) -> None:
+    def test_node_names_resolve_on_every_node(self, cluster: Cluster) -> None:
         for node in ("login", "node6"):
             cluster.run("ping", "-c1", "-W5", "node1", node=node, user="root")
             cluster.run("ping", "-c1", "-W5", "login", node=node, user="root")
@@ -111,20 +113,20 @@ class TestNodes:
         cluster.run("test", "-e", "/home/alice/seen", node="node2")
         cluster.run("test", "!", "-e", "/tmp/unseen", node="node2")
 
-    def test_the_project_is_installed(self, cluster: Cluster) -> None:
+    def test_project_is_installed(self, cluster: Cluster) -> None:
         program = "import fastapi, launcher, sys; print(launcher.__file__, sys.prefix)"
         shown = cluster.run("python", "-c", program).stdout.split()
         project = "/home/alice/openenv-slurm"
         assert shown == [f"{project}/launcher/__init__.py", f"{project}/.venv"]
 
-    def test_no_way_out_unless_online(self, cluster: Cluster) -> None:
+    def test_nodes_have_no_internet_unless_online(self, cluster: Cluster) -> None:
         assert cluster.run("ip", "route", "show", "default").stdout == ""
         here = Path("/proc/self/net/dev").read_text()
         there = cluster.run("cat", "/proc/self/net/dev", online=True).stdout
         names = [re.findall(r"^ *(\S+):", text, re.MULTILINE) for text in (here, there)]
         assert names[0] == names[1]
 
-    def test_an_image_built_here_runs_on_every_node(self, cluster: Cluster) -> None:
+    def test_image_built_in_the_sandbox_runs_on_every_node(self, cluster: Cluster) -> None:
         image = f"{IMAGES}/test-sandbox.sif"
         if cluster.run("test", "-e", image, check=False).returncode:
             cluster.run("sh", "-c", "cat > test.def", input=DEFINITION)
@@ -133,7 +135,7 @@ class TestNodes:
         done = cluster.run("srun", "-N6", "apptainer", "exec", image, "hostname")
         assert lines(done.stdout) == NODES
 
-    def test_a_killed_node_is_gone_and_comes_back(self, cluster: Cluster) -> None:
+    def test_killed_node_is_down_until_it_is_started(self, cluster: Cluster) -> None:
         def shown() -> str:
             return cluster.run("sinfo", "-N", "-h", "-n", "node6", "-o", "%T").stdout
 
@@ -150,11 +152,11 @@ class TestNodes:
 
 
 class TestRun:
-    def test_streams_and_exit_code(self, cluster: Cluster) -> None:
+    def test_run_passes_on_streams_and_exit_code(self, cluster: Cluster) -> None:
         done = cluster.run("sh", "-c", "cat; echo no >&2; exit 7", input="yes\n", check=False)
         assert (done.stdout, done.stderr, done.returncode) == ("yes\n", "no\n", 7)
 
-    def test_a_signal_reaches_the_command(self, cluster: Cluster) -> None:
+    def test_run_passes_on_signals(self, cluster: Cluster) -> None:
         script = 'trap "echo told; exit 5" TERM; echo ready; while :; do sleep 0.05; done'
         with cluster.popen("sh", "-c", script) as process:
             assert process.stdout
@@ -163,7 +165,7 @@ class TestRun:
             assert process.stdout.read() == "told\n"
         assert process.returncode == 5
 
-    def test_an_interrupt_reaches_all_as_from_a_terminal(self, cluster: Cluster) -> None:
+    def test_interrupt_reaches_the_process_group_as_from_a_terminal(self, cluster: Cluster) -> None:
         script = "sh -c 'echo ready; exec sleep 60'; echo after"
         with cluster.popen("bash", "-c", script) as process:
             assert process.stdout
@@ -172,7 +174,7 @@ class TestRun:
             assert process.stdout.read() == ""
         assert process.returncode == 128 + signal.SIGINT
 
-    def test_a_lost_connection_hangs_up(self, cluster: Cluster) -> None:
+    def test_command_receives_sighup_when_run_is_killed(self, cluster: Cluster) -> None:
         script = 'trap "touch ~/hung-up; exit" HUP; echo ready; while :; do sleep 0.05; done'
         with cluster.popen("sh", "-c", script) as process:
             assert process.stdout
@@ -181,7 +183,7 @@ class TestRun:
             assert process.stdout.read() == ""
         cluster.run("test", "-e", "/home/alice/hung-up")
 
-    def test_a_shell_on_a_terminal(self, cluster: Cluster) -> None:
+    def test_shell_runs_on_a_terminal(self, cluster: Cluster) -> None:
         ours, theirs = os.openpty()
         argv = [*SANDBOX, "shell", "--name", cluster.name]
         with subprocess.Popen(argv, stdin=theirs, stdout=theirs, stderr=theirs) as process:
@@ -196,7 +198,7 @@ class TestRun:
         assert b"/home/alice/openenv-slurm" in shown
         assert process.returncode == 3
 
-    def test_mistakes_are_one_line(self, cluster: Cluster) -> None:
+    def test_usage_errors_are_one_line(self, cluster: Cluster) -> None:
         for code, message, arguments in [
             (127, "error: nonsense: no such command on login", ["--", "nonsense"]),
             (2, "error: --cwd /nowhere on login: No such file", ["--cwd", "/nowhere", "--", "ls"]),
@@ -210,18 +212,18 @@ class TestRun:
 
 
 class TestLifecycle:
-    def test_up_twice_is_refused(self, cluster: Cluster) -> None:
+    def test_second_up_is_refused(self, cluster: Cluster) -> None:
         refused = sandbox("up", "--name", cluster.name, check=False)
         assert refused.returncode == 2
         assert "is already up" in refused.stderr
 
-    def test_without_root(self) -> None:
+    def test_up_requires_root(self) -> None:
         argv = ["unshare", "--user", *SANDBOX, "up"]
         refused = subprocess.run(argv, capture_output=True, text=True, check=False)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
         assert "run it as root" in refused.stderr
 
-    def test_nothing_survives_the_holder(self) -> None:
+    def test_no_process_survives_the_holder(self) -> None:
         with running(NAME, "--nodes", "1", "--no-venv"):
             seen = namespaces_of(NAME)
             holder = Path("/var/lib/openenv-sandbox") / NAME / "holder"
@@ -231,7 +233,7 @@ class TestLifecycle:
             assert "is not up" in sandbox("run", "--name", NAME, "--", "ls", check=False).stderr
             sandbox("up", "--name", NAME, "--nodes", "1", "--no-venv")
 
-    def test_an_interrupted_up_leaves_nothing(self) -> None:
+    def test_interrupted_up_leaves_nothing(self) -> None:
         argv = [*SANDBOX, "up", "--name", NAME, "--nodes", "4"]
         with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
             init = Path("/var/lib/openenv-sandbox") / NAME / "nodes/node1/init"
@@ -244,7 +246,7 @@ class TestLifecycle:
         assert seen
         assert not traces(NAME, seen)
 
-    def test_a_share_of_the_processor(self) -> None:
+    def test_quota_limits_the_cpu_time_of_a_node(self) -> None:
         burn = "import time; a = time.monotonic()\nwhile time.monotonic() < a + 2: pass\n"
         burn += "print(time.process_time() / (time.monotonic() - a))"
         options = ("--cpu-quota", "0.2", "--no-quota", "node2", "--no-venv")

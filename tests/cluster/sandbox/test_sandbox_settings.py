@@ -1,4 +1,4 @@
-"""What the virtual cluster borrows from its machine: values in, values out."""
+"""The settings that the virtual cluster takes from its machine: values in, values out."""
 
 import configparser
 import sys
@@ -39,14 +39,14 @@ Components: main
 """
 
 
-def test_sources_in_paragraphs() -> None:
+def test_deb822_sources_are_parsed() -> None:
     suites = ("bookworm", "bookworm-updates")
     keys = "/usr/share/keyrings/some.gpg"
     expected = Source("http://mirror.invalid/debian", suites, ("main", "contrib"), keys)
     assert list(deb822(DEB822)) == [expected]
 
 
-def test_sources_on_lines() -> None:
+def test_one_line_sources_are_parsed() -> None:
     text = """
         # deb http://mirror.invalid/commented bookworm main
         deb-src http://mirror.invalid/debian bookworm main
@@ -59,7 +59,7 @@ def test_sources_on_lines() -> None:
     ]
 
 
-def test_the_mirror_is_that_of_the_release() -> None:
+def test_mirror_is_the_one_of_the_release() -> None:
     security = Source("http://mirror.invalid/security", ("bookworm-security",), ("main",))
     vendor = Source("http://vendor.invalid", ("stable",), ("main",))
     debian = Source("http://mirror.invalid/debian", ("bookworm",), ("main",))
@@ -68,7 +68,9 @@ def test_the_mirror_is_that_of_the_release() -> None:
         find_mirror([security], "bookworm")
 
 
-def test_folders_in_which_pip_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pip_folders_include_indexes_and_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("wheels", "index/simple", "with space"):
         (tmp_path / name).mkdir(parents=True)
     settings = configparser.RawConfigParser()
@@ -81,12 +83,12 @@ def test_folders_in_which_pip_looks(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert found == {tmp_path / "wheels", tmp_path / "index", tmp_path / "with space"}
 
 
-def test_every_node_knows_every_name() -> None:
+def test_hosts_file_names_every_node() -> None:
     names = [line.split()[1] for line in hosts(["node1", "node2"]).splitlines()]
     assert names == ["localhost", "localhost", "login", "node1", "node2"]
 
 
-def test_a_node_is_usable_once_registered() -> None:
+def test_node_is_usable_once_registered() -> None:
     lines = """\
 NodeName=node1 State=IDLE BootTime=None SlurmdStartTime=None Comment=
 NodeName=node2 State=MIXED SlurmdStartTime=2026-01-01T00:00:00

@@ -1,4 +1,4 @@
-"""What agents say over srun's stdio arrives whole, however long and from however many nodes."""
+"""Replies of agents arrive complete through srun, whatever their length and the number of nodes."""
 
 import json
 
@@ -21,7 +21,7 @@ print(json.dumps([[len(view["names"]) for view in views.values()] for views in a
 """
 
 
-def test_long_answers_of_several_nodes_at_once(cluster: Cluster) -> None:
+def test_long_replies_of_several_nodes_arrive_complete(cluster: Cluster) -> None:
     done = cluster.run("salloc", "--nodes=5", "python", "-c", ASK)
     counts = json.loads(done.stdout.splitlines()[-1])
     assert counts == [[61] * 5] * 10

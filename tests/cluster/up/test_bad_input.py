@@ -1,4 +1,4 @@
-"""What can be wrong on a Slurm cluster: one clear line each, and nothing is left running."""
+"""Errors on a Slurm cluster: each is reported on one line, and nothing is left running."""
 
 import signal
 import time
@@ -28,7 +28,7 @@ def alice(cluster: Cluster) -> Iterator[Alice]:
 
 @pytest.fixture
 def fails(alice: Alice) -> Iterator[Callable[..., Done]]:
-    """A command that ends with an error; nothing of it may be left."""
+    """Runs a command that must fail and leave nothing behind."""
 
     def failing(*argv: str, says: str, code: int = 1, within: tuple[str, ...] = ()) -> Done:
         done = alice.run(*within, "launcher", *argv)
@@ -40,7 +40,7 @@ def fails(alice: Alice) -> Iterator[Callable[..., Done]]:
 
 
 def listening(alice: Alice, node: str, port: int) -> None:
-    """Somebody else's server."""
+    """A server of another user."""
     alice.begin("python3", "-m", "http.server", str(port), node=node)
     asked = ("curl", "--silent", "--output", "/dev/null", f"http://{node}:{port}")
     wait_for(lambda: alice.run(*asked).returncode == 0, 10, f"{port} on {node} is taken")
@@ -52,14 +52,16 @@ def usable(cluster: Cluster) -> bool:
 
 
 class TestSlurm:
-    def test_none_here(self, alice: Alice) -> None:
+    def test_up_fails_without_slurm(self, alice: Alice) -> None:
         path = f"PATH={PROJECT}/.venv/bin"
         done = alice.run(path, "launcher", *SHORT)
         assert_error(
             done, "Slurm is not installed here: sbatch is not on PATH; run this on a login node", 2
         )
 
-    def test_it_does_not_answer(self, cluster: Cluster, alice: Alice) -> None:
+    def test_up_fails_when_the_controller_does_not_answer(
+        self, cluster: Cluster, alice: Alice
+    ) -> None:
         alice.breaks(
             "login", "daemons stop slurmctld", "pgrep slurmctld || daemons start slurmctld"
         )
@@ -84,13 +86,13 @@ class TestSlurm:
         ],
         ids=lambda value: value[0] if isinstance(value, tuple) else "",
     )
-    def test_it_refuses(
+    def test_up_reports_why_sbatch_refuses(
         self, options: tuple[str, ...], says: str, fails: Callable[..., Done]
     ) -> None:
         done = fails(*SHORT, *options, says=f"{says}; the command was: sbatch --parsable")
         assert done.stderr.count("\n") == 1
 
-    def test_a_job_that_waits_says_why_until_ctrl_c(self, alice: Alice) -> None:
+    def test_up_reports_why_its_job_is_pending_until_ctrl_c(self, alice: Alice) -> None:
         drain = "scontrol update nodename=node6 state=drain reason=test"
         alice.breaks("login", drain, "scontrol update nodename=node6 state=resume")
         front = alice.begin("launcher", *SHORT, "--nodelist", "node6")
@@ -103,7 +105,9 @@ class TestSlurm:
         assert done.stderr.endswith("stopping: SIGINT\n")
         alice.nothing_left()
 
-    def test_a_node_that_dies_during_the_start(self, cluster: Cluster, alice: Alice) -> None:
+    def test_up_fails_when_a_node_fails_during_the_start(
+        self, cluster: Cluster, alice: Alice
+    ) -> None:
         alice.write("slow.py", SLOW)
         front = alice.begin("launcher", *SHORT, "--app", "slow:app")
         wait_for(lambda: alice.started("server-2"), 20, "servers are started")
@@ -117,28 +121,28 @@ class TestSlurm:
 
 
 class TestNodes:
-    def test_an_allocation_of_one_node(self, fails: Callable[..., Done]) -> None:
+    def test_up_fails_in_an_allocation_of_one_node(self, fails: Callable[..., Done]) -> None:
         says = "has 1 node(s); Envoy and a server need two: allocate more"
         fails("up", "--runtime", "venv", says=says, code=2, within=("salloc", "-Q", "-N1"))
 
-    def test_more_nodes_than_the_allocation(self, fails: Callable[..., Done]) -> None:
+    def test_up_fails_with_more_nodes_than_the_allocation(self, fails: Callable[..., Done]) -> None:
         says = "--nodes 3 is more than the 2 node(s) of allocation"
         fails(*SHORT, says=says, code=2, within=("salloc", "-Q", "-N2"))
 
     @pytest.mark.parametrize("within", [(), ("salloc", "-Q", "-N3")], ids=["job", "allocation"])
-    def test_a_folder_that_is_not_shared(
+    def test_up_fails_in_a_folder_that_is_not_shared(
         self, within: tuple[str, ...], fails: Callable[..., Done]
     ) -> None:
         says = "on a shared file system (--dir, or run from there)"
         fails(*SHORT, "--dir", "/tmp/unshared", says=says, code=2, within=within)
 
-    def test_a_folder_that_cannot_be_written(self, fails: Callable[..., Done]) -> None:
+    def test_up_fails_in_a_folder_that_is_not_writable(self, fails: Callable[..., Done]) -> None:
         fails(*SHORT, "--dir", "/root/x", says="cannot write to /root/x: Permission denied", code=2)
 
     @pytest.mark.parametrize(
         ("node", "who"), [("node3", "server-2 on node3"), ("node1", "envoy on node1")]
     )
-    def test_a_port_that_is_taken(
+    def test_up_fails_when_a_port_is_taken(
         self, node: str, who: str, alice: Alice, fails: Callable[..., Done]
     ) -> None:
         listening(alice, node, 8000)
@@ -146,11 +150,11 @@ class TestNodes:
         alice.begun[0].terminate()
         alice.ended(alice.begun[0])
 
-    def test_a_port_that_envoy_may_not_have(self, fails: Callable[..., Done]) -> None:
+    def test_up_fails_when_envoy_may_not_bind_its_port(self, fails: Callable[..., Done]) -> None:
         says = "envoy on node1: port 80 on 0.0.0.0: Permission denied; choose other ports"
         fails(*SHORT, "--envoy-port", "80", says=says)
 
-    def test_an_environment_that_is_not_shared(self, alice: Alice) -> None:
+    def test_up_fails_when_the_python_environment_is_not_shared(self, alice: Alice) -> None:
         alice.breaks("login", "true", "rm -rf /tmp/venv")
         environment(alice, "/tmp/venv", PROJECT)
         launcher = ("/tmp/venv/bin/python", "-P", "-m", "launcher")
@@ -163,20 +167,22 @@ class TestNodes:
 
 
 class TestApps:
-    def test_one_that_cannot_be_imported(self, fails: Callable[..., Done]) -> None:
+    def test_up_fails_when_the_app_cannot_be_imported(self, fails: Callable[..., Done]) -> None:
         says = "server-1 on node2 exited with 1 before it was ready; the end of"
         two = ("--nodes", "2", "--app", "nowhere.to:be", "--detach")
         done = fails(*SHORT, *two, says=says)
         assert "No module named 'nowhere'" in done.stderr
         assert done.stderr.count("before it was ready; the end of") == 1
 
-    def test_one_that_never_gets_healthy(self, alice: Alice, fails: Callable[..., Done]) -> None:
+    def test_up_fails_when_the_app_never_becomes_healthy(
+        self, alice: Alice, fails: Callable[..., Done]
+    ) -> None:
         alice.write("slow.py", SLOW)
         says = "not ready in time: Envoy reports node2, node3 as unhealthy"
         done = fails(*SHORT, "--app", "slow:app", "--ready-timeout", "3", says=says)
         assert f"{FOLDER}/benchmark-env-server-2.log:\n  Node: node3" in done.stderr
 
-    def test_ctrl_c_while_it_starts(self, alice: Alice) -> None:
+    def test_ctrl_c_stops_up_during_the_start(self, alice: Alice) -> None:
         alice.write("slow.py", SLOW)
         front = alice.begin("launcher", *SHORT, "--app", "slow:app")
         wait_for(lambda: alice.started("server-2"), 20, "servers are started")
@@ -190,28 +196,36 @@ class TestApps:
 
 @pytest.mark.usefixtures("images")
 class TestContainers:
-    def test_no_image(self, fails: Callable[..., Done]) -> None:
+    def test_up_fails_without_an_image(self, fails: Callable[..., Done]) -> None:
         says = "/home/alice/none/server.sif on node1, node2, node3: is not there; build it with"
         fails(*CONTAINERS, "--images", f"{HOME}/none", says=says)
 
-    def test_an_image_that_is_cut_short(self, alice: Alice, fails: Callable[..., Done]) -> None:
+    def test_up_fails_with_a_truncated_image(
+        self, alice: Alice, fails: Callable[..., Done]
+    ) -> None:
         cut = f"mkdir images; ln -s {IMAGES}/envoy.sif images; head -c 1M {IMAGES}/server.sif"
         alice.run("sh", "-ec", f"{cut} > images/server.sif", check=True)
         says = f"{FOLDER}/images/server.sif on node1, node2, node3: is truncated to 1048576 of"
         fails(*CONTAINERS, "--images", "images", says=says)
 
-    def test_a_file_that_is_no_image(self, alice: Alice, fails: Callable[..., Done]) -> None:
+    def test_up_fails_with_a_file_that_is_not_an_image(
+        self, alice: Alice, fails: Callable[..., Done]
+    ) -> None:
         alice.write("mine.sif", "no image\n")
         says = f"{FOLDER}/mine.sif on node1, node2, node3: is not an Apptainer image"
         fails(*CONTAINERS, "--image", "mine.sif", says=says)
 
-    def test_an_image_that_may_not_be_read(self, alice: Alice, fails: Callable[..., Done]) -> None:
+    def test_up_fails_with_an_unreadable_image(
+        self, alice: Alice, fails: Callable[..., Done]
+    ) -> None:
         alice.write("mine.sif", "no image\n")
         alice.run("chmod", "0", "mine.sif", check=True)
         says = f"{FOLDER}/mine.sif on node1, node2, node3: is not readable"
         fails(*CONTAINERS, "--image", "mine.sif", says=says)
 
-    def test_images_that_differ(self, alice: Alice, fails: Callable[..., Done]) -> None:
+    def test_up_fails_when_images_differ_between_nodes(
+        self, alice: Alice, fails: Callable[..., Done]
+    ) -> None:
         for node, server in (("node1", "server"), ("node2", "server"), ("node3", "envoy")):
             link = f"ln -s {IMAGES}/{server}.sif /tmp/images/server.sif"
             links = f"mkdir /tmp/images; {link}; ln -s {IMAGES}/envoy.sif /tmp/images"
@@ -219,18 +233,24 @@ class TestContainers:
         done = fails(*CONTAINERS, "--images", "/tmp/images", says="/tmp/images/server.sif differs")
         assert " on node3, " in done.stderr
 
-    def test_no_apptainer_on_one_node(self, alice: Alice, fails: Callable[..., Done]) -> None:
+    def test_up_fails_without_apptainer_on_one_node(
+        self, alice: Alice, fails: Callable[..., Done]
+    ) -> None:
         alice.breaks("node3", "chmod 0 /usr/bin/apptainer", "chmod 755 /usr/bin/apptainer")
         fails(*CONTAINERS, says="apptainer is not on PATH on node3; load its module")
 
-    def test_no_fuse_on_one_node(self, alice: Alice, fails: Callable[..., Done]) -> None:
+    def test_up_fails_without_fuse_on_one_node(
+        self, alice: Alice, fails: Callable[..., Done]
+    ) -> None:
         alice.breaks("node2", "chmod 600 /dev/fuse", "chmod 666 /dev/fuse")
         fails(
             *CONTAINERS, says="server-1 on node2 exited with 255 (/dev/fuse, which Apptainer mounts"
         )
 
-    def test_no_user_namespaces_on_one_node(self, alice: Alice, fails: Callable[..., Done]) -> None:
-        alice.breaks("node2", CHROOT, NO_CHROOT)  # the kernel gives none within a chroot
+    def test_up_fails_without_user_namespaces_on_one_node(
+        self, alice: Alice, fails: Callable[..., Done]
+    ) -> None:
+        alice.breaks("node2", CHROOT, NO_CHROOT)  # the kernel permits none within a chroot
         says = (
             "server-1 on node2 exited with 1 (only root may create user namespaces on this machine"
         )
@@ -246,7 +266,7 @@ def environment(alice: Alice, folder: str, checkout: str) -> None:
 
 @pytest.mark.parametrize("runtime", ["venv", "apptainer"])
 @pytest.mark.usefixtures("images")
-def test_names_with_spaces_quotes_and_more(runtime: str, alice: Alice) -> None:
+def test_up_accepts_paths_with_spaces_quotes_and_commas(runtime: str, alice: Alice) -> None:
     checkout, venv = f"{FOLDER}/my check out", f"{FOLDER}/a venv's"
     parts = ("analysis", "benchmark", "envoy", "launcher", "locustfiles", "containers")
     sources = [f"{PROJECT}/{part}" for part in parts]

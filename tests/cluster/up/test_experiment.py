@@ -54,7 +54,7 @@ def assert_twice(alice: Alice) -> None:
     assert set(hosts) == {"2"}
 
 
-def test_from_the_login_node_each_phase_has_a_job_of_its_own(alice: Alice) -> None:
+def test_each_phase_has_its_own_job_when_run_on_the_login_node(alice: Alice) -> None:
     done = alice.launch(*EXPERIMENT, "1,2")
     assert done.returncode == 0, done.stderr
     assert_twice(alice)
@@ -65,7 +65,7 @@ def test_from_the_login_node_each_phase_has_a_job_of_its_own(alice: Alice) -> No
     alice.nothing_left()
 
 
-def test_inside_an_allocation_each_phase_uses_a_part_of_it(alice: Alice) -> None:
+def test_each_phase_uses_a_part_of_the_allocation(alice: Alice) -> None:
     command = ("launcher", *EXPERIMENT, "1,2", "--client-nodes", "1", "--baseline", "envoy")
     done = alice.run("salloc", "--quiet", "--nodes=4", "--cpus-per-task=1", *command)
     assert done.returncode == 0, done.stderr
@@ -77,7 +77,7 @@ def test_inside_an_allocation_each_phase_uses_a_part_of_it(alice: Alice) -> None
     alice.nothing_left()
 
 
-def test_more_servers_than_the_allocation_has_nodes_for(alice: Alice) -> None:
+def test_experiment_fails_when_the_allocation_is_too_small(alice: Alice) -> None:
     command = ("launcher", *EXPERIMENT, "1,4")
     done = alice.run("salloc", "--quiet", "--nodes=3", "--cpus-per-task=1", *command)
     assert_error(done, "--nodes 5 is more than the 3 node(s) of allocation", code=2)
@@ -85,7 +85,7 @@ def test_more_servers_than_the_allocation_has_nodes_for(alice: Alice) -> None:
     alice.nothing_left()
 
 
-def test_an_experiment_that_is_interrupted_takes_its_job_with_it_and_goes_on(alice: Alice) -> None:
+def test_interrupted_experiment_cancels_its_job_and_can_be_resumed(alice: Alice) -> None:
     front = alice.begin("launcher", *EXPERIMENT, "1,2")
     wait_for(lambda: cells(alice, 2) > 0, 120, "a batch of two servers is done")
     front.send_signal(signal.SIGINT)
@@ -101,7 +101,7 @@ def test_an_experiment_that_is_interrupted_takes_its_job_with_it_and_goes_on(ali
     alice.nothing_left()
 
 
-def test_an_experiment_whose_job_waits_can_be_interrupted(alice: Alice) -> None:
+def test_experiment_can_be_interrupted_while_its_job_is_pending(alice: Alice) -> None:
     front = alice.begin("launcher", *EXPERIMENT, "1", "--sbatch=--hold")
     wait_for(lambda: any("PENDING" in job for job in alice.jobs()), 30, "the job waits")
     front.send_signal(signal.SIGTERM)
@@ -111,7 +111,7 @@ def test_an_experiment_whose_job_waits_can_be_interrupted(alice: Alice) -> None:
     alice.nothing_left()
 
 
-def test_a_job_that_ends_fails_the_phase(alice: Alice) -> None:
+def test_phase_fails_when_its_job_ends(alice: Alice) -> None:
     front = alice.begin("launcher", *EXPERIMENT, "1,2")
     wait_for(lambda: cells(alice, 1) > 0, 120, "a batch is done")
     alice.run("scancel", "--user", "alice", check=True)
@@ -122,7 +122,7 @@ def test_a_job_that_ends_fails_the_phase(alice: Alice) -> None:
     alice.nothing_left()
 
 
-def test_a_load_that_shares_a_node_with_what_it_measures_finds_no_ceiling(alice: Alice) -> None:
+def test_ceiling_is_unknown_when_the_load_shares_a_node_with_a_server(alice: Alice) -> None:
     command = shlex.join(("launcher", *EXPERIMENT, "2"))
     alice.write("job.sh", f"#!/bin/sh\n{command}\n")
     done = alice.run("sbatch", "--wait", "--nodes=3", "--output=job.log", "job.sh")

@@ -19,10 +19,10 @@ SHORTER = {
     "--server-nodes 1,2,4": "--server-nodes 1,2",
     "--max-concurrent-envs 64 --wait 0.1": "--max-concurrent-envs 8 --success 1 --wait 0.5",
 }
-"""Grids. The rest is as it stands in the runbook."""
+"""The options to shorten; everything else runs as written in the runbook."""
 
 WORKERS = "export WORKERS=2\n"
-"""serve_single.sh asks for 64 workers, which say nothing that two do not."""
+"""serve_single.sh starts 64 workers, which would test nothing more than two do."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Block:
 def blocks() -> list[Block]:
     text = RUNBOOK.read_text()
     for long, short in SHORTER.items():
-        assert long in text, f"{long!r} is no more in the runbook"
+        assert long in text, f"{long!r} is no longer in the runbook"
         text = text.replace(long, short)
     return [
         Block(found["text"], found[1] == "online", found["shell"]) for found in BLOCK.finditer(text)

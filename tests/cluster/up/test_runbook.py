@@ -1,7 +1,6 @@
 """The runbook's commands as written, on the login node of a real Slurm cluster.
 
-Only grids are shorter, and nodes have names of their own. The commands stand in
-tests/cluster/runbook/ as the runbook has them.
+Only grids are shorter, and node names differ. The folder runbook/ holds the commands as in the runbook.
 """
 
 import subprocess
@@ -20,7 +19,7 @@ BY_SCRIPT = "WORKERS=2 CPUS_PER_WORKER=2 TIME=10:00 PARTITION=debug ./deploy/slu
 def shell(
     cluster: Cluster, command: str, script: str, timeout: float = 300
 ) -> "subprocess.CompletedProcess[str]":
-    """Runs a shell command that reads the script, as a person types it."""
+    """Runs a shell that reads the script as if a user typed it."""
     return cluster.run("bash", "-c", command, input=script, check=False, timeout=timeout)
 
 
@@ -32,7 +31,7 @@ def test_prerequisites(cluster: Cluster) -> None:
 
 
 def no_job(cluster: Cluster) -> None:
-    """The runbook takes the first job of the queue for its own: none of before may still be ending."""
+    """Waits for an empty queue, because the runbook assumes that the first job in the queue is its own."""
     wait = 'until [ -z "$(squeue -h)" ]; do sleep 0.2; done'
     assert shell(cluster, "bash", wait, timeout=60).returncode == 0
 
@@ -90,7 +89,7 @@ def test_phase_3(cluster: Cluster) -> None:
     assert "Multi-node ceiling:  128" in done.stdout
 
 
-def test_a_partition_that_is_no_option_of_sbatch_is_pointed_out(cluster: Cluster) -> None:
+def test_launcher_warns_that_sbatch_ignores_the_variable_partition(cluster: Cluster) -> None:
     job = cluster.run(
         *("env", "PARTITION=debug", "WORKERS=1"),
         *("sbatch", "--parsable", "deploy/slurm/serve_single.sh"),

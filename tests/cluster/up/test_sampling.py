@@ -1,4 +1,4 @@
-"""Samples of the nodes of a Slurm job: from all of them, and nothing of it is left."""
+"""Sampling of all nodes of a Slurm job, which leaves nothing behind."""
 
 import json
 import signal
@@ -29,7 +29,7 @@ def alice(cluster: Cluster) -> Iterator[Alice]:
 
 
 def samples(alice: Alice, output: str) -> list[dict[str, Any]]:
-    """The lines that are whole."""
+    """The complete lines."""
     lines = alice.run("cat", f"{output}/samples.jsonl").stdout.split("\n")[:-1]
     return [json.loads(line) for line in lines]
 
@@ -47,7 +47,7 @@ def steps(alice: Alice) -> list[str]:
 @pytest.mark.parametrize("runtime", ["venv", "apptainer"])
 def test_sampler_samples_every_node_while_a_grid_runs(runtime: str, alice: Alice) -> None:
     front = alice.hold(*NODES, "--runtime", runtime)
-    output = "/tmp/results"  # of the login node alone
+    output = "/tmp/results"  # only on the login node
     alice.breaks("login", "true", f"rm -rf {output}")
     argv = ("--requests-grid", "10,20", "--wait", "2", "--load-workers", "2")
     grid = alice.launch("grid", *argv, "--output-dir", output)

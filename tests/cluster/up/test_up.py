@@ -1,4 +1,4 @@
-"""Deployments on a Slurm cluster, from every place where one is started, as users start them."""
+"""Deployments on a Slurm cluster, started from every place from which users start them."""
 
 import json
 import shlex
@@ -31,7 +31,7 @@ def run_json(alice: Alice, folder: str) -> Any:
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("runtime", ["venv", "apptainer"])
-def test_up_from_the_login_node_until_ctrl_c(runtime: str, alice: Alice) -> None:
+def test_up_on_the_login_node_holds_a_job_until_ctrl_c(runtime: str, alice: Alice) -> None:
     front = alice.hold("--nodes", "5", "--runtime", runtime)
     status = alice.launch("status")
     assert status.returncode == 0
@@ -49,7 +49,9 @@ def test_up_from_the_login_node_until_ctrl_c(runtime: str, alice: Alice) -> None
 
 
 @pytest.mark.parametrize("nodes", [3, 6])
-def test_a_command_gets_the_connection_and_its_code_is_ours(nodes: int, alice: Alice) -> None:
+def test_command_receives_the_connection_and_up_returns_its_exit_code(
+    nodes: int, alice: Alice
+) -> None:
     script = 'env; squeue --steps --noheader --format="STEP %i"; exit 7'
     command = ("--", "sh", "-c", script)
     done = alice.launch(*UP, *VENV, "--nodes", str(nodes), *command)
@@ -59,11 +61,11 @@ def test_a_command_gets_the_connection_and_its_code_is_ours(nodes: int, alice: A
     assert said["WORKER_NODES"].split() == [f"node{n}" for n in range(2, nodes + 1)]
     assert said["NUM_WORKERS"] == str(nodes - 1)
     steps = [line for line in done.stdout.splitlines() if line.startswith("STEP")]
-    assert len(steps) == 2  # ours and the batch script, however many nodes there are
+    assert len(steps) == 2  # the agents' step and the batch script, whatever the number of nodes
     alice.nothing_left()
 
 
-def test_two_detached_deployments_side_by_side(alice: Alice) -> None:
+def test_two_detached_deployments_run_concurrently(alice: Alice) -> None:
     assert alice.launch(*UP, *VENV, "--detach", "--name", "left").returncode == 0
     right = alice.launch(*UP, *VENV, "--detach", "--name", "right", *OTHER_PORTS)
     assert right.stdout == "OPENENV_URL=http://node1:8200\n", right.stderr
@@ -88,7 +90,7 @@ def test_two_detached_deployments_side_by_side(alice: Alice) -> None:
     alice.nothing_left()
 
 
-def test_inside_an_allocation(alice: Alice) -> None:
+def test_up_uses_the_allocation_that_it_runs_in(alice: Alice) -> None:
     within = ("salloc", "--quiet", "--nodes=3", "--cpus-per-task=2")
     plan = json.loads(alice.run(*within, "launcher", "plan", *VENV, "--json", check=True).stdout)
     script = "launcher status >&2; cat envoy-config-generated.yaml; exit 4"
@@ -102,7 +104,7 @@ def test_inside_an_allocation(alice: Alice) -> None:
     alice.nothing_left()
 
 
-def test_inside_a_batch_script_the_load_shares_a_node_and_says_so(alice: Alice) -> None:
+def test_grid_in_a_batch_script_reports_that_the_load_shares_a_node(alice: Alice) -> None:
     grid = shlex.join(("launcher", "grid", "-n", "20", *ALL_HOSTS, "2", "--output-dir", "out"))
     up = shlex.join(("launcher", "up", *VENV, "--drain", "0", "--", "sh", "-c", grid))
     alice.write("job.sh", f"#!/bin/sh\n{up}\n")
@@ -115,7 +117,7 @@ def test_inside_a_batch_script_the_load_shares_a_node_and_says_so(alice: Alice) 
     alice.nothing_left()
 
 
-def test_a_job_of_two_components(alice: Alice) -> None:
+def test_up_uses_both_components_of_a_heterogeneous_job(alice: Alice) -> None:
     within = ("salloc", "--quiet", "--nodes=1", "--cpus-per-task=2", ":", "--nodes=2")
     grid = shlex.join(("launcher", "grid", "-n", "20", *ALL_HOSTS, "2", "--json"))
     script = f"squeue --steps --noheader >&2; {grid}"
@@ -128,9 +130,9 @@ def test_a_job_of_two_components(alice: Alice) -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_client_nodes_make_the_load_and_serve_the_page(alice: Alice) -> None:
+def test_client_nodes_run_the_load_and_serve_the_page(alice: Alice) -> None:
     alice.hold("--nodes", "3", "--client-nodes", "1")
-    output = "/tmp/results"  # not shared: of the login node alone
+    output = "/tmp/results"  # not shared: only on the login node
     alice.breaks("login", "true", f"rm -rf {output}")
     grid = alice.launch("grid", "-n", "20", *ALL_HOSTS, "2", "--output-dir", output)
     assert grid.returncode == 0, grid.stderr
@@ -153,7 +155,7 @@ def test_client_nodes_make_the_load_and_serve_the_page(alice: Alice) -> None:
 
 
 @pytest.mark.usefixtures("images")
-def test_the_plan_is_what_a_job_of_its_own_does(alice: Alice) -> None:
+def test_plan_shows_what_the_submitted_job_runs(alice: Alice) -> None:
     chosen = (*UP[1:], "--nodes", "3", "--client-nodes", "1", "--time", "10:00", "--dir", "here")
     planned = alice.launch("plan", *chosen, "--json")
     assert planned.returncode == 0, planned.stderr
@@ -179,7 +181,7 @@ def test_the_plan_is_what_a_job_of_its_own_does(alice: Alice) -> None:
 
 @pytest.mark.usefixtures("images")
 @pytest.mark.parametrize("runtime", ["venv", "apptainer"])
-def test_two_envoys_share_the_url_and_one_that_dies_is_replaced(runtime: str, alice: Alice) -> None:
+def test_two_envoys_share_the_url_and_a_killed_one_is_replaced(runtime: str, alice: Alice) -> None:
     asked = ("--nodes", "3", "--runtime", runtime, "--sessions", "15000", "--cpus-per-task", "1")
     front = alice.hold(*asked)
     state = json.loads(alice.launch("status", "--json").stdout)
@@ -193,7 +195,7 @@ def test_two_envoys_share_the_url_and_one_that_dies_is_replaced(runtime: str, al
     kill = ("pkill", "-KILL", "-u", "alice", "-f", "--", f"envoy --config-path .*{second}")
     alice.cluster.run(*kill, node="node1", user="root")
     wait_for(lambda: "envoy-2 on node1" in alice.launch("status").stdout, 30, "it is reported")
-    wait_for(lambda: alice.launch("preflight").returncode == 0, 30, "all is well again")
+    wait_for(lambda: alice.launch("preflight").returncode == 0, 30, "everything is healthy again")
     grid = alice.launch("grid", "-n", "40", *ALL_HOSTS, "2", "--json")
     assert grid.returncode == 0, grid.stderr
     top = json.loads(alice.launch("top", "--once", "--json").stdout)

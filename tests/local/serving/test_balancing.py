@@ -1,4 +1,4 @@
-"""Envoy in front of real servers: places, health, and who may change it."""
+"""Envoy in front of real servers: places, health checks, and access to its admin pages."""
 
 import contextlib
 import http.client
@@ -38,7 +38,7 @@ from tests.helpers.local import (
 
 @contextlib.contextmanager
 def envoy_before(servers: Sequence[Server], folder: Path) -> Iterator[str]:
-    """Envoy, configured as the launcher would, before servers that were started by hand."""
+    """Envoy, configured as by the launcher, in front of servers that were started by hand."""
     node = new_address()
     wanted = Wanted(local=True, nodes=1 + len(servers), workers_per_node=1)
     rundir = RunDir(folder, "by-hand")
@@ -69,9 +69,7 @@ def unhealthy(admin_url: str) -> set[str]:
 
 
 @pytest.mark.parametrize(("batch", "successes"), [(100, 100), (120, 110)])
-def test_a_session_finds_a_place_as_long_as_there_is_one(
-    batch: int, successes: int, tmp_path: Path
-) -> None:
+def test_session_finds_the_last_free_place(batch: int, successes: int, tmp_path: Path) -> None:
     with (
         serving(tmp_path, "--drain", "0", WORKERS=1, MAX_CONCURRENT_ENVS=10) as small,
         serving(tmp_path, "--drain", "0", WORKERS=1, MAX_CONCURRENT_ENVS=100) as large,
@@ -89,7 +87,7 @@ def test_a_session_finds_a_place_as_long_as_there_is_one(
     assert all(row["reset_latency"] is None for row in refused)
 
 
-def test_sessions_spread_evenly_over_workers(tmp_path: Path) -> None:
+def test_sessions_are_distributed_evenly_over_workers(tmp_path: Path) -> None:
     options = ["--nodes", "3", "--workers-per-node", "2", "--max-concurrent-envs", "100"]
     with deployed(tmp_path, "even", *options, "--drain", "0") as deployment:
         output = tmp_path / "results"
@@ -101,7 +99,7 @@ def test_sessions_spread_evenly_over_workers(tmp_path: Path) -> None:
     assert max(share) <= 1.3 * 50
 
 
-def test_a_small_batch_after_a_large_one_reaches_every_host(tmp_path: Path) -> None:
+def test_small_batch_after_a_large_one_reaches_every_host(tmp_path: Path) -> None:
     options = ["--nodes", "3", "--workers-per-node", "1", "--max-concurrent-envs", "1000"]
     with deployed(tmp_path, "after", *options, "--drain", "0") as deployment:
         done = deployment.run(
@@ -114,10 +112,10 @@ def test_a_small_batch_after_a_large_one_reaches_every_host(tmp_path: Path) -> N
         (datetime.fromisoformat(after["begun"]) - datetime.fromisoformat(before["ended"]))
         for before, after in itertools.pairwise(cells)
     ]
-    assert max(pauses).total_seconds() < 20  # users that are too many leave together
+    assert max(pauses).total_seconds() < 20  # surplus users stop together
 
 
-def test_new_sessions_go_to_the_server_that_holds_few(tmp_path: Path) -> None:
+def test_new_sessions_go_to_the_least_loaded_server(tmp_path: Path) -> None:
     options = ["--nodes", "3", "--workers-per-node", "1", "--drain", "0"]
     with contextlib.ExitStack() as held, deployed(tmp_path, "drift", *options) as deployment:
         held.callback(lambda: [session.shutdown() for session in sessions])
@@ -141,7 +139,7 @@ def host_of_session(session: websocket.WebSocket) -> str:
     return str(json.loads(session.recv())["data"]["observation"]["host_url"])
 
 
-def test_sessions_behind_envoy_may_end_when_the_deployment_stops(tmp_path: Path) -> None:
+def test_sessions_behind_envoy_are_drained_when_the_deployment_stops(tmp_path: Path) -> None:
     with deployed(tmp_path, "draining", "--nodes", "3", "--drain", "3") as deployment:
         session = opened(deployment.url)
         session.send('{"type":"step","data":{"wait_seconds":1.0}}')
@@ -151,7 +149,7 @@ def test_sessions_behind_envoy_may_end_when_the_deployment_stops(tmp_path: Path)
         session.shutdown()
 
 
-def test_a_dead_server_is_out_within_four_seconds_and_gets_no_traffic(tmp_path: Path) -> None:
+def test_envoy_stops_routing_to_a_dead_server_within_four_seconds(tmp_path: Path) -> None:
     with (
         serving(tmp_path, "--drain", "0", WORKERS=1) as dead,
         serving(tmp_path, "--drain", "0", WORKERS=1) as alive,
@@ -161,18 +159,20 @@ def test_a_dead_server_is_out_within_four_seconds_and_gets_no_traffic(tmp_path: 
         frozen = [psutil.Process(dead.process.pid)]
         frozen += frozen[0].children()
         for process in frozen:
-            process.suspend()  # as a node that died: nothing answers, nothing is refused
+            process.suspend()  # like a dead node: it neither answers nor refuses connections
         try:
-            wait_for(lambda: unhealthy(admin_url) == {dead.address}, 4, "the dead one is out")
+            wait_for(lambda: unhealthy(admin_url) == {dead.address}, 4, "dead one excluded")
             hosts = {host_of(url) for _ in range(20)}
             assert hosts == {f"{alive.address}:8000"}
             assert alive.ready()["used"] == 0
         finally:
             for process in frozen:
                 process.resume()
-        wait_for(lambda: all_healthy(admin_url, 2), 10, "it is back when it answers again")
+        wait_for(
+            lambda: all_healthy(admin_url, 2), 10, "the server is healthy once it responds again"
+        )
         alive.stop()
-        wait_for(lambda: unhealthy(admin_url) == {alive.address}, 4, "the stopped one is out")
+        wait_for(lambda: unhealthy(admin_url) == {alive.address}, 4, "stopped one excluded")
         assert host_of(url)
         dead.stop()
         wait_for(lambda: len(unhealthy(admin_url)) == 2, 4, "none is left")
@@ -186,7 +186,7 @@ def host_of(url: str) -> str:
 
 
 @pytest.mark.parametrize("page", ["/clusters", "/stats", "/stats/prometheus", "/ready"])
-def test_the_readonly_pages_answer(deployment: Deployment, page: str) -> None:
+def test_readonly_admin_pages_respond(deployment: Deployment, page: str) -> None:
     with urllib.request.urlopen(deployment.admin_url + page, timeout=5) as answer:
         text = answer.read().decode()
     assert text.strip()
@@ -215,7 +215,7 @@ def test_the_readonly_pages_answer(deployment: Deployment, page: str) -> None:
         ("POST", "/%71uitquitquit"),
     ],
 )
-def test_nothing_that_changes_envoy_can_be_reached(
+def test_admin_pages_that_change_envoy_are_forbidden(
     deployment: Deployment, method: str, path: str
 ) -> None:
     netloc = urlsplit(deployment.admin_url).netloc
@@ -230,7 +230,7 @@ def test_nothing_that_changes_envoy_can_be_reached(
     assert {address.port for address in listening} == {8000, 9901}
 
 
-def test_the_admin_socket_is_for_its_owner_alone(deployment: Deployment) -> None:
+def test_admin_socket_is_accessible_to_its_owner_only(deployment: Deployment) -> None:
     sockets = psutil.Process(deployment.pid("envoy")).net_connections("unix")
     paths = [Path(c.laddr) for c in sockets if str(c.laddr).endswith(".sock")]
     assert paths
@@ -239,7 +239,7 @@ def test_the_admin_socket_is_for_its_owner_alone(deployment: Deployment) -> None
         assert path.parent.stat().st_mode & 0o077 == 0
 
 
-def test_killing_envoy_is_reported_and_it_is_replaced(tmp_path: Path) -> None:
+def test_killed_envoy_is_reported_and_replaced(tmp_path: Path) -> None:
     with deployed(tmp_path, "phoenix", "--nodes", "3", "--drain", "0") as deployment:
         old = deployment.pid("envoy")
         os.kill(old, signal.SIGKILL)

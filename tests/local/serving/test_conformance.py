@@ -1,4 +1,4 @@
-"""Our server and OpenEnv's own, with the same environment: the same replies apart from values."""
+"""Our server and OpenEnv's own, with the same environment, send the same replies except for values."""
 
 import asyncio
 import json
@@ -16,14 +16,16 @@ from tests.helpers.local import Deployment, Server, serving, serving_stock
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_same_replies_directly(name: str, server: Server, stock: Server) -> None:
+def test_replies_match_openenv_without_envoy(name: str, server: Server, stock: Server) -> None:
     assert asyncio.run(talk(server.url, SCRIPTS[name])) == asyncio.run(
         talk(stock.url, SCRIPTS[name])
     )
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_same_replies_through_envoy(name: str, deployment: Deployment, stock: Server) -> None:
+def test_replies_match_openenv_through_envoy(
+    name: str, deployment: Deployment, stock: Server
+) -> None:
     replies = asyncio.run(talk(deployment.url, SCRIPTS[name]))
     if name == "frame beyond 16 MiB":
         # The server closes while Envoy still sends it the rest, so the reason can be lost to a reset.
@@ -68,11 +70,11 @@ def request(url: str, method: str, path: str, body: bytes | None) -> tuple[int, 
 
 
 @pytest.mark.parametrize("name", HTTP_REQUESTS)
-def test_same_http_answers(
+def test_http_responses_match_openenv(
     name: str, server: Server, deployment: Deployment, stock: Server
 ) -> None:
     expected = request(stock.url, *HTTP_REQUESTS[name])
-    if name == "schema":  # OpenEnv's models carry more prose; the fields are what counts
+    if name == "schema":  # OpenEnv's models have longer descriptions; only the fields count
         expected = expected[0], _fields(expected[1])
         for url in (server.url, deployment.url):
             assert (200, _fields(request(url, *HTTP_REQUESTS[name])[1])) == expected
@@ -86,7 +88,7 @@ def _fields(schema: dict[str, Any]) -> dict[str, set[str]]:
 
 
 @pytest.mark.parametrize("through", ["server", "deployment"])
-def test_unmodified_openenv_client(through: str, request: pytest.FixtureRequest) -> None:
+def test_unmodified_openenv_client_works(through: str, request: pytest.FixtureRequest) -> None:
     url = request.getfixturevalue(through).url
 
     async def play() -> None:
@@ -107,7 +109,7 @@ def test_unmodified_openenv_client(through: str, request: pytest.FixtureRequest)
     asyncio.run(play())
 
 
-def test_full_servers_say_the_same(tmp_path: Path) -> None:
+def test_full_server_replies_like_openenv(tmp_path: Path) -> None:
     async def be_refused(url: str) -> tuple[Any, int | None]:
         async with websockets.connect(url.replace("http", "ws", 1) + "/ws") as refused:
             frame = json.loads(await refused.recv())
@@ -128,5 +130,5 @@ def test_full_servers_say_the_same(tmp_path: Path) -> None:
         assert asyncio.run(fill_and_ask(ours.url)) == asyncio.run(fill_and_ask(stock.url))
 
 
-def test_scripts_are_many() -> None:
+def test_there_are_enough_scripts() -> None:
     assert len(SCRIPTS) >= 40

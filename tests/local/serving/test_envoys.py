@@ -27,7 +27,7 @@ def admin_urls(deployment: Deployment) -> list[str]:
 
 
 def counted(deployment: Deployment, counter: str) -> list[int]:
-    """By each Envoy."""
+    """The value of a counter in each Envoy process."""
     port = deployment.state["deployment"]["envoy_port"]
     page = f"/stats?format=json&filter={admin.counters_filter(port)}"
     found = [get_json(f"{admin_url}{page}") for admin_url in admin_urls(deployment)]
@@ -56,7 +56,7 @@ def test_sessions_use_both_envoys_and_reach_all_workers(two: Deployment) -> None
             now - then
             for now, then in zip(counted(two, "downstream_cx_total"), before, strict=True)
         ]
-        assert min(through) >= 10  # of 60 by dice: less than once in ten million runs
+        assert min(through) >= 10  # by chance, with 60 sessions: less than once in ten million runs
         workers = [
             worker["used"]
             for server in two.state["servers"]
@@ -86,7 +86,7 @@ def test_session_finds_the_last_place_through_either_envoy(two: Deployment, tmp_
     assert {"envoy", "envoy-2"} <= names
 
 
-def test_every_reader_of_envoy_reads_both(two: Deployment) -> None:
+def test_status_top_and_metrics_read_both_envoys(two: Deployment) -> None:
     checked = two.run("preflight", "--name", "two")
     assert checked.returncode == 0, checked.stdout
     scraped = json.loads(two.run("top", "two", "--prometheus-targets").stdout)

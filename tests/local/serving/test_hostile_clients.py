@@ -1,5 +1,5 @@
-"""Clients that mean harm, beside sessions that do not: these succeed, the server's memory stays
-bounded, and afterwards every place is free."""
+"""Hostile clients next to good sessions: the good sessions succeed, the server's memory stays bounded, and
+afterwards every place is free."""
 
 import asyncio
 import contextlib
@@ -32,8 +32,8 @@ LONG_STEP = b'{"type":"step","data":{"wait_seconds":600}}'
 HOSTILE, GOOD = 100, 200
 GOOD_SECONDS = 40.0
 MEMORY = 160 << 20
-"""Bytes that a worker may grow by: for each hostile client a segment, what it wrote ahead, and what it
-has not read."""
+"""How many bytes a worker may grow: for each hostile client a segment, the messages that it sent ahead, and
+the replies that it has not read."""
 
 Attack = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -43,7 +43,7 @@ def frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
 
 
 async def pour(writer: asyncio.StreamWriter, data: bytes) -> None:
-    """As much as the other side takes, for as long as it lives."""
+    """Sends as much as the other side accepts, until the connection ends."""
     writer.transport.set_write_buffer_limits(high=0)
     many = data * (1 + 60_000 // len(data))
     with contextlib.suppress(OSError):
@@ -90,7 +90,7 @@ async def fragments(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 async def many_steps(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """In one go; it reads."""
+    """Sends many steps at once, and reads the replies."""
     writer.write(frame(1, STEP.encode()) * 100_000)
     while await reader.read(1 << 20):
         pass
@@ -147,7 +147,7 @@ async def attacked(address: str, port: int, attack: Attack, clients: int) -> Asy
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         for writer in writers:
-            # What it has poured in must not go on pouring: the end comes after it otherwise.
+            # Stop sending, because the server would otherwise process the rest before it sees the disconnect.
             with contextlib.suppress(OSError):
                 writer.get_extra_info("socket").setsockopt(
                     socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
@@ -166,7 +166,7 @@ async def good(url: str) -> bool:
 
 
 async def good_sessions(url: str, count: int) -> None:
-    """Fifty at a time, every one of which succeeds."""
+    """Runs sessions, fifty at a time, all of which must succeed."""
     gate = asyncio.Semaphore(50)
 
     async def one() -> bool:
@@ -192,7 +192,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("name", ATTACKS)
-def test_good_sessions_succeed_beside_hostile_ones(name: str, target: Server) -> None:
+def test_good_sessions_succeed_next_to_hostile_ones(name: str, target: Server) -> None:
     attack, clients = ATTACKS[name]
     pid = target.ready()["workers"][0]["pid"]
     before = psutil.Process(pid).memory_info().rss
@@ -227,7 +227,7 @@ def balanced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
 
 
 @pytest.mark.parametrize("name", ["never reading", "pings in a step", "endless fragments"])
-def test_good_sessions_succeed_beside_hostile_ones_through_envoy(
+def test_good_sessions_succeed_next_to_hostile_ones_through_envoy(
     name: str, balanced: Deployment
 ) -> None:
     attack, clients = ATTACKS[name]
@@ -243,8 +243,9 @@ def test_good_sessions_succeed_beside_hostile_ones_through_envoy(
     wait_for(lambda: places_used(balanced) == 0, 30, "all places free")
 
 
-def test_a_client_far_ahead_of_a_step_gives_its_place_back_when_it_leaves(target: Server) -> None:
-    """It is not read from, as it is so far ahead, and yet its end is seen; without a reset too."""
+def test_place_is_released_when_a_client_with_queued_messages_disconnects(target: Server) -> None:
+    """The server does not read from a client that is far ahead, but detects its disconnect, with and without
+    a reset."""
 
     async def leave_in_a_step() -> None:
         reader, writer = await asyncio.open_connection(target.address, 8000)

@@ -1,4 +1,4 @@
-"""The wheel, installed elsewhere, does what the checkout does."""
+"""The installed wheel behaves like the checkout."""
 
 import importlib.util
 import shutil
@@ -26,14 +26,14 @@ def run(*argv: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy, so that nothing of the build appears in the checkout."""
+    """Built from a copy, so that the checkout contains no build files."""
     copy = tmp_path_factory.mktemp("copy")
     listed = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
-    # With the build backend at hand nothing is downloaded.
+    # Nothing is downloaded, because the build backend is installed.
     here = ["--no-isolation"] if importlib.util.find_spec("hatchling") else []
     run(sys.executable, "-m", "build", "--wheel", *here, "--outdir", copy / "dist", cwd=copy)
     (built,) = (copy / "dist").glob("*.whl")
@@ -42,13 +42,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The programs of an environment with the wheel; its dependencies are those of this one."""
+    """The programs of a virtual environment with the wheel and the dependencies of this environment."""
     folder = tmp_path_factory.mktemp("installed")
     run(sys.executable, "-m", "venv", folder, cwd=folder)
     programs = folder / "bin"
     pip = (programs / "python", "-m", "pip", "install", "--quiet")
     run(*pip, "--no-deps", "--no-index", wheel, cwd=folder)
-    # A folder that a .pth file adds is the last on the path, and its own .pth files are not read:
+    # A folder that a .pth file adds is last on the path, and its own .pth files are not read, so
     # the editable checkout stays out.
     (packages,) = folder.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()))
@@ -57,7 +57,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def decoy(tmp_path: Path) -> Path:
-    """A folder of somebody else's, with a package that has the name of one of ours."""
+    """A foreign folder with a package of the same name as one of ours."""
     package = tmp_path / "work" / "benchmark"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('the wrong benchmark')\n")
@@ -84,6 +84,6 @@ def test_installed_wheel_serves_from_a_folder_with_a_package_of_the_same_name(
     assert printed == '{"status":"healthy"}2\n'
 
 
-def test_app_is_imported_as_uvicorn_would_from_the_checkout(mark: dict[str, str]) -> None:
+def test_app_can_be_imported_from_the_checkout(mark: dict[str, str]) -> None:
     program = "from benchmark.server.app import app; print('OK')"
     assert run(sys.executable, "-c", program, cwd=ROOT, env=mark) == "OK\n"

@@ -1,4 +1,4 @@
-"""`launcher plan --sessions`: anywhere, without Slurm, on nodes that nobody has."""
+"""`launcher plan --sessions`, without Slurm, for hypothetical nodes."""
 
 import json
 from pathlib import Path

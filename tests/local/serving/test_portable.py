@@ -39,14 +39,16 @@ def used(server: Server) -> int:
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_same_replies(name: str, plain: Server, server: Server) -> None:
+def test_replies_are_the_same_under_plain_uvicorn(name: str, plain: Server, server: Server) -> None:
     assert asyncio.run(talk(plain.url, SCRIPTS[name])) == asyncio.run(
         talk(server.url, SCRIPTS[name])
     )
 
 
 @pytest.mark.parametrize("by_reset", [True, False], ids=["reset", "end"])
-def test_place_is_free_when_a_client_leaves_a_waiting_step(by_reset: bool, plain: Server) -> None:
+def test_place_is_released_when_a_client_disconnects_during_a_step(
+    by_reset: bool, plain: Server
+) -> None:
     wait_for(lambda: used(plain) == 0, 5, "no place used")
     session = websocket.create_connection(plain.url.replace("http", "ws", 1) + "/ws", timeout=5)
     session.send('{"type":"step","data":{"wait_seconds":600}}')
@@ -58,5 +60,5 @@ def test_place_is_free_when_a_client_leaves_a_waiting_step(by_reset: bool, plain
     wait_for(lambda: used(plain) == 0, 5, "the place is free")
 
 
-def test_the_log_is_quiet(plain: Server) -> None:
+def test_log_contains_no_errors(plain: Server) -> None:
     assert "Traceback" not in plain.log.read_text()

@@ -60,7 +60,7 @@ def used(server: Server) -> int:
     return int(server.ready()["used"])
 
 
-def test_full_server_tells_a_direct_client_in_a_frame(small: Server) -> None:
+def test_full_server_sends_an_error_frame_to_a_direct_client(small: Server) -> None:
     held = [connect(small.url) for _ in range(3)]
     for session in held:
         assert ask(session, RESET)["data"]["observation"]["host_url"] == "n-1:8000"
@@ -73,7 +73,7 @@ def test_full_server_tells_a_direct_client_in_a_frame(small: Server) -> None:
     assert ask(connect(small.url), RESET)["type"] == "observation"
 
 
-def test_full_worker_refuses_the_balancer_before_the_upgrade(small: Server) -> None:
+def test_full_worker_rejects_the_upgrade_of_the_balancer(small: Server) -> None:
     held = [connect(small.url, port=8002) for _ in range(3)]
     with pytest.raises(websocket.WebSocketBadStatusException) as refused:
         connect(small.url, port=8002)
@@ -93,7 +93,7 @@ def test_ready_counts_places(small: Server) -> None:
     session.close()
 
 
-def test_place_is_free_at_once_when_a_client_leaves_a_waiting_step(small: Server) -> None:
+def test_place_is_released_at_once_when_a_client_disconnects_during_a_step(small: Server) -> None:
     session = connect(small.url)
     session.send('{"type":"step","data":{"wait_seconds":600}}')
     wait_for(lambda: used(small) == 1, 5, "one place used")
@@ -101,7 +101,7 @@ def test_place_is_free_at_once_when_a_client_leaves_a_waiting_step(small: Server
     wait_for(lambda: used(small) == 0, 3, "the place is free though the step had 600 s to go")
 
 
-def test_place_is_free_at_once_though_frames_were_sent_ahead(small: Server) -> None:
+def test_place_is_released_at_once_when_more_frames_were_queued(small: Server) -> None:
     session = connect(small.url)
     session.send('{"type":"step","data":{"wait_seconds":600}}')
     session.send('{"type":"state"}')
@@ -111,7 +111,7 @@ def test_place_is_free_at_once_though_frames_were_sent_ahead(small: Server) -> N
     wait_for(lambda: used(small) == 0, 3, "the place is free")
 
 
-def test_openenvs_client_gives_its_place_back_in_the_middle_of_a_step(small: Server) -> None:
+def test_place_is_released_when_openenvs_client_closes_during_a_step(small: Server) -> None:
     async def leave() -> None:
         client = GenericEnvClient(base_url=small.url)
         await client.connect()
@@ -125,7 +125,7 @@ def test_openenvs_client_gives_its_place_back_in_the_middle_of_a_step(small: Ser
     wait_for(lambda: used(small) == 0, 3, "the place is free")
 
 
-def test_frames_sent_ahead_are_answered_in_their_order(small: Server) -> None:
+def test_queued_frames_are_answered_in_order(small: Server) -> None:
     session = connect(small.url)
     for frame in (RESET, '{"type":"step","data":{"wait_seconds":0.3}}', '{"type":"state"}', "[]"):
         session.send(frame)
@@ -140,7 +140,7 @@ def test_frames_sent_ahead_are_answered_in_their_order(small: Server) -> None:
     [b"", b"\x81", b"\x81\xfe\xff", b"\x88\x80\x00\x00\x00\x00", b"\xff\xff\xff", b"\x89\x00"],
     ids=["silence", "half a header", "half a length", "close", "nonsense", "unmasked ping"],
 )
-def test_disconnects_at_any_moment_are_normal(small: Server, last_words: bytes) -> None:
+def test_disconnect_at_any_time_is_not_an_error(small: Server, last_words: bytes) -> None:
     for _ in range(5):
         session = connect(small.url)
         session.send('{"type":"step","data":{"wait_seconds":30}}')
@@ -151,7 +151,7 @@ def test_disconnects_at_any_moment_are_normal(small: Server, last_words: bytes) 
     assert "Traceback" not in small.log.read_text()
 
 
-def test_half_open_connections_hold_no_place(small: Server) -> None:
+def test_half_open_connections_take_no_place(small: Server) -> None:
     opened = []
     for request in (b"", b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: webso", b"\x16\x03\x01"):
         for _ in range(20):
@@ -163,7 +163,7 @@ def test_half_open_connections_hold_no_place(small: Server) -> None:
         connection.close()
 
 
-def test_clients_that_never_read_do_not_hinder_others(tmp_path: Path) -> None:
+def test_clients_that_never_read_do_not_block_others(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "0", WORKERS=1, MAX_CONCURRENT_ENVS=200) as server:
         deaf = [connect(server.url) for _ in range(20)]
         for session in deaf:
@@ -181,7 +181,7 @@ def test_clients_that_never_read_do_not_hinder_others(tmp_path: Path) -> None:
         assert after - before < 64 * 2**20
 
 
-def test_a_waiting_step_holds_no_thread(tmp_path: Path) -> None:
+def test_waiting_step_blocks_no_thread(tmp_path: Path) -> None:
     async def wait_together(url: str) -> None:
         opened = [websockets.connect(url, compression=None) for _ in range(100)]
         sessions = await asyncio.gather(*(one.__aenter__() for one in opened))
@@ -199,7 +199,7 @@ def test_a_waiting_step_holds_no_thread(tmp_path: Path) -> None:
         asyncio.run(wait_together(f"ws://{server.address}:8000/ws"))
 
 
-def test_sigterm_lets_sessions_end_and_takes_no_new_ones(small: Server) -> None:
+def test_sigterm_drains_sessions_and_refuses_new_ones(small: Server) -> None:
     session = connect(small.url)
     ask(session, RESET)
     session.send('{"type":"step","data":{"wait_seconds":1.0}}')
@@ -221,7 +221,7 @@ def health(server: Server, port: int = 8001) -> int:
         return asking.getresponse().status
 
 
-def test_draining_has_an_end(tmp_path: Path) -> None:
+def test_draining_ends_at_its_timeout(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "0.3", WORKERS=2) as server:
         session = connect(server.url)
         session.send('{"type":"step","data":{"wait_seconds":600}}')
@@ -233,7 +233,7 @@ def test_draining_has_an_end(tmp_path: Path) -> None:
         assert "Traceback" not in server.log.read_text()
 
 
-def test_a_worker_that_is_killed_is_replaced(tmp_path: Path) -> None:
+def test_killed_worker_is_replaced(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "0", WORKERS=2) as server:
         first, second = (worker["pid"] for worker in server.ready()["workers"])
         os.kill(first, signal.SIGKILL)
@@ -247,7 +247,7 @@ def pids(server: Server) -> list[int]:
     return [worker["pid"] for worker in server.ready()["workers"]]
 
 
-def test_a_worker_that_keeps_dying_ends_the_server(tmp_path: Path) -> None:
+def test_server_exits_when_a_worker_exits_too_often(tmp_path: Path) -> None:
     with serving(tmp_path, "--drain", "0", WORKERS=1) as server:
         for _ in range(4):
             old = wait_for(lambda: server.ready()["ready"] and pids(server)[0], 20, "a worker")
@@ -257,14 +257,14 @@ def test_a_worker_that_keeps_dying_ends_the_server(tmp_path: Path) -> None:
         assert "4 exits in 300 s, not restarting it again" in server.log.read_text()
 
 
-def test_nothing_outlives_a_server_that_is_killed(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_server(tmp_path: Path) -> None:
     with serving(tmp_path, WORKERS=2) as server:
         workers = pids(server)
         server.process.kill()
         wait_for(lambda: not any(psutil.pid_exists(pid) for pid in workers), 5, "workers gone")
 
 
-def test_a_port_that_is_taken_is_named_with_its_process(small: Server, tmp_path: Path) -> None:
+def test_server_names_the_process_that_occupies_its_port(small: Server, tmp_path: Path) -> None:
     with serving(tmp_path, address=small.address, wait=False, WORKERS=1) as second:
         assert second.process.wait(20) == 1
         said = second.log.read_text().strip().splitlines()
@@ -279,7 +279,9 @@ def test_a_port_that_is_taken_is_named_with_its_process(small: Server, tmp_path:
     ("variable", "value"),
     [("WORKERS", "0"), ("WORKERS", "many"), ("PORT", "70000"), ("MAX_CONCURRENT_ENVS", "-1")],
 )
-def test_a_bad_variable_is_one_line(tmp_path: Path, variable: str, value: str) -> None:
+def test_invalid_variable_is_reported_on_one_line(
+    tmp_path: Path, variable: str, value: str
+) -> None:
     with serving(tmp_path, wait=False, **{variable: value}) as server:
         assert server.process.wait(20) == 1
         said = server.log.read_text().strip().splitlines()
@@ -301,7 +303,7 @@ async def app(scope, receive, send):
 """
 
 
-def test_any_asgi_app_can_be_served_and_has_places(tmp_path: Path) -> None:
+def test_any_asgi_app_can_be_served_with_places(tmp_path: Path) -> None:
     (tmp_path / "shouting.py").write_text(OTHER_APP)
     options = ["--app", "shouting:app", "--drain", "0"]
     with serving(tmp_path, *options, WORKERS=1, MAX_CONCURRENT_ENVS=2) as server:
@@ -325,7 +327,7 @@ def test_openenvs_own_app_can_be_served(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("app", ["nowhere:app", "benchmark.server.app:nothing"])
-def test_an_app_that_does_not_import_ends_the_server(tmp_path: Path, app: str) -> None:
+def test_server_exits_when_the_app_cannot_be_imported(tmp_path: Path, app: str) -> None:
     with serving(tmp_path, "--app", app, wait=False, WORKERS=1) as server:
         begun = time.monotonic()
         assert server.process.wait(30) == 1

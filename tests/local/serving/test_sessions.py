@@ -1,5 +1,4 @@
-"""A session of the load against servers that misbehave, each over a real socket: what it is counted
-as."""
+"""The outcome of a load session against misbehaving servers, each over a real socket."""
 
 import json
 import socket
@@ -31,7 +30,7 @@ from tests.helpers.misbehaving import (
 )
 
 
-def test_a_session_with_the_websockets_package() -> None:
+def test_session_succeeds_against_the_websockets_package() -> None:
     messages = []
 
     def handle(connection: ServerConnection) -> None:
@@ -54,7 +53,7 @@ def test_a_session_with_the_websockets_package() -> None:
     assert messages == [reset, step, step, step, {"type": "close"}]
 
 
-def test_a_server_that_sends_byte_by_byte() -> None:
+def test_session_succeeds_when_the_server_sends_single_bytes() -> None:
     def act(connection: socket.socket, head: bytes) -> None:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for answer in (accepted(head), TEXT, TEXT, CLOSE):
@@ -65,11 +64,11 @@ def test_a_server_that_sends_byte_by_byte() -> None:
     assert_success(outcome_of(act))
 
 
-def test_all_in_one_segment() -> None:
+def test_session_succeeds_when_everything_arrives_in_one_segment() -> None:
     assert_success(outcome_of(lambda it, head: it.sendall(accepted(head) + TEXT + TEXT + CLOSE)))
 
 
-def test_a_ping_is_answered_in_the_middle_of_a_fragmented_reply() -> None:
+def test_ping_is_answered_between_fragments_of_a_reply() -> None:
     ping = server_frame(Opcode.PING, b"there?")
     parts = [REPLY[at : at + 50] for at in range(0, len(REPLY), 50)]
     frames = [
@@ -82,7 +81,7 @@ def test_a_ping_is_answered_in_the_middle_of_a_fragmented_reply() -> None:
         connection.sendall(accepted(head))
         connection.recv(4096)
         connection.sendall(ping + frames[0] + ping)
-        heard.append(connection.recv(4096)[0])  # the pong comes before the reply is whole
+        heard.append(connection.recv(4096)[0])  # the pong arrives before the reply is complete
         connection.sendall(b"".join(frames[1:]))
         connection.recv(4096)
         connection.sendall(TEXT)
@@ -93,9 +92,9 @@ def test_a_ping_is_answered_in_the_middle_of_a_fragmented_reply() -> None:
     assert heard == [0x8A]
 
 
-def test_a_server_that_asks_for_more_pongs_than_it_reads() -> None:
+def test_session_succeeds_when_the_server_floods_it_with_pings() -> None:
     pings = 100_000
-    most = len(RESET.frame()) + pings * 131  # of the client; a pong is masked
+    most = len(RESET.frame()) + pings * 131  # of the client, whose pongs are masked
     heard = bytearray()
 
     def act(connection: socket.socket, head: bytes) -> None:
@@ -112,7 +111,7 @@ def test_a_server_that_asks_for_more_pongs_than_it_reads() -> None:
     assert len(heard) == most
 
 
-def test_a_reply_of_many_megabytes() -> None:
+def test_reply_of_many_megabytes_is_read() -> None:
     long = json.loads(REPLY)
     long["data"]["observation"]["text"] = "x" * 9_000_000
     reply = server_frame(Opcode.TEXT, json.dumps(long).encode())
@@ -164,14 +163,14 @@ def refused(body: bytes, *headers: bytes) -> Act:
         (after_upgrade(TEXT, server_frame(Opcode.TEXT, FULL)), "CAPACITY_REACHED", "no place"),
     ],
 )
-def test_what_goes_wrong_is_counted_by_its_name(act: Act, error_type: str, says: str) -> None:
+def test_failure_has_the_right_error_type(act: Act, error_type: str, says: str) -> None:
     outcome = outcome_of(act)
     assert (outcome.success, outcome.error_type) == (False, error_type)
     assert says in (outcome.error_message or "")
 
 
 @pytest.mark.parametrize("answers", [0, 1])
-def test_a_server_that_falls_silent(answers: int) -> None:
+def test_session_times_out_when_the_server_stops_responding(answers: int) -> None:
     outcome = outcome_of(after_upgrade(*[TEXT] * answers), Plan("ws", 0.0, 0.3))
     assert (outcome.success, outcome.error_type) == (False, "TIMEOUT")
     assert outcome.error_message == "the session did not end within 0.3 s"
@@ -179,7 +178,7 @@ def test_a_server_that_falls_silent(answers: int) -> None:
     assert outcome.total_latency >= 0.3
 
 
-def test_a_server_that_never_takes_a_connection() -> None:
+def test_session_times_out_when_the_server_never_accepts() -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(0)
@@ -189,24 +188,26 @@ def test_a_server_that_never_takes_a_connection() -> None:
     assert (outcome.error_type, outcome.connect_latency) == ("TIMEOUT", None)
 
 
-def test_nobody_listens() -> None:
+def test_session_fails_when_nothing_listens() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         outcome = session.run(PLAN, Target("127.0.0.1", bound.getsockname()[1]))
     assert outcome.error_type == "CONNECT_REFUSED"
 
 
-def test_an_address_that_is_not_here() -> None:
+def test_session_fails_with_a_foreign_source_address() -> None:
     outcome = session.run(PLAN, Target("127.0.0.1", 80, source="203.0.113.9"))
     assert outcome.error_type == "NO_PORTS"
 
 
-def test_a_name_that_nobody_has() -> None:
+def test_session_fails_when_the_name_does_not_resolve() -> None:
     outcome = session.run(PLAN, Target("no-such-host.invalid", 80))
     assert outcome.error_type == "CONNECT_FAILED"
 
 
-def test_a_server_that_does_not_close_has_done_its_part(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_session_succeeds_when_the_server_does_not_close_the_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(engines, "CLOSE_SECONDS", 0.2)
     outcome = outcome_of(after_upgrade(TEXT, TEXT))
     assert_success(outcome)
@@ -214,7 +215,7 @@ def test_a_server_that_does_not_close_has_done_its_part(monkeypatch: pytest.Monk
     assert outcome.total_latency >= 0.2
 
 
-def test_a_session_that_is_due_counts_from_then() -> None:
+def test_latency_counts_from_when_the_session_was_due() -> None:
     with serving(after_upgrade(TEXT, TEXT, CLOSE)) as target:
         outcome = session.run(PLAN, target, due=time.perf_counter() - 3)
     assert_success(outcome)

@@ -1,4 +1,4 @@
-"""A deployment from `up` to `down`, and everything that can befall it."""
+"""A deployment from `up` to `down`, with every fault in between."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def options(folder: Path, name: str, address: str | None = None) -> list[str]:
 
 
 def hold(folder: Path, name: str, env: dict[str, str], *more: str) -> subprocess.Popen[str]:
-    """A launcher that holds a deployment in the foreground, ready."""
+    """Starts a launcher that holds a deployment in the foreground; returns when it is ready."""
     process = subprocess.Popen(
         [*LAUNCHER, *THREE, *options(folder, name), *more],
         env=env,
@@ -61,7 +61,7 @@ def ports_free(address: str) -> bool:
     return True
 
 
-def test_connection_file_says_where_everything_is(deployment: Deployment) -> None:
+def test_connection_file_names_the_url_and_all_nodes(deployment: Deployment) -> None:
     values = from_env_file((deployment.folder / "openenv-connection.env").read_text())
     envoy, *nodes = [values["ENVOY_NODE"], *values["WORKER_NODES"].split()]
     first = deployment.state["deployment"]["local_address"]
@@ -80,7 +80,7 @@ def test_shell_reads_the_connection_file(deployment: Deployment) -> None:
     assert said.split() == deployment.connection["WORKER_NODES"].split()
 
 
-def test_status_tells_the_processes(deployment: Deployment) -> None:
+def test_status_lists_the_processes(deployment: Deployment) -> None:
     done = deployment.run("status", deployment.name)
     assert done.returncode == 0
     assert "ready" in done.stdout
@@ -106,7 +106,7 @@ def test_logs_follow_until_the_deployment_ends(tmp_path: Path) -> None:
         assert b"stopping: SIGTERM" in said
 
 
-def test_plan_is_what_up_does(tmp_path: Path) -> None:
+def test_plan_shows_what_up_runs(tmp_path: Path) -> None:
     chosen = [
         *options(tmp_path, "planned"),
         "--nodes",
@@ -154,7 +154,7 @@ def test_one_node_serves_without_envoy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [0, 7])
-def test_a_command_gets_the_connection_and_its_code_is_ours(
+def test_command_receives_the_connection_and_up_returns_its_exit_code(
     code: int, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     command = ["--", "sh", "-c", f'echo "$OPENENV_URL $NUM_WORKERS"; exit {code}']
@@ -167,7 +167,7 @@ def test_a_command_gets_the_connection_and_its_code_is_ours(
     assert not (tmp_path / "openenv-connection.env").exists()
 
 
-def test_a_command_that_does_not_exist(tmp_path: Path, mark: dict[str, str]) -> None:
+def test_up_fails_when_the_command_does_not_exist(tmp_path: Path, mark: dict[str, str]) -> None:
     done = launch(*THREE, *options(tmp_path, "no-command"), "--", "no-such-command", env=mark)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot run 'no-such-command'")
@@ -175,7 +175,7 @@ def test_a_command_that_does_not_exist(tmp_path: Path, mark: dict[str, str]) -> 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_nothing_is_left_five_seconds_after_a_signal(
+def test_signal_stops_everything_within_five_seconds(
     number: signal.Signals, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     holder = hold(tmp_path, "signalled", mark)
@@ -190,7 +190,7 @@ def test_nothing_is_left_five_seconds_after_a_signal(
         assert not (tmp_path / "openenv-connection.env").exists()
 
 
-def test_a_killed_launcher_leaves_a_stale_file_that_everybody_recognises(
+def test_commands_recognise_the_stale_file_of_a_killed_launcher(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     holder = hold(tmp_path, "killed", mark)
@@ -219,7 +219,7 @@ def test_down_cleans_up_after_a_killed_launcher(tmp_path: Path, mark: dict[str, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_command_and_what_it_started_ends_with_the_launcher(
+def test_command_and_its_descendants_end_with_the_launcher(
     number: signal.Signals, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     command = ["--", "sh", "-c", "trap '' TERM; (setsid sleep 100 &) ; echo up; sleep 100; true"]
@@ -232,7 +232,7 @@ def test_a_command_and_what_it_started_ends_with_the_launcher(
     holder.communicate()
 
 
-def test_a_server_that_dies_is_reported_and_replaced(tmp_path: Path) -> None:
+def test_killed_server_is_reported_and_replaced(tmp_path: Path) -> None:
     with deployed(tmp_path, "mended", "--nodes", "3", "--drain", "0") as mended:
         old = mended.pid("server-1")
         os.kill(old, signal.SIGKILL)
@@ -247,7 +247,7 @@ def preflight_ok(deployment: Deployment) -> bool:
     return deployment.run("preflight", "--name", deployment.name).returncode == 0
 
 
-def test_a_server_that_keeps_dying_ends_the_deployment_loudly(
+def test_deployment_fails_when_a_server_exits_too_often(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     holder = hold(tmp_path, "doomed", mark)
@@ -268,7 +268,7 @@ def test_a_server_that_keeps_dying_ends_the_deployment_loudly(
     assert json.loads(state.read_text())["status"] == "failed"
 
 
-def test_a_detached_deployment_that_failed_says_so_until_it_is_taken_down(tmp_path: Path) -> None:
+def test_failed_detached_deployment_stays_listed_until_down(tmp_path: Path) -> None:
     with deployed(tmp_path, "fallen", "--nodes", "3", "--drain", "0") as fallen:
         dead: set[int] = set()
         while len(dead) < 4:
@@ -307,7 +307,7 @@ def test_down_finds_a_deployment_whose_folder_was_removed(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
-def test_ending_a_detached_start_leaves_nothing(
+def test_signal_during_a_detached_start_leaves_nothing(
     number: signal.Signals, tmp_path: Path, mark: dict[str, str]
 ) -> None:
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\napp = None\n")
@@ -319,7 +319,7 @@ def test_ending_a_detached_start_leaves_nothing(
     wait_for(lambda: gone(mark), 5, "everything is gone")
 
 
-def test_a_detached_start_that_cannot_begin_leaves_no_files(tmp_path: Path) -> None:
+def test_failed_detached_start_leaves_no_files(tmp_path: Path) -> None:
     address = new_address()
     folder = tmp_path / "new"
     with socket.create_server((address, 8000)):
@@ -328,7 +328,7 @@ def test_a_detached_start_that_cannot_begin_leaves_no_files(tmp_path: Path) -> N
     assert not folder.exists()
 
 
-def test_a_process_that_dies_before_it_is_ready_fails_up_at_once(
+def test_up_fails_at_once_when_a_process_exits_before_it_is_ready(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('no such world')\n")
@@ -344,7 +344,7 @@ def test_a_process_that_dies_before_it_is_ready_fails_up_at_once(
     assert not (tmp_path / "openenv-connection.env").exists()
 
 
-def test_an_app_that_is_not_there(tmp_path: Path, mark: dict[str, str]) -> None:
+def test_up_fails_when_the_app_does_not_exist(tmp_path: Path, mark: dict[str, str]) -> None:
     more = ["--app", "nowhere.to:be", "--detach"]
     done = launch(*THREE, *options(tmp_path, "nowhere"), *more, cwd=tmp_path, env=mark)
     assert done.returncode == 1
@@ -352,7 +352,7 @@ def test_an_app_that_is_not_there(tmp_path: Path, mark: dict[str, str]) -> None:
     assert gone(mark)
 
 
-def test_a_deployment_that_is_never_healthy_ends_at_its_deadline(
+def test_up_fails_at_its_deadline_when_servers_never_become_healthy(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(60)\napp = None\n")
@@ -366,9 +366,7 @@ def test_a_deployment_that_is_never_healthy_ends_at_its_deadline(
 @pytest.mark.parametrize(
     ("offset", "port"), [(0, 8000), (0, 9901), (1, 8000), (2, 8001), (1, 8002)]
 )
-def test_a_port_that_is_taken_is_named_with_its_process(
-    offset: int, port: int, tmp_path: Path
-) -> None:
+def test_up_names_the_process_that_occupies_a_port(offset: int, port: int, tmp_path: Path) -> None:
     address = new_address()
     node = address[:-1] + str(2 + offset)
     with socket.create_server((node, port)):
@@ -377,18 +375,18 @@ def test_a_port_that_is_taken_is_named_with_its_process(
     assert not list(tmp_path.glob("*.env"))
 
 
-def test_up_twice_with_the_same_name(deployment: Deployment, tmp_path: Path) -> None:
+def test_up_refuses_a_name_that_is_in_use(deployment: Deployment, tmp_path: Path) -> None:
     done = deployment.run(*THREE, *options(tmp_path, deployment.name))
     assert_one_line(done, f"deployment '{deployment.name}' is already up", code=2)
 
 
-def test_up_in_the_folder_of_another(deployment: Deployment) -> None:
+def test_up_refuses_a_folder_that_is_in_use(deployment: Deployment) -> None:
     done = deployment.run(*THREE, *options(deployment.folder, "second"))
     assert_one_line(done, f"is in use by deployment '{deployment.name}'", code=2)
     assert (deployment.folder / "openenv-connection.env").exists()
 
 
-def test_down_with_nothing_up() -> None:
+def test_down_fails_without_a_deployment() -> None:
     assert_one_line(launch("down", "nothing"), "no deployment named 'nothing' is up", code=1)
 
 
@@ -407,7 +405,9 @@ def test_down_with_nothing_up() -> None:
         (["--config", "absent.yaml"], "--config: File 'absent.yaml' does not exist"),
     ],
 )
-def test_bad_options_are_one_line(flags: list[str], says: str, tmp_path: Path) -> None:
+def test_invalid_option_is_reported_on_one_line(
+    flags: list[str], says: str, tmp_path: Path
+) -> None:
     assert_one_line(launch("up", "--local", *flags, cwd=tmp_path), says, code=2)
     assert list(tmp_path.iterdir()) == []
 
@@ -421,18 +421,18 @@ def test_bad_options_are_one_line(flags: list[str], says: str, tmp_path: Path) -
         ("nodes: none", "key 'nodes' in deployment.yaml: 'none' should be a valid integer"),
     ],
 )
-def test_a_bad_file_is_one_line(text: str, says: str, tmp_path: Path) -> None:
+def test_invalid_file_is_reported_on_one_line(text: str, says: str, tmp_path: Path) -> None:
     (tmp_path / "deployment.yaml").write_text(text)
     done = launch("up", "--local", "--config", "deployment.yaml", cwd=tmp_path)
     assert_one_line(done, says, code=2)
 
 
-def test_a_bad_variable_is_one_line(tmp_path: Path) -> None:
+def test_invalid_variable_is_reported_on_one_line(tmp_path: Path) -> None:
     done = launch("up", "--local", cwd=tmp_path, env=os.environ | {"WORKERS_PER_NODE": "x"})
     assert_one_line(done, "variable WORKERS_PER_NODE: 'x' should be a valid integer", code=2)
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_up_fails_in_a_folder_that_is_not_writable(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = launch(*THREE, *options(tmp_path / "file" / "below", "unwritable"))
     assert_one_line(done, "cannot write to", code=2)

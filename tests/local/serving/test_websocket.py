@@ -55,7 +55,7 @@ class Running:
         return int(psutil.Process(self.process.pid).memory_info().rss)
 
     def raw(self, path: str) -> socket.socket:
-        """A socket that has been let in and has read no byte more."""
+        """A socket whose handshake is complete and that has read nothing since."""
         opened = socket.create_connection((self.address, 8000), timeout=10)
         opened.sendall(HANDSHAKE.format(path).encode())
         head = b""
@@ -97,7 +97,7 @@ Client = Callable[[ClientConnection, list[Any]], None]
 
 
 def talk(server: Running, path: str, client: Client, **options: Any) -> list[Any]:
-    """What the client saw, how it ended, and what the app saw."""
+    """What the client received, how the connection ended, and what the app received."""
     key, seen = next(_keys), []
     try:
         with connect(server.url(f"{path}?{key}"), compression=None, **options) as session:
@@ -120,7 +120,7 @@ def talk(server: Running, path: str, client: Client, **options: Any) -> list[Any
 
 
 def saw(server: Running, key: str) -> list[Any]:
-    """What the app saw from beginning to end."""
+    """All events that the app received."""
     return list(
         wait_for(lambda: (log := server.log(key))[-1:] == ["end"] and log, 10, "the app's end")
     )[:-1]
@@ -185,10 +185,12 @@ DIFFERENCES: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_same_transcript(name: str, ours: Running, servers: dict[str, Running]) -> None:
+def test_transcript_matches_uvicorns_protocol(
+    name: str, ours: Running, servers: dict[str, Running]
+) -> None:
     path, client, options = CASES[name]
     told, theirs = (
-        # ASGI: a reason that is not there is an empty one
+        # in ASGI, a missing reason is an empty one
         json.dumps(talk(server, path, client, **options)).replace(', "reason": ""}', "}")
         for server in (ours, servers["sansio"])
     )
@@ -206,7 +208,7 @@ def reset(connection: socket.socket) -> None:
 
 
 def received(connection: socket.socket) -> bytes:
-    """All until the other side ends."""
+    """Everything that arrives until the other side closes."""
     found = b""
     with contextlib.suppress(ConnectionResetError):
         while data := connection.recv(65_536):
@@ -232,7 +234,7 @@ ENDS: dict[str, tuple[bytes, Callable[[socket.socket], Any]]] = {
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_the_app_sees_how_a_client_ends(
+def test_app_receives_the_close_code_of_the_client(
     name: str, ours: Running, servers: dict[str, Running]
 ) -> None:
     seen = []
@@ -244,7 +246,7 @@ def test_the_app_sees_how_a_client_ends(
             session.sendall(words)
             leave(session)
         end = saw(server, key)[-1]
-        # 1005: uvicorn's word for a client that left without a close frame; RFC 6455 says 1006
+        # uvicorn reports 1005 for a client that disconnected without a close frame; RFC 6455 defines 1006
         abnormal = end["code"] == 1005 and name != "close frame without a code"
         seen.append((end["type"], 1006 if abnormal else end["code"]))
         if name == "close frame":
@@ -253,7 +255,7 @@ def test_the_app_sees_how_a_client_ends(
 
 
 @pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "end"])
-def test_sending_to_a_client_that_has_gone_raises(
+def test_send_raises_after_the_client_disconnected(
     leave: Callable[[socket.socket], None], ours: Running
 ) -> None:
     key = next(_keys)
@@ -261,7 +263,7 @@ def test_sending_to_a_client_that_has_gone_raises(
     assert saw(ours, key)[-1] == "gone"
 
 
-def test_sending_after_a_violation_raises_as_for_a_client_that_has_gone(ours: Running) -> None:
+def test_send_raises_after_a_protocol_violation(ours: Running) -> None:
     key = next(_keys)
     with ours.raw(f"/send_to_gone?{key}") as session:
         session.sendall(b"\xff\xff")
@@ -280,7 +282,7 @@ def test_pings_are_answered_while_the_app_is_busy(ours: Running) -> None:
         assert session.recv(timeout=5) == "2 12"
 
 
-def test_what_comes_before_accept_is_kept(ours: Running) -> None:
+def test_messages_before_accept_are_kept(ours: Running) -> None:
     key = next(_keys)
     with socket.create_connection((ours.address, 8000), timeout=5) as session:
         session.sendall(HANDSHAKE.format(f"/late?{key}").encode())
@@ -295,7 +297,7 @@ def test_what_comes_before_accept_is_kept(ours: Running) -> None:
     assert told[-1]["code"] == 1000
 
 
-def test_a_flood_before_accept_stays_outside(ours: Running) -> None:
+def test_flood_before_accept_is_not_buffered(ours: Running) -> None:
     key, before = next(_keys), ours.memory
     with socket.create_connection((ours.address, 8000), timeout=5) as session:
         session.sendall(HANDSHAKE.format(f"/late?{key}").encode())
@@ -307,7 +309,7 @@ def test_a_flood_before_accept_stays_outside(ours: Running) -> None:
 
 
 def fill(connection: socket.socket, data: bytes, most: int) -> int:
-    """Sends until the socket has taken nothing for a while; how many bytes it took."""
+    """Sends until the socket has accepted nothing for a while; returns the number of bytes sent."""
     connection.settimeout(0.3)
     sent, many = 0, data * (1 + 500_000 // len(data))
     at = 0
@@ -320,7 +322,7 @@ def fill(connection: socket.socket, data: bytes, most: int) -> int:
 
 
 @pytest.mark.parametrize("size", [0, 10, 60_000, 1 << 20])
-def test_an_app_that_reads_slowly_holds_its_client_back(size: int, ours: Running) -> None:
+def test_slow_app_applies_backpressure_to_its_client(size: int, ours: Running) -> None:
     key, before = next(_keys), ours.memory
     most = 96 << 20 if size else 8 << 20
     with ours.raw(f"/slow?{key}") as session:
@@ -330,7 +332,7 @@ def test_an_app_that_reads_slowly_holds_its_client_back(size: int, ours: Running
     assert saw(ours, key) == [{"type": "websocket.connect"}, "websocket.disconnect"]
 
 
-def test_pings_of_a_client_that_does_not_read_are_not_kept(ours: Running) -> None:
+def test_pings_of_a_client_that_does_not_read_are_not_buffered(ours: Running) -> None:
     key, before = next(_keys), ours.memory
     with ours.raw(f"/slow?{key}") as session:
         fill(session, frame(9, b"x" * 125), 24 << 20)
@@ -341,7 +343,7 @@ def test_pings_of_a_client_that_does_not_read_are_not_kept(ours: Running) -> Non
 
 
 @pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "end"])
-def test_an_app_that_writes_waits_for_its_client(
+def test_writing_app_waits_for_a_slow_client(
     leave: Callable[[socket.socket], None], ours: Running
 ) -> None:
     key, before = next(_keys), ours.memory
@@ -359,14 +361,14 @@ def stands_still(server: Running, key: str) -> int:
     return int(first) if isinstance(first, int) and first and set(again) == {first} else 0
 
 
-def test_an_app_that_writes_reaches_a_client_that_reads(ours: Running) -> None:
+def test_writing_app_reaches_a_client_that_reads(ours: Running) -> None:
     key = next(_keys)
     with connect(ours.url(f"torrent?{key}"), compression=None) as session:
         assert sum(len(message) for message in session) == 50_000_000
     assert saw(ours, key)[-1] == 5_000
 
 
-def test_the_end_of_a_server_is_told(tmp_path: Path) -> None:
+def test_client_is_notified_when_the_server_stops(tmp_path: Path) -> None:
     for kind in KINDS:
         with running(kind, tmp_path) as server:
             key = next(_keys)
@@ -385,8 +387,8 @@ def test_the_end_of_a_server_is_told(tmp_path: Path) -> None:
             assert "Traceback" not in server.errors.read_text()
 
 
-def test_the_log_is_quiet(servers: dict[str, Running]) -> None:
-    """Last: only the apps' own failures are in it, however clients behaved."""
+def test_log_contains_only_the_failures_of_the_apps(servers: dict[str, Running]) -> None:
+    """Runs last: the log contains only the apps' own failures, whatever the clients did."""
     for kind in OURS:
         said = servers[kind].errors.read_text()
         raised = re.findall(
