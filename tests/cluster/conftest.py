@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.cluster import build_images, Cluster, running, SECONDS, why_not
+from tests.helpers.cluster import build_images, Cluster, obstacle, running, SECONDS
 
 HERE = Path(__file__).parent
 
@@ -23,7 +23,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def machine() -> None:
     """Skips or fails unless a sandbox can run on this machine."""
-    if reason := why_not():
+    if reason := obstacle():
         end = pytest.fail if os.environ.get("CI_REQUIRE_CLUSTER") else pytest.skip
         end(reason)
 

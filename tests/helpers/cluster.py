@@ -75,12 +75,12 @@ def sandbox(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[
 def running(name: str, *options: str) -> Iterator[Cluster]:
     """Runs a new sandbox, which must leave nothing behind."""
     sandbox("up", "--name", name, *options)
-    seen = namespaces_of(name)
+    namespaces = namespaces_of(name)
     try:
         yield Cluster(name)
     finally:
         sandbox("down", "--name", name)
-    assert not traces(name, seen)
+    assert not traces(name, namespaces)
 
 
 def namespaces_of(name: str) -> set[str]:
@@ -129,7 +129,7 @@ def own_namespaces(pid: int) -> set[str]:
     return set()
 
 
-def why_not() -> str | None:
+def obstacle() -> str | None:
     """Why no sandbox can run here; None if one can."""
     if os.geteuid() != 0:
         return "the virtual cluster needs root"

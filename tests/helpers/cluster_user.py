@@ -25,7 +25,7 @@ class Alice:
     """Runs commands as alice in a folder of her own, and cleans up when the test ends."""
 
     cluster: Cluster
-    begun: list[subprocess.Popen[str]] = field(default_factory=list)
+    spawned: list[subprocess.Popen[str]] = field(default_factory=list)
     broken: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def run(self, *argv: str, node: str = "login", **options: Any) -> Done:
@@ -35,17 +35,17 @@ class Alice:
     def launch(self, *arguments: str, **options: Any) -> Done:
         return self.run("launcher", *arguments, **options)
 
-    def begin(self, *argv: str, node: str = "login") -> subprocess.Popen[str]:
+    def spawn(self, *argv: str, node: str = "login") -> subprocess.Popen[str]:
         """Starts a command without waiting for it."""
-        self.begun.append(self.cluster.popen("env", "-C", FOLDER, *argv, node=node))
-        return self.begun[-1]
+        self.spawned.append(self.cluster.popen("env", "-C", FOLDER, *argv, node=node))
+        return self.spawned[-1]
 
     def hold(self, *arguments: str) -> subprocess.Popen[str]:
         """Starts `launcher up` in the foreground; returns when it is ready."""
-        front = self.begin("launcher", *UP, *arguments)
+        front = self.spawn("launcher", *UP, *arguments)
         assert front.stdout is not None
-        said = front.stdout.readline()
-        assert said.startswith("OPENENV_URL=http://node"), front.communicate(timeout=30)
+        output = front.stdout.readline()
+        assert output.startswith("OPENENV_URL=http://node"), front.communicate(timeout=30)
         return front
 
     def ended(self, front: subprocess.Popen[str], seconds: float = 30) -> Done:
@@ -63,7 +63,7 @@ class Alice:
     def write(self, name: str, text: str) -> None:
         self.run("sh", "-c", 'cat > "$0"', name, input=text, check=True)
 
-    def breaks(self, node: str, how: str, mend: str) -> None:
+    def break_node(self, node: str, how: str, mend: str) -> None:
         """Breaks a node as root; `mend` repairs it when the test ends."""
         self.broken.callback(self.cluster.run, "sh", "-c", mend, node=node, user="root")
         self.cluster.run("sh", "-ec", how, node=node, user="root")
@@ -76,15 +76,19 @@ class Alice:
     def left(self) -> list[str]:
         """Her processes on all nodes, and her jobs."""
         spaces = namespaces_of(self.cluster.name)
-        return [_command(pid) for pid in pids() if _hers(pid) and own_namespaces(pid) & spaces]
+        return [
+            _command(pid)
+            for pid in pids()
+            if _belongs_to_alice(pid) and own_namespaces(pid) & spaces
+        ]
 
     def nothing_left(self, seconds: float = 15) -> None:
         wait_for(lambda: not self.left() + self.jobs(), seconds, "nothing is left")
 
-    def tidy(self) -> None:
+    def clean_up(self) -> None:
         with self.broken:
             self.cluster.run("scancel", "--user", "alice", "--full", check=False)
-            for process in self.begun:
+            for process in self.spawned:
                 if process.poll() is None:
                     process.kill()  # the command gets SIGHUP
                 process.communicate(timeout=15)
@@ -101,26 +105,26 @@ class Alice:
 
 
 @contextlib.contextmanager
-def at_work(cluster: Cluster) -> Iterator[Alice]:
+def as_alice(cluster: Cluster) -> Iterator[Alice]:
     cluster.run("mkdir", "-p", FOLDER)
     alice = Alice(cluster)
     try:
         yield alice
     finally:
-        alice.tidy()
+        alice.clean_up()
 
 
-def assert_error(done: Done, says: str, code: int = 1) -> None:
+def assert_error(done: Done, expected: str, code: int = 1) -> None:
     """Asserts that the error is one line, without a traceback."""
-    told = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    output = f"{done.returncode}\n{done.stdout}\n{done.stderr}"
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, told
-    assert says in errors[0], told
-    assert done.returncode == code, told
-    assert not [line for line in done.stderr.splitlines() if line.startswith("Traceback")], told
+    assert len(errors) == 1, output
+    assert expected in errors[0], output
+    assert done.returncode == code, output
+    assert not [line for line in done.stderr.splitlines() if line.startswith("Traceback")], output
 
 
-def _hers(pid: int) -> bool:
+def _belongs_to_alice(pid: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}").stat().st_uid == ALICE
     return False

@@ -115,7 +115,7 @@ class Held:
         good = [row["success"] for row in rows if row["attempt"] == last]
         return done.returncode == 0 and good == [True] * sessions
 
-    def front_ends(self, seconds: float = 30) -> tuple[int, str]:
+    def front_result(self, seconds: float = 30) -> tuple[int, str]:
         """The exit code and the output of the attached `launcher up`."""
         assert self.front is not None
         out, err = self.front.communicate(timeout=seconds)
@@ -214,7 +214,7 @@ class Scene:
 
 
 @contextlib.contextmanager
-def playing(cluster: Cluster) -> Iterator[Scene]:
+def new_scene(cluster: Cluster) -> Iterator[Scene]:
     scene = Scene(cluster)
     try:
         yield scene

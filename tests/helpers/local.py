@@ -184,9 +184,9 @@ def serving_stock(folder: Path, **variables: str) -> Iterator[Server]:
 
 
 def assert_one_line(
-    done: "subprocess.CompletedProcess[str]", says: str, code: int | None = 1
+    done: "subprocess.CompletedProcess[str]", expected: str, code: int | None = 1
 ) -> None:
-    assert says in done.stderr
+    assert expected in done.stderr
     assert done.returncode == code
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     assert "Traceback" not in done.stderr

@@ -22,7 +22,7 @@ def doctor(cluster: Cluster, *options: str, **others: Any) -> tuple[int, dict[st
     return done.returncode, dict(json.loads(done.stdout))
 
 
-def bad(report: dict[str, Any], verdict: str = "FAIL") -> dict[str, list[str]]:
+def failing_nodes(report: dict[str, Any], verdict: str = "FAIL") -> dict[str, list[str]]:
     """The nodes of each check that does not pass."""
     return {c["check"]: c["nodes"] for c in report["checks"] if c["verdict"] == verdict}
 
@@ -56,7 +56,12 @@ def state(cluster: Cluster, node: str) -> str:
 @pytest.mark.usefixtures("images")
 def test_doctor_passes_on_good_nodes(cluster: Cluster) -> None:
     code, report = doctor(cluster, *FOUR, "--sessions", "150", "--cpus-per-task", "2")
-    assert (code, report["ok"], bad(report), bad(report, "WARN")) == (0, True, {}, {})
+    assert (code, report["ok"], failing_nodes(report), failing_nodes(report, "WARN")) == (
+        0,
+        True,
+        {},
+        {},
+    )
     assert report["nodes"] == ["node1", "node2", "node3", "node4"]
     assert {c["check"] for c in report["checks"]} >= {"apptainer", "image", "names", "clocks"}
     assert report["limits"][0]["limit"] == "places of the servers"
@@ -88,7 +93,7 @@ def test_doctor_warns_of_few_descriptors_on_one_node(cluster: Cluster) -> None:
     with few_descriptors(cluster, "node2", 3000):
         code, report = doctor(cluster, *VENV, "--sessions", "6000", "--max-concurrent-envs", "5000")
     assert code == 1
-    assert bad(report, "WARN")["descriptors"] == ["node2"]
+    assert failing_nodes(report, "WARN")["descriptors"] == ["node2"]
     tight = [limit for limit in report["limits"] if not limit["enough"]]
     assert [limit["limit"] for limit in tight] == ["descriptors of the servers"]
     assert tight[0]["sessions"] == 2 * 2900
@@ -108,7 +113,7 @@ def test_doctor_fails_when_a_port_is_taken_on_one_node(cluster: Cluster) -> None
     finally:
         held.terminate()
         held.communicate()
-    assert (code, bad(report)) == (1, {"ports": ["node3"]})
+    assert (code, failing_nodes(report)) == (1, {"ports": ["node3"]})
     detail = next(c["detail"] for c in report["checks"] if c["check"] == "ports")
     assert "port 8000" in detail
     assert "python3" in detail
@@ -124,10 +129,10 @@ def test_doctor_fails_when_images_differ_or_are_missing(cluster: Cluster) -> Non
         assert doctor(cluster, *options)[0] == 0
         cluster.run("cp", f"{IMAGES}/locust.sif", "/tmp/images/server.sif", node="node2")
         code, report = doctor(cluster, *options)
-        assert (code, bad(report)) == (1, {"image": ["node2"]})
+        assert (code, failing_nodes(report)) == (1, {"image": ["node2"]})
         cluster.run("rm", "/tmp/images/server.sif", node="node2")
         code, report = doctor(cluster, *options)
-        assert (code, bad(report)) == (1, {"image": ["node2"]})
+        assert (code, failing_nodes(report)) == (1, {"image": ["node2"]})
         assert "is not there" in next(c["detail"] for c in report["checks"] if c["nodes"])
     finally:
         cluster.run("srun", "-w", "node[1-4]", "rm", "-rf", "/tmp/images")
@@ -138,14 +143,14 @@ def test_doctor_fails_when_apptainer_is_broken_on_one_node(cluster: Cluster) -> 
     program = "/usr/bin/apptainer"
     with broken(cluster, "node3", f"chmod 000 {program}", f"chmod 755 {program}"):
         code, report = doctor(cluster, *FOUR)
-    assert (code, bad(report)) == (1, {"apptainer": ["node3"]})
+    assert (code, failing_nodes(report)) == (1, {"apptainer": ["node3"]})
     fails = (
         f"mv {program} {program}.ok; printf '%s\\n' '#!/bin/sh' '[ $1 = version ] && exec echo 1.4.5' \
 'echo FATAL: no namespaces >&2; exit 255' > {program}; chmod 755 {program}"
     )
     with broken(cluster, "node3", fails, f"mv {program}.ok {program}"):
         code, report = doctor(cluster, *FOUR)
-    assert (code, bad(report)) == (1, {"apptainer": ["node3"]})
+    assert (code, failing_nodes(report)) == (1, {"apptainer": ["node3"]})
     assert "FATAL: no namespaces" in next(c["detail"] for c in report["checks"] if c["nodes"])
 
 
@@ -153,7 +158,7 @@ def test_doctor_fails_when_apptainer_is_broken_on_one_node(cluster: Cluster) -> 
 def test_doctor_warns_without_fuse_on_one_node(cluster: Cluster) -> None:
     with broken(cluster, "node4", "chmod 600 /dev/fuse", "chmod 666 /dev/fuse"):
         report = doctor(cluster, *FOUR)[1]
-    assert bad(report, "WARN") | bad(report) == {"apptainer": ["node4"]}
+    assert failing_nodes(report, "WARN") | failing_nodes(report) == {"apptainer": ["node4"]}
 
 
 def test_doctor_fails_when_a_node_resolves_a_name_wrongly(cluster: Cluster) -> None:
@@ -161,14 +166,14 @@ def test_doctor_fails_when_a_node_resolves_a_name_wrongly(cluster: Cluster) -> N
     wrong = f"sed 's/^.* node3$/127.0.1.1 node3/' {kept} > {hosts}"
     none = f"sed /node3/d {kept} > {hosts}"
     with broken(cluster, "node2", f"cp {hosts} {kept}", f"cat {kept} > {hosts}; rm {kept}"):
-        for spoil, says in (
+        for change, expected in (
             (wrong, "node2 resolves node3 to"),
             (none, "node2 cannot resolve node3"),
         ):
-            cluster.run("sh", "-ec", spoil, node="node2", user="root")
+            cluster.run("sh", "-ec", change, node="node2", user="root")
             code, report = doctor(cluster, *VENV)
-            assert (code, bad(report)) == (1, {"names": ["node2"]})
-            assert says in json.dumps(report)
+            assert (code, failing_nodes(report)) == (1, {"names": ["node2"]})
+            assert expected in json.dumps(report)
 
 
 def test_doctor_warns_of_a_proxy(cluster: Cluster) -> None:
@@ -180,7 +185,7 @@ def test_doctor_warns_of_a_proxy(cluster: Cluster) -> None:
 
 def test_doctor_fails_when_the_folder_is_not_shared(cluster: Cluster) -> None:
     code, report = doctor(cluster, *VENV, "--dir", "/tmp")
-    assert (code, bad(report)) == (1, {"folder": ["node1", "node2", "node3", "node4"]})
+    assert (code, failing_nodes(report)) == (1, {"folder": ["node1", "node2", "node3", "node4"]})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.held import Held, playing, Scene
+from tests.helpers.held import Held, new_scene, Scene
 from tests.helpers.local import wait_for
 
 
 @pytest.fixture
 def scene(cluster: Cluster) -> Iterator[Scene]:
-    with playing(cluster) as scene:
+    with new_scene(cluster) as scene:
         yield scene
 
 
@@ -53,9 +53,9 @@ class TestContainers:
             kill_server(held, "benchmark.server --host")
             held.wait_healthy("node2")
         held.kill("node2", "benchmark.server --host")
-        code, said = held.front_ends()
+        code, output = held.front_result()
         assert code == 1
-        assert "error: server-1 on node2 was killed by SIGKILL, 4 times within 5 minutes" in said
+        assert "error: server-1 on node2 was killed by SIGKILL, 4 times within 5 minutes" in output
         scene.nothing_left()
         status = held.status()
         assert (status.returncode, "doomed: failed" in status.stdout) == (1, True)
@@ -83,10 +83,10 @@ class TestKilled:
     def test_job_ends_when_its_launcher_is_killed(self, scene: Scene) -> None:
         held = scene.attach("headless", 3)
         held.kill("node1", "launcher.lifecycle.batch_holder")
-        code, said = held.front_ends()
+        code, output = held.front_result()
         assert code == 1
-        assert "ended: FAILED" in said
-        assert "its launcher on node1 reported nothing" in said
+        assert "ended: FAILED" in output
+        assert "its launcher on node1 reported nothing" in output
         scene.nothing_left()
         status = held.status()
         assert (status.returncode, "headless: gone" in status.stdout) == (1, True)
@@ -128,11 +128,11 @@ class TestNodes:
         watch = scene.popen("sh", "-c", f"echo; while {counted}; do sleep 0.05; done")
         assert watch.stdout is not None
         watch.stdout.readline()
-        begun = time.monotonic()
+        started = time.monotonic()
         scene.kill("node3")
         assert watch.wait(10) == 0
         # Envoy's settings allow four (a unit test adds them up); the rest is slack for a busy machine.
-        assert time.monotonic() - begun < 4 + 3
+        assert time.monotonic() - started < 4 + 3
         assert held.succeed()
         wait_for(lambda: "lost node3" in held.events, 60, "Slurm tells")
         status = held.status()
@@ -141,17 +141,17 @@ class TestNodes:
         assert "smaller: ready" in status.stdout
         assert held.front is not None
         held.front.send_signal(signal.SIGINT)
-        assert held.front_ends()[0] == 0
+        assert held.front_result()[0] == 0
         scene.nothing_left()
 
     def test_deployment_ends_when_the_node_of_envoy_fails(self, scene: Scene) -> None:
         attached = scene.attach("attached", 2, "--silence-timeout", "60")  # Slurm reports it first
         detached = scene.up("detached", 2, "--nodelist", "node3,node4")
         scene.kill("node1", "node3")
-        code, said = attached.front_ends(90)
+        code, output = attached.front_result(90)
         assert code == 1
-        assert "node node1, which ran Envoy and the launcher, has failed" in said or (
-            "NODE_FAIL (NodeDown); its launcher on node1 reported nothing" in said
+        assert "node node1, which ran Envoy and the launcher, has failed" in output or (
+            "NODE_FAIL (NodeDown); its launcher on node1 reported nothing" in output
         )
         scene.nothing_left(90)
         for held in (attached, detached):
@@ -180,5 +180,5 @@ class TestSlurm:
         assert held.front is not None
         assert held.front.poll() is None
         held.front.send_signal(signal.SIGTERM)
-        assert held.front_ends()[0] == 0
+        assert held.front_result()[0] == 0
         scene.nothing_left()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.held import Held, playing, Scene
+from tests.helpers.held import Held, new_scene, Scene
 from tests.helpers.local import wait_for
 
 SESSIONS = 12
@@ -45,7 +45,7 @@ class Run:
     def kinds(self) -> Counter[str | None]:
         return Counter(row["error_type"] for row in self.rows)
 
-    def ends(self, seconds: float = 60) -> tuple[int, str]:
+    def result(self, seconds: float = 60) -> tuple[int, str]:
         """The exit code and the output."""
         out, err = self.popen.communicate(timeout=seconds)
         assert "Traceback" not in out + err
@@ -55,7 +55,7 @@ class Run:
         return list(csv.DictReader(self.read("summary.csv").splitlines()))
 
 
-def begin(scene: Scene, held: Held, *options: str) -> Run:
+def start_grid(scene: Scene, held: Held, *options: str) -> Run:
     """Starts a grid; returns as soon as the sessions of the second cell are open. They stay open for 60 s
     unless `options` shorten it, so that no test can be too late."""
     output = f"{held.folder}/results-{len(scene.fronts)}"
@@ -92,20 +92,20 @@ BRIEFLY = ("--wait-grid", "0,8")
 
 @pytest.fixture
 def scene(cluster: Cluster) -> Iterator[Scene]:
-    with playing(cluster) as scene:
+    with new_scene(cluster) as scene:
         yield scene
 
 
 @pytest.fixture(scope="class")
-def standing(cluster: Cluster) -> Iterator[tuple[Scene, Held]]:
+def client_deployment(cluster: Cluster) -> Iterator[tuple[Scene, Held]]:
     """The server is on node2, the load master on node3, a load worker on node3 and on node4."""
-    with playing(cluster) as scene:
+    with new_scene(cluster) as scene:
         yield scene, scene.up("target", 2, *CLIENTS)
 
 
 @pytest.fixture
-def loaded(standing: tuple[Scene, Held]) -> Iterator[tuple[Scene, Held]]:
-    scene, held = standing
+def loaded(client_deployment: tuple[Scene, Held]) -> Iterator[tuple[Scene, Held]]:
+    scene, held = client_deployment
     yield scene, held
     scene.end_fronts()
     no_load_left(scene)
@@ -113,7 +113,7 @@ def loaded(standing: tuple[Scene, Held]) -> Iterator[tuple[Scene, Held]]:
 
 class TestKilled:
     @pytest.mark.parametrize(
-        ("pattern", "says"),
+        ("pattern", "expected"),
         [
             (
                 "locustfiles.grid.worker",
@@ -124,16 +124,16 @@ class TestKilled:
         ids=["itself", "its agent"],
     )
     def test_cell_is_repeated_when_a_load_worker_is_killed(
-        self, pattern: str, says: str, loaded: tuple[Scene, Held]
+        self, pattern: str, expected: str, loaded: tuple[Scene, Held]
     ) -> None:
         scene, held = loaded
-        run = begin(scene, held, *BRIEFLY)  # the sessions of the other worker continue
+        run = start_grid(scene, held, *BRIEFLY)  # the sessions of the other worker continue
         pid = run.run["placement"]["load"]["load-2"]
         held.kill("node4", pattern)
-        code, said = run.ends(120)
+        code, output = run.result(120)
         assert code == 0
-        assert says.format(pid=pid) in said
-        assert "repeating it once" in said
+        assert expected.format(pid=pid) in output
+        assert "repeating it once" in output
         assert run.kinds == {None: SESSIONS * 5 // 2, "LOAD_WORKER_LOST": SESSIONS // 2}
         assert [(cell["attempt"], cell["valid"]) for cell in run.cells()] == [
             ("1", "True"),
@@ -143,11 +143,11 @@ class TestKilled:
 
     def test_grid_fails_when_the_load_master_is_killed(self, loaded: tuple[Scene, Held]) -> None:
         scene, held = loaded
-        run = begin(scene, held)
+        run = start_grid(scene, held)
         held.kill("node3", "locustfiles.grid.master")
-        code, said = run.ends()
+        code, output = run.result()
         assert code == 1
-        assert "error: the load master " in said
+        assert "error: the load master " in output
         assert run.kinds == {None: SESSIONS, "INTERRUPTED": SESSIONS}
         assert run.run["status"] == "failed"
 
@@ -156,21 +156,21 @@ class TestKilled:
         self, number: signal.Signals, loaded: tuple[Scene, Held]
     ) -> None:
         scene, held = loaded
-        run = begin(scene, held)
+        run = start_grid(scene, held)
         if number is signal.SIGKILL:
             held.kill("login", "bin/launcher grid")
         else:
             run.popen.send_signal(number)
-        code, _ = run.ends()
+        code, _ = run.result()
         assert code == (130 if number is signal.SIGINT else 137)
         assert len(run.rows) == SESSIONS * (2 if number is signal.SIGINT else 1)
         assert run.run["status"] == ("interrupted" if number is signal.SIGINT else "running")
 
     def test_grid_survives_a_restart_of_slurmctld(self, loaded: tuple[Scene, Held]) -> None:
         scene, held = loaded
-        run = begin(scene, held, *BRIEFLY)
+        run = start_grid(scene, held, *BRIEFLY)
         scene.cluster.run("daemons", "restart", "slurmctld", user="root")
-        assert run.ends()[0] == 0
+        assert run.result()[0] == 0
         assert run.kinds == {None: 2 * SESSIONS}
         assert run.run["status"] == "complete"
 
@@ -178,11 +178,11 @@ class TestKilled:
 class TestLost:
     def test_grid_fails_when_the_allocation_ends(self, scene: Scene) -> None:
         held = scene.up("short", 2, *CLIENTS)
-        run = begin(scene, held)
+        run = start_grid(scene, held)
         scene.cluster.run("scancel", held.job)
-        code, said = run.ends()
+        code, output = run.result()
         assert code == 1
-        assert f"error: Slurm ended job {held.job}: " in said
+        assert f"error: Slurm ended job {held.job}: " in output
         assert len(run.rows) == 2 * SESSIONS
         assert set(run.kinds) <= {None, "INTERRUPTED", "DISCONNECTED", "LOAD_WORKER_LOST"}
         assert next(cell["valid"] for cell in run.cells()) == "True"
@@ -193,11 +193,11 @@ class TestLost:
     @pytest.mark.parametrize("node", ["node3", "node4"])
     def test_grid_fails_when_a_client_node_fails(self, node: str, scene: Scene) -> None:
         held = scene.up("smaller", 2, *CLIENTS)
-        run = begin(scene, held, *BRIEFLY)
+        run = start_grid(scene, held, *BRIEFLY)
         scene.kill(node)
-        code, said = run.ends(60)
+        code, output = run.result(60)
         assert code == 1
-        assert f"{node}: " in said
+        assert f"{node}: " in output
         assert len(run.rows) == 2 * SESSIONS
         assert [cell["valid"] for cell in run.cells()] == ["True", "False"]
         assert held.status().returncode == 0

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.held import Held, playing, Scene
+from tests.helpers.held import Held, new_scene, Scene
 from tests.helpers.local import wait_for
 
 
@@ -23,7 +23,7 @@ def scene(cluster: Cluster) -> Iterator[Scene]:
     usual = next(line.split()[2] for line in shown.splitlines() if line.startswith("SlurmdTimeout"))
     set_timeout(cluster, 300)
     try:
-        with playing(cluster) as scene:
+        with new_scene(cluster) as scene:
             yield scene
     finally:
         set_timeout(cluster, int(usual))
@@ -44,7 +44,7 @@ def test_agent_is_replaced_while_slurm_still_reports_a_dead_node_as_up(scene: Sc
 
 
 def test_sessions_are_drained_when_down_runs_on_another_node(cluster: Cluster) -> None:
-    with playing(cluster) as scene:
+    with new_scene(cluster) as scene:
         held = scene.up("gentle", 3, "--drain", "30")
         load = grid(scene, held)
         wait_for(lambda: used(held) == 4, 20, "four sessions are open")

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.held import FOLDER, Held, playing, Scene, SHORT
+from tests.helpers.held import FOLDER, Held, new_scene, Scene, SHORT
 from tests.helpers.local import wait_for
 
 
 @pytest.fixture
 def scene(cluster: Cluster) -> Iterator[Scene]:
-    with playing(cluster) as scene:
+    with new_scene(cluster) as scene:
         yield scene
 
 
@@ -46,7 +46,7 @@ def resize_time(held: Held, scene: Scene) -> None:
 
 class TestEndedBySlurm:
     @pytest.mark.parametrize(
-        ("what", "says", "shows"),
+        ("what", "expected", "shows"),
         [
             (scancel, "Slurm ended job {job}: ", "Slurm job {job}: CANCELLED"),
             (scancel_step, "its Slurm step was cancelled: ", "Slurm job {job}: FAILED"),
@@ -56,15 +56,15 @@ class TestEndedBySlurm:
         ],
     )
     def test_deployment_ends_cleanly_and_reports_the_reason(
-        self, what: Callable[[Held, Scene], None], says: str, shows: str, scene: Scene
+        self, what: Callable[[Held, Scene], None], expected: str, shows: str, scene: Scene
     ) -> None:
         options = ("--partition", "low") if what is preempt else ()
         held = scene.attach("taken", 2, *options)
         job = held.job
         what(held, scene)
-        code, said = held.front_ends(60)
+        code, output = held.front_result(60)
         assert code == 1
-        assert said.splitlines()[-1].startswith(f"error: {says.format(job=job)}"), said
+        assert output.splitlines()[-1].startswith(f"error: {expected.format(job=job)}"), output
         scene.nothing_left()
         status = held.status()
         assert status.returncode == 1
@@ -89,9 +89,9 @@ class TestDown:
         held = Held(scene.cluster, "begun", front)
         wait_for(lambda: held.pid("server-1"), 20, "the server is being started")
         assert held.down().returncode == 0
-        code, said = held.front_ends()
+        code, output = held.front_result()
         assert code == 1
-        assert "error: begun was stopped" in said
+        assert "error: begun was stopped" in output
         scene.nothing_left()
         assert "no deployment named 'begun'" in held.down().stderr
 
@@ -102,9 +102,9 @@ class TestDown:
         wait_for(lambda: held.status().returncode == 0, 10, "it is listed")
         assert "Slurm job" in held.status().stdout
         assert held.down().returncode == 0
-        code, said = held.front_ends()
+        code, output = held.front_result()
         assert code == 1
-        assert "CANCELLED" in said
+        assert "CANCELLED" in output
         scene.nothing_left()
         assert "no deployment named 'queued'" in held.down().stderr
 
@@ -119,11 +119,11 @@ class TestDown:
 
     def test_down_on_a_node_stops_a_deployment_held_on_the_login_node(self, scene: Scene) -> None:
         held = scene.salloc("remote", 2)
-        begun = time.monotonic()
+        started = time.monotonic()
         done = held.down("node1")
         assert (done.returncode, done.stderr.strip()) == (0, "remote is down")
-        assert time.monotonic() - begun < 10
-        code, said = held.front_ends()
-        assert (code, "ended with 0" in said) == (0, True)
+        assert time.monotonic() - started < 10
+        code, output = held.front_result()
+        assert (code, "ended with 0" in output) == (0, True)
         scene.nothing_left()
         assert held.status().returncode == 1

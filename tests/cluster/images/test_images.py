@@ -60,12 +60,12 @@ def test_images_contain_no_settings_of_the_host(cluster: Cluster, built: str, na
 
 
 def test_runscripts_run(cluster: Cluster, built: str) -> None:
-    for name, argument, says in (
+    for name, argument, expected in (
         ("server", "--help", "Serve OpenEnv environments"),
         ("envoy", "--version", "envoy  version"),
         ("locust", "--version", "locust "),
     ):
-        assert says in cluster.run("apptainer", "run", f"{FOLDER}/{name}.sif", argument).stdout
+        assert expected in cluster.run("apptainer", "run", f"{FOLDER}/{name}.sif", argument).stdout
 
 
 def test_variables_reach_containers_unchanged_on_every_node(cluster: Cluster, built: str) -> None:

@@ -225,11 +225,11 @@ class TestLifecycle:
 
     def test_no_process_survives_the_holder(self) -> None:
         with running(NAME, "--nodes", "1", "--no-venv"):
-            seen = namespaces_of(NAME)
+            namespaces = namespaces_of(NAME)
             holder = Path("/var/lib/openenv-sandbox") / NAME / "holder"
             os.kill(int(holder.read_text().split()[0]), signal.SIGKILL)
             folder = str(holder.parent)
-            wait_for(lambda: traces(NAME, seen) == [folder], 10, "only the folder is left")
+            wait_for(lambda: traces(NAME, namespaces) == [folder], 10, "only the folder is left")
             assert "is not up" in sandbox("run", "--name", NAME, "--", "ls", check=False).stderr
             sandbox("up", "--name", NAME, "--nodes", "1", "--no-venv")
 
@@ -238,13 +238,13 @@ class TestLifecycle:
         with subprocess.Popen(argv, stderr=subprocess.PIPE, text=True) as process:
             init = Path("/var/lib/openenv-sandbox") / NAME / "nodes/node1/init"
             wait_for(init.exists, 60, "node1 starts")
-            seen = namespaces_of(NAME)
+            namespaces = namespaces_of(NAME)
             process.send_signal(signal.SIGINT)
             assert process.wait(30) == 128 + signal.SIGINT
             assert process.stderr
             assert process.stderr.read() == "interrupted\n"
-        assert seen
-        assert not traces(NAME, seen)
+        assert namespaces
+        assert not traces(NAME, namespaces)
 
     def test_quota_limits_the_cpu_time_of_a_node(self) -> None:
         burn = "import time; a = time.monotonic()\nwhile time.monotonic() < a + 2: pass\n"

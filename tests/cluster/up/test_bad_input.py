@@ -7,7 +7,16 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.cluster_user import Alice, assert_error, at_work, Done, FOLDER, HOME, PROJECT, UP
+from tests.helpers.cluster_user import (
+    Alice,
+    as_alice,
+    assert_error,
+    Done,
+    FOLDER,
+    HOME,
+    PROJECT,
+    UP,
+)
 from tests.helpers.local import wait_for
 
 SHORT = (*UP, "--runtime", "venv", "--nodes", "3")
@@ -22,7 +31,7 @@ pytestmark = pytest.mark.timeout(120, method="signal", func_only=True)
 
 @pytest.fixture
 def alice(cluster: Cluster) -> Iterator[Alice]:
-    with at_work(cluster) as alice:
+    with as_alice(cluster) as alice:
         yield alice
 
 
@@ -30,9 +39,9 @@ def alice(cluster: Cluster) -> Iterator[Alice]:
 def fails(alice: Alice) -> Iterator[Callable[..., Done]]:
     """Runs a command that must fail and leave nothing behind."""
 
-    def failing(*argv: str, says: str, code: int = 1, within: tuple[str, ...] = ()) -> Done:
+    def failing(*argv: str, expected: str, code: int = 1, within: tuple[str, ...] = ()) -> Done:
         done = alice.run(*within, "launcher", *argv)
-        assert_error(done, says, code)
+        assert_error(done, expected, code)
         return done
 
     yield failing
@@ -41,7 +50,7 @@ def fails(alice: Alice) -> Iterator[Callable[..., Done]]:
 
 def listening(alice: Alice, node: str, port: int) -> None:
     """A server of another user."""
-    alice.begin("python3", "-m", "http.server", str(port), node=node)
+    alice.spawn("python3", "-m", "http.server", str(port), node=node)
     asked = ("curl", "--silent", "--output", "/dev/null", f"http://{node}:{port}")
     wait_for(lambda: alice.run(*asked).returncode == 0, 10, f"{port} on {node} is taken")
 
@@ -62,18 +71,18 @@ class TestSlurm:
     def test_up_fails_when_the_controller_does_not_answer(
         self, cluster: Cluster, alice: Alice
     ) -> None:
-        alice.breaks(
+        alice.break_node(
             "login", "daemons stop slurmctld", "pgrep slurmctld || daemons start slurmctld"
         )
-        begun = time.monotonic()
+        started = time.monotonic()
         done = alice.launch(*SHORT)
-        assert time.monotonic() - begun < 35
+        assert time.monotonic() - started < 35
         assert_error(done, "Unable to contact slurm controller (connect failure); the command was")
         cluster.run("daemons", "start", "slurmctld", user="root")
         wait_for(lambda: usable(cluster), 30, "Slurm is back")
 
     @pytest.mark.parametrize(
-        ("options", "says"),
+        ("options", "expected"),
         [
             (("--partition", "nowhere"), "Invalid partition name specified"),
             (("--nodes", "7"), "Requested node configuration is not available"),
@@ -87,18 +96,18 @@ class TestSlurm:
         ids=lambda value: value[0] if isinstance(value, tuple) else "",
     )
     def test_up_reports_why_sbatch_refuses(
-        self, options: tuple[str, ...], says: str, fails: Callable[..., Done]
+        self, options: tuple[str, ...], expected: str, fails: Callable[..., Done]
     ) -> None:
-        done = fails(*SHORT, *options, says=f"{says}; the command was: sbatch --parsable")
+        done = fails(*SHORT, *options, expected=f"{expected}; the command was: sbatch --parsable")
         assert done.stderr.count("\n") == 1
 
     def test_up_reports_why_its_job_is_pending_until_ctrl_c(self, alice: Alice) -> None:
         drain = "scontrol update nodename=node6 state=drain reason=test"
-        alice.breaks("login", drain, "scontrol update nodename=node6 state=resume")
-        front = alice.begin("launcher", *SHORT, "--nodelist", "node6")
+        alice.break_node("login", drain, "scontrol update nodename=node6 state=resume")
+        front = alice.spawn("launcher", *SHORT, "--nodelist", "node6")
         assert front.stderr is not None
-        told = next(line for line in front.stderr if "PENDING (" in line)
-        assert "PENDING (ReqNodeNotAvail" in told
+        output = next(line for line in front.stderr if "PENDING (" in line)
+        assert "PENDING (ReqNodeNotAvail" in output
         front.send_signal(signal.SIGINT)
         done = alice.ended(front)
         assert done.returncode == 130
@@ -109,7 +118,7 @@ class TestSlurm:
         self, cluster: Cluster, alice: Alice
     ) -> None:
         alice.write("slow.py", SLOW)
-        front = alice.begin("launcher", *SHORT, "--app", "slow:app")
+        front = alice.spawn("launcher", *SHORT, "--app", "slow:app")
         wait_for(lambda: alice.started("server-2"), 20, "servers are started")
         cluster.kill("node3")
         try:
@@ -122,22 +131,28 @@ class TestSlurm:
 
 class TestNodes:
     def test_up_fails_in_an_allocation_of_one_node(self, fails: Callable[..., Done]) -> None:
-        says = "has 1 node(s); Envoy and a server need two: allocate more"
-        fails("up", "--runtime", "venv", says=says, code=2, within=("salloc", "-Q", "-N1"))
+        expected = "has 1 node(s); Envoy and a server need two: allocate more"
+        fails("up", "--runtime", "venv", expected=expected, code=2, within=("salloc", "-Q", "-N1"))
 
     def test_up_fails_with_more_nodes_than_the_allocation(self, fails: Callable[..., Done]) -> None:
-        says = "--nodes 3 is more than the 2 node(s) of allocation"
-        fails(*SHORT, says=says, code=2, within=("salloc", "-Q", "-N2"))
+        expected = "--nodes 3 is more than the 2 node(s) of allocation"
+        fails(*SHORT, expected=expected, code=2, within=("salloc", "-Q", "-N2"))
 
     @pytest.mark.parametrize("within", [(), ("salloc", "-Q", "-N3")], ids=["job", "allocation"])
     def test_up_fails_in_a_folder_that_is_not_shared(
         self, within: tuple[str, ...], fails: Callable[..., Done]
     ) -> None:
-        says = "on a shared file system (--dir, or run from there)"
-        fails(*SHORT, "--dir", "/tmp/unshared", says=says, code=2, within=within)
+        expected = "on a shared file system (--dir, or run from there)"
+        fails(*SHORT, "--dir", "/tmp/unshared", expected=expected, code=2, within=within)
 
     def test_up_fails_in_a_folder_that_is_not_writable(self, fails: Callable[..., Done]) -> None:
-        fails(*SHORT, "--dir", "/root/x", says="cannot write to /root/x: Permission denied", code=2)
+        fails(
+            *SHORT,
+            "--dir",
+            "/root/x",
+            expected="cannot write to /root/x: Permission denied",
+            code=2,
+        )
 
     @pytest.mark.parametrize(
         ("node", "who"), [("node3", "server-2 on node3"), ("node1", "envoy on node1")]
@@ -146,16 +161,16 @@ class TestNodes:
         self, node: str, who: str, alice: Alice, fails: Callable[..., Done]
     ) -> None:
         listening(alice, node, 8000)
-        fails(*SHORT, says=f"{who}: port 8000 on 0.0.0.0: Address already in use by pid")
-        alice.begun[0].terminate()
-        alice.ended(alice.begun[0])
+        fails(*SHORT, expected=f"{who}: port 8000 on 0.0.0.0: Address already in use by pid")
+        alice.spawned[0].terminate()
+        alice.ended(alice.spawned[0])
 
     def test_up_fails_when_envoy_may_not_bind_its_port(self, fails: Callable[..., Done]) -> None:
-        says = "envoy on node1: port 80 on 0.0.0.0: Permission denied; choose other ports"
-        fails(*SHORT, "--envoy-port", "80", says=says)
+        expected = "envoy on node1: port 80 on 0.0.0.0: Permission denied; choose other ports"
+        fails(*SHORT, "--envoy-port", "80", expected=expected)
 
     def test_up_fails_when_the_python_environment_is_not_shared(self, alice: Alice) -> None:
-        alice.breaks("login", "true", "rm -rf /tmp/venv")
+        alice.break_node("login", "true", "rm -rf /tmp/venv")
         environment(alice, "/tmp/venv", PROJECT)
         launcher = ("/tmp/venv/bin/python", "-P", "-m", "launcher")
         done = alice.run(*launcher, *SHORT)
@@ -168,9 +183,9 @@ class TestNodes:
 
 class TestApps:
     def test_up_fails_when_the_app_cannot_be_imported(self, fails: Callable[..., Done]) -> None:
-        says = "server-1 on node2 exited with 1 before it was ready; the end of"
+        expected = "server-1 on node2 exited with 1 before it was ready; the end of"
         two = ("--nodes", "2", "--app", "nowhere.to:be", "--detach")
-        done = fails(*SHORT, *two, says=says)
+        done = fails(*SHORT, *two, expected=expected)
         assert "No module named 'nowhere'" in done.stderr
         assert done.stderr.count("before it was ready; the end of") == 1
 
@@ -178,13 +193,13 @@ class TestApps:
         self, alice: Alice, fails: Callable[..., Done]
     ) -> None:
         alice.write("slow.py", SLOW)
-        says = "not ready in time: Envoy reports node2, node3 as unhealthy"
-        done = fails(*SHORT, "--app", "slow:app", "--ready-timeout", "3", says=says)
+        expected = "not ready in time: Envoy reports node2, node3 as unhealthy"
+        done = fails(*SHORT, "--app", "slow:app", "--ready-timeout", "3", expected=expected)
         assert f"{FOLDER}/benchmark-env-server-2.log:\n  Node: node3" in done.stderr
 
     def test_ctrl_c_stops_up_during_the_start(self, alice: Alice) -> None:
         alice.write("slow.py", SLOW)
-        front = alice.begin("launcher", *SHORT, "--app", "slow:app")
+        front = alice.spawn("launcher", *SHORT, "--app", "slow:app")
         wait_for(lambda: alice.started("server-2"), 20, "servers are started")
         front.send_signal(signal.SIGINT)
         done = alice.ended(front)
@@ -197,31 +212,31 @@ class TestApps:
 @pytest.mark.usefixtures("images")
 class TestContainers:
     def test_up_fails_without_an_image(self, fails: Callable[..., Done]) -> None:
-        says = "/home/alice/none/server.sif on node1, node2, node3: is not there; build it with"
-        fails(*CONTAINERS, "--images", f"{HOME}/none", says=says)
+        expected = "/home/alice/none/server.sif on node1, node2, node3: is not there; build it with"
+        fails(*CONTAINERS, "--images", f"{HOME}/none", expected=expected)
 
     def test_up_fails_with_a_truncated_image(
         self, alice: Alice, fails: Callable[..., Done]
     ) -> None:
         cut = f"mkdir images; ln -s {IMAGES}/envoy.sif images; head -c 1M {IMAGES}/server.sif"
         alice.run("sh", "-ec", f"{cut} > images/server.sif", check=True)
-        says = f"{FOLDER}/images/server.sif on node1, node2, node3: is truncated to 1048576 of"
-        fails(*CONTAINERS, "--images", "images", says=says)
+        expected = f"{FOLDER}/images/server.sif on node1, node2, node3: is truncated to 1048576 of"
+        fails(*CONTAINERS, "--images", "images", expected=expected)
 
     def test_up_fails_with_a_file_that_is_not_an_image(
         self, alice: Alice, fails: Callable[..., Done]
     ) -> None:
         alice.write("mine.sif", "no image\n")
-        says = f"{FOLDER}/mine.sif on node1, node2, node3: is not an Apptainer image"
-        fails(*CONTAINERS, "--image", "mine.sif", says=says)
+        expected = f"{FOLDER}/mine.sif on node1, node2, node3: is not an Apptainer image"
+        fails(*CONTAINERS, "--image", "mine.sif", expected=expected)
 
     def test_up_fails_with_an_unreadable_image(
         self, alice: Alice, fails: Callable[..., Done]
     ) -> None:
         alice.write("mine.sif", "no image\n")
         alice.run("chmod", "0", "mine.sif", check=True)
-        says = f"{FOLDER}/mine.sif on node1, node2, node3: is not readable"
-        fails(*CONTAINERS, "--image", "mine.sif", says=says)
+        expected = f"{FOLDER}/mine.sif on node1, node2, node3: is not readable"
+        fails(*CONTAINERS, "--image", "mine.sif", expected=expected)
 
     def test_up_fails_when_images_differ_between_nodes(
         self, alice: Alice, fails: Callable[..., Done]
@@ -229,32 +244,35 @@ class TestContainers:
         for node, server in (("node1", "server"), ("node2", "server"), ("node3", "envoy")):
             link = f"ln -s {IMAGES}/{server}.sif /tmp/images/server.sif"
             links = f"mkdir /tmp/images; {link}; ln -s {IMAGES}/envoy.sif /tmp/images"
-            alice.breaks(node, links, "rm -rf /tmp/images")
-        done = fails(*CONTAINERS, "--images", "/tmp/images", says="/tmp/images/server.sif differs")
+            alice.break_node(node, links, "rm -rf /tmp/images")
+        done = fails(
+            *CONTAINERS, "--images", "/tmp/images", expected="/tmp/images/server.sif differs"
+        )
         assert " on node3, " in done.stderr
 
     def test_up_fails_without_apptainer_on_one_node(
         self, alice: Alice, fails: Callable[..., Done]
     ) -> None:
-        alice.breaks("node3", "chmod 0 /usr/bin/apptainer", "chmod 755 /usr/bin/apptainer")
-        fails(*CONTAINERS, says="apptainer is not on PATH on node3; load its module")
+        alice.break_node("node3", "chmod 0 /usr/bin/apptainer", "chmod 755 /usr/bin/apptainer")
+        fails(*CONTAINERS, expected="apptainer is not on PATH on node3; load its module")
 
     def test_up_fails_without_fuse_on_one_node(
         self, alice: Alice, fails: Callable[..., Done]
     ) -> None:
-        alice.breaks("node2", "chmod 600 /dev/fuse", "chmod 666 /dev/fuse")
+        alice.break_node("node2", "chmod 600 /dev/fuse", "chmod 666 /dev/fuse")
         fails(
-            *CONTAINERS, says="server-1 on node2 exited with 255 (/dev/fuse, which Apptainer mounts"
+            *CONTAINERS,
+            expected="server-1 on node2 exited with 255 (/dev/fuse, which Apptainer mounts",
         )
 
     def test_up_fails_without_user_namespaces_on_one_node(
         self, alice: Alice, fails: Callable[..., Done]
     ) -> None:
-        alice.breaks("node2", CHROOT, NO_CHROOT)  # the kernel permits none within a chroot
-        says = (
+        alice.break_node("node2", CHROOT, NO_CHROOT)  # the kernel permits none within a chroot
+        expected = (
             "server-1 on node2 exited with 1 (only root may create user namespaces on this machine"
         )
-        fails(*CONTAINERS, says=says)
+        fails(*CONTAINERS, expected=expected)
 
 
 def environment(alice: Alice, folder: str, checkout: str) -> None:

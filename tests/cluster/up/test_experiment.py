@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.cluster_user import Alice, assert_error, at_work
+from tests.helpers.cluster_user import Alice, as_alice, assert_error
 from tests.helpers.local import wait_for
 
 UP = ("--runtime", "venv", "--cpus-per-task", "1", "--drain", "0", "--max-concurrent-envs", "6")
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(180, method="signal", func_only=True)
 
 @pytest.fixture
 def alice(cluster: Cluster) -> Iterator[Alice]:
-    with at_work(cluster) as alice:
+    with as_alice(cluster) as alice:
         yield alice
 
 
@@ -86,7 +86,7 @@ def test_experiment_fails_when_the_allocation_is_too_small(alice: Alice) -> None
 
 
 def test_interrupted_experiment_cancels_its_job_and_can_be_resumed(alice: Alice) -> None:
-    front = alice.begin("launcher", *EXPERIMENT, "1,2")
+    front = alice.spawn("launcher", *EXPERIMENT, "1,2")
     wait_for(lambda: cells(alice, 2) > 0, 120, "a batch of two servers is done")
     front.send_signal(signal.SIGINT)
     done = alice.ended(front)
@@ -102,7 +102,7 @@ def test_interrupted_experiment_cancels_its_job_and_can_be_resumed(alice: Alice)
 
 
 def test_experiment_can_be_interrupted_while_its_job_is_pending(alice: Alice) -> None:
-    front = alice.begin("launcher", *EXPERIMENT, "1", "--sbatch=--hold")
+    front = alice.spawn("launcher", *EXPERIMENT, "1", "--sbatch=--hold")
     wait_for(lambda: any("PENDING" in job for job in alice.jobs()), 30, "the job waits")
     front.send_signal(signal.SIGTERM)
     done = alice.ended(front)
@@ -112,7 +112,7 @@ def test_experiment_can_be_interrupted_while_its_job_is_pending(alice: Alice) ->
 
 
 def test_phase_fails_when_its_job_ends(alice: Alice) -> None:
-    front = alice.begin("launcher", *EXPERIMENT, "1,2")
+    front = alice.spawn("launcher", *EXPERIMENT, "1,2")
     wait_for(lambda: cells(alice, 1) > 0, 120, "a batch is done")
     alice.run("scancel", "--user", "alice", check=True)
     done = alice.ended(front, 90)

@@ -44,12 +44,12 @@ def blocks() -> list[Block]:
 
 def test_every_command_of_the_runbook(cluster: Cluster) -> None:
     cluster.run("rm", "-rf", "experiments")
-    told, script = "", "set -e\n" + WORKERS
+    output, script = "", "set -e\n" + WORKERS
     for block in blocks():
         if block.online:
             cluster.run("bash", "-ec", block.text, online=True, timeout=600)
         elif block.shell:
-            told += run(cluster, "bash", script) + run(
+            output += run(cluster, "bash", script) + run(
                 cluster, block.shell, "set -e\n" + block.text
             )
             script = "set -e\n"
@@ -57,17 +57,17 @@ def test_every_command_of_the_runbook(cluster: Cluster) -> None:
             cluster.run("bash", "-ec", block.text, online=True)
         else:
             script += block.text
-    assert "http://node1:8000: 4 servers on node2 node3 node4 node5; load from node6" in told
-    assert "[FAIL]" not in told
-    assert "320 rows from ['node2:8000', 'node3:8000', 'node4:8000', 'node5:8000']" in told
-    assert re.search(r"OPENENV_URL=http://node\d:8080", told)
-    assert "- Scaling efficiency" in told or "Scaling efficiency |" in told
-    assert "Traceback" not in told
-    assert "command not found" not in told
+    assert "http://node1:8000: 4 servers on node2 node3 node4 node5; load from node6" in output
+    assert "[FAIL]" not in output
+    assert "320 rows from ['node2:8000', 'node3:8000', 'node4:8000', 'node5:8000']" in output
+    assert re.search(r"OPENENV_URL=http://node\d:8080", output)
+    assert "- Scaling efficiency" in output or "Scaling efficiency |" in output
+    assert "Traceback" not in output
+    assert "command not found" not in output
 
 
 def run(cluster: Cluster, command: str, script: str) -> str:
     done = cluster.run("bash", "-c", command, input=script, check=False, timeout=300)
-    told = done.stdout + done.stderr
-    assert done.returncode == 0, told
-    return told
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
+    return output

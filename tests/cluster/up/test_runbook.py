@@ -63,8 +63,8 @@ def test_multi_node(
     script = (SCRIPTS / "multi_node.sh").read_text().replace(": START", f"\n{start}")
     script += 'echo "workers: $WORKERS_PER_NODE"\nexit\n'
     done = shell(cluster, allocate, script)
-    told = done.stdout + done.stderr
-    assert done.returncode == 0, told
+    output = done.stdout + done.stderr
+    assert done.returncode == 0, output
     assert "Worker nodes: node2 node3" in done.stdout
     assert f"workers: {workers}\n" in done.stdout
     assert done.stdout.count("[OK]") == 3
@@ -74,7 +74,7 @@ def test_multi_node(
     assert "hostname::node2" in done.stdout
     assert "hostname::node3" in done.stdout
     assert done.stdout.count(" OK\n") == 2
-    assert "Traceback" not in told
+    assert "Traceback" not in output
     assert "warning" not in done.stderr
     status = cluster.run("launcher", "status", check=False)
     assert status.stdout.startswith("openenv: ended"), status.stdout
@@ -96,7 +96,7 @@ def test_launcher_warns_that_sbatch_ignores_the_variable_partition(cluster: Clus
     ).stdout.strip()
     log = f"benchmark-env-server_{job}.log"
     deadline = time.monotonic() + 60
-    while "OPENENV_URL=" not in (told := cluster.run("cat", log, check=False).stdout):
-        assert time.monotonic() < deadline, told
-    assert "sbatch ignored PARTITION=debug" in told
+    while "OPENENV_URL=" not in (output := cluster.run("cat", log, check=False).stdout):
+        assert time.monotonic() < deadline, output
+    assert "sbatch ignored PARTITION=debug" in output
     cluster.run("scancel", job)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.cluster_user import Alice, at_work
+from tests.helpers.cluster_user import Alice, as_alice
 from tests.helpers.local import wait_for
 
 NODES = ("--nodes", "3", "--client-nodes", "1")
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(120, method="signal", func_only=True)
 
 @pytest.fixture
 def alice(cluster: Cluster) -> Iterator[Alice]:
-    with at_work(cluster) as alice:
+    with as_alice(cluster) as alice:
         yield alice
 
 
@@ -48,7 +48,7 @@ def steps(alice: Alice) -> list[str]:
 def test_sampler_samples_every_node_while_a_grid_runs(runtime: str, alice: Alice) -> None:
     front = alice.hold(*NODES, "--runtime", runtime)
     output = "/tmp/results"  # only on the login node
-    alice.breaks("login", "true", f"rm -rf {output}")
+    alice.break_node("login", "true", f"rm -rf {output}")
     argv = ("--requests-grid", "10,20", "--wait", "2", "--load-workers", "2")
     grid = alice.launch("grid", *argv, "--output-dir", output)
     assert grid.returncode == 0, grid.stderr
@@ -77,11 +77,11 @@ def test_top_shows_all_nodes_from_any_node(alice: Alice) -> None:
         argv = ("python", "-c", TOP, "--once", "--json", "--interval", "0.5")
         done = alice.run(*argv, node=node)
         assert (done.returncode, done.stderr) == (0, "")
-        seen = json.loads(done.stdout)
-        rows = [(row["node"], row["name"]) for row in seen["processes"] if row["pid"]]
+        snapshot = json.loads(done.stdout)
+        rows = [(row["node"], row["name"]) for row in snapshot["processes"] if row["pid"]]
         assert set(rows) == SERVING
-        assert [row["node"] for row in seen["nodes"]] == ["node1", "node2", "node3", "node4"]
-        assert seen["envoy"]["membership_healthy"] == seen["envoy"]["membership_total"] > 1
+        assert [row["node"] for row in snapshot["nodes"]] == ["node1", "node2", "node3", "node4"]
+        assert snapshot["envoy"]["membership_healthy"] == snapshot["envoy"]["membership_total"] > 1
     assert steps(alice) == ["openenv-openenv"]
     front.send_signal(signal.SIGINT)
     assert alice.ended(front).returncode == 0
@@ -91,7 +91,7 @@ def test_top_shows_all_nodes_from_any_node(alice: Alice) -> None:
 @pytest.mark.parametrize("victim", ["launcher.* grid", "^srun .*--job-name=openenv-samples"])
 def test_sampler_leaves_nothing_when_killed(victim: str, alice: Alice) -> None:
     front = alice.hold(*VENV)
-    grid = alice.begin("launcher", "grid", "-n", "10", "--wait", "5", "--output-dir", "out")
+    grid = alice.spawn("launcher", "grid", "-n", "10", "--wait", "5", "--output-dir", "out")
     wait_for(lambda: processes(samples(alice, "out")) >= SERVING, 30, "nodes are sampled")
     assert "openenv-samples" in steps(alice)
     alice.run("pkill", "-KILL", "-f", "--", victim, check=True)

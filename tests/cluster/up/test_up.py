@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.cluster_user import Alice, at_work, FOLDER, HOME, UP
+from tests.helpers.cluster_user import Alice, as_alice, FOLDER, HOME, UP
 from tests.helpers.local import wait_for
 
 VENV = ("--runtime", "venv")
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.timeout(120, method="signal", func_only=True)
 
 @pytest.fixture
 def alice(cluster: Cluster) -> Iterator[Alice]:
-    with at_work(cluster) as alice:
+    with as_alice(cluster) as alice:
         yield alice
 
 
@@ -56,10 +56,10 @@ def test_command_receives_the_connection_and_up_returns_its_exit_code(
     command = ("--", "sh", "-c", script)
     done = alice.launch(*UP, *VENV, "--nodes", str(nodes), *command)
     assert done.returncode == 7, done.stderr
-    said = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
-    assert said["OPENENV_URL"] == "http://node1:8000"
-    assert said["WORKER_NODES"].split() == [f"node{n}" for n in range(2, nodes + 1)]
-    assert said["NUM_WORKERS"] == str(nodes - 1)
+    output = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert output["OPENENV_URL"] == "http://node1:8000"
+    assert output["WORKER_NODES"].split() == [f"node{n}" for n in range(2, nodes + 1)]
+    assert output["NUM_WORKERS"] == str(nodes - 1)
     steps = [line for line in done.stdout.splitlines() if line.startswith("STEP")]
     assert len(steps) == 2  # the agents' step and the batch script, whatever the number of nodes
     alice.nothing_left()
@@ -79,7 +79,7 @@ def test_two_detached_deployments_run_concurrently(alice: Alice) -> None:
     assert alice.launch("preflight", "--name", "right", node="node4").returncode == 0
     again = alice.launch(*UP, *VENV, "--name", "left", node="node4")
     assert "'left' is already up" in again.stderr
-    following = alice.begin("launcher", "logs", "-f", "right")
+    following = alice.spawn("launcher", "logs", "-f", "right")
     assert following.stdout is not None
     assert next(line for line in following.stdout if "Serving" in line)
     assert alice.launch("down", "right", node="node1").stderr == "right is down\n"
@@ -133,7 +133,7 @@ def test_up_uses_both_components_of_a_heterogeneous_job(alice: Alice) -> None:
 def test_client_nodes_run_the_load_and_serve_the_page(alice: Alice) -> None:
     alice.hold("--nodes", "3", "--client-nodes", "1")
     output = "/tmp/results"  # not shared: only on the login node
-    alice.breaks("login", "true", f"rm -rf {output}")
+    alice.break_node("login", "true", f"rm -rf {output}")
     grid = alice.launch("grid", "-n", "20", *ALL_HOSTS, "2", "--output-dir", output)
     assert grid.returncode == 0, grid.stderr
     assert "2 load worker(s) on client node(s) node4" in grid.stderr
@@ -141,7 +141,7 @@ def test_client_nodes_run_the_load_and_serve_the_page(alice: Alice) -> None:
     assert set(placement["load_nodes"]) == {"node4"}
     assert placement["load_shares_node"] is False
     assert len(alice.run("cat", f"{output}/raw.jsonl").stdout.splitlines()) == 20
-    ui = alice.begin("launcher", "ui")
+    ui = alice.spawn("launcher", "ui")
     assert ui.stdout is not None
     address = ui.stdout.readline().strip()
     assert address == "http://node4:8089"
@@ -149,8 +149,8 @@ def test_client_nodes_run_the_load_and_serve_the_page(alice: Alice) -> None:
     assert "<html" in page.stdout
     ui.send_signal(signal.SIGINT)
     assert alice.ended(ui).returncode == 0
-    alice.begun[0].send_signal(signal.SIGINT)
-    assert alice.ended(alice.begun[0]).returncode == 0
+    alice.spawned[0].send_signal(signal.SIGINT)
+    assert alice.ended(alice.spawned[0]).returncode == 0
     alice.nothing_left()
 
 
@@ -160,10 +160,10 @@ def test_plan_shows_what_the_submitted_job_runs(alice: Alice) -> None:
     planned = alice.launch("plan", *chosen, "--json")
     assert planned.returncode == 0, planned.stderr
     assert alice.run("ls").stdout == ""
-    said = alice.launch("plan", *chosen).stdout
+    output = alice.launch("plan", *chosen).stdout
     job = json.loads(planned.stdout)
     assert {"--nodes=4", "--time=10:00", "--cpus-per-task=1"} <= set(job["sbatch"])
-    assert said.startswith(
+    assert output.startswith(
         f"{shlex.join(job['sbatch'])}\n# {FOLDER}/here/openenv-job.sh\n#!/bin/sh\n"
     )
     done = alice.launch("up", *chosen, "--", "cat", "here/openenv-job.sh", check=True)

@@ -131,15 +131,15 @@ async def attacked(address: str, port: int, attack: Attack, clients: int) -> Asy
         if attack is not no_handshake:
             writer.write(HANDSHAKE)
             await reader.readuntil(b"\r\n\r\n")
-        begun.append(None)
+        started.append(None)
         with contextlib.suppress(OSError):
             await attack(reader, writer)
 
     writers: list[asyncio.StreamWriter] = []
-    begun: list[None] = []
+    started: list[None] = []
     tasks = [asyncio.create_task(client()) for _ in range(clients)]
     try:
-        while len(begun) < clients:
+        while len(started) < clients:
             await asyncio.sleep(0.01)
         yield
     finally:

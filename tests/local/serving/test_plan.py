@@ -54,7 +54,7 @@ def test_up_refuses_sessions_that_its_options_cannot_hold(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("argv", "says"),
+    ("argv", "expected"),
     [
         (("--summary",), "--summary requires --sessions N"),
         (("--sessions", "0"), "--sessions: '0'"),
@@ -62,8 +62,8 @@ def test_up_refuses_sessions_that_its_options_cannot_hold(tmp_path: Path) -> Non
         (("--sessions", "1", "--node-cores", "many"), "--node-cores: 'many'"),
     ],
 )
-def test_plan_refuses_invalid_options(argv: tuple[str, ...], says: str, tmp_path: Path) -> None:
+def test_plan_refuses_invalid_options(argv: tuple[str, ...], expected: str, tmp_path: Path) -> None:
     done = launch("plan", *argv, cwd=tmp_path)
     assert done.returncode == 2
-    assert says in done.stderr
+    assert expected in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -267,9 +267,9 @@ def test_no_process_outlives_a_killed_server(tmp_path: Path) -> None:
 def test_server_names_the_process_that_occupies_its_port(small: Server, tmp_path: Path) -> None:
     with serving(tmp_path, address=small.address, wait=False, WORKERS=1) as second:
         assert second.process.wait(20) == 1
-        said = second.log.read_text().strip().splitlines()
-    assert len(said) == 1
-    assert said[0].startswith(
+        output = second.log.read_text().strip().splitlines()
+    assert len(output) == 1
+    assert output[0].startswith(
         f"error: port 8000 on {small.address} cannot be bound: Address already in use by pid "
         f"{small.process.pid} ("
     )
@@ -284,9 +284,9 @@ def test_invalid_variable_is_reported_on_one_line(
 ) -> None:
     with serving(tmp_path, wait=False, **{variable: value}) as server:
         assert server.process.wait(20) == 1
-        said = server.log.read_text().strip().splitlines()
-    assert len(said) == 1
-    assert said[0].startswith(f"error: {variable}={value!r}")
+        output = server.log.read_text().strip().splitlines()
+    assert len(output) == 1
+    assert output[0].startswith(f"error: {variable}={value!r}")
 
 
 OTHER_APP = """
@@ -329,7 +329,7 @@ def test_openenvs_own_app_can_be_served(tmp_path: Path) -> None:
 @pytest.mark.parametrize("app", ["nowhere:app", "benchmark.server.app:nothing"])
 def test_server_exits_when_the_app_cannot_be_imported(tmp_path: Path, app: str) -> None:
     with serving(tmp_path, "--app", app, wait=False, WORKERS=1) as server:
-        begun = time.monotonic()
+        started = time.monotonic()
         assert server.process.wait(30) == 1
-        assert time.monotonic() - begun < 30
+        assert time.monotonic() - started < 30
         assert "before it was ready" in server.log.read_text()

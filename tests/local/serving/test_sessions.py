@@ -135,7 +135,7 @@ def refused(body: bytes, *headers: bytes) -> Act:
 
 
 @pytest.mark.parametrize(
-    ("act", "error_type", "says"),
+    ("act", "error_type", "expected"),
     [
         (lambda *_: None, "HANDSHAKE_FAILED", "ended"),
         (lambda it, _: reset_by(it), "HANDSHAKE_FAILED", "ended"),
@@ -163,10 +163,10 @@ def refused(body: bytes, *headers: bytes) -> Act:
         (after_upgrade(TEXT, server_frame(Opcode.TEXT, FULL)), "CAPACITY_REACHED", "no place"),
     ],
 )
-def test_failure_has_the_right_error_type(act: Act, error_type: str, says: str) -> None:
+def test_failure_has_the_right_error_type(act: Act, error_type: str, expected: str) -> None:
     outcome = outcome_of(act)
     assert (outcome.success, outcome.error_type) == (False, error_type)
-    assert says in (outcome.error_message or "")
+    assert expected in (outcome.error_message or "")
 
 
 @pytest.mark.parametrize("answers", [0, 1])

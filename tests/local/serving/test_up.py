@@ -49,7 +49,7 @@ def hold(folder: Path, name: str, env: dict[str, str], *more: str) -> subprocess
     return process
 
 
-def gone(mark: dict[str, str]) -> bool:
+def all_gone(mark: dict[str, str]) -> bool:
     return not processes_of(mark[MARK])
 
 
@@ -76,8 +76,8 @@ def test_connection_file_names_the_url_and_all_nodes(deployment: Deployment) -> 
 
 def test_shell_reads_the_connection_file(deployment: Deployment) -> None:
     script = "source openenv-connection.env; for node in $WORKER_NODES; do echo $node; done"
-    said = subprocess.check_output(["bash", "-ec", script], cwd=deployment.folder, text=True)
-    assert said.split() == deployment.connection["WORKER_NODES"].split()
+    output = subprocess.check_output(["bash", "-ec", script], cwd=deployment.folder, text=True)
+    assert output.split() == deployment.connection["WORKER_NODES"].split()
 
 
 def test_status_lists_the_processes(deployment: Deployment) -> None:
@@ -91,9 +91,9 @@ def test_status_lists_the_processes(deployment: Deployment) -> None:
 
 
 def test_logs_name_their_process(deployment: Deployment) -> None:
-    said = deployment.run("logs", deployment.name).stdout
-    assert "server-1 | Node: " in said
-    assert "launcher | " in said
+    output = deployment.run("logs", deployment.name).stdout
+    assert "server-1 | Node: " in output
+    assert "launcher | " in output
 
 
 def test_logs_follow_until_the_deployment_ends(tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_logs_follow_until_the_deployment_ends(tmp_path: Path) -> None:
         assert following.stdout is not None
         wait_for(lambda: b"Serving" in following.stdout.readline(), 10, "the log is printed")
         followed.run("down", "followed")
-        said, _ = following.communicate(timeout=10)
-        assert b"stopping: SIGTERM" in said
+        output, _ = following.communicate(timeout=10)
+        assert b"stopping: SIGTERM" in output
 
 
 def test_plan_shows_what_up_runs(tmp_path: Path) -> None:
@@ -136,9 +136,9 @@ def test_plan_shows_what_up_runs(tmp_path: Path) -> None:
             if connection.status == "LISTEN"
         }
         assert listening == {port for process in plan["processes"] for port in process["ports"]}
-        said = launch("plan", "--local", *chosen).stdout
+        output = launch("plan", "--local", *chosen).stdout
         for planned in plan["processes"]:
-            assert shlex.join(planned["argv"]) in said
+            assert shlex.join(planned["argv"]) in output
     finally:
         launch("down", "planned")
 
@@ -163,7 +163,7 @@ def test_command_receives_the_connection_and_up_returns_its_exit_code(
     url, servers = done.stdout.split()
     assert url.startswith("http://127.")
     assert servers == "2"
-    assert gone(mark)
+    assert all_gone(mark)
     assert not (tmp_path / "openenv-connection.env").exists()
 
 
@@ -171,7 +171,7 @@ def test_up_fails_when_the_command_does_not_exist(tmp_path: Path, mark: dict[str
     done = launch(*THREE, *options(tmp_path, "no-command"), "--", "no-such-command", env=mark)
     assert done.returncode == 2
     assert done.stderr.startswith("error: cannot run 'no-such-command'")
-    assert gone(mark)
+    assert all_gone(mark)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -181,7 +181,7 @@ def test_signal_stops_everything_within_five_seconds(
     holder = hold(tmp_path, "signalled", mark)
     address = json.loads((tmp_path / "openenv-deployment.json").read_text())["connection"]
     holder.send_signal(number)
-    wait_for(lambda: holder.poll() is not None and gone(mark), 5, "everything is gone")
+    wait_for(lambda: holder.poll() is not None and all_gone(mark), 5, "everything is gone")
     assert holder.communicate() is not None
     for node in [address["ENVOY_NODE"], *address["WORKER_NODES"].split()]:
         wait_for(partial(ports_free, node), 5, f"the ports of {node} are free")
@@ -196,7 +196,7 @@ def test_commands_recognise_the_stale_file_of_a_killed_launcher(
     holder = hold(tmp_path, "killed", mark)
     holder.kill()
     holder.communicate()
-    wait_for(lambda: gone(mark), 5, "everything is gone")
+    wait_for(lambda: all_gone(mark), 5, "everything is gone")
     assert (tmp_path / "openenv-connection.env").exists()
     grid = launch("grid", "-n", "1", cwd=tmp_path)
     assert_one_line(grid, "was left by a deployment that is gone", code=1)
@@ -228,7 +228,7 @@ def test_command_and_its_descendants_end_with_the_launcher(
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"up\n"
     holder.send_signal(number)
-    wait_for(lambda: holder.poll() is not None and gone(mark), 5, "everything is gone")
+    wait_for(lambda: holder.poll() is not None and all_gone(mark), 5, "everything is gone")
     holder.communicate()
 
 
@@ -238,9 +238,9 @@ def test_killed_server_is_reported_and_replaced(tmp_path: Path) -> None:
         os.kill(old, signal.SIGKILL)
         wait_for(lambda: mended.pid("server-1") != old, 10, "the server is replaced")
         wait_for(lambda: preflight_ok(mended), 20, "both servers take traffic again")
-        said = mended.run("status", "mended").stdout
-        assert "server-1 on" in said
-        assert "was killed by SIGKILL; replaced (1 of 3)" in said
+        output = mended.run("status", "mended").stdout
+        assert "server-1 on" in output
+        assert "was killed by SIGKILL; replaced (1 of 3)" in output
 
 
 def preflight_ok(deployment: Deployment) -> bool:
@@ -259,12 +259,12 @@ def test_deployment_fails_when_a_server_exits_too_often(
             dead.add(pid)
             os.kill(pid, signal.SIGKILL)
         time.sleep(0.05)
-    _, said = holder.communicate(timeout=10)
+    _, output = holder.communicate(timeout=10)
     assert holder.returncode == 1
     assert len(dead) == 4
-    assert "error: server-1 on" in said
-    assert "was killed by SIGKILL, 4 times within 5 minutes" in said
-    assert gone(mark)
+    assert "error: server-1 on" in output
+    assert "was killed by SIGKILL, 4 times within 5 minutes" in output
+    assert all_gone(mark)
     assert json.loads(state.read_text())["status"] == "failed"
 
 
@@ -278,14 +278,14 @@ def test_failed_detached_deployment_stays_listed_until_down(tmp_path: Path) -> N
             dead.add(pid)
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: fallen.state["status"] == "failed", 10, "it has failed")
-        status = wait_for(lambda: says_failed(fallen), 10, "status says so")
+        status = wait_for(lambda: failed_status(fallen), 10, "status says so")
         assert "4 times within 5 minutes" in status
         assert "server-1 | " in fallen.run("logs", "fallen").stdout
         assert "was already failed" in fallen.run("down", "fallen").stderr
         assert_one_line(fallen.run("status", "fallen"), "no deployment named 'fallen'", code=1)
 
 
-def says_failed(deployment: Deployment) -> str | None:
+def failed_status(deployment: Deployment) -> str | None:
     done = deployment.run("status", deployment.name)
     return done.stdout if done.returncode == 1 and "fallen: failed" in done.stdout else None
 
@@ -302,7 +302,7 @@ def test_down_finds_a_deployment_whose_folder_was_removed(
         assert (status.returncode, "homeless" in status.stdout) == (0, True), status.stderr
         homeless.folder = tmp_path
         assert homeless.run("down", "homeless").stderr.strip() == "homeless is down"
-        assert gone(mark)
+        assert all_gone(mark)
         assert not (tmp_path / "run").exists()
 
 
@@ -316,7 +316,7 @@ def test_signal_during_a_detached_start_leaves_nothing(
     wait_for(lambda: len(processes_of(mark[MARK])) >= 5, 20, "processes are being started")
     starting.send_signal(number)
     starting.wait(10)
-    wait_for(lambda: gone(mark), 5, "everything is gone")
+    wait_for(lambda: all_gone(mark), 5, "everything is gone")
 
 
 def test_failed_detached_start_leaves_no_files(tmp_path: Path) -> None:
@@ -332,15 +332,15 @@ def test_up_fails_at_once_when_a_process_exits_before_it_is_ready(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     (tmp_path / "broken.py").write_text("raise RuntimeError('no such world')\n")
-    begun = time.monotonic()
+    started = time.monotonic()
     done = launch(
         *THREE, *options(tmp_path, "broken"), "--app", "broken:app", cwd=tmp_path, env=mark
     )
-    assert time.monotonic() - begun < 30
+    assert time.monotonic() - started < 30
     assert done.returncode == 1
     assert done.stderr.startswith("error: server-")
     assert "RuntimeError: no such world" in done.stderr
-    assert gone(mark)
+    assert all_gone(mark)
     assert not (tmp_path / "openenv-connection.env").exists()
 
 
@@ -349,7 +349,7 @@ def test_up_fails_when_the_app_does_not_exist(tmp_path: Path, mark: dict[str, st
     done = launch(*THREE, *options(tmp_path, "nowhere"), *more, cwd=tmp_path, env=mark)
     assert done.returncode == 1
     assert "No module named 'nowhere'" in done.stderr
-    assert gone(mark)
+    assert all_gone(mark)
 
 
 def test_up_fails_at_its_deadline_when_servers_never_become_healthy(
@@ -360,7 +360,7 @@ def test_up_fails_at_its_deadline_when_servers_never_become_healthy(
     done = launch(*THREE, *options(tmp_path, "slow"), *more, cwd=tmp_path, env=mark)
     assert done.returncode == 1
     assert "error: not ready in time: Envoy reports" in done.stderr
-    assert gone(mark)
+    assert all_gone(mark)
 
 
 @pytest.mark.parametrize(
@@ -391,7 +391,7 @@ def test_down_fails_without_a_deployment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "says"),
+    ("flags", "expected"),
     [
         (["--nodes", "0"], "--nodes: '0' is not a whole number from 1 to 100,000"),
         (["--nodes=-2"], "--nodes: '-2' is not a whole number from 1"),
@@ -406,14 +406,14 @@ def test_down_fails_without_a_deployment() -> None:
     ],
 )
 def test_invalid_option_is_reported_on_one_line(
-    flags: list[str], says: str, tmp_path: Path
+    flags: list[str], expected: str, tmp_path: Path
 ) -> None:
-    assert_one_line(launch("up", "--local", *flags, cwd=tmp_path), says, code=2)
+    assert_one_line(launch("up", "--local", *flags, cwd=tmp_path), expected, code=2)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "expected"),
     [
         ("worker_per_node: 2", "unknown key 'worker_per_node'; did you mean 'workers_per_node'?"),
         ("nodes: [", "is not valid YAML"),
@@ -421,10 +421,10 @@ def test_invalid_option_is_reported_on_one_line(
         ("nodes: none", "key 'nodes' in deployment.yaml: 'none' should be a valid integer"),
     ],
 )
-def test_invalid_file_is_reported_on_one_line(text: str, says: str, tmp_path: Path) -> None:
+def test_invalid_file_is_reported_on_one_line(text: str, expected: str, tmp_path: Path) -> None:
     (tmp_path / "deployment.yaml").write_text(text)
     done = launch("up", "--local", "--config", "deployment.yaml", cwd=tmp_path)
-    assert_one_line(done, says, code=2)
+    assert_one_line(done, expected, code=2)
 
 
 def test_invalid_variable_is_reported_on_one_line(tmp_path: Path) -> None:
@@ -454,4 +454,4 @@ def test_interrupting_a_detached_start_leaves_nothing(tmp_path: Path, mark: dict
     wait_for(lambda: len(processes_of(mark[MARK])) >= 5, 20, "processes are being started")
     starting.send_signal(signal.SIGINT)
     assert starting.wait(10) == 130
-    wait_for(lambda: gone(mark), 5, "everything is gone")
+    wait_for(lambda: all_gone(mark), 5, "everything is gone")

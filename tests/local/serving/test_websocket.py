@@ -46,7 +46,7 @@ class Running:
     def log(self, key: str) -> Any:
         return get_json(f"http://{self.address}:8000/log?{key}")["log"]
 
-    def let_go(self, key: str) -> None:
+    def open_gate(self, key: str) -> None:
         with urlopen(f"http://{self.address}:8000/open?{key}", timeout=5):
             pass
 
@@ -98,69 +98,75 @@ Client = Callable[[ClientConnection, list[Any]], None]
 
 def talk(server: Running, path: str, client: Client, **options: Any) -> list[Any]:
     """What the client received, how the connection ended, and what the app received."""
-    key, seen = next(_keys), []
+    key, received_messages = next(_keys), []
     try:
         with connect(server.url(f"{path}?{key}"), compression=None, **options) as session:
-            told = session.response.headers if session.response else {}
-            seen.append(
-                sorted((k.lower(), v) for k, v in told.items() if k.lower().startswith("x-"))
+            headers = session.response.headers if session.response else {}
+            received_messages.append(
+                sorted((k.lower(), v) for k, v in headers.items() if k.lower().startswith("x-"))
             )
-            seen.append(session.subprotocol)
+            received_messages.append(session.subprotocol)
             try:
-                client(session, seen)
+                client(session, received_messages)
                 session.close()
             except ConnectionClosed as closed:
-                seen.append(("closed", closed.rcvd and (closed.rcvd.code, closed.rcvd.reason)))
+                received_messages.append(
+                    ("closed", closed.rcvd and (closed.rcvd.code, closed.rcvd.reason))
+                )
     except InvalidStatus as refused:
         answer = refused.response
         headers = {k.lower(): v for k, v in answer.headers.raw_items()}
         kept = {k: v for k, v in headers.items() if k not in ("date", "server")}
-        seen.append((answer.status_code, sorted(kept.items()), bytes(answer.body or b"")))
-    return json.loads(json.dumps([seen, saw(server, key)], default=repr).replace(key, "KEY"))
+        received_messages.append(
+            (answer.status_code, sorted(kept.items()), bytes(answer.body or b""))
+        )
+    return json.loads(
+        json.dumps([received_messages, app_events(server, key)], default=repr).replace(key, "KEY")
+    )
 
 
-def saw(server: Running, key: str) -> list[Any]:
+def app_events(server: Running, key: str) -> list[Any]:
     """All events that the app received."""
     return list(
         wait_for(lambda: (log := server.log(key))[-1:] == ["end"] and log, 10, "the app's end")
     )[:-1]
 
 
-def listen(session: ClientConnection, seen: list[Any]) -> None:
+def listen(session: ClientConnection, received_messages: list[Any]) -> None:
     while True:
-        seen.append(session.recv(timeout=5))
+        received_messages.append(session.recv(timeout=5))
 
 
-def say(*messages: Any, end: Callable[[ClientConnection], None] | None = None) -> Client:
-    def client(session: ClientConnection, seen: list[Any]) -> None:
+def sends(*messages: Any, end: Callable[[ClientConnection], None] | None = None) -> Client:
+    def client(session: ClientConnection, received_messages: list[Any]) -> None:
         for message in messages:
             session.send(message)
-            seen.append(session.recv(timeout=5))
+            received_messages.append(session.recv(timeout=5))
         if end is not None:
             end(session)
 
     return client
 
 
-def say_once_more(session: ClientConnection, seen: list[Any]) -> None:
-    seen.append(session.recv(timeout=5))
+def send_once_more(session: ClientConnection, received_messages: list[Any]) -> None:
+    received_messages.append(session.recv(timeout=5))
     session.send("a")
-    listen(session, seen)
+    listen(session, received_messages)
 
 
 CASES: dict[str, tuple[str, Client, dict[str, Any]]] = {
-    "echo of text": ("echo", say("a", "é" * 200, "", "x" * 70_000), {}),
-    "echo of bytes": ("echo", say(b"", b"\xff\0", b"x" * 126), {}),
-    "echo of fragments": ("echo", say(["a", "b", ""], [b"x", b"y"]), {}),
+    "echo of text": ("echo", sends("a", "é" * 200, "", "x" * 70_000), {}),
+    "echo of bytes": ("echo", sends(b"", b"\xff\0", b"x" * 126), {}),
+    "echo of fragments": ("echo", sends(["a", "b", ""], [b"x", b"y"]), {}),
     "leaving with a code": (
         "echo",
-        say("a", end=lambda session: session.close(4001, "tired é")),
+        sends("a", end=lambda session: session.close(4001, "tired é")),
         {},
     ),
-    "too big": ("echo", say(b"x" * ((1 << 20) + 1)), {}),
-    "largest": ("echo", say(b"x" * (1 << 20)), {}),
+    "too big": ("echo", sends(b"x" * ((1 << 20) + 1)), {}),
+    "largest": ("echo", sends(b"x" * (1 << 20)), {}),
     "scope": ("dressed", listen, {"additional_headers": {"X-Mine": "a", "x-empty": ""}}),
-    "scope of another path": ("dressed/../%64ressed%2f", say("x"), {}),
+    "scope of another path": ("dressed/../%64ressed%2f", sends("x"), {}),
     "subprotocol": ("dressed", listen, {"subprotocols": ["one", "two"]}),
     "refused by close": ("refuse", listen, {}),
     "refused by a page": ("refuse_with_page", listen, {}),
@@ -170,17 +176,23 @@ CASES: dict[str, tuple[str, Client, dict[str, Any]]] = {
     "wrong messages": ("wrong", listen, {}),
     "raise after accept": ("raise_after", listen, {}),
     "return after accept": ("return_after", listen, {}),
-    "waiting twice": ("cancelling", say_once_more, {}),
+    "waiting twice": ("cancelling", send_once_more, {}),
 }
 
 
 # Where we differ from uvicorn's protocol, and why.
 DIFFERENCES: dict[str, Callable[[str], str]] = {
     # the messages differ
-    "too big": lambda told: re.sub(r"(frame with|message exceeds) [^\"]*", "TOO BIG", told),
+    "too big": lambda transcript: re.sub(
+        r"(frame with|message exceeds) [^\"]*", "TOO BIG", transcript
+    ),
     # After an app failed or returned without closing, this server sends a close frame; uvicorn does not.
-    "raise after accept": lambda told: told.replace('["closed", null]', '["closed", [1011, ""]]'),
-    "return after accept": lambda told: told.replace('["closed", null]', '["closed", [1000, ""]]'),
+    "raise after accept": lambda transcript: transcript.replace(
+        '["closed", null]', '["closed", [1011, ""]]'
+    ),
+    "return after accept": lambda transcript: transcript.replace(
+        '["closed", null]', '["closed", [1000, ""]]'
+    ),
 }
 
 
@@ -189,13 +201,13 @@ def test_transcript_matches_uvicorns_protocol(
     name: str, ours: Running, servers: dict[str, Running]
 ) -> None:
     path, client, options = CASES[name]
-    told, theirs = (
+    transcript, reference = (
         # in ASGI, a missing reason is an empty one
         json.dumps(talk(server, path, client, **options)).replace(', "reason": ""}', "}")
         for server in (ours, servers["sansio"])
     )
-    same = DIFFERENCES.get(name, lambda told: told)
-    assert same(told) == same(theirs)
+    same = DIFFERENCES.get(name, lambda transcript: transcript)
+    assert same(transcript) == same(reference)
 
 
 def frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
@@ -237,7 +249,7 @@ ENDS: dict[str, tuple[bytes, Callable[[socket.socket], Any]]] = {
 def test_app_receives_the_close_code_of_the_client(
     name: str, ours: Running, servers: dict[str, Running]
 ) -> None:
-    seen = []
+    received_messages = []
     for server in (ours, servers["sansio"]):
         key, (words, leave) = next(_keys), ENDS[name]
         with server.raw(f"/echo?{key}") as session:
@@ -245,13 +257,13 @@ def test_app_receives_the_close_code_of_the_client(
             assert session.recv(7) == b"\x81\x05first"
             session.sendall(words)
             leave(session)
-        end = saw(server, key)[-1]
+        end = app_events(server, key)[-1]
         # uvicorn reports 1005 for a client that disconnected without a close frame; RFC 6455 defines 1006
         abnormal = end["code"] == 1005 and name != "close frame without a code"
-        seen.append((end["type"], 1006 if abnormal else end["code"]))
+        received_messages.append((end["type"], 1006 if abnormal else end["code"]))
         if name == "close frame":
             assert (end["code"], end["reason"]) == (4001, "tired")
-    assert seen[0] == seen[1]
+    assert received_messages[0] == received_messages[1]
 
 
 @pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "end"])
@@ -260,14 +272,14 @@ def test_send_raises_after_the_client_disconnected(
 ) -> None:
     key = next(_keys)
     leave(ours.raw(f"/send_to_gone?{key}"))
-    assert saw(ours, key)[-1] == "gone"
+    assert app_events(ours, key)[-1] == "gone"
 
 
 def test_send_raises_after_a_protocol_violation(ours: Running) -> None:
     key = next(_keys)
     with ours.raw(f"/send_to_gone?{key}") as session:
         session.sendall(b"\xff\xff")
-        assert saw(ours, key)[-1] == "gone"
+        assert app_events(ours, key)[-1] == "gone"
         assert received(session)[2:4] == b"\x03\xea"
 
 
@@ -277,7 +289,7 @@ def test_pings_are_answered_while_the_app_is_busy(ours: Running) -> None:
         session.send("before")
         assert session.ping("a").wait(5)
         assert session.ping("b").wait(5)
-        ours.let_go(key)
+        ours.open_gate(key)
         session.send("report")
         assert session.recv(timeout=5) == "2 12"
 
@@ -288,13 +300,13 @@ def test_messages_before_accept_are_kept(ours: Running) -> None:
         session.sendall(HANDSHAKE.format(f"/late?{key}").encode())
         wait_for(lambda: ours.log(key), 5, "the app is asked")
         session.sendall(frame(1, b"early") + frame(9, b"p") + frame(8, b"\x03\xe8"))
-        ours.let_go(key)
+        ours.open_gate(key)
         head, _, rest = received(session).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 101")
     assert b"\x8a\x01p" in rest
-    told = saw(ours, key)
-    assert [entry.get("text") for entry in told[1:-1]] == ["early"]
-    assert told[-1]["code"] == 1000
+    transcript = app_events(ours, key)
+    assert [entry.get("text") for entry in transcript[1:-1]] == ["early"]
+    assert transcript[-1]["code"] == 1000
 
 
 def test_flood_before_accept_is_not_buffered(ours: Running) -> None:
@@ -304,8 +316,8 @@ def test_flood_before_accept_is_not_buffered(ours: Running) -> None:
         wait_for(lambda: ours.log(key), 5, "the app is asked")
         assert fill(session, frame(1, b"x" * 1_000), 64 << 20) < 64 << 20
         assert ours.memory - before < 8 << 20
-    ours.let_go(key)
-    assert saw(ours, key)
+    ours.open_gate(key)
+    assert app_events(ours, key)
 
 
 def fill(connection: socket.socket, data: bytes, most: int) -> int:
@@ -328,8 +340,8 @@ def test_slow_app_applies_backpressure_to_its_client(size: int, ours: Running) -
     with ours.raw(f"/slow?{key}") as session:
         assert fill(session, frame(2, b"x" * size), most) < most
         assert ours.memory - before < 16 << 20
-    ours.let_go(key)
-    assert saw(ours, key) == [{"type": "websocket.connect"}, "websocket.disconnect"]
+    ours.open_gate(key)
+    assert app_events(ours, key) == [{"type": "websocket.connect"}, "websocket.disconnect"]
 
 
 def test_pings_of_a_client_that_does_not_read_are_not_buffered(ours: Running) -> None:
@@ -338,8 +350,8 @@ def test_pings_of_a_client_that_does_not_read_are_not_buffered(ours: Running) ->
         fill(session, frame(9, b"x" * 125), 24 << 20)
         assert ours.memory - before < 8 << 20
         assert ours.log(key) == [{"type": "websocket.connect"}]
-    ours.let_go(key)
-    saw(ours, key)
+    ours.open_gate(key)
+    app_events(ours, key)
 
 
 @pytest.mark.parametrize("leave", [reset, socket.socket.close], ids=["reset", "end"])
@@ -352,7 +364,7 @@ def test_writing_app_waits_for_a_slow_client(
     assert rest < 5_000
     assert ours.memory - before < 8 << 20
     leave(session)
-    assert saw(ours, key)[-1] == "gone"
+    assert app_events(ours, key)[-1] == "gone"
 
 
 def stands_still(server: Running, key: str) -> int:
@@ -365,7 +377,7 @@ def test_writing_app_reaches_a_client_that_reads(ours: Running) -> None:
     key = next(_keys)
     with connect(ours.url(f"torrent?{key}"), compression=None) as session:
         assert sum(len(message) for message in session) == 50_000_000
-    assert saw(ours, key)[-1] == 5_000
+    assert app_events(ours, key)[-1] == 5_000
 
 
 def test_client_is_notified_when_the_server_stops(tmp_path: Path) -> None:
@@ -390,10 +402,10 @@ def test_client_is_notified_when_the_server_stops(tmp_path: Path) -> None:
 def test_log_contains_only_the_failures_of_the_apps(servers: dict[str, Running]) -> None:
     """Runs last: the log contains only the apps' own failures, whatever the clients did."""
     for kind in OURS:
-        said = servers[kind].errors.read_text()
+        log = servers[kind].errors.read_text()
         raised = re.findall(
-            r"^(\w+(?:\.\w+)*(?:Error|Exception|Disconnected).*)$", said, re.MULTILINE
+            r"^(\w+(?:\.\w+)*(?:Error|Exception|Disconnected).*)$", log, re.MULTILINE
         )
         assert {line.partition(":")[2].strip() for line in raised} <= {"before", "after"}
-        assert "socket.send() raised" not in said
-        assert "never retrieved" not in said
+        assert "socket.send() raised" not in log
+        assert "never retrieved" not in log
