@@ -15,7 +15,7 @@ class Spans:
     long after it was due a session started, `first` the first timestamp of the rows."""
 
     first: str
-    begun: Array
+    starts: Array
     opened: Array
     ended: Array
     late: Array
@@ -27,13 +27,13 @@ def spans(rows: pd.DataFrame) -> Spans:
     started, due = rows["timestamp"].to_numpy(), rows["intended_timestamp"].to_numpy()
     start = np.where(np.isnat(due), started, due)
     second = np.timedelta64(1, "s")
-    begun = (start - np.fmin.reduce(start)) / second
-    opened = begun + rows["connect_latency"].to_numpy()
+    starts = (start - np.fmin.reduce(start)) / second
+    opened = starts + rows["connect_latency"].to_numpy()
     held = np.nan_to_num(rows["hold_latency"].to_numpy())
-    ended = begun + rows["total_latency"].to_numpy() + held
+    ended = starts + rows["total_latency"].to_numpy() + held
     first = np.fmin.reduce(started)
     text = "" if np.isnat(first) else f"{np.datetime_as_string(first, unit='us')}+00:00"
-    return Spans(text, begun, opened, ended, (started - due) / second)
+    return Spans(text, starts, opened, ended, (started - due) / second)
 
 
 def wall_time(times: Spans) -> float:
@@ -41,7 +41,7 @@ def wall_time(times: Spans) -> float:
     whole = ~np.isnan(times.ended)
     if not whole.any():
         return math.nan
-    return round(float(times.ended[whole].max() - times.begun[whole].min()), 9)
+    return round(float(times.ended[whole].max() - times.starts[whole].min()), 9)
 
 
 def peak_open(times: Spans) -> int | None:

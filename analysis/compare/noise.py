@@ -39,9 +39,9 @@ def of_two(a: Array, b: Array, common: Spread) -> float:
 
 
 def of_pairs(differences: Sequence[float]) -> float:
-    found = spread([np.array(differences)])
-    error = math.sqrt(found.variance / len(differences))
-    return _students(float(np.mean(differences)), error, found.freedom)
+    estimate = spread([np.array(differences)])
+    error = math.sqrt(estimate.variance / len(differences))
+    return _students(float(np.mean(differences)), error, estimate.freedom)
 
 
 def of_shares(good_a: int, good_b: int, all_a: int, all_b: int) -> float:

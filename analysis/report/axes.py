@@ -48,14 +48,14 @@ def draw_waits(
 
 
 def draw_points(
-    ax: Axes, found: Sequence[Any], colour: str, marker: str, dash: Any, bars: bool = False
+    ax: Axes, series: Sequence[Any], colour: str, marker: str, dash: Any, bars: bool = False
 ) -> None:
-    if not found:
+    if not series:
         return
-    x, y = [point.x for point in found], [point.mean for point in found]
+    x, y = [point.x for point in series], [point.mean for point in series]
     ax.plot(x, y, color=colour, marker=marker, linestyle=dash)
-    if bars and any(point.high > point.low for point in found):
-        error = [[p.mean - p.low for p in found], [p.high - p.mean for p in found]]
+    if bars and any(point.high > point.low for point in series):
+        error = [[p.mean - p.low for p in series], [p.high - p.mean for p in series]]
         ax.errorbar(x, y, yerr=error, fmt="none", ecolor=colour, elinewidth=1.2, capsize=3)
 
 

@@ -29,7 +29,7 @@ def interval_text(panels: Sequence[Panel]) -> str:
 
 
 def _all_points(panels: Sequence[Panel]) -> list[Point]:
-    return [point for _, _, _, found in _by_wait(panels, success) for point in found]
+    return [point for _, _, _, series in _by_wait(panels, success) for point in series]
 
 
 def invalid_text(panels: Sequence[Panel]) -> str:
@@ -45,15 +45,15 @@ def _by_wait(
     """The name, panel, wait and points of each line that is drawn."""
     for panel in panels:
         for wait in panel.waits:
-            if found := points(panel, wait, value):
+            if series := points(panel, wait, value):
                 name = f"wait {wait:g} s"
-                yield f"{panel.title}, {name}" if panel.title else name, panel, wait, found
+                yield f"{panel.title}, {name}" if panel.title else name, panel, wait, series
 
 
 def success_text(panels: Sequence[Panel], least: float) -> str:
     texts = []
-    for name, _, _, found in _by_wait(panels, success):
-        worst = min(found, key=lambda point: point.mean)
+    for name, _, _, series in _by_wait(panels, success):
+        worst = min(series, key=lambda point: point.mean)
         if worst.mean == 1:
             texts.append(f"{name}: 100 % at every batch")
         elif worst.mean >= least:

@@ -107,11 +107,11 @@ def _heat(ax: Axes, panel: Panel) -> None:
     values = np.full((len(panel.waits), len(panel.places)), np.nan)
     tried = {(line["wait_seconds"], line[panel.x]) for line in panel.lines}
     for row, wait in enumerate(panel.waits):
-        found = {point.x: point for point in points(panel, wait, success)}
+        by_x = {point.x: point for point in points(panel, wait, success)}
         for col, x in enumerate(panel.places):
-            if x in found:
-                values[row, col] = found[x].mean
-                _number(ax, row, col, found[x].mean, len(panel.places))
+            if x in by_x:
+                values[row, col] = by_x[x].mean
+                _number(ax, row, col, by_x[x].mean, len(panel.places))
             elif (wait, x) in tried:
                 ax.text(col, row, "×", ha="center", va="center", color=INK)
     colours = matplotlib.colormaps["cividis"]
@@ -238,8 +238,8 @@ def _curve(ax: Axes, curve: Curve) -> None:
 
 
 def _draw_fit(ax: Axes, fit: Usl, farthest: float) -> None:
-    fewest, measured = min(fit.servers), max(fit.servers)
-    for low, high, dash in ((fewest, measured, "-"), (measured, farthest, (0, (5, 2.5)))):
+    min_servers, measured = min(fit.servers), max(fit.servers)
+    for low, high, dash in ((min_servers, measured, "-"), (measured, farthest, (0, (5, 2.5)))):
         if high <= low:
             continue
         at = np.linspace(low, high, 40)

@@ -91,28 +91,28 @@ def _write(results: Sequence[Results], report: Report, criterion: Criterion) -> 
 
 
 def _content(results: Sequence[Results], criterion: Criterion, report: Report) -> Content:
-    found = ceilings(results, criterion)
-    _put(report, CEILINGS, found.to_csv(index=False))
+    ceiling_table = ceilings(results, criterion)
+    _put(report, CEILINGS, ceiling_table.to_csv(index=False))
     scaled: list[Line] = []
     curves: list[Curve] = []
     notes: list[str] = []
     # Files of an earlier report would be mistaken for those of this one.
     for stale in (SCALING, f"{FIGURES}/scaling.png"):
         (report.output / stale).unlink(missing_ok=True)
-    if found["servers"].nunique() > 1:
+    if ceiling_table["servers"].nunique() > 1:
         try:
-            table = scaling(found)
+            table = scaling(ceiling_table)
             readable = table["interpretation"].map(texts.interpretation)
             _put(report, SCALING, table.assign(interpretation=readable).to_csv(index=False))
-            scaled, curves = records(table), list(_curves(found))
-            notes = [texts.caveat(caveat) for caveat in caveats(found)]
+            scaled, curves = records(table), list(_curves(ceiling_table))
+            notes = [texts.caveat(caveat) for caveat in caveats(ceiling_table)]
         except ResultsError as failure:
             notes = [f"No scaling: {failure}."]
             report.warnings.append(f"no {SCALING}: {failure}")
     return Content(
         results=results,
-        panels=panels(results, records(found)),
-        ceilings=records(found),
+        panels=panels(results, records(ceiling_table)),
+        ceilings=records(ceiling_table),
         scaling=scaled,
         criterion=criterion.text,
         output=report.output,
@@ -121,8 +121,8 @@ def _content(results: Sequence[Results], criterion: Criterion, report: Report) -
     )
 
 
-def _curves(found: "pd.DataFrame") -> Iterator[Curve]:
-    for _, group in found[found["servers"].notna()].groupby(GROUP, sort=False):
+def _curves(ceiling_table: "pd.DataFrame") -> Iterator[Curve]:
+    for _, group in ceiling_table[ceiling_table["servers"].notna()].groupby(GROUP, sort=False):
         if group["servers"].nunique() > 1:
             lines = records(group.sort_values("servers", kind="stable"))
             yield Curve(subject(lines[0], servers=False), tuple(lines), usl(group))
@@ -133,7 +133,7 @@ def _summary(one: Results, report: Report) -> None:
     path = one.folder / SUMMARY
     text = one.summary.to_csv(index=False)
     before = path.read_bytes() if path.exists() else None
-    if before is not None and _unworded(before.decode(errors="replace")) == _unworded(text):
+    if before is not None and _comparable(before.decode(errors="replace")) == _comparable(text):
         return
     # A run that was interrupted, or is still running, has not summarised its last cell.
     if before and not text.encode().startswith(before):
@@ -144,7 +144,7 @@ def _summary(one: Results, report: Report) -> None:
     report.files.append(path)
 
 
-def _unworded(table: str) -> list[dict[str, str]]:
+def _comparable(table: str) -> list[dict[str, str]]:
     """The lines of summary.csv without the columns that versions word differently."""
     lines = csv.DictReader(table.splitlines())
     return [{name: line[name] for name in line if name not in WORDED} for line in lines]

@@ -29,17 +29,17 @@ def sections(content: Content, criterion: Criterion, pictures: Path) -> list[Sec
     limit: Limit = criterion.limit if criterion.p99 else lambda _: None
     numbered = enumerate(_drawings(content, criterion.success, limit), 1)
     drawn = {drawing.name: _placed(drawing, number, pictures) for number, drawing in numbered}
-    found = [tables.verdict(content)]
-    found += [
+    result = [tables.verdict(content)]
+    result += [
         Section(name, title, figures=[drawn[name]])
         for name, title in TITLES.items()
         if name in drawn
     ]
-    found += [tables.bounds(content)]
+    result += [tables.bounds(content)]
     shown = [drawn["scaling"]] if "scaling" in drawn else []
-    found += [Section("scaling", "Scaling", scaling_answers(content), figures=shown)]
-    found += [tables.cells(content), setup.environment(content)]
-    return [*found, setup.definitions()]
+    result += [Section("scaling", "Scaling", scaling_answers(content), figures=shown)]
+    result += [tables.cells(content), setup.environment(content)]
+    return [*result, setup.definitions()]
 
 
 TITLES = {

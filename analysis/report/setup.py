@@ -51,7 +51,7 @@ def _part(one: Results, output: Path) -> Part:
 
 def _facts(run: Mapping[str, Any]) -> dict[str, str]:
     placement, grid = run.get("placement") or {}, run.get("grid") or {}
-    found = {
+    values = {
         "run": f"{run.get('run_id')}, {run.get('status')}, "
         f"{timestamp(run.get('started'))} to {timestamp(run.get('ended'))}",
         "error": run.get("error"),
@@ -66,7 +66,7 @@ def _facts(run: Mapping[str, Any]) -> dict[str, str]:
         "load nodes": ", ".join(placement.get("load_nodes") or []),
         "load shares a node": {True: "yes", False: "no"}.get(placement.get("load_shares_node", "")),
     }
-    return {name: str(value) for name, value in found.items() if value}
+    return {name: str(value) for name, value in values.items() if value}
 
 
 def launcher_command(run: Mapping[str, Any]) -> str:

@@ -140,16 +140,16 @@ def _count(number: Any) -> str:
     return "" if number is None else count(number)
 
 
-def comparison(found: compare.Comparison) -> dict[str, Any]:
+def comparison(result: compare.Comparison) -> dict[str, Any]:
     """The comparison with its texts, as `launcher compare --json` prints it."""
     return {
-        "a": found.a,
-        "b": found.b,
-        "changes": [_change(change) for change in found.changes],
-        "notes": [_note(note) for note in found.notes],
-        "missing": sorted(_missing(missing, found.b) for missing in found.missing),
-        "untold": _not_tested(found.changes),
-        "worse": found.worse,
+        "a": result.a,
+        "b": result.b,
+        "changes": [_change(change) for change in result.changes],
+        "notes": [_note(note) for note in result.notes],
+        "missing": sorted(_missing(missing, result.b) for missing in result.missing),
+        "untold": _not_tested(result.changes),
+        "worse": result.worse,
     }
 
 

@@ -71,8 +71,8 @@ def find(folder: Path) -> list[Path]:
     """The folder itself if it holds results, or else its subfolders that do, in natural order."""
     if (folder / RAW).exists():
         return [folder]
-    found = [each.parent for each in folder.glob(f"*/{RAW}")]
-    return sorted(found, key=lambda path: natural(path.name))
+    folders = [each.parent for each in folder.glob(f"*/{RAW}")]
+    return sorted(folders, key=lambda path: natural(path.name))
 
 
 def load(folder: Path) -> Results:

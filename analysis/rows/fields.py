@@ -38,7 +38,7 @@ def whole(values: Sequence[Any]) -> Array:
     return np.array(values, dtype=np.int64)
 
 
-def truths(values: Sequence[Any]) -> Array:
+def booleans(values: Sequence[Any]) -> Array:
     return np.array([value is True for value in values])
 
 
@@ -88,7 +88,7 @@ def _converter(column: Column) -> Callable[[Sequence[Any]], Array]:
         return sessions
     if column.type is Type.WHOLE and not column.null:
         return whole
-    return {Type.TIME: times, Type.FLAG: truths}.get(column.type, numbers)
+    return {Type.TIME: times, Type.FLAG: booleans}.get(column.type, numbers)
 
 
 # The columns that differ from row to row, without texts.

@@ -133,13 +133,13 @@ def scaling(ceilings: pd.DataFrame) -> pd.DataFrame:
 
 
 def caveats(ceilings: pd.DataFrame) -> list[Caveat]:
-    found: list[Caveat] = []
+    result: list[Caveat] = []
     for lines in _groups(ceilings):
         for line in lines:
-            found += _caveats(line)
+            result += _caveats(line)
         if len(lines) == 1:
-            found.append(Caveat(CaveatCode.ONE_SERVER_COUNT, lines[0]["folder"]))
-    return list(dict.fromkeys(found))
+            result.append(Caveat(CaveatCode.ONE_SERVER_COUNT, lines[0]["folder"]))
+    return list(dict.fromkeys(result))
 
 
 def _check_comparable(lines: list[dict[str, Any]]) -> None:
@@ -194,9 +194,9 @@ def _caveats(line: Line) -> Iterator[Caveat]:
 
 def _lower_bounds(*lines: Line) -> tuple[LowerBound, ...]:
     return tuple(
-        LowerBound(int(line["servers"]), int(line["ceiling"]), found, whole(line["first_invalid"]))
+        LowerBound(int(line["servers"]), int(line["ceiling"]), known, whole(line["first_invalid"]))
         for line in lines
-        if (found := status(line)) in LOWER_BOUNDS
+        if (known := status(line)) in LOWER_BOUNDS
     )
 
 

@@ -28,8 +28,8 @@ def deb822(text: str) -> Iterator[tuple[str, set[str]]]:
     """The mirrors of a `.sources` file that have Debian's main component, with their suites."""
     lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
     for paragraph in re.split(r"\n\s*\n", lines):
-        found = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
-        fields = {name.lower(): set(value.split()) for name, value in found}
+        pairs = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
+        fields = {name.lower(): set(value.split()) for name, value in pairs}
         on = "no" not in fields.get("enabled", ())
         if on and "deb" in fields.get("types", ()) and "main" in fields.get("components", ()):
             for url in fields.get("uris", ()):

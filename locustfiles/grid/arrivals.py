@@ -21,8 +21,8 @@ def due_times(order: Mapping[str, Any]) -> list[float]:
         return [0.0] * batch
     if constant["arrivals"] == "constant":
         return [number / rate for number in range(batch)]
-    dice = random.Random(order["seed"])
-    return list(itertools.accumulate(dice.expovariate(rate) for _ in range(batch)))
+    generator = random.Random(order["seed"])
+    return list(itertools.accumulate(generator.expovariate(rate) for _ in range(batch)))
 
 
 def deal(times: Sequence[float], counts: Sequence[int], index: int) -> list[float]:

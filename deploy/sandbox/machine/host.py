@@ -36,8 +36,8 @@ def mirror() -> Source:
 
 
 def ca_bundle() -> Path:
-    found = [Path(os.environ[name]) for name in CERTIFICATES if os.environ.get(name)]
-    return next((path for path in [*found, BUNDLE] if path.is_file()), Path(os.devnull))
+    bundles = [Path(os.environ[name]) for name in CERTIFICATES if os.environ.get(name)]
+    return next((path for path in [*bundles, BUNDLE] if path.is_file()), Path(os.devnull))
 
 
 def apt_proxies() -> dict[str, str]:

@@ -28,8 +28,8 @@ class Source:
 def deb822(text: str) -> Iterator[Source]:
     lines = [line for line in text.splitlines() if not line.startswith("#")]
     for paragraph in re.split(r"\n\s*\n", "\n".join(lines)):
-        found = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
-        fields = {name.lower(): value.strip() for name, value in found}
+        pairs = re.findall(r"^([\w-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
+        fields = {name.lower(): value.strip() for name, value in pairs}
         if "deb" not in fields.get("types", "").split() or fields.get("enabled") == "no":
             continue
         for uri in fields.get("uris", "").split():
@@ -72,11 +72,11 @@ def find_mirror(sources: list[Source], codename: str) -> Source:
 
 
 def read_sources(apt: Path = Path("/etc/apt")) -> list[Source]:
-    found: list[Source] = []
+    sources: list[Source] = []
     parts = sorted((apt / "sources.list.d").glob("*"))
     for file in [apt / "sources.list", *parts]:
         if file.suffix == ".list" and file.exists():
-            found += one_line(file.read_text())
+            sources += one_line(file.read_text())
         elif file.suffix == ".sources":
-            found += deb822(file.read_text())
-    return found
+            sources += deb822(file.read_text())
+    return sources

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from analysis.rows.columns import Codes, Constants, count_repetitions, join_attempts, Rows
-from analysis.rows.fields import CONSTANT, CONVERT, numbers, sessions, times, truths, whole
+from analysis.rows.fields import booleans, CONSTANT, CONVERT, numbers, sessions, times, whole
 
 NOON = "2026-03-01T12:00:00.000001+00:00"
 
@@ -25,7 +25,7 @@ def test_whole_numbers_cannot_be_null() -> None:
 
 
 def test_only_true_is_true() -> None:
-    assert truths([True, False, 1, "true", None]).tolist() == [True, False, False, False, False]
+    assert booleans([True, False, 1, "true", None]).tolist() == [True, False, False, False, False]
 
 
 @pytest.mark.parametrize(
