@@ -47,8 +47,7 @@ class Cell(NamedTuple):
 
 class Basis(Enum):
     """The values on which a change is tested: the repetitions of a cell, the means of all cells, or for
-    success the
-    sessions of too few repetitions. Other measures of too few repetitions are not tested."""
+    success the sessions of too few repetitions. Other measures of too few repetitions are not tested."""
 
     REPETITIONS = auto()
     CELLS = auto()
