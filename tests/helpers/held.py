@@ -87,7 +87,7 @@ class Held:
         def killed() -> bool:
             return not self.cluster.run(*argv, node=node, user="root", check=False).returncode
 
-        wait_for(killed, 10, f"{pattern} is there")
+        wait_for(killed, 10, f"{pattern} is running")
 
     def pids(self, node: str, pattern: str) -> set[str]:
         argv = ("pgrep", "-u", "alice", "-f", "--", pattern)

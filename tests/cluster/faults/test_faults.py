@@ -110,7 +110,7 @@ class TestKilled:
 
     def test_job_ends_when_the_waiting_launcher_is_killed(self, scene: Scene) -> None:
         stays = scene.up("stays", 2, "--nodelist", "node5,node6")
-        held = scene.attach("forsaken", 2)
+        held = scene.attach("orphaned", 2)
         job = held.job
         held.kill("login", "bin/launcher up")
         wait_for(lambda: job not in " ".join(scene.jobs()), 15, "the job ends")

@@ -10,6 +10,7 @@ RUNBOOK = ROOT / "deploy/RUNBOOK.md"
 BLOCK = re.compile(
     r"(?:<!-- (online|shell: (?P<shell>.+)) -->\n)?```bash\n(?P<text>.+?)```", re.DOTALL
 )
+# The options to shorten; everything else runs as written in the runbook.
 SHORTER = {
     "--requests-grid 32,128,512,2048": "--requests-grid 16,64",
     "--requests-grid 512,1024,2048": "--requests-grid 16,64",
@@ -19,10 +20,9 @@ SHORTER = {
     "--server-nodes 1,2,4": "--server-nodes 1,2",
     "--max-concurrent-envs 64 --wait 0.1": "--max-concurrent-envs 8 --success 1 --wait 0.5",
 }
-"""The options to shorten; everything else runs as written in the runbook."""
 
+# serve_single.sh starts 64 workers, which would test nothing more than two do.
 WORKERS = "export WORKERS=2\n"
-"""serve_single.sh starts 64 workers, which would test nothing more than two do."""
 
 
 @dataclass(frozen=True)

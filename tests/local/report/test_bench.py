@@ -24,7 +24,7 @@ def result(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "bench.json").read_text()))
 
 
-def test_a_quick_run_measures_the_kit_and_its_peers(tmp_path: Path, mark: dict[str, str]) -> None:
+def test_quick_run_measures_the_kit_and_its_peers(tmp_path: Path, mark: dict[str, str]) -> None:
     done = bench(tmp_path, "--quick", "--only", "1,3,4,6,11", env=mark)
     assert done.returncode == 0, done.stdout + done.stderr
     run = result(tmp_path)
@@ -45,7 +45,7 @@ def test_a_quick_run_measures_the_kit_and_its_peers(tmp_path: Path, mark: dict[s
     assert "time to ready" in done.stdout
 
 
-def test_what_cannot_be_measured_ends_with_1_and_says_why(
+def test_bench_exits_with_1_and_the_reason_if_a_figure_cannot_be_measured(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     done = bench(tmp_path, "--quick", "--only", "10", env=mark)
@@ -54,13 +54,13 @@ def test_what_cannot_be_measured_ends_with_1_and_says_why(
     assert result(tmp_path)["figures"]["10"]["error"]
 
 
-def test_a_figure_that_nobody_knows(tmp_path: Path, mark: dict[str, str]) -> None:
+def test_bench_refuses_an_unknown_figure(tmp_path: Path, mark: dict[str, str]) -> None:
     done = bench(tmp_path, "--only", "12", env=mark)
     assert done.returncode == 2
     assert done.stderr.startswith("error: --only 12: choose among 1, 3, 2")
 
 
-def test_an_interrupted_run_leaves_no_process_and_what_it_has(
+def test_interrupted_run_leaves_no_process_and_keeps_its_results(
     tmp_path: Path, mark: dict[str, str]
 ) -> None:
     argv = [*BENCH, "--output", str(tmp_path), "--address", new_address(), "--idle", "0"]

@@ -31,9 +31,9 @@ STEP = '{"type":"step","data":{"wait_seconds":0}}'
 LONG_STEP = b'{"type":"step","data":{"wait_seconds":600}}'
 HOSTILE, GOOD = 100, 200
 GOOD_SECONDS = 40.0
+# How many bytes a worker may grow: for each hostile client a segment, the messages that it sent
+# ahead, and the replies that it has not read.
 MEMORY = 160 << 20
-"""How many bytes a worker may grow: for each hostile client a segment, the messages that it sent ahead, and
-the replies that it has not read."""
 
 Attack = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -42,7 +42,7 @@ def frame(opcode: int, payload: bytes = b"", fin: bool = True) -> bytes:
     return Frame(Opcode(opcode), payload, fin).serialize(mask=True)
 
 
-async def pour(writer: asyncio.StreamWriter, data: bytes) -> None:
+async def flood(writer: asyncio.StreamWriter, data: bytes) -> None:
     """Sends as much as the other side accepts, until the connection ends."""
     writer.transport.set_write_buffer_limits(high=0)
     many = data * (1 + 60_000 // len(data))
@@ -53,14 +53,14 @@ async def pour(writer: asyncio.StreamWriter, data: bytes) -> None:
             await asyncio.sleep(0)
 
 
-async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def never_reading(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     reader._transport.pause_reading()  # type: ignore[attr-defined]
-    await pour(writer, frame(1, b'{"type":"state"}') + frame(1, STEP.encode()))
+    await flood(writer, frame(1, b'{"type":"state"}') + frame(1, STEP.encode()))
 
 
 async def pinging(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     reader._transport.pause_reading()  # type: ignore[attr-defined]
-    await pour(writer, frame(9, b"x" * 125))
+    await flood(writer, frame(9, b"x" * 125))
 
 
 async def pinging_in_a_step(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -70,7 +70,7 @@ async def pinging_in_a_step(reader: asyncio.StreamReader, writer: asyncio.Stream
 
 async def far_ahead(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(frame(1, LONG_STEP))
-    await pour(writer, frame(1, b"x" * 100_000))
+    await flood(writer, frame(1, b"x" * 100_000))
 
 
 async def dripping(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -86,7 +86,7 @@ async def announcing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 async def fragments(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(frame(1, b"", fin=False))
-    await pour(writer, frame(0, b"", fin=False))
+    await flood(writer, frame(0, b"", fin=False))
 
 
 async def many_steps(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -98,7 +98,7 @@ async def many_steps(reader: asyncio.StreamReader, writer: asyncio.StreamWriter)
 
 async def garbage(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     writer.write(frame(8, b"\x03\xe8"))
-    await pour(writer, b"\xff" * 1_000)
+    await flood(writer, b"\xff" * 1_000)
 
 
 async def no_handshake(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -106,7 +106,7 @@ async def no_handshake(_: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 ATTACKS: dict[str, tuple[Attack, int]] = {
-    "never reading": (deaf, HOSTILE),
+    "never reading": (never_reading, HOSTILE),
     "pings without reading": (pinging, HOSTILE),
     "pings in a step": (pinging_in_a_step, HOSTILE),
     "far ahead of a step": (far_ahead, HOSTILE),
@@ -176,7 +176,7 @@ async def good_sessions(url: str, count: int) -> None:
     assert all(await asyncio.gather(*(one() for _ in range(count))))
 
 
-def grown(pid: int, before: int) -> int:
+def memory_growth(pid: int, before: int) -> int:
     return int(psutil.Process(pid).memory_info().rss) - before
 
 
@@ -199,10 +199,10 @@ def test_good_sessions_succeed_next_to_hostile_ones(name: str, target: Server) -
 
     async def play() -> None:
         async with attacked(target.address, 8000, attack, clients):
-            count = 1_000 if attack is deaf else GOOD
+            count = 1_000 if attack is never_reading else GOOD
             url = f"ws://{target.address}:8000/ws"
             await asyncio.wait_for(good_sessions(url, count), GOOD_SECONDS)
-            assert grown(pid, before) < MEMORY
+            assert memory_growth(pid, before) < MEMORY
 
     asyncio.run(play())
     wait_for(lambda: target.ready()["used"] == 0, 30, "all places free")
@@ -236,7 +236,7 @@ def test_good_sessions_succeed_next_to_hostile_ones_through_envoy(
     async def play() -> None:
         async with attacked(address, int(port), attack, clients):
             url = balanced.url.replace("http", "ws", 1) + "/ws"
-            count = 1_000 if attack is deaf else GOOD
+            count = 1_000 if attack is never_reading else GOOD
             await asyncio.wait_for(good_sessions(url, count), GOOD_SECONDS)
 
     asyncio.run(play())
