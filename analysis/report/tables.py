@@ -61,9 +61,9 @@ CEILING_COLUMNS: Columns = (
     ("ceiling", True, lambda line: sentences.ceiling(line, ",.0f")),
     ("95 % interval", True, _interval),
     ("by repetition (passed-failed)", True, lambda line: text_of(line["brackets"])),
-    ("success there", True, lambda line: percent(line["success_at_ceiling"])),
-    ("p99 there", True, lambda line: _seconds(line["p99_at_ceiling"])),
-    ("rps there", True, lambda line: shown(line["rps_at_ceiling"], ",.0f")),
+    ("success at ceiling", True, lambda line: percent(line["success_at_ceiling"])),
+    ("p99 at ceiling", True, lambda line: _seconds(line["p99_at_ceiling"])),
+    ("rps at ceiling", True, lambda line: shown(line["rps_at_ceiling"], ",.0f")),
     ("bound", False, lambda line: text_of(line["bound"])),
 )
 

@@ -20,7 +20,7 @@ from analysis.scaling.efficiency import (
 from analysis.scaling.usl import MIN_SERVER_COUNTS, NoFit, NoFitCode
 
 CEILINGS: Mapping[CeilingStatus, str] = {
-    CeilingStatus.MEASURED: "ceiling {ceiling} sessions, mean success there {success}",
+    CeilingStatus.MEASURED: "ceiling {ceiling} sessions with mean success {success}",
     CeilingStatus.NONE_PASSED: "no batch met the criterion",
     CeilingStatus.NO_FAILURE: "at least {ceiling} sessions; no larger batch failed, so the ceiling was "
     "not reached",

@@ -65,7 +65,7 @@ def _holds(path: Path, text: str) -> bool:
 def digest_of(path: Path) -> dict[str, str]:
     try:
         if not os.access(path, os.R_OK):
-            return {"problem": "is not readable" if path.exists() else "is not there"}
+            return {"problem": "is not readable" if path.exists() else "does not exist"}
         return {"digest": sif.digest(path)}
     except sif.NotAnImage as failure:
         what, _, _ = str(failure).partition(";")

@@ -133,7 +133,7 @@ def test_doctor_fails_when_images_differ_or_are_missing(cluster: Cluster) -> Non
         cluster.run("rm", "/tmp/images/server.sif", node="node2")
         code, report = doctor(cluster, *options)
         assert (code, failing_nodes(report)) == (1, {"image": ["node2"]})
-        assert "is not there" in next(c["detail"] for c in report["checks"] if c["nodes"])
+        assert "does not exist" in next(c["detail"] for c in report["checks"] if c["nodes"])
     finally:
         cluster.run("srun", "-w", "node[1-4]", "rm", "-rf", "/tmp/images")
 

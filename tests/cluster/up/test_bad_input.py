@@ -212,7 +212,9 @@ class TestApps:
 @pytest.mark.usefixtures("images")
 class TestContainers:
     def test_up_fails_without_an_image(self, fails: Callable[..., Done]) -> None:
-        expected = "/home/alice/none/server.sif on node1, node2, node3: is not there; build it with"
+        expected = (
+            "/home/alice/none/server.sif on node1, node2, node3: does not exist; build it with"
+        )
         fails(*CONTAINERS, "--images", f"{HOME}/none", expected=expected)
 
     def test_up_fails_with_a_truncated_image(

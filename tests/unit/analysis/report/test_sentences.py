@@ -48,7 +48,7 @@ def test_numbers() -> None:
 
 def test_ceiling_sentence_names_interval_and_bound() -> None:
     assert sentences.ceiling_sentence(ceiling_line()) == (
-        "2 servers, wait 1 s: ceiling 3,072 sessions, mean success there 99.1 %. 4,096 failed. 95 % "
+        "2 servers, wait 1 s: ceiling 3,072 sessions with mean success 99.1 %. 4,096 failed. 95 % "
         "interval 2,900–3,100 (bootstrap over 3 repetitions and their brackets: 3072-3200 2900-3000 "
         "3072-3200). Bound by: admission cap: 1024 refused."
     )

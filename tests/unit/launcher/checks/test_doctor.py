@@ -202,8 +202,8 @@ class TestSoftware:
         assert_finding(found, Verdict.WARN, NODES, "1.1.9 on n3; 1.4.5 on n1, n2, n4")
 
     def test_image_fails_when_missing(self) -> None:
-        found = node_checks.image("/i/server.sif", IMAGE | {"n2": {"problem": "is not there"}})
-        assert_finding(found, Verdict.FAIL, ("n2",), "/i/server.sif on n2: is not there", "build")
+        found = node_checks.image("/i/server.sif", IMAGE | {"n2": {"problem": "does not exist"}})
+        assert_finding(found, Verdict.FAIL, ("n2",), "/i/server.sif on n2: does not exist", "build")
 
     def test_image_fails_when_it_differs(self) -> None:
         found = node_checks.image("/i/server.sif", IMAGE | {"n2": {"digest": "b" * 64}})

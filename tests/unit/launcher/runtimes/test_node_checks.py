@@ -112,7 +112,7 @@ def test_the_image_of_most_nodes_is_the_right_one() -> None:
 
 
 def test_an_image_problem_outweighs_a_difference() -> None:
-    views = {"n1": {"digest": "a"}, "n2": {"digest": "b"}, "n3": {"problem": "is not there"}}
+    views = {"n1": {"digest": "a"}, "n2": {"digest": "b"}, "n3": {"problem": "does not exist"}}
     assert image("/i", views).nodes == ("n3",)
 
 
@@ -128,4 +128,4 @@ def test_nodes_with_the_same_ports_are_grouped_without_duplicates() -> None:
 def test_digest_of_reports_a_problem_instead_of_raising(tmp_path: Path) -> None:
     (tmp_path / "x.sif").write_text("no image")
     assert digest_of(tmp_path / "x.sif") == {"problem": "is not an Apptainer image (SIF)"}
-    assert digest_of(tmp_path / "y.sif") == {"problem": "is not there"}
+    assert digest_of(tmp_path / "y.sif") == {"problem": "does not exist"}
