@@ -1,4 +1,4 @@
-"""What the axes of several figures have in common."""
+"""Functions that several figures share for their axes."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

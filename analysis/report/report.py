@@ -28,7 +28,10 @@ INSTALL = 'pip install -e ".[analysis]"'
 
 @dataclass
 class Report:
-    """What was written, with warnings. `missing` is the package without which there is no page."""
+    (
+        """The files that were written, and warnings. `missing` is a package that the page requires."""
+        ""
+    )
 
     output: Path
     files: list[Path] = field(default_factory=list)

@@ -39,8 +39,8 @@ WORDED = ("reasons", "warnings")
 
 @dataclass
 class CellDetails:
-    """What the rows of a cell show beyond its line in the summary. `curve` holds seconds since the start of
-    the cell, and the number of sessions that were open."""
+    """Details of a cell that its line in the summary lacks. `curve` holds seconds since the start of the
+    cell, and the number of sessions that were open."""
 
     curve: tuple[list[float], list[int]] = field(default_factory=lambda: ([], []))
     hosts: dict[str, int] = field(default_factory=dict)

@@ -130,7 +130,7 @@ class Reader:
 
 @dataclass
 class Part:
-    """What a reader collected from a part of a file; `rest` is the text after its last line end."""
+    """The rows that a reader collected from a part of a file; `rest` is the text after its last line end."""
 
     columns: dict[str, Array]
     constants: list[tuple[Any, ...]]

@@ -105,7 +105,7 @@ class CaveatCode(Enum):
 
 @dataclass(frozen=True)
 class Caveat:
-    """What limits how far the ceilings of `folder` can be compared. The other fields are set where the
+    """A limit on the comparison of the ceilings of `folder`. The other fields are set where the
     code needs them."""
 
     code: CaveatCode

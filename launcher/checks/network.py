@@ -86,8 +86,8 @@ def names(views: Views) -> Finding:
 
 @dataclass(frozen=True)
 class Skew:
-    """By how many seconds a clock is ahead of another: between `low` and `high`, which the time that
-    the answer took leaves open."""
+    """How many seconds a clock is ahead of another: between `low` and `high`, because the delay of the answer
+    is unknown in each direction."""
 
     low: float
     high: float

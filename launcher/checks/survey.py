@@ -26,7 +26,7 @@ CLOCK_PROBES = 3
 
 @dataclass(frozen=True)
 class Survey:
-    """What the machines of a placement answered; `skews` is empty for this machine alone."""
+    """The answers of the machines of a placement; `skews` is empty if this machine is the only one."""
 
     placement: Placement
     nodes: Sequence[Node]

@@ -159,7 +159,7 @@ def deployment_options(command: F, hidden: Collection[str] = ()) -> F:
 
 
 def _field_option(name: str, field: FieldInfo, hidden: bool) -> Callable[[Any], Any]:
-    """Without a default of its own: the file and the environment come before the field's."""
+    """The option has no default, because file and environment come before the field's default."""
     option_of_field = partial(
         option,
         f"--{name.replace('_', '-')}",

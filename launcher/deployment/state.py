@@ -1,4 +1,4 @@
-"""What a deployment records in `openenv-deployment.json`, whose keys are the names of the fields."""
+"""The content of `openenv-deployment.json`, whose keys are the names of the fields."""
 
 import json
 from collections.abc import Mapping

@@ -82,7 +82,7 @@ def batch_limit(search: CeilingSearch, placement: LoadPlacement) -> BatchLimit:
 
 
 def load_limits(limits: Limits, workers: int, addresses: int) -> list[BatchLimit]:
-    """What limits the sessions of so many load workers on so many source addresses."""
+    """The limits on the sessions of this many load workers on this many source addresses."""
     held, ports = workers * limits.sessions_per_worker, addresses * limits.ports
     return [
         BatchLimit(
@@ -181,13 +181,13 @@ def table_lines(table: "pd.DataFrame") -> list[dict[str, Any]]:
 
 
 def limit_reached(result: SearchResult) -> BatchLimit | None:
-    """What stopped the search; None when a batch failed or was inconclusive before."""
+    """The limit that stopped the search; None when a batch failed or was inconclusive before it."""
     ended = any(bracket.failing is not None or bracket.problem for bracket in result.brackets)
     return None if ended else result.limit
 
 
 def notes(result: SearchResult, criterion: Criterion) -> list[str]:
-    """What is inconclusive or contradictory in the outcomes."""
+    """Notes on inconclusive or contradictory outcomes."""
     texts = dict.fromkeys(map(_inconclusive, result.brackets))
     texts[contradiction(_outcomes(result, criterion))] = None
     return [text for text in texts if text]

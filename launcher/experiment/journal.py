@@ -78,7 +78,7 @@ class Journal:
 
     @property
     def caveats(self) -> list[str]:
-        """What limits the comparison of the phases."""
+        """Limits on the comparison of the phases."""
         caveats = []
         for servers, phase in self.content["phases"].items():
             if phase["status"] != RunStatus.COMPLETE:

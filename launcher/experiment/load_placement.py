@@ -75,7 +75,7 @@ class LoadPlacement:
 
 
 def place_load(target: Target, workers: int | None, sessions: int = 0) -> LoadPlacement:
-    """Without `workers`, one load worker per core, or as many as `sessions` at once require."""
+    """The default for `workers` is one per core, or as many as `sessions` at once require."""
     state = target.state
     clients: Mapping[str, int] = state.client_nodes if state else {}
     if state is None or not clients or state.job is None:

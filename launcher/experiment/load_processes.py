@@ -42,7 +42,7 @@ class AllSessionsOpen:
 
 @dataclass
 class CellEnded:
-    """What the load reports about a cell, for run.json. `begun` and `ended` are in ISO 8601;
+    """The report of the load about a cell, for run.json. `begun` and `ended` are in ISO 8601;
     `open_clients` and `open_servers` count the sessions that were open together."""
 
     begun: str

@@ -52,7 +52,7 @@ def outcome(failure: BaseException | None) -> dict[str, Any]:
 
 @dataclass
 class AttemptFacts:
-    """What run.json records about an attempt. `load` is None when the attempt was interrupted."""
+    """The entry of an attempt in run.json. `load` is None when the attempt was interrupted."""
 
     shares_node: bool
     max_lag: float

@@ -27,7 +27,7 @@ Attempt = tuple[Cell, int]
 
 @dataclass
 class RecordedRun:
-    """What a result folder holds: `run` is run.json, empty in a new folder. `lines` has the summary
+    """The content of a result folder: `run` is run.json, empty in a new folder. `lines` has the summary
     lines of finished cells, in order; `attempts` the number of the last attempt of every started
     cell. `file` holds `rows` whole rows in `size` bytes, and is locked until it is closed."""
 

@@ -98,7 +98,7 @@ class Target:
             )
 
     def caps(self) -> dict[str, Any]:
-        """What limits the sessions of the target, for run.json; None where unknown."""
+        """The limits on the sessions of the target, for run.json; None where unknown."""
         if self.state is None:
             try:
                 ready = http.get_json(f"{self.url}/ready", PROBE_SECONDS)

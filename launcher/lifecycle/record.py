@@ -1,4 +1,4 @@
-"""What a launcher records about the deployment that it holds: state file, events and its own log."""
+"""The records of a launcher about the deployment that it holds: state file, events and its own log."""
 
 import contextlib
 import time

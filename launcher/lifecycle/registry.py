@@ -48,7 +48,7 @@ class Known:
 
     @property
     def status(self) -> DeploymentStatus:
-        """As the launcher wrote it; `GONE` when the launcher exited without writing a final one."""
+        """The status that the launcher wrote; `GONE` if it exited without writing a final one."""
         status = self.state.status
         return status if self.alive or status in FINAL_STATES else DeploymentStatus.GONE
 

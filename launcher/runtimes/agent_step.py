@@ -47,7 +47,7 @@ class AgentStep(StepChannel):
 
     @property
     def diagnosis(self) -> str:
-        """What Slurm printed and the command that can be pasted into a shell."""
+        """The output of Slurm, and the command in a form that can be pasted into a shell."""
         lines = [f"  {text}" for text in self.errors or ["nothing"]]
         return "\n".join(("Slurm printed:", *lines, f"the command was: {shlex.join(self.argv)}"))
 

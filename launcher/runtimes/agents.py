@@ -107,7 +107,7 @@ class Agents:
     def probe(
         self, request: Mapping[str, Any], names: Sequence[str] | None = None
     ) -> dict[str, Mapping[str, Any]]:
-        """What `launcher.runtimes.probe` answers on each node. Raises `StartFailed` when a node does
+        """The answer of `launcher.runtimes.probe` on each node. Raises `StartFailed` when a node does
         not answer."""
         nodes = [self.nodes[name] for name in names or self.nodes]
         for node in nodes:

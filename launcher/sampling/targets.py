@@ -1,4 +1,4 @@
-"""What is sampled on which node, from the state of a deployment and the placement of a run. Pure."""
+"""Determines what to sample on each node from the state of a deployment and the placement of a run. Pure."""
 
 import os
 from collections.abc import Mapping

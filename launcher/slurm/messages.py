@@ -1,4 +1,4 @@
-"""What srun and slurmstepd print about a Slurm step."""
+"""Parses the messages of srun and slurmstepd about a Slurm step."""
 
 import re
 from dataclasses import dataclass

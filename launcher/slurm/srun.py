@@ -147,7 +147,7 @@ class StepChannel:
 
     @property
     def errors(self) -> list[str]:
-        """What Slurm reported: its errors, or else everything it printed."""
+        """The errors that Slurm printed, or else its whole output."""
         texts = [message.text for message in self.messages]
         return [text for text in texts if "error:" in text] or texts
 

@@ -1,4 +1,4 @@
-"""What --debug logs of commands."""
+"""Logs commands for --debug."""
 
 import logging
 import re

@@ -11,7 +11,7 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Unreachable(OSError):
-    """No response, or one that is not HTTP or not a success; `status` is its code, if it has one."""
+    """There was no response, or it was not HTTP or not a success; `status` is its code, if it has one."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         super().__init__(reason)

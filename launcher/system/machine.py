@@ -1,4 +1,4 @@
-"""What the kernel and the environment of this machine allow."""
+"""The limits that the kernel and the environment of this machine set."""
 
 import os
 import platform

@@ -1,4 +1,4 @@
-"""What a session does and where it connects to."""
+"""The steps of a session, and the server that it connects to."""
 
 import _socket
 import errno

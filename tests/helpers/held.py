@@ -125,7 +125,7 @@ class Held:
 
 @dataclass
 class Scene:
-    """What a test changes in the cluster; `clean` undoes it."""
+    """The changes that a test makes to the cluster; `clean` undoes them."""
 
     cluster: Cluster
     dead: set[str] = field(default_factory=set)

@@ -9,7 +9,7 @@ EXTENSION = "openenv.serve"
 
 
 class Channel(Protocol):
-    """What a session uses to reply."""
+    """The side of a connection through which a session replies."""
 
     def send(self, text: bytes) -> None: ...
 

@@ -257,7 +257,7 @@ def test_sampler_works_with_many_open_descriptors(deployment: Deployment, tmp_pa
 
 
 def test_sampler_finds_a_load_master_by_its_port(tmp_path: Path) -> None:
-    """As on a client node, where the run only knows the pid of its srun."""
+    """Like a client node, where the run only knows the pid of its srun."""
     from launcher.sampling.collector import Collector
 
     def pretend(module: str, option: str) -> subprocess.Popen[bytes]:

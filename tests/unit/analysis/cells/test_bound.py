@@ -1,4 +1,4 @@
-"""What limited a cell, from counters made by hand."""
+"""What limited a cell, from hand-written counters."""
 
 import pytest
 

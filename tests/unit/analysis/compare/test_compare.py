@@ -1,4 +1,4 @@
-"""What changed between two results, from lines made by hand."""
+"""Changes between two results, from hand-written lines."""
 
 import math
 from dataclasses import replace

@@ -34,7 +34,7 @@ METRICS = [
 
 @pytest.fixture(autouse=True)
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without matplotlib there is no page, and the log entry is quicker."""
+    """Hides matplotlib, so that no page is drawn and the test is faster."""
     import sys
 
     monkeypatch.setitem(sys.modules, "matplotlib", None)

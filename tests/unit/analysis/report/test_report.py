@@ -256,7 +256,7 @@ def test_a_report_of_the_same_files_is_the_same(tmp_path: Path) -> None:
 
 @pytest.fixture
 def no_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without matplotlib there is none, and what is about other files is quicker."""
+    """Hides matplotlib, so that no page is drawn and tests of other files are faster."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
 
 

@@ -83,7 +83,7 @@ def test_the_interval_is_of_the_mean_of_repetitions_and_contains_the_ceiling() -
 
 
 def test_the_interval_covers_the_bracket_of_a_search() -> None:
-    """Of [300, 400) nobody knows more, however often the search stops there."""
+    """The position within [300, 400) stays unknown, however often the search stops there."""
     line = ceiling(*repeated(300, 300, 300))
     assert line["brackets"] == "300-400 300-400 300-400"
     assert line["ceiling_low"] == 300  # widened to the ceiling

@@ -1,4 +1,4 @@
-"""What a deployment records about itself is read back as it was."""
+"""The state of a deployment survives a round trip through its file."""
 
 import json
 from dataclasses import replace

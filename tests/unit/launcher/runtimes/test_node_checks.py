@@ -26,7 +26,7 @@ GOOD: dict[str, Any] = {"taken": None, "shared": True, "files": {str(FILE): {"di
 
 
 def findings(*others: dict[str, Any]) -> list[Finding]:
-    """Of n1, which is good, and one node more for each view."""
+    """The findings for n1, which is good, and one more node for each view."""
     views = {f"n{number}": GOOD | other for number, other in enumerate(({}, *others), 1)}
     return list(start_checks(views, [ENVOY, SERVER], [FILE], Path("/srv")))
 

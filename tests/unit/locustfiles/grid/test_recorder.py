@@ -1,4 +1,4 @@
-"""What Locust's statistics get to know about a session."""
+"""The requests that Locust's statistics receive for a session."""
 
 from types import SimpleNamespace
 from typing import Any
