@@ -28,10 +28,7 @@ INSTALL = 'pip install -e ".[analysis]"'
 
 @dataclass
 class Report:
-    (
-        """The files that were written, and warnings. `missing` is a package that the page requires."""
-        ""
-    )
+    """The files that were written, and warnings. `missing` is a package that the page requires."""
 
     output: Path
     files: list[Path] = field(default_factory=list)
