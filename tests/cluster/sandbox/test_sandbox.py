@@ -157,12 +157,12 @@ class TestRun:
         assert (done.stdout, done.stderr, done.returncode) == ("yes\n", "no\n", 7)
 
     def test_run_passes_on_signals(self, cluster: Cluster) -> None:
-        script = 'trap "echo told; exit 5" TERM; echo ready; while :; do sleep 0.05; done'
+        script = 'trap "echo terminated; exit 5" TERM; echo ready; while :; do sleep 0.05; done'
         with cluster.popen("sh", "-c", script) as process:
             assert process.stdout
             assert process.stdout.readline() == "ready\n"
             process.terminate()
-            assert process.stdout.read() == "told\n"
+            assert process.stdout.read() == "terminated\n"
         assert process.returncode == 5
 
     def test_interrupt_reaches_the_process_group_as_from_a_terminal(self, cluster: Cluster) -> None:

@@ -278,7 +278,7 @@ def test_failed_detached_deployment_stays_listed_until_down(tmp_path: Path) -> N
             dead.add(pid)
             os.kill(pid, signal.SIGKILL)
         wait_for(lambda: fallen.state["status"] == "failed", 10, "it has failed")
-        status = wait_for(lambda: failed_status(fallen), 10, "status says so")
+        status = wait_for(lambda: failed_status(fallen), 10, "status reports the failure")
         assert "4 times within 5 minutes" in status
         assert "server-1 | " in fallen.run("logs", "fallen").stdout
         assert "was already failed" in fallen.run("down", "fallen").stderr
