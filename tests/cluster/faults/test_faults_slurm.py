@@ -46,7 +46,7 @@ def resize_time(held: Held, scene: Scene) -> None:
 
 class TestEndedBySlurm:
     @pytest.mark.parametrize(
-        ("what", "expected", "shows"),
+        ("end", "expected", "status_text"),
         [
             (scancel, "Slurm ended job {job}: ", "Slurm job {job}: CANCELLED"),
             (scancel_step, "its Slurm step was cancelled: ", "Slurm job {job}: FAILED"),
@@ -56,12 +56,12 @@ class TestEndedBySlurm:
         ],
     )
     def test_deployment_ends_cleanly_and_reports_the_reason(
-        self, what: Callable[[Held, Scene], None], expected: str, shows: str, scene: Scene
+        self, end: Callable[[Held, Scene], None], expected: str, status_text: str, scene: Scene
     ) -> None:
-        options = ("--partition", "low") if what is preempt else ()
+        options = ("--partition", "low") if end is preempt else ()
         held = scene.attach("taken", 2, *options)
         job = held.job
-        what(held, scene)
+        end(held, scene)
         code, output = held.front_result(60)
         assert code == 1
         assert output.splitlines()[-1].startswith(f"error: {expected.format(job=job)}"), output
@@ -69,7 +69,7 @@ class TestEndedBySlurm:
         status = held.status()
         assert status.returncode == 1
         assert "taken: ended" in status.stdout
-        assert shows.format(job=job) in status.stdout
+        assert status_text.format(job=job) in status.stdout
         assert f"Reason={job}" not in scene.cluster.run("squeue").stdout
         assert "was already ended" in held.down().stderr
 
