@@ -6,7 +6,7 @@ NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
-.PHONY: demo cluster-demo time-to-ready bench performance mutants test test-here test-cluster test-faults check format lock clean
+.PHONY: demo cluster-demo time-to-ready bench performance mutants test test-here test-experiment test-cluster test-faults check format lock clean
 
 # The main job on this machine: Envoy and two servers, pre-flight, a grid, the report.
 demo: $(VENV)/.installed
@@ -41,12 +41,14 @@ test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest $(TESTS)
 else
 test: $(VENV)/.installed-test
-	$(MAKE) --no-print-directory --keep-going -j 3 --output-sync=target test-here test-cluster test-faults
+	$(MAKE) --no-print-directory --keep-going -j 4 --output-sync=target test-here test-experiment test-cluster test-faults
 endif
 
-test-here test-cluster test-faults: $(VENV)/.installed-test
+test-here test-experiment test-cluster test-faults: $(VENV)/.installed-test
 test-here:
-	$(BIN)/python -m pytest tests/unit tests/local tests/test_scaling.py
+	$(BIN)/python -m pytest tests/unit tests/local tests/test_scaling.py --ignore tests/local/experiment
+test-experiment:
+	$(BIN)/python -m pytest tests/local/experiment
 test-cluster:
 	$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/faults
 test-faults:

@@ -41,7 +41,7 @@ def test_quick_run_measures_the_kit_and_its_peers(tmp_path: Path, mark: dict[str
         run["versions"]
     )
     assert all(figure["error"] is None for figure in run["figures"].values())
-    assert "**A quick run" in page.page(run, "bench.json")
+    assert "**This was a quick run" in page.page(run, "bench.json")
     assert "time to ready" in done.stdout
 
 
