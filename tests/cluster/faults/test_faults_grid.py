@@ -62,7 +62,11 @@ def start_grid(scene: Scene, held: Held, *options: str) -> Run:
     argv = ("--url", held.url, "-n", str(SESSIONS), "--wait-grid", "0,60", "--output-dir", output)
     popen = scene.popen("launcher", "grid", *argv, "--load-workers", "2", *options)
     run = Run(held, popen, output)
-    wait_for(lambda: used(held) >= SESSIONS or popen.poll() is not None, 40, "the load runs")
+
+    def second_cell_is_open() -> bool:
+        return run.read("raw.jsonl").count("\n") >= SESSIONS and used(held) >= SESSIONS
+
+    wait_for(lambda: second_cell_is_open() or popen.poll() is not None, 40, "the load runs")
     assert popen.poll() is None, popen.communicate()
     return run
 

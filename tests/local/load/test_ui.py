@@ -161,7 +161,7 @@ def test_page_starts_shows_and_stops_a_load(
         assert {row["num_failures"] for row in stats["stats"]} == {0}
 
         page.process.send_signal(signal.SIGINT)
-        assert page.process.wait(5) == 0
+        assert page.process.wait(PAGE_SECONDS) == 0
         assert processes_of(mark[MARK]) == []
 
 
