@@ -34,13 +34,14 @@ def run(names: list[str], children: int) -> None:
 
 def report() -> float:
     """Prints what survived and the scores; returns the share of mutants that were killed."""
-    all_killed = all_tested = 0
+    all_killed = all_tested = not_run = 0
     for meta in sorted(Path("mutants").rglob("*.meta")):
         codes = json.loads(meta.read_text())["exit_code_by_key"]
         status = {
             name: status_by_exit_code[code] for name, code in codes.items() if code is not None
         }
         survivors = [name for name, state in status.items() if state not in KILLED]
+        not_run += len(codes) - len(status)
         all_tested += len(status)
         all_killed += len(status) - len(survivors)
         for name in survivors:
@@ -49,7 +50,7 @@ def report() -> float:
             killed = f"{len(status) - len(survivors)} of {len(status)}"
             print(f"{meta.relative_to('mutants').with_suffix('')}: {killed} killed")
     score = all_killed / all_tested if all_tested else 0.0
-    print(f"mutation score: {score:.1%} ({all_killed} of {all_tested})")
+    print(f"mutation score: {score:.1%} ({all_killed} of {all_tested}; {not_run} not run)")
     return score
 
 
