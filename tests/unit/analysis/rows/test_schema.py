@@ -160,3 +160,8 @@ def test_the_readme_documents_the_columns_of_raw_jsonl() -> None:
     assert rows("analysis/README.md", "Columns of raw.jsonl") == [
         [f"`{c.name}`", f"{c.type} or null" if c.null else str(c.type), c.meaning] for c in COLUMNS
     ]
+
+
+def test_the_readme_explains_every_error_type() -> None:
+    explained = " ".join(row[0] for row in rows("locustfiles/README.md", "Error types"))
+    assert [code for code in ErrorType if f"`{code}`" not in explained] == []
