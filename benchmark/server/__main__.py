@@ -4,9 +4,10 @@ import argparse
 import sys
 
 from benchmark.server.settings import (
-    DEFAULT_APP,
+    add_serving_options,
     Ports,
     ports_from,
+    serving_from,
     SettingError,
     settings_from_environment,
 )
@@ -26,7 +27,7 @@ def main() -> int:
         description="Serve OpenEnv environments from this node. The environment variables WORKERS, "
         "PORT, MAX_CONCURRENT_ENVS and NODE_NAME configure the server.",
     )
-    parser.add_argument("--app", default=DEFAULT_APP, help="the ASGI app, as module:attribute")
+    add_serving_options(parser)
     parser.add_argument("--host", default="0.0.0.0", help="the address to listen on")
     parser.add_argument("--control-port", type=int, help="for health checks (default: PORT + 1)")
     parser.add_argument(
@@ -42,7 +43,7 @@ def main() -> int:
         options.worker_port or defaults.first_own,
     )
     try:
-        Server(settings, options.host, ports, options.app).run(options.drain)
+        Server(settings, serving_from(options), options.host, ports).run(options.drain)
     except (PortTaken, ServerFailed) as failure:
         return _fail(str(failure))
     return 0

@@ -1,5 +1,7 @@
 """The settings that a server reads from environment variables."""
 
+import argparse
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -24,6 +26,47 @@ class Settings:
     @property
     def host_url(self) -> str:
         return f"{self.node_name}:{self.port}"
+
+
+@dataclass(frozen=True)
+class Serving:
+    """What the workers of a server serve, and how. `strict_sessions` refuses the first step of a
+    connection that was never reset; `idle_timeout` is in seconds, None for each path's default."""
+
+    app: str = DEFAULT_APP
+    strict_sessions: bool = False
+    idle_timeout: float | None = None
+
+    def arguments(self) -> list[str]:
+        """The options with which `add_serving_options` gives the same `Serving`."""
+        strict = ["--strict-sessions"] if self.strict_sessions else []
+        idle = [] if self.idle_timeout is None else ["--idle-timeout", str(self.idle_timeout)]
+        return ["--app", self.app, *strict, *idle]
+
+
+def add_serving_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--app", default=DEFAULT_APP, help="the ASGI app, as module:attribute")
+    parser.add_argument(
+        "--strict-sessions",
+        action="store_true",
+        help="refuse the first step of a connection that was never reset",
+    )
+    idle_help = "end sessions that were not used for this many seconds"
+    parser.add_argument("--idle-timeout", type=_seconds, metavar="SECONDS", help=idle_help)
+
+
+def serving_from(options: argparse.Namespace) -> Serving:
+    return Serving(options.app, options.strict_sessions, options.idle_timeout)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from benchmark.server.places import Board
 from benchmark.server.process import raise_descriptor_limit
-from benchmark.server.settings import DEFAULT_APP, Ports, Settings
+from benchmark.server.settings import Ports, Serving, Settings
 from benchmark.server.workers.control import ControlServer
 from benchmark.server.workers.restarts import ExitHistory, WINDOW_SECONDS
 from benchmark.server.workers.sockets import listen, PortTaken, WORKER_MODULE
@@ -39,8 +39,8 @@ class _Worker:
 
 
 class Server:
-    def __init__(self, settings: Settings, host: str, ports: Ports, app: str = DEFAULT_APP) -> None:
-        self._settings, self._host, self._ports, self._app = settings, host, ports, app
+    def __init__(self, settings: Settings, serving: Serving, host: str, ports: Ports) -> None:
+        self._settings, self._serving, self._host, self._ports = settings, serving, host, ports
         self._board = Board.create(settings.workers)
         self._workers: dict[int, _Worker] = {}
         self._signals: deque[int] = deque()
@@ -99,7 +99,7 @@ class Server:
             "--own-fd": own.fileno(),
             "--board-fd": self._board.fd,
         }
-        argv = [sys.executable, *_safe_path(), "-m", WORKER_MODULE, "--app", self._app]
+        argv = [sys.executable, *_safe_path(), "-m", WORKER_MODULE, *self._serving.arguments()]
         argv += ["--index", str(index), "--workers", str(self._settings.workers)]
         argv += ["--parent", str(os.getpid())]
         for option, fd in fds.items():
@@ -113,7 +113,7 @@ class Server:
         settings = self._settings
         print(
             f"Node: {settings.node_name}\n"
-            f"Serving {self._app} on http://{self._host}:{self._ports.shared} with {settings.workers} "
+            f"Serving {self._serving.app} on http://{self._host}:{self._ports.shared} with {settings.workers} "
             f"worker(s), {settings.max_concurrent_envs} sessions each",
             flush=True,
         )

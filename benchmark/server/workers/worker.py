@@ -16,7 +16,13 @@ from uvicorn.importer import import_from_string
 from benchmark.server.admission import Admission
 from benchmark.server.places import Board, Places
 from benchmark.server.process import die_with_parent
-from benchmark.server.settings import DEFAULT_APP, settings_from_environment
+from benchmark.server.settings import (
+    add_serving_options,
+    DEFAULT_APP,
+    Serving,
+    serving_from,
+    settings_from_environment,
+)
 from benchmark.server.websocket.entry import EntryProtocol
 from benchmark.server.websocket.protocol_class import WebSocketProtocol
 
@@ -27,7 +33,7 @@ CLOSE_SECONDS = 1
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmark.server.workers.worker")
-    parser.add_argument("--app", default=DEFAULT_APP)
+    add_serving_options(parser)
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--shared-fd", type=int, required=True)
@@ -37,12 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     die_with_parent(options.parent)
     shared, own = socket.socket(fileno=options.shared_fd), socket.socket(fileno=options.own_fd)
-    app, places = load(options.app)
-    tune_garbage_collector()
     board = Board(options.board_fd, options.workers)
+    run(serving_from(options), options.index, board, shared, own)
+
+
+def run(
+    serving: Serving, index: int, board: Board, shared: socket.socket, own: socket.socket
+) -> None:
+    """Serves until SIGTERM, in a process of its own: a new one, or a fork of the template."""
+    app, places = load(serving)
+    tune_garbage_collector()
     server = uvicorn.Server(configuration(app))
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(_serve(server, places, board, options.index, [shared, own]))
+        runner.run(_serve(server, places, board, index, [shared, own]))
 
 
 def tune_garbage_collector() -> None:
@@ -53,14 +66,14 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def load(name: str) -> tuple[object, Places]:
+def load(serving: Serving) -> tuple[object, Places]:
     """The app to serve and its places. Any app but the default one is wrapped in `Admission`."""
-    if name == DEFAULT_APP:
+    if serving.app == DEFAULT_APP:
         from benchmark.server.app import app, places
 
         return app, places
     sys.path.insert(0, str(Path.cwd()))
-    loaded = import_from_string(name)
+    loaded = import_from_string(serving.app)
     places = Places(settings_from_environment().max_concurrent_envs)
     return Admission(loaded, places), places
 

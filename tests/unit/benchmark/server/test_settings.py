@@ -1,12 +1,16 @@
 """Settings from environment variables, and the ports of a server."""
 
+import argparse
 import socket
 
 import pytest
 
 from benchmark.server.settings import (
+    add_serving_options,
     Ports,
     ports_from,
+    Serving,
+    serving_from,
     SettingError,
     Settings,
     settings_from_environment,
@@ -90,3 +94,25 @@ def test_both_ends_of_a_range_are_valid(name: str, lowest: int, highest: int) ->
 def test_worker_ports_count_from_the_first() -> None:
     ports = Ports(shared=8000, control=9000, first_own=9100)
     assert [ports.own(index) for index in (0, 1, 5)] == [9100, 9101, 9105]
+
+
+def parsed(*arguments: str) -> Serving:
+    parser = argparse.ArgumentParser()
+    add_serving_options(parser)
+    return serving_from(parser.parse_args(arguments))
+
+
+@pytest.mark.parametrize(
+    "serving", [Serving(), Serving("env:app", strict_sessions=True, idle_timeout=0.5)]
+)
+def test_the_arguments_of_a_worker_give_the_serving_of_its_server(serving: Serving) -> None:
+    assert parsed(*serving.arguments()) == serving
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "nan", "inf", "soon"])
+def test_an_idle_timeout_is_a_number_of_seconds(
+    value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parsed(f"--idle-timeout={value}")
+    assert f"'{value}' is not a number of seconds above 0" in capsys.readouterr().err
