@@ -113,8 +113,8 @@ class Server:
         settings = self._settings
         print(
             f"Node: {settings.node_name}\n"
-            f"Serving {self._serving.app} on http://{self._host}:{self._ports.shared} with {settings.workers} "
-            f"worker(s), {settings.max_concurrent_envs} sessions each",
+            f"Serving {self._serving.app} on http://{self._host}:{self._ports.shared} with "
+            f"{settings.workers} worker(s), {settings.max_concurrent_envs} sessions each",
             flush=True,
         )
 
