@@ -30,6 +30,7 @@ DEFAULT_TEXTS = {
     "images": "the folder that `launcher build` uses",
     "image": "server.sif in the folder of the images",
     "workers_per_node": "the node's cores",
+    "idle_timeout": "none; 600 for sessions made by POST /mcp that have no WebSocket",
     "envoy_processes": "as many as --sessions requires, else 1",
     "envoy_threads": "half of the cores, divided among the processes",
     "dir": "the current folder; ./NAME with --name",

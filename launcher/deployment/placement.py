@@ -1,6 +1,6 @@
 """Which process runs on which node, with which argv, ports and environment. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -152,6 +152,7 @@ def _server(
         (
             *(programs.python, "-P", "-m", "benchmark.server", "--host", host),
             *("--app", deployment.app, "--drain", f"{deployment.drain:g}"),
+            *_session_options(deployment),
         ),
         {
             "WORKERS": str(workers),
@@ -162,6 +163,13 @@ def _server(
     )
     own_ports = tuple(ports.all(workers))
     return Process(name, Role.SERVER, server.name, argv, environment, own_ports, rundir.log(name))
+
+
+def _session_options(deployment: Deployment) -> Iterator[str]:
+    if deployment.strict_sessions:
+        yield "--strict-sessions"
+    if deployment.idle_timeout is not None:
+        yield from ("--idle-timeout", f"{deployment.idle_timeout:g}")
 
 
 def envoys_of(deployment: Deployment, rundir: RunDir) -> tuple[Envoy, ...]:

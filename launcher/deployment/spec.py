@@ -26,6 +26,7 @@ SLURM_OPTIONS = (
 Port = Annotated[int, Field(ge=1, le=65_535)]
 EnvoyCount = Annotated[int | None, Field(ge=1, le=1024)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+OptionalSeconds = Annotated[float | None, Field(gt=0, allow_inf_nan=False)]
 
 
 def option(default: Any, description: str, **limits: int) -> Any:
@@ -62,6 +63,14 @@ class Deployment(BaseModel):
         DEFAULT_MAX_CONCURRENT_ENVS, "The number of sessions that each worker holds."
     )
     app: str = option(DEFAULT_APP, "The ASGI app to serve, as module:attribute.")
+    strict_sessions: bool = option(
+        False,
+        "Refuse the first step of a session that was never reset, with an error that says why. Some "
+        "clients reconnect by themselves and would otherwise step another, fresh environment.",
+    )
+    idle_timeout: OptionalSeconds = option(
+        None, "How many seconds a session may be idle before its server closes it."
+    )
     server_port: int = option(DEFAULT_PORT, "The port of the servers.", ge=1, le=60_000)
     envoy_port: Port = option(DEFAULT_PORT, "The port of the URL.")
     admin_port: Port = option(
@@ -156,7 +165,8 @@ class Deployment(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _booleans_are_not_numbers(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and info.field_name != "local":
+        field = cls.model_fields[info.field_name or ""]
+        if isinstance(value, bool) and field.annotation is not bool:
             raise ValueError("it does not accept yes or no")
         return value
 

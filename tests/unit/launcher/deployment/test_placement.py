@@ -140,6 +140,13 @@ def test_server_is_configured_by_argv_and_environment() -> None:
     assert server.log == Path("/srv/run one/benchmark-env-server-1.log")
 
 
+def test_servers_learn_the_rules_for_sessions_only_when_they_are_given() -> None:
+    strict = placed(["n1", "n2"], strict_sessions=True, idle_timeout=90.0).processes[1]
+    assert strict.argv[-3:] == ("--strict-sessions", "--idle-timeout", "90")
+    usual = placed(["n1", "n2"]).processes[1]
+    assert not {"--strict-sessions", "--idle-timeout"} & set(usual.argv)
+
+
 def test_envoy_reads_the_configuration_in_the_run_folder() -> None:
     envoy = placed(["n1", "n2"], cores=8).processes[0]
     assert envoy.argv == (

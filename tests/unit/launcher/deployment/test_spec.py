@@ -275,3 +275,16 @@ def test_sessions_take_precedence_over_cores_from_slurm() -> None:
     assert (requested.sessions, requested.workers_per_node) == (100_000, None)
     chosen = read_deployment({"sessions": "9"}, environment={"WORKERS": "3"} | environment)
     assert chosen.workers_per_node == 3
+
+
+def test_rules_for_sessions_come_from_flags_or_yaml(tmp_path: Path) -> None:
+    usual = read_deployment({}, None, {})
+    assert (usual.strict_sessions, usual.idle_timeout) == (False, None)
+    file = yaml_file(tmp_path, "strict_sessions: yes\nidle-timeout: 90")
+    written = read_deployment({"idle_timeout": "2.5"}, file, {})
+    assert (written.strict_sessions, written.idle_timeout) == (True, 2.5)
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "nan", "inf", True])
+def test_idle_timeouts_are_positive_numbers(seconds: Any) -> None:
+    assert refusal({"idle_timeout": seconds}).startswith(f"--idle-timeout: {seconds!r} ")
