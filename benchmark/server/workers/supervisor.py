@@ -41,7 +41,7 @@ class _Worker:
 class Server:
     def __init__(self, settings: Settings, serving: Serving, host: str, ports: Ports) -> None:
         self._settings, self._serving, self._host, self._ports = settings, serving, host, ports
-        self._board = Board.create(settings.workers)
+        self._board = Board.create(settings.workers, settings.max_concurrent_envs)
         self._workers: dict[int, _Worker] = {}
         self._signals: deque[int] = deque()
         self._selector = selectors.DefaultSelector()

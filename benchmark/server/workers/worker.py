@@ -52,6 +52,7 @@ def run(
 ) -> None:
     """Serves until SIGTERM, in a process of its own: a new one, or a fork of the template."""
     app, places = load(serving)
+    places.attach(board, index)
     tune_garbage_collector()
     server = uvicorn.Server(configuration(app))
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from benchmark.server.places import Board, overview, Places, Slot
+from benchmark.server.places import Board, overview, Places, Running, Slot, Trial
 
 
 def test_a_worker_has_as_many_places_as_its_limit() -> None:
@@ -207,3 +207,90 @@ def test_a_draining_worker_reports_no_free_places() -> None:
     board.draining = True
     result = places.overview()
     assert (result["ready"], result["draining"], result["free"]) == (False, True, 0)
+
+
+def attached(capacity: int = 100) -> tuple[Board, Places]:
+    board = Board.create(2, capacity)
+    places = Places(capacity)
+    places.attach(board, 1)
+    return board, places
+
+
+def test_the_board_names_the_sessions_in_which_code_is_running() -> None:
+    board, places = attached()
+    stepping, idle, resetting = (places.record(f"session-{name}") for name in "abc")
+    places.running[stepping] = Running.STEP
+    places.running[resetting] = Running.RESET
+    server = Board(board.fd, 2)
+    assert server.running(1) == [("session-a", Running.STEP), ("session-c", Running.RESET)]
+    assert server.running(0) == []
+    places.running[stepping] = Running.NOTHING
+    places.running[idle] = Running.CLOSE
+    assert server.running(1) == [("session-b", Running.CLOSE), ("session-c", Running.RESET)]
+
+
+def test_a_forgotten_record_is_used_again_by_another_session() -> None:
+    board, places = attached(2)
+    first, second = places.record("a much longer name"), places.record("second")
+    places.running[first] = places.running[second] = Running.STEP
+    places.forget(first)
+    assert board.running(1) == [("second", Running.STEP)]
+    third = places.record("third")
+    assert (third, places.running[third]) == (first, Running.NOTHING)
+    places.running[third] = Running.CONSTRUCTOR
+    assert board.running(1) == [("third", Running.CONSTRUCTOR), ("second", Running.STEP)]
+
+
+@pytest.mark.parametrize("session_id", ["é" * 200, "x" * 127, "x" * 300, ""])
+def test_a_record_holds_the_beginning_of_a_long_id(session_id: str) -> None:
+    board, places = attached()
+    place, neighbour = places.record(session_id), places.record("neighbour")
+    places.running[place] = places.running[neighbour] = Running.STEP
+    name = session_id.encode()[:127].decode(errors="replace")
+    assert board.running(1) == [(name, Running.STEP), ("neighbour", Running.STEP)]
+
+
+def test_clear_erases_the_records_of_the_worker() -> None:
+    board, places = attached()
+    other = Places(100)
+    other.attach(board, 0)
+    for each in (places, other):
+        each.running[each.record("lost")] = Running.STEP
+    board.clear(1)
+    assert (board.running(1), board.running(0)) == ([], [("lost", Running.STEP)])
+
+
+def test_places_without_a_board_keep_records_too() -> None:
+    places = Places(3)
+    places.running[places.record("alone")] = Running.STEP
+    assert bytes(places.running) == bytes((Running.STEP, 0, 0))
+
+
+def test_ten_million_places_take_memory_only_for_what_was_written() -> None:
+    board = Board.create(16, 10_000_000)
+    places = Places(10_000_000)
+    places.attach(board, 15)
+    places.running[places.record("only")] = Running.STEP
+    places.running[9_999_999] = Running.RESET
+    assert board.running(15) == [("only", Running.STEP), ("", Running.RESET)]
+    assert os.fstat(board.fd).st_blocks * 512 < 100_000
+    board.clear(15)
+    assert board.running(15) == []
+    assert os.fstat(board.fd).st_blocks * 512 < 10_000
+
+
+def test_a_worker_is_not_ready_before_it_publishes() -> None:
+    board, places = attached()
+    places.beat()
+    assert board.read(1).pid == 0
+    places.publish(board, 1, 8002)
+    assert board.read(1).pid == os.getpid()
+
+
+def test_the_outcome_of_the_trial_reaches_the_other_workers() -> None:
+    board = Board.create(2)
+    board.draining = True
+    assert Board(board.fd, 2).trial is Trial.UNKNOWN
+    board.trial = Trial.SINGLE
+    assert Board(board.fd, 2).trial is Trial.SINGLE
+    assert board.draining
