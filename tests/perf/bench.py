@@ -18,11 +18,17 @@ from typing import Any, NoReturn
 
 from benchmark.server.process import raise_descriptor_limit
 from tests.perf import machine, table, targets
-from tests.perf.figures import envoy, layers, load, own_work, scaling, servers, ways, whole
+from tests.perf.figures import apps, envoy, layers, load, own_work, scaling, servers, ways, whole
 from tests.perf.processes import NotMeasured
 from tests.perf.run import QUICK, Run, Sizes
 
 PARTS: tuple[tuple[tuple[str, ...], str, Callable[[Run], None]], ...] = (
+    (("session",), "OpenEnv apps: CPU of a session", apps.sessions),
+    (("speed",), "OpenEnv apps: steps", apps.speeds),
+    (("latency",), "OpenEnv apps: how long a step takes", apps.latencies),
+    (("episode",), "OpenEnv apps: CPU of a session of many steps", apps.episodes),
+    (("memory",), "OpenEnv apps: memory of a session", apps.memory),
+    (("size",), "OpenEnv apps: large observations", apps.pages),
     (("1", "3"), "server: CPU and memory of a session", servers.cost),
     (("2",), "server: steps", servers.steps),
     (("4",), "load: CPU of a session", load.load),
@@ -38,6 +44,7 @@ PARTS: tuple[tuple[tuple[str, ...], str, Callable[[Run], None]], ...] = (
     (("sampling",), "what sampling costs", own_work.sampling),
     (("summary",), "what a large summary costs", own_work.summary),
 )
+GROUPS = {"apps": {"session", "speed", "latency", "episode", "memory", "size"}}
 KNOWN = [name for names, _, _ in PARTS for name in names]
 FILE = "bench.json"
 
@@ -45,8 +52,13 @@ FILE = "bench.json"
 def main(arguments: list[str] | None = None) -> int:
     given = _arguments(arguments)
     only = set(re.split(r"[,\s]+", given.only.strip())) if given.only.strip() else set(KNOWN)
+    for group, names in GROUPS.items():
+        only = only - {group} | names if group in only else only
     if unknown := sorted(only - set(KNOWN)):
-        print(f"error: --only {unknown[0]}: choose among {', '.join(KNOWN)}", file=sys.stderr)
+        print(
+            f"error: --only {unknown[0]}: choose among {', '.join([*GROUPS, *KNOWN])}",
+            file=sys.stderr,
+        )
         return 2
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
@@ -130,7 +142,9 @@ def _folder(given: Path | None) -> Path:
 
 def _arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="tests.perf.bench", description=__doc__)
-    parser.add_argument("--only", default="", help=f"figures to measure, from {', '.join(KNOWN)}")
+    parser.add_argument(
+        "--only", default="", help=f"figures to measure, from {', '.join([*GROUPS, *KNOWN])}"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="tiny sizes, to check that the benchmark works"
     )

@@ -83,7 +83,7 @@ def _targets(run: Result) -> str:
     parts = [
         f"{counts[name]} {name}" for name in ("met", "NOT MET", "not measured") if counts[name]
     ]
-    missed = sorted({line.target.number for line in conditions if line.met is False}, key=int)
+    missed = list(dict.fromkeys(line.target.number for line in conditions if line.met is False))
     which = f" Not met: {', '.join(missed)}." if missed else ""
     head = ("", "what", "figure", "spread", "target", "peer", "peer's figure", "ratio", "verdict")
     return (

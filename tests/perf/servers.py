@@ -113,11 +113,18 @@ def _load(address: str, port: int, sessions: int, *more: str) -> list[str]:
 
 
 def held(
-    run: Run, address: str, port: int, sessions: int, pids: Callable[[], list[int]], *more: str
+    run: Run,
+    address: str,
+    port: int,
+    sessions: int,
+    pids: Callable[[], list[int]],
+    *more: str,
+    after: int = 0,
 ) -> tuple[dict[str, Any], int, CpuTime]:
-    """Opens and resets sessions, and steps them once all are open. Returns what the load reports, the growth
-    of the processes' memory in bytes until all were open, and the CPU time that they used afterwards."""
-    argv = _load(address, port, sessions, "--hold", *more)
+    """Opens and resets sessions, makes `after` steps, and the others once all sessions have made these. Returns
+    what the load reports, the growth of the processes' memory in bytes until then, and the CPU time that
+    they used afterwards."""
+    argv = _load(address, port, sessions, f"--hold={after}", *more)
     rest = memory(pids())
     pipe = subprocess.PIPE
     with running(argv, run.log("load"), stdin=pipe, stdout=pipe) as client:

@@ -37,8 +37,77 @@ class Target:
         return f"≥ {_number_text(self.least or 0)} {self.unit}".strip()
 
 
+STOCK, OWN = "stock OpenEnv", "kit's own environment"
+# The user's app under the kit: what each line measures, and on which path.
+APPS = (
+    Target(
+        "session",
+        "async app, CPU per session",
+        "session async",
+        "cpu_us",
+        "µs",
+        peer=OWN,
+        ratio=1.5,
+    ),
+    Target(
+        *("session", "async app, CPU per session", "session async", "cpu_us", "µs"),
+        peer=STOCK,
+        ratio=0.2,
+    ),
+    Target(
+        *("session", "blocking app, CPU per session", "session blocking", "cpu_us", "µs"),
+        peer=STOCK,
+        ratio=0.35,
+    ),
+    *(
+        Target(
+            *("speed", f"{kind} app, steps", f"speed {kind}", "steps_per_s", "/s"),
+            peer=STOCK,
+            ratio=ratio,
+            more_is_better=True,
+        )
+        for kind, ratio in (("async", 8), ("blocking", 3))
+    ),
+    *(
+        Target(
+            *("latency", f"{kind} app, {value[:3]} of a step", f"latency {kind}", value, "ms"),
+            of="kit, Envoy",
+            peer=STOCK,
+            ratio=1,
+        )
+        for kind in ("async", "blocking")
+        for value in ("p50_ms", "p99_ms")
+    ),
+    Target(
+        *("episode", "own environment, CPU per session of 100 steps", "episode", "cpu_us", "µs"),
+        of=OWN,
+        peer="picows",
+        ratio=1.3,
+    ),
+    Target(
+        *("episode", "async app, CPU per session of 100 steps", "episode", "cpu_us", "µs"),
+        peer="picows",
+        ratio=2,
+    ),
+    Target(
+        *("memory", "blocking app, memory per open session", "memory blocking", "memory_kb", "KB"),
+        peer=STOCK,
+        ratio=0.5,
+    ),
+    *(
+        Target(
+            *("size", f"observations of {size}", f"size {size}", "mb_per_s", "MB/s"),
+            of="kit, Envoy",
+            peer=STOCK,
+            ratio=1.5,
+            more_is_better=True,
+        )
+        for size in ("10 KB", "200 KB", "2 MB")
+    ),
+)
 SERVER, STEPS = "server, CPU per session", "server, steps"
 TARGETS = (
+    *APPS,
     Target("1", SERVER, "1", "cpu_us", "µs", peer="picows", ratio=1.5),
     Target("1", SERVER, "1", "cpu_us", "µs", peer="stock OpenEnv", ratio=1 / 6),
     Target(

@@ -58,10 +58,10 @@ def steps_of(run: Run, figure: str, subjects: Sequence[Subject], sessions: int, 
                 load(run, *where, min(WARM, sessions), "--wait", "0")
                 more = ("--wait", "0", "--steps", str(each))
                 outcome, _, spent = held(run, *where, sessions, lambda: server.pids, *more)
-                run.record(figure, subject.name, round_, _speed(outcome, spent), outcome)
+                run.record(figure, subject.name, round_, speed(outcome, spent), outcome)
 
 
-def _speed(outcome: dict[str, float], spent: CpuTime) -> dict[str, float | None]:
+def speed(outcome: dict[str, float], spent: CpuTime) -> dict[str, float | None]:
     """`load_busy` is the share of its single core that the load used; near 1, the figure is a limit of the
     load."""
     steps, seconds = outcome.get("steps") or 0, outcome.get("step_seconds") or 0

@@ -1,7 +1,7 @@
-"""`python -m tests.perf.peers.raw_client HOST PORT SESSIONS [--steps K] [--wait S] [--hold]`: the neutral
+"""`python -m tests.perf.peers.raw_client HOST PORT SESSIONS [--steps K] [--wait S] [--hold [N]]`: the neutral
 load for measuring servers. One thread with epoll and hand-written frames; about 80 µs of CPU per session.
-Checks every reply. With `--hold` all sessions open and reset, it prints `held`, waits for a line, and then
-all step.
+Checks every reply. With `--hold` all sessions open, reset and make N steps (0), it prints `held`, waits for
+a line, and then all step.
 """
 
 import argparse
@@ -51,7 +51,7 @@ class Load:
     sessions: int
     steps: int
     wait: float
-    hold: bool
+    hold: int | None
     results: SessionResults = field(init=False)
 
     def __post_init__(self) -> None:
@@ -156,7 +156,7 @@ class Load:
         if count == self.steps:
             self.results.step_seconds = now - self._stepping
             session.socket.send(frame(CLOSE))
-        elif self.hold and not count:
+        elif count == self.hold:
             self._held.append(session)
         else:
             self._send_step(session)
@@ -166,7 +166,7 @@ class Load:
         session.socket.send(frame(self._step))
 
     def _release(self) -> None:
-        held, self._held, self.hold = self._held, [], False
+        held, self._held, self.hold = self._held, [], None
         print("held", flush=True)
         sys.stdin.readline()
         self._stepping = time.perf_counter()
@@ -189,7 +189,7 @@ def main(arguments: Any = None) -> None:
     parser.add_argument("sessions", type=int)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--wait", type=float, default=1.0)
-    parser.add_argument("--hold", action="store_true")
+    parser.add_argument("--hold", type=int, nargs="?", const=0)
     given = parser.parse_args(arguments)
     raise_descriptor_limit()
     where = (given.host, given.port)

@@ -5,7 +5,7 @@ import os
 import time
 from typing import Any
 
-from openenv.core.env_server import create_fastapi_app, Environment
+from openenv.core.env_server import create_app, Environment
 from openenv.core.env_server.types import Action, Observation, State
 from pydantic import Field
 
@@ -55,7 +55,7 @@ class StockEnvironment(Environment[WaitAction, WaitObservation, State]):
         )
 
 
-app = create_fastapi_app(
+app = create_app(
     StockEnvironment,
     WaitAction,
     WaitObservation,
