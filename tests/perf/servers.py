@@ -121,7 +121,7 @@ def held(
     *more: str,
     after: int = 0,
 ) -> tuple[dict[str, Any], int, CpuTime]:
-    """Opens and resets sessions, makes `after` steps, and the others once all sessions have made these. Returns
+    """Opens and resets sessions, makes `after` steps, and the rest once all sessions have made these. Returns
     what the load reports, the growth of the processes' memory in bytes until then, and the CPU time that
     they used afterwards."""
     argv = _load(address, port, sessions, f"--hold={after}", *more)
