@@ -1,12 +1,25 @@
 """Columns of values become arrays, and texts and constants become numbers."""
 
+import time
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 import pytest
 
+from analysis.rows import fields
 from analysis.rows.columns import Codes, Constants, count_repetitions, join_attempts, Rows
-from analysis.rows.fields import booleans, CONSTANT, CONVERT, numbers, sessions, times, whole
+from analysis.rows.fields import (
+    _converter,
+    booleans,
+    CONSTANT,
+    CONVERT,
+    numbers,
+    sessions,
+    times,
+    whole,
+)
+from analysis.rows.schema import COLUMNS
 
 NOON = "2026-03-01T12:00:00.000001+00:00"
 
@@ -71,6 +84,40 @@ def test_every_converted_column_accepts_its_values() -> None:
     )
 
 
+def test_equally_written_values_are_converted_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fields, "_time", None)
+    monkeypatch.setattr(fields, "_session", None)
+    assert times([NOON]).tolist() == [datetime(2026, 3, 1, 12, 0, 0, 1)]
+    assert times([NOON, NOON]).dtype == np.dtype("M8[us]")
+    assert sessions(["0000000000ff"]).tolist() == [255]
+
+
+def test_no_times_are_times_too() -> None:
+    assert times([]).dtype == times([None]).dtype == np.dtype("M8[us]")
+
+
+def test_times_do_not_depend_on_the_time_zone_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC-9")
+        time.tzset()
+        found = times([NOON, None])
+    time.tzset()
+    assert found[0] == np.datetime64("2026-03-01T12:00:00.000001")
+
+
+def test_a_session_hash_among_others_is_the_same_number() -> None:
+    assert sessions(["0000000000ff", None]).tolist() == [255, -1]
+
+
+def test_a_column_is_converted_by_its_type() -> None:
+    expected = {"session_hash": sessions, "request_id": whole, "timestamp": times}
+    expected |= {"intended_timestamp": times, "success": booleans, "pid": numbers}
+    expected |= {"total_latency": numbers}
+    assert {c.name: _converter(c) for c in COLUMNS if c.name in expected} == expected
+
+
 def test_texts_are_numbered_in_the_order_in_which_they_occur() -> None:
     codes = Codes()
     assert codes.of(["b", "a", None, "b"]).tolist() == [0, 1, -1, 0]
@@ -82,9 +129,9 @@ def test_texts_are_numbered_in_the_order_in_which_they_occur() -> None:
     assert codes.names == ["b", "a", "c", "7"]
 
 
-def constant(**fields: Any) -> tuple[Any, ...]:
+def constant(**given: Any) -> tuple[Any, ...]:
     values = {"mode": "ws", "batch_size": 2, "wait_requested": 1, "steps": 1}
-    values |= {"repetition": 1, "attempt": 1} | fields
+    values |= {"repetition": 1, "attempt": 1} | given
     return tuple(values.get(name) for name in CONSTANT)
 
 
@@ -144,3 +191,37 @@ def test_an_attempt_without_rows_is_not_yielded() -> None:
     found = rows([1, 1], [0, 1], constant(), constant(attempt=2))
     (only,) = found.attempts()
     assert (only["attempt"].tolist(), only["request_id"].tolist()) == ([2, 2], [0, 1])
+
+
+def test_numbers_of_texts_and_constants_take_four_bytes() -> None:
+    columns = [[value] * 2 for value in constant()]
+    mixed = list(zip(constant(), constant(attempt=2), strict=True))
+    found = [Codes().of(["a", "a"]), Codes().of(["a", "b"])]
+    found += [Constants().of(columns), Constants().of(mixed)]
+    assert [each.dtype for each in found] == [np.int32] * 4
+
+
+def test_constants_that_differ_in_every_column_are_distinguished() -> None:
+    constants = Constants()
+    assert constants.of([[1, 2] for _ in CONSTANT]).tolist() == [0, 1]
+    assert [each["mode"] for each in constants.list] == ["1", "2"]
+
+
+def test_constants_that_are_incomplete_are_refused() -> None:
+    with pytest.raises(ValueError, match="argument"):
+        Constants().of([[value, value] for value in constant()][:-1])
+    with pytest.raises(ValueError, match="argument"):
+        Constants().of([[1, 2], *([1] for _ in CONSTANT[1:])])
+
+
+def test_rows_of_attempts_that_alternate_keep_their_order() -> None:
+    found = rows([0, 2] * 200, list(range(400)), *(constant(attempt=n) for n in (1, 2, 3)))
+    first, last = found.attempts()
+    assert first["request_id"].tolist() == list(range(0, 400, 2))
+    assert last["request_id"].tolist() == list(range(1, 400, 2))
+    assert (set(first["attempt"]), set(last["attempt"])) == ({1}, {3})
+
+
+def test_columns_of_no_rows_have_their_types() -> None:
+    frame = rows([], []).frame()
+    assert (frame["batch_size"].dtype, frame["expected_hosts"].dtype) == (np.int64, np.float64)
