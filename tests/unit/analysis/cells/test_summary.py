@@ -426,3 +426,45 @@ def test_a_line_has_plain_values() -> None:
 
 def test_start_spread_is_unknown_without_due_times() -> None:
     assert math.isnan(line(*([row(intended_timestamp=None)] * 2))["start_spread"])
+
+
+ENTRIES = [
+    {"mode": "ws", "batch": 4, "wait": 0.5},
+    {"mode": "http", "batch": 4, "wait": 0.5},
+    {"mode": "ws", "batch": 5, "wait": 0.5},
+    {"mode": "ws", "batch_size": 4, "wait_requested": 0.25, "arrival_rate": None},
+    {"mode": "ws", "batch": 4, "wait": 0.5, "shape": "hold", "steps": 3},
+    {"mode": "ws", "batch": 4, "wait": 0.5, "shape": "open", "arrival_rate": 20.0},
+    {"mode": "ws", "batch": 4, "wait": 0.5, "shape": "open", "arrival_rate": 40.0},
+    {"mode": "ws", "batch": 4, "wait": 0.5, "repetition": 2, "attempt": 3},
+]
+
+
+@pytest.mark.parametrize("number", range(len(ENTRIES)))
+def test_rows_have_the_entry_of_their_attempt(number: int) -> None:
+    given = {"shape": "burst", "steps": 1, "repetition": 1, "attempt": 1} | ENTRIES[number]
+    given["batch_size"] = given.pop("batch", 4)
+    given["wait_requested"] = given.pop("wait", 0.25)
+    find = facts_of(ENTRIES)
+    assert find(table([orjson.dumps(row(**given))])) is ENTRIES[number]
+    assert find(table([orjson.dumps(row(**given | {"attempt": 7}))])) is None
+
+
+def test_a_cell_without_an_entry_in_run_json_has_no_bound() -> None:
+    found = cell(table([orjson.dumps(row())]))
+    assert (found["bound"], found["bound_evidence"]) == ("", "")
+    bound = {"bound": {"by": "accept-skew", "evidence": "so it is"}}
+    found = cell(table([orjson.dumps(row())]), bound)
+    assert (found["bound"], found["bound_evidence"]) == ("accept-skew", "so it is")
+
+
+def test_whole_numbers_of_a_table_may_be_missing() -> None:
+    lines = [cell(table([orjson.dumps(row(expected_hosts=2))]))]
+    lines.append(cell(table([orjson.dumps(row(repetition=2, expected_hosts=None))])))
+    hosts = as_frame(lines)["expected_hosts"]
+    assert (str(hosts.dtype), hosts.isna().tolist()) == ("Int64", [False, True])
+
+
+def test_a_cell_without_times_has_no_time() -> None:
+    found = cell(table([orjson.dumps(row(timestamp=None, intended_timestamp=None))]))
+    assert found["timestamp"] == ""

@@ -92,6 +92,8 @@ def test_intervals_are_of_the_repetitions_of_both() -> None:
     line = table.iloc[1]
     assert line["efficiency_low"] < line["efficiency"] == pytest.approx(2000 / 2200)
     assert line["efficiency"] < line["efficiency_high"]
+    for end in ("low", "high"):
+        assert line[f"efficiency_{end}"] == line[f"factor_{end}"] / 2
     again = scaling(measured((1, [900, 1000, 1100]), (2, [1600, 1800, 2000])))
     pd.testing.assert_frame_equal(table, again)
 
@@ -518,3 +520,21 @@ def test_rounding_does_not_add_a_server(rate: float, servers: int) -> None:
     assert linear.nodes_for(rate * servers * (1 + 1e-6)).best == servers + 1
     bent = Usl(rate, 0.02, 1e-7, (), (1,))
     assert bent.nodes_for(bent.at(servers)).best == servers
+
+
+def test_a_server_is_not_added_for_less_than_rounding() -> None:
+    assert Usl(1000.0, 0.0, 0.0, (), (1, 2, 4)).nodes_for(1000.0 * (1 + 1e-10)).best == 1
+
+
+def test_two_repetitions_give_a_fit_a_band_that_is_always_the_same() -> None:
+    found = measured((1, [1000, 1040]), (2, [1900, 1960]), (4, [3500, 3600]))
+    fit = usl(found)
+    assert isinstance(fit, Usl)
+    assert len(fit.samples) > 1
+    assert usl(found) == fit
+
+
+def test_a_ceiling_of_one_session_has_an_interval() -> None:
+    table = scaling(searched((1, "1-2 1-2"), (2, "2-3 2-3")))
+    assert table["factor_low"].tolist() == [1.0, 2.0]
+    assert table["interpretation"][1].resampled
