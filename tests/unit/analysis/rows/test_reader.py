@@ -131,3 +131,14 @@ def test_a_part_is_written_to_standard_output(
     part = pickle.loads(capfdbinary.readouterr().out)
     assert part.columns["request_id"].tolist() == [1, 2]
     assert (part.lines, part.rest) == (2, lines[3][:10])
+
+
+def test_a_large_file_is_read_in_parallel_but_not_its_messages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, *some(20), row(**FAILED))
+    monkeypatch.setattr(files, "PART_BYTES", path.stat().st_size // 2)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert "too late" in read(path, messages=True).frame()["error_message"].tolist()
+    monkeypatch.setattr(files, "_serially", None)
+    assert len(read(path)) == 21
