@@ -10,9 +10,9 @@ from enum import Enum
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from benchmark.server import protocol
+from benchmark.server import messages
+from benchmark.server.messages import ErrorCode
 from benchmark.server.places import Places
-from benchmark.server.protocol import ErrorCode
 
 ERROR_HEADER = b"x-openenv-error"
 
@@ -23,19 +23,21 @@ class Refusal(Enum):
     FULL = "Server at capacity: {used}/{limit} sessions active. Cannot accept new connections."
     DRAINING = "Server is draining and accepts no new sessions."
 
+    def message(self, places: Places) -> str:
+        return self.value.format(used=places.used, limit=places.limit)
+
     def frame(self, places: Places) -> bytes:
-        used, limit = places.used, places.limit
-        message = self.value.format(used=used, limit=limit)
-        code = ErrorCode.CAPACITY_REACHED
-        return protocol.error(code, message, active_sessions=used, max_sessions=limit)
+        details = {"active_sessions": places.used, "max_sessions": places.limit}
+        return messages.error(ErrorCode.CAPACITY_REACHED, self.message(places), **details)
 
 
 class Admission:
-    """ASGI middleware for any app that serves WebSocket sessions."""
+    """ASGI middleware for any app that serves WebSocket sessions; `reason` says why the app does."""
 
-    def __init__(self, app: ASGIApp, places: Places) -> None:
+    def __init__(self, app: ASGIApp, places: Places, reason: str = "") -> None:
         self.app = app
         self.places = places
+        self.reason = reason
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "websocket":
@@ -46,16 +48,16 @@ class Admission:
             finally:
                 self.places.release()
         else:
-            await self._refuse(scope, receive, send)
+            await self.refuse(scope, receive, send)
 
-    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = Refusal.DRAINING if self.places.draining else Refusal.FULL
         frame = refusal.frame(self.places)
         await receive()
         if refusal is Refusal.DRAINING or self._from_balancer(scope):
             await _reject_upgrade(frame, send)
         else:
-            await _send_error(frame, send)
+            await send_error(frame, send)
 
     def _from_balancer(self, scope: Scope) -> bool:
         server = scope.get("server")
@@ -72,7 +74,7 @@ async def _reject_upgrade(frame: bytes, send: Send) -> None:
     await send({"type": "websocket.http.response.body", "body": frame})
 
 
-async def _send_error(frame: bytes, send: Send) -> None:
+async def send_error(frame: bytes, send: Send) -> None:
     with contextlib.suppress(OSError):  # the client may disconnect
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "text": frame.decode()})

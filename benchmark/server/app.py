@@ -11,14 +11,14 @@ from fastapi import Body, FastAPI, HTTPException, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Receive, Scope, Send
 
-from benchmark.server import protocol
-from benchmark.server.admission import Admission
+from benchmark.server.engine.app import Engine
+from benchmark.server.engine.models import MODELS
+from benchmark.server.engine.recognise import SESSIONS
+from benchmark.server.engine.spec import Spec
 from benchmark.server.environment import State, WaitAction, WaitEnvironment, WaitObservation
 from benchmark.server.places import Places
-from benchmark.server.session import serve, Session
-from benchmark.server.settings import settings_from_environment
+from benchmark.server.settings import Serving, settings_from_environment
 
-SESSIONS = "/ws"
 SETTINGS = settings_from_environment()
 
 
@@ -37,24 +37,47 @@ class StepRequest(BaseModel):
     request_id: str | None = Field(default=None, max_length=255)
 
 
-async def session(scope: Scope, receive: Receive, send: Send) -> None:
-    """The ASGI app of `/ws`."""
-    await serve(Session(WaitEnvironment(SETTINGS.host_url)), scope, receive, send)
+def encode_observation(fields: dict[str, Any]) -> bytes:
+    data = {"observation": fields, "reward": None, "done": False}
+    return orjson.dumps({"type": "observation", "data": data})
+
+
+def encode_state(state: dict[str, Any]) -> bytes:
+    return orjson.dumps({"type": "state", "data": state})
+
+
+def new_environment() -> WaitEnvironment:
+    return WaitEnvironment(SETTINGS.host_url)
+
+
+SPEC = Spec(
+    name=WaitEnvironment.__name__,
+    factory=new_environment,
+    models=MODELS,
+    parse_action=WaitAction.model_validate,
+    encode_observation=encode_observation,
+    encode_state=encode_state,
+    overrides=lambda *_: True,
+    concurrent=True,
+    max_environments=1,
+    has_base_close=lambda _: True,
+)
 
 
 class Environments(FastAPI):
-    # Sessions bypass middleware and routing, which cost as much CPU as the rest of a session.
+    """Serves sessions also under other ASGI servers, without the workers of this package."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket" and scope["path"] == SESSIONS:
-            await admitted(scope, receive, send)
+            await engine(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
-places = Places(SETTINGS.max_concurrent_envs)
-admitted = Admission(session, places)
 app = Environments(title="OpenEnv benchmark environment", version="1.0.0")
+app.state.openenv = SPEC
+engine = Engine(app, SPEC, Places(SETTINGS.max_concurrent_envs), Serving())
+engine.prepare(concurrent=True)
 
 
 def _json(content: Any) -> Response:
@@ -62,7 +85,7 @@ def _json(content: Any) -> Response:
 
 
 def _stateless(fields: dict[str, Any]) -> Response:
-    return _json(protocol.observation_data(fields) | {"metadata": None})
+    return _json({"observation": fields, "reward": None, "done": False, "metadata": None})
 
 
 @app.get("/health")
@@ -73,7 +96,7 @@ async def health() -> Response:
 @app.get("/ready")
 async def ready() -> Response:
     """The free and used places of every worker; 503 while the server drains or starts."""
-    overview = places.overview()
+    overview = app.state.places.overview()
     response = _json(overview)
     response.status_code = 200 if overview["ready"] else 503
     return response
@@ -108,15 +131,15 @@ async def schema() -> Response:
 
 @app.get("/state")
 async def state() -> Response:
-    return _json(WaitEnvironment(SETTINGS.host_url).state)
+    return _json(new_environment().state)
 
 
 @app.post("/reset")
 async def reset(
     request: Annotated[ResetRequest, Body(default_factory=ResetRequest)],
 ) -> Response:
-    environment = WaitEnvironment(SETTINGS.host_url)
-    return _stateless(environment.reset(**request.model_dump(exclude_unset=True)))
+    arguments = request.model_dump(exclude_unset=True)
+    return _stateless(await new_environment().reset_async(**arguments))
 
 
 @app.post("/step")
@@ -124,5 +147,5 @@ async def step(request: StepRequest) -> Response:
     try:
         action = WaitAction.model_validate(request.action)
     except ValidationError as failure:
-        raise HTTPException(422, detail=protocol.problems(failure)) from None
-    return _stateless(await WaitEnvironment(SETTINGS.host_url).step(action.wait_seconds))
+        raise HTTPException(422, detail=failure.errors()) from None
+    return _stateless(await new_environment().step_async(action))

@@ -51,6 +51,8 @@ class State(BaseModel):
 class WaitEnvironment:
     """Waits as long as each step requests and reports where it ran."""
 
+    SUPPORTS_CONCURRENT_SESSIONS = True
+
     def __init__(self, host_url: str) -> None:
         self.host_url = host_url
         self.session_hash = os.urandom(6).hex()
@@ -58,23 +60,23 @@ class WaitEnvironment:
         self._episode_id: str | None = None
         self.step_count = 0
 
-    def reset(self, seed: Any = None, episode_id: Any = None, **_: Any) -> dict[str, Any]:  # noqa: ARG002
-        """Starts an episode; `seed` is accepted for compatibility and ignored."""
+    async def reset_async(
+        self,
+        seed: Any = None,  # noqa: ARG002 - part of OpenEnv's interface; nothing here is random
+        episode_id: Any = None,
+        **_: Any,
+    ) -> dict[str, Any]:
         if episode_id is not None and not isinstance(episode_id, str):
             raise ValueError(f"episode_id must be a string, not {type(episode_id).__name__}")
         self._episode_id = episode_id or None
         self.step_count = 0
         return self._observation(0.0)
 
-    async def step(self, wait_seconds: float) -> dict[str, Any]:
-        if wait_seconds > 0:
-            await asyncio.sleep(wait_seconds)
-        return self.finish_step(wait_seconds)
-
-    def finish_step(self, wait_seconds: float) -> dict[str, Any]:
-        """Counts a step that has waited and returns its observation."""
+    async def step_async(self, action: WaitAction) -> dict[str, Any]:
+        if action.wait_seconds > 0:
+            await asyncio.sleep(action.wait_seconds)
         self.step_count += 1
-        return self._observation(wait_seconds)
+        return self._observation(action.wait_seconds)
 
     @property
     def episode_id(self) -> str:
@@ -87,7 +89,11 @@ class WaitEnvironment:
     def state(self) -> dict[str, Any]:
         return {"episode_id": self.episode_id, "step_count": self.step_count}
 
+    def close(self) -> None:
+        """Nothing to close."""
+
     def _observation(self, waited: float) -> dict[str, Any]:
+        """The fields of a `WaitObservation` that are not those of every observation."""
         return {
             "metadata": {},
             "waited_seconds": waited,

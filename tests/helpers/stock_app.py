@@ -7,7 +7,7 @@ from openenv.core.env_server import create_fastapi_app, Environment
 from openenv.core.env_server.types import Action, Observation, State
 from pydantic import Field
 
-from benchmark.server.environment import MAX_WAIT_SECONDS, WaitEnvironment
+from benchmark.server.environment import MAX_WAIT_SECONDS, WaitAction, WaitEnvironment
 
 
 class StockAction(Action):
@@ -29,8 +29,13 @@ class StockEnvironment(Environment[StockAction, StockObservation, State]):
         super().__init__()
         self._environment = WaitEnvironment("stock:8000")
 
-    def reset(self, seed: Any = None, episode_id: Any = None, **kwargs: Any) -> StockObservation:
-        return StockObservation(**self._environment.reset(seed, episode_id, **kwargs))
+    def reset(self, seed: Any = None, episode_id: Any = None, **_: Any) -> StockObservation:
+        raise AssertionError("the server uses reset_async")
+
+    async def reset_async(
+        self, seed: Any = None, episode_id: Any = None, **kwargs: Any
+    ) -> StockObservation:
+        return StockObservation(**await self._environment.reset_async(seed, episode_id, **kwargs))
 
     def step(self, action: StockAction, timeout_s: Any = None, **_: Any) -> StockObservation:
         raise AssertionError("the server uses step_async")
@@ -38,7 +43,8 @@ class StockEnvironment(Environment[StockAction, StockObservation, State]):
     async def step_async(
         self, action: StockAction, timeout_s: Any = None, **_: Any
     ) -> StockObservation:
-        return StockObservation(**await self._environment.step(action.wait_seconds))
+        wait = WaitAction(wait_seconds=action.wait_seconds)
+        return StockObservation(**await self._environment.step_async(wait))
 
     @property
     def state(self) -> State:

@@ -14,7 +14,7 @@ LAYERS = {
     "images system errors",
     "analysis": "report compare scaling results cells rows errors",
     "locustfiles": "locustfile web grid session websocket",
-    "benchmark/server": "__main__ workers app session engine admission protocol environment places settings "
+    "benchmark/server": "__main__ describe workers app engine admission messages environment places settings "
     "process websocket",
 }
 

@@ -1,7 +1,8 @@
 """One WebSocket connection after its opening handshake: frames, flow control and closing."""
 
 import asyncio
-from asyncio import Future, TimerHandle
+import logging
+from asyncio import TimerHandle
 from enum import IntEnum
 from typing import Any
 
@@ -31,6 +32,9 @@ MESSAGES_PER_TURN = 16
 CLOSE_SECONDS = 10.0
 # After a violation: when to send EOF, and when to abort the connection.
 EOF_SECONDS, ABORT_SECONDS = 0.2, 2.0
+NOT_UTF8 = "text message is not UTF-8"
+
+logger = logging.getLogger("uvicorn.error")
 
 
 class Phase(IntEnum):
@@ -54,7 +58,6 @@ class Connection(asyncio.Protocol):
         "_queued_bytes",
         "_reader",
         "_session",
-        "_session_ended",
         "_transport",
         "_watched_fd",
         "_writing_paused",
@@ -69,7 +72,6 @@ class Connection(asyncio.Protocol):
         self._queue: list[Any] = []
         self._queued_bytes = 0
         self._session: DirectSession | None = None
-        self._session_ended: Future[None] | None = None
         self._paused = self._writing_paused = self._end_reported = self._discarding = False
         self._yielded = self._closed_by_app = False
         self._watched_fd: int | None = None
@@ -138,7 +140,7 @@ class Connection(asyncio.Protocol):
         """Whether there was a message. Raises `Violation`."""
         session = self._session
         if session is not None and self._queue and not session.busy:
-            self._deliver_to_session(session, self._queue.pop(0))
+            self._deliver_to_session(session, *self._queue.pop(0))
             return True
         assert self._reader is not None
         message = self._reader.next()
@@ -186,13 +188,8 @@ class Connection(asyncio.Protocol):
             self._handle_close(*parse_close(payload))
         elif self._phase is not Phase.OPEN or opcode in (PONG, CONTINUATION):
             pass  # after sending a close frame, the server only waits for the client's
-        elif opcode == TEXT:
-            try:
-                self._deliver(payload.decode())
-            except UnicodeDecodeError:
-                raise Violation(CloseCode.INVALID_DATA, "text message is not UTF-8") from None
-        elif opcode == BINARY:
-            self._deliver(payload)
+        elif opcode in (TEXT, BINARY):
+            self._deliver(opcode, payload)
         elif opcode == PING:
             self._handle_ping(payload)
 
@@ -203,25 +200,29 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.write(frame(PONG, payload))
 
-    def _deliver(self, message: str | bytes) -> None:
+    def _deliver(self, opcode: int, payload: bytes) -> None:
         session = self._session
         if session is None:
-            self._deliver_to_app(message)
+            self._deliver_to_app(_text(payload) if opcode == TEXT else payload)
         elif self._queue or session.busy:
-            self._enqueue(message, len(message))
+            self._enqueue((opcode, payload), len(payload))
         else:
-            self._deliver_to_session(session, message)
+            self._deliver_to_session(session, opcode, payload)
 
     def _enqueue(self, message: Any, size: int) -> None:
         self._queued_bytes = self._queued_bytes + size if self._queue else size
         self._queue.append(message)
 
-    def _deliver_to_session(self, session: DirectSession, message: str | bytes) -> None:
+    def _deliver_to_session(self, session: DirectSession, opcode: int, payload: bytes) -> None:
         try:
-            session.receive(message)
-        except Exception as failure:  # noqa: BLE001 - raised from `serve`, which the app awaits
-            if self._session_ended is not None and not self._session_ended.done():
-                self._session_ended.set_exception(failure)
+            if opcode == TEXT:
+                session.receive_text(payload)
+            else:
+                session.receive_binary(payload)
+        except UnicodeDecodeError:
+            raise Violation(CloseCode.INVALID_DATA, NOT_UTF8) from None
+        except Exception:
+            logger.exception("A session failed")
             self.close(CloseCode.INTERNAL_ERROR)
 
     def _handle_close(self, code: int, reason: str) -> None:
@@ -260,9 +261,6 @@ class Connection(asyncio.Protocol):
         if self._session is not None:
             self._session.disconnected()
             self._session = None  # breaks a reference cycle, which only a collection would free
-            assert self._session_ended is not None
-            if not self._session_ended.done():
-                self._session_ended.set_result(None)
         else:
             self._report_end_to_app(code, reason)
 
@@ -293,3 +291,10 @@ class Connection(asyncio.Protocol):
     def resume(self) -> None:
         if self._queue or self._paused:
             self._process()
+
+
+def _text(payload: bytes) -> str:
+    try:
+        return payload.decode()
+    except UnicodeDecodeError:
+        raise Violation(CloseCode.INVALID_DATA, NOT_UTF8) from None

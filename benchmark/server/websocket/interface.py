@@ -1,11 +1,12 @@
-"""The interface between a connection and a session that runs without a task of its own."""
+"""The interface between a connection and a session that receives its messages by function calls."""
 
 from typing import Protocol
 
 from websockets.frames import CloseCode
 
-# The name of the ASGI scope extension whose function `serve` takes a `DirectSession`.
-EXTENSION = "openenv.serve"
+# The name of the ASGI scope extension. Its function `attach` takes a `DirectSession`: it accepts the
+# connection and delivers every message to the session from then on.
+EXTENSION = "openenv.attach"
 
 
 class Channel(Protocol):
@@ -23,13 +24,17 @@ class Channel(Protocol):
 class DirectSession(Protocol):
     """A session that receives its messages one at a time, by function calls."""
 
-    @property
-    def busy(self) -> bool:
-        """Whether the next message must wait until the session calls `Channel.resume`."""
-        ...
+    # Whether the next message must wait until the session calls `Channel.resume`.
+    busy: bool
 
     def start(self, channel: Channel) -> None: ...
 
-    def receive(self, message: str | bytes) -> None: ...
+    def receive_text(self, data: bytes) -> None:
+        """Handles a text message. Raises `UnicodeDecodeError` if it is not UTF-8."""
+        ...
 
-    def disconnected(self) -> None: ...
+    def receive_binary(self, data: bytes) -> None: ...
+
+    def disconnected(self) -> None:
+        """The connection has ended, for whatever reason; called once."""
+        ...

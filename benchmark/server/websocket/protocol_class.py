@@ -1,7 +1,7 @@
 """A uvicorn WebSocket protocol class: `--ws benchmark.server.websocket.protocol_class:WebSocketProtocol`.
 
-It runs any ASGI app. An app whose sessions need no task of their own can use the scope extension
-"openenv.serve": its function `serve` takes a `DirectSession` and returns when the connection ends.
+It runs any ASGI app. An app that handles messages in function calls can use the scope extension
+"openenv.attach": its function `attach` takes a `DirectSession`.
 
 The protocol neither compresses messages nor sends pings. A ping timeout would end the session of a
 client that computes for minutes without reading; TCP keep-alive detects clients that disappeared.
@@ -111,7 +111,7 @@ class WebSocketProtocol(Connection):
             "headers": headers,
             "subprotocols": handshake.subprotocols(headers),
             "state": self._app_state.copy(),
-            "extensions": {"websocket.http.response": {}, EXTENSION: {"serve": self._serve}},
+            "extensions": {"websocket.http.response": {}, EXTENSION: {"attach": self._attach}},
         }
 
     async def _run(self, scope: dict[str, Any]) -> None:
@@ -150,17 +150,16 @@ class WebSocketProtocol(Connection):
         self._end(CloseCode.ABNORMAL_CLOSURE)
         self._close_transport()
 
-    async def _serve(self, session: DirectSession, headers: Headers | None = None) -> None:
+    def _attach(self, session: DirectSession) -> None:
         if self._phase is Phase.REQUESTED:
-            self._accept(None, headers or [])
+            self._accept(None, [])
+        session.start(self)
         if self._phase is Phase.CLOSED:
+            session.disconnected()
             return
         self._queue.clear()  # drop "websocket.connect"
         self._session = session
-        self._session_ended = self._loop.create_future()
-        session.start(self)
         self._process()
-        await self._session_ended
 
     async def _receive(self) -> Any:
         while not self._queue:

@@ -14,17 +14,20 @@ import uvicorn
 from uvicorn.importer import import_from_string
 
 from benchmark.server.admission import Admission
+from benchmark.server.engine.app import Engine
+from benchmark.server.engine.recognise import recognise
+from benchmark.server.engine.spec import Spec
 from benchmark.server.places import Board, Places
 from benchmark.server.process import die_with_parent
 from benchmark.server.settings import (
     add_serving_options,
-    DEFAULT_APP,
     Serving,
     serving_from,
     settings_from_environment,
 )
 from benchmark.server.websocket.entry import EntryProtocol
 from benchmark.server.websocket.protocol_class import WebSocketProtocol
+from benchmark.server.workers.preparation import Preparation
 
 BACKLOG = 65_535
 HEARTBEAT_SECONDS = 0.25
@@ -51,12 +54,16 @@ def run(
     serving: Serving, index: int, board: Board, shared: socket.socket, own: socket.socket
 ) -> None:
     """Serves until SIGTERM, in a process of its own: a new one, or a fork of the template."""
-    app, places = load(serving)
+    app = load(serving)
+    places = app.places
     places.attach(board, index)
     tune_garbage_collector()
     server = uvicorn.Server(configuration(app))
+    preparation = Preparation(app, serving.app, board, index)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(_serve(server, places, board, index, [shared, own]))
+        runner.run(_serve(server, preparation, places, board, index, [shared, own]))
+    if preparation.failure is not None:
+        sys.exit(f"error: {preparation.failure}")
 
 
 def tune_garbage_collector() -> None:
@@ -67,16 +74,15 @@ def tune_garbage_collector() -> None:
     gc.set_threshold(50_000, 20, 50)
 
 
-def load(serving: Serving) -> tuple[object, Places]:
-    """The app to serve and its places. Any app but the default one is wrapped in `Admission`."""
-    if serving.app == DEFAULT_APP:
-        from benchmark.server.app import app, places
-
-        return app, places
+def load(serving: Serving) -> Engine | Admission:
+    """The app to serve: on the session engine, or by its own code behind `Admission`."""
     sys.path.insert(0, str(Path.cwd()))
     loaded = import_from_string(serving.app)
     places = Places(settings_from_environment().max_concurrent_envs)
-    return Admission(loaded, places), places
+    recognised = recognise(loaded)
+    if isinstance(recognised, Spec):
+        return Engine(loaded, recognised, places, serving)
+    return Admission(loaded, places, recognised.reason)
 
 
 def configuration(app: object) -> uvicorn.Config:
@@ -100,21 +106,36 @@ def configuration(app: object) -> uvicorn.Config:
 
 
 async def _serve(
-    server: uvicorn.Server, places: Places, board: Board, index: int, sockets: list[socket.socket]
+    server: uvicorn.Server,
+    preparation: Preparation,
+    places: Places,
+    board: Board,
+    index: int,
+    sockets: list[socket.socket],
 ) -> None:
     own_port = cast(int, sockets[1].getsockname()[1])
-    heartbeat = asyncio.create_task(_send_heartbeats(server, places, board, index, own_port))
+    beating = asyncio.create_task(
+        _send_heartbeats(server, preparation, places, board, index, own_port)
+    )
     try:
         await server.serve(sockets=sockets)
     finally:
-        heartbeat.cancel()
+        beating.cancel()
 
 
 async def _send_heartbeats(
-    server: uvicorn.Server, places: Places, board: Board, index: int, own_port: int
+    server: uvicorn.Server,
+    preparation: Preparation,
+    places: Places,
+    board: Board,
+    index: int,
+    own_port: int,
 ) -> None:
     while not server.started:
         await asyncio.sleep(0.01)
+    if not await preparation.run():
+        server.should_exit = True
+        return
     places.publish(board, index, own_port)
     while True:
         await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -1,0 +1,257 @@
+"""A WebSocket session: receives messages, runs them on its environment and replies."""
+
+import asyncio
+import contextlib
+import json
+from asyncio import Future
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from pydantic import BaseModel
+
+from benchmark.server import messages
+from benchmark.server.engine.arguments import accepted
+from benchmark.server.engine.environment import FactoryFailed, OpenEnvironment
+from benchmark.server.engine.spec import Spec
+from benchmark.server.messages import ErrorCode
+from benchmark.server.websocket.interface import Channel
+
+NOT_RESET = (
+    "This session's environment has not been reset, so there is no episode to step. If the client was "
+    "connected before, it has lost its session and reconnected. Send a reset first."
+)
+Work = Callable[[Any], Coroutine[Any, Any, bytes]]
+
+
+class Session:
+    """A `DirectSession`. Coroutines of the environment run in `run`, blocking code on its thread."""
+
+    __slots__ = (
+        "_argument",
+        "_cancellable",
+        "_channel",
+        "_ended",
+        "_environment",
+        "_spec",
+        "_strict",
+        "_task",
+        "_waiter",
+        "_work",
+        "busy",
+    )
+
+    def __init__(self, spec: Spec, environment: OpenEnvironment, *, strict: bool) -> None:
+        self._spec, self._environment, self._strict = spec, environment, strict
+        self._channel: Channel
+        self._task: asyncio.Task[Any] | None = None
+        self._waiter: Future[None] | None = None
+        self._work: Work | None = None
+        self._argument: Any = None
+        self._ended = False
+        self._cancellable = False  # whether `run` is within code of the environment
+        self.busy = True  # until the environment is open
+
+    def start(self, channel: Channel) -> None:
+        self._channel = channel
+
+    @property
+    def used_at(self) -> float:
+        return self._environment.used_at
+
+    async def run(self, *, opens: bool) -> None:
+        """Returns when the session has ended; the environment is still open then."""
+        self._task = asyncio.current_task()
+        try:
+            if opens and not await self._open():
+                return
+            self._ready()
+            while not self._ended:
+                await self._next()
+        except asyncio.CancelledError:
+            if not self._ended or self._task is None:
+                raise  # the server stops
+            self._task.uncancel()
+        finally:
+            self._task = None
+
+    def finish(self) -> None:
+        """Closes the connection, unless the client has; called after the environment is closed."""
+        self._ended = True
+        self._channel.close()
+
+    def expire(self, seconds: float) -> None:
+        """Ends a session that received no message for so long."""
+        self._fail(TimeoutError(f"The session received no message for {seconds:g} s."))
+
+    def disconnected(self) -> None:
+        # A coroutine of the environment is cancelled. Blocking code cannot be: `close` waits for it.
+        if not self._ended:
+            self._end()
+
+    def receive_text(self, data: bytes) -> None:
+        try:
+            message = messages.decode(data)
+        except json.JSONDecodeError as failure:
+            self._channel.send(messages.error(ErrorCode.INVALID_JSON, f"Invalid JSON: {failure}"))
+        except RecursionError as failure:
+            self._fail(failure)
+        else:
+            self._receive(message)
+
+    def receive_binary(self, _: bytes) -> None:
+        self._fail(KeyError("text"))  # as the reference replies
+
+    def _receive(self, message: Any) -> None:
+        self._environment.touch()
+        try:
+            kind = message.get("type", "")
+        except AttributeError as failure:
+            self._fail(failure)
+            return
+        try:
+            self._handle(kind, message)
+        except Exception as failure:  # noqa: BLE001 - the client gets it
+            self._reply_failure(failure)
+
+    def _handle(self, kind: Any, message: dict[str, Any]) -> None:
+        models = self._spec.models
+        if kind == "step":
+            self._step(_data(models.step, message))
+        elif kind == "reset":
+            self._reset(_data(models.reset, message))
+        elif kind == "state":
+            models.state(**message)
+            self._state()
+        elif kind == "close":
+            models.close(**message)
+            self._end()
+        elif kind == "mcp" and models.mcp is not None:
+            self._begin(self._environment.mcp, _data(models.mcp, message))
+        else:
+            text = f"Unknown message type: {kind}"
+            self._channel.send(messages.error(ErrorCode.UNKNOWN_TYPE, text))
+
+    def _step(self, data: dict[str, Any]) -> None:
+        action = self._spec.parse_action(data)
+        environment = self._environment
+        if self._strict and not environment.was_reset and data.get("type") != "list_tools":
+            raise RuntimeError(NOT_RESET)
+        if environment.step_is_async:
+            self._begin(environment.step_async, action)
+        else:
+            self.busy = True
+            environment.call(self._replied, environment.step, action)
+
+    def _reset(self, data: dict[str, Any]) -> None:
+        environment = self._environment
+        instance = environment.instance
+        method = instance.reset_async if environment.reset_is_async else instance.reset
+        arguments = accepted(method, data)
+        if environment.reset_is_async:
+            self._begin(environment.reset_async, arguments)
+        else:
+            self.busy = True
+            environment.call(self._replied, environment.reset, arguments)
+
+    def _state(self) -> None:
+        if self._environment.is_async:
+            self._channel.send(self._environment.state())
+        else:
+            self.busy = True
+            self._environment.call(self._replied, self._environment.state)
+
+    def _begin(self, work: Work, argument: Any) -> None:
+        self.busy = True
+        self._work, self._argument = work, argument
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None:
+            waiter.set_result(None)
+
+    async def _open(self) -> bool:
+        self._cancellable = True
+        try:
+            await self._environment.open()
+        except FactoryFailed as failure:
+            details = {"factory_name": failure.factory_name}
+            self._channel.send(messages.error(ErrorCode.FACTORY_ERROR, str(failure), **details))
+            self._channel.close()  # now: the constructor may still be running
+            return False
+        except Exception as failure:  # noqa: BLE001 - the client gets it
+            self._fail(failure)
+            return False
+        finally:
+            self._cancellable = False
+        return True
+
+    async def _next(self) -> None:
+        """Waits for a coroutine to run, and runs it."""
+        if self._work is None:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if (work := self._work) is None or self._ended:
+            return
+        self._work = None
+        reply: bytes | None = None
+        error: BaseException | None = None
+        self._cancellable = True
+        try:
+            reply = await work(self._argument)
+        except asyncio.CancelledError as failure:
+            if self._ended or self._stopping:
+                raise
+            error = failure  # the environment has cancelled something itself
+        except Exception as failure:  # noqa: BLE001 - the client gets it
+            error = failure
+        finally:
+            self._cancellable = False
+        self._replied(reply, error)
+
+    @property
+    def _stopping(self) -> bool:
+        return self._task is not None and self._task.cancelling() > 0
+
+    def _replied(self, reply: bytes | None, failure: BaseException | None) -> None:
+        if self._ended:
+            return
+        if reply is None:
+            self._reply_failure(failure or RuntimeError("no reply"))
+        else:
+            self._channel.send(reply)
+        if not self._ended:
+            self._ready()
+
+    def _ready(self) -> None:
+        self.busy = False
+        self._channel.resume()
+
+    def _reply_failure(self, failure: BaseException) -> None:
+        try:
+            frame = messages.failure_reply(failure)
+        except Exception as second:  # noqa: BLE001 - for example an error that has no JSON form
+            self._fail(second)
+        else:
+            self._channel.send(frame)
+
+    def _fail(self, failure: BaseException) -> None:
+        """Replies with an error that ends the session."""
+        with contextlib.suppress(ValueError):  # text that UTF-8 cannot encode
+            self._channel.send(messages.error(ErrorCode.SESSION_ERROR, str(failure)))
+        self._end()
+
+    def _end(self) -> None:
+        self._ended = self.busy = True
+        if self._waiter is not None:
+            self._wake()
+        elif self._cancellable and self._task is not None:
+            self._task.cancel()
+
+
+def _data(model: type[BaseModel], message: dict[str, Any]) -> dict[str, Any]:
+    """The data of a message; the model is needed only for what is not plainly valid."""
+    data = message.get("data")
+    if type(data) is dict and len(message) == 2:
+        return data
+    return model(**message).data  # type: ignore[attr-defined, no-any-return]

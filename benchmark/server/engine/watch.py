@@ -1,0 +1,64 @@
+"""Watches what takes long: constructors that do not return, and sessions that nobody uses."""
+
+import asyncio
+import logging
+import time
+
+from benchmark.server.engine.environment import OpenEnvironment
+from benchmark.server.engine.http_sessions import HttpSessions
+from benchmark.server.engine.session import Session
+from benchmark.server.engine.spec import Spec
+from benchmark.server.settings import Serving
+
+INTERVAL_SECONDS = 1.0
+# The log reports a constructor after this time, and again whenever the time has doubled.
+SLOW_SECONDS = 10.0
+# OpenEnv's client waits 60 s for a reply; before that it is told why there is none.
+CONSTRUCTOR_SECONDS = 55.0
+# A session without a WebSocket has no connection whose end would close it.
+HTTP_IDLE_SECONDS = 600.0
+
+logger = logging.getLogger("uvicorn.error")
+
+
+class Watch:
+    def __init__(self, spec: Spec, serving: Serving, http: HttpSessions) -> None:
+        self.opening: dict[OpenEnvironment, float] = {}  # since when, the oldest first
+        self.sessions: set[Session] = set()
+        self._spec, self._http = spec, http
+        self._idle_seconds = serving.idle_timeout or spec.session_timeout
+        self._report_after = SLOW_SECONDS
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL_SECONDS)
+            now = time.monotonic()
+            self._check_constructors(now)
+            self._expire_sessions(now)
+            for name in await self._http.reclaim(self._idle_seconds or HTTP_IDLE_SECONDS):
+                logger.warning("Closed session %s, which nobody used", name)
+
+    def _check_constructors(self, now: float) -> None:
+        oldest = next(iter(self.opening), None)
+        waited = 0.0 if oldest is None else now - self.opening[oldest]
+        if oldest is None or waited < SLOW_SECONDS:
+            self._report_after = SLOW_SECONDS
+        elif waited >= self._report_after:
+            self._report_after = 2 * waited
+            others = f" (and {len(self.opening) - 1} others)" if len(self.opening) > 1 else ""
+            text = "Creating an environment of %s has taken %.0f s%s; it is %s"
+            logger.warning(text, self._spec.name, waited, others, oldest.position)
+        for environment, since in list(self.opening.items()):
+            if now - since < CONSTRUCTOR_SECONDS:
+                break
+            environment.give_up(now - since)
+
+    def _expire_sessions(self, now: float) -> None:
+        if self._idle_seconds is not None:
+            for session in [each for each in self.sessions if not each.busy]:
+                if now - session.used_at > self._idle_seconds:
+                    session.expire(self._idle_seconds)
