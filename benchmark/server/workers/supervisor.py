@@ -20,6 +20,7 @@ from benchmark.server.places import Board
 from benchmark.server.process import raise_descriptor_limit
 from benchmark.server.settings import Ports, Serving, Settings
 from benchmark.server.workers.control import ControlServer
+from benchmark.server.workers.exits import describe_exit, describe_loss, describe_running, oom_kills
 from benchmark.server.workers.restarts import ExitHistory, WINDOW_SECONDS
 from benchmark.server.workers.sockets import listen, PortTaken, WORKER_MODULE
 
@@ -45,6 +46,7 @@ class Server:
         self._workers: dict[int, _Worker] = {}
         self._signals: deque[int] = deque()
         self._selector = selectors.DefaultSelector()
+        self._oom_kills = oom_kills()
 
     def run(self, drain_seconds: float) -> None:
         """Serves until SIGTERM or SIGINT, then waits up to `drain_seconds` for open sessions.
@@ -129,22 +131,29 @@ class Server:
     def _restart(self, index: int, shared: socket.socket, own: socket.socket) -> None:
         worker = self._workers[index]
         was_ready = self._board.read(index).pid
-        self._board.clear(index)
-        report = f"worker {index} (pid {worker.process.pid}) {self._reap(worker)}"
+        report = self._report_exit(index, was_ready != 0)
         worker.exits.add()
         if not was_ready:
-            raise ServerFailed(f"{report} before it was ready")
+            raise ServerFailed(report)
         if worker.exits.too_many:
             exits = f"{len(worker.exits)} exits in {WINDOW_SECONDS:.0f} s"
-            raise ServerFailed(f"{report}: {exits}, not restarting it again")
-        print(f"{report}; its sessions are lost; restarting it", file=sys.stderr, flush=True)
+            raise ServerFailed(f"{report}; {exits}, not restarting it again")
+        _log(f"{report}; restarting it")
         self._start(index, shared, own)
 
-    def _reap(self, worker: _Worker) -> str:
+    def _report_exit(self, index: int, was_ready: bool) -> str:
+        """Waits for a worker that has exited, and clears its part of the board."""
+        worker = self._workers[index]
         self._selector.unregister(worker.pidfd)
         os.close(worker.pidfd)
-        code = worker.process.wait()
-        return f"was killed by signal {-code}" if code < 0 else f"exited with {code}"
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        exit_ = describe_exit(worker.process.wait(), self._oom_kills > before)
+        sessions, running = self._board.read(index).used, self._board.running(index)
+        self._board.clear(index)
+        name = f"worker {index} (pid {worker.process.pid})"
+        if not was_ready:
+            return f"{name} {exit_} before it was ready{describe_running(running)}"
+        return f"{name} {exit_}; {describe_loss(sessions)}{describe_running(running)}"
 
     def _drain(self, seconds: float) -> None:
         self._board.draining = True
@@ -158,8 +167,8 @@ class Server:
                 if key.data is None:
                     _discard(key.fd)
                 else:
-                    self._reap(self._workers.pop(key.data))
-                    self._board.clear(key.data)
+                    _log(self._report_exit(key.data, was_ready=True))
+                    del self._workers[key.data]
 
     def _stop_workers(self) -> None:
         for worker in self._workers.values():
@@ -176,6 +185,10 @@ class Server:
 def _safe_path() -> list[str]:
     """Passes on `-P`, which keeps a folder of the working directory from shadowing a package."""
     return ["-P"] if sys.flags.safe_path else []
+
+
+def _log(message: str) -> None:
+    print(message, file=sys.stderr, flush=True)
 
 
 def _discard(fd: int) -> None:

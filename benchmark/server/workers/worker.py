@@ -3,6 +3,7 @@ open file descriptors."""
 
 import argparse
 import asyncio
+import faulthandler
 import gc
 import socket
 import sys
@@ -54,6 +55,7 @@ def run(
     serving: Serving, index: int, board: Board, shared: socket.socket, own: socket.socket
 ) -> None:
     """Serves until SIGTERM, in a process of its own: a new one, or a fork of the template."""
+    faulthandler.enable()
     app = load(serving)
     places = app.places
     places.attach(board, index)

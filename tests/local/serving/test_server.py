@@ -239,7 +239,7 @@ def test_killed_worker_is_replaced(tmp_path: Path) -> None:
         os.kill(first, signal.SIGKILL)
         wait_for(lambda: server.ready()["ready"] and first not in pids(server), 20, "replaced")
         assert pids(server)[1] == second
-        assert f"worker 0 (pid {first}) was killed by signal 9" in server.log.read_text()
+        assert f"worker 0 (pid {first}) was killed by SIGKILL" in server.log.read_text()
         assert ask(connect(server.url), RESET)["type"] == "observation"
 
 
