@@ -12,6 +12,8 @@ from launcher.images.assets import asset
 
 BREAKER = 1_000_000_000
 BUFFER_BYTES = 65_536
+# The largest body of a POST /mcp: as large as a WebSocket message, which uvicorn limits.
+MCP_BYTES = 16 * 1024 * 1024
 # Shortest and longest interval between two health checks of a worker, in seconds.
 CHECK_SECONDS = (0.75, 1.75)
 # Health checks per second on one machine: beyond the first figure the interval grows, beyond the second
@@ -48,6 +50,7 @@ def render(placement: Placement, envoy: Envoy) -> str:
         host_selection_attempts=20 * placement.endpoints,
         breaker=BREAKER,
         buffer_bytes=BUFFER_BYTES,
+        mcp_bytes=MCP_BYTES,
         keepalive=not placement.deployment.local,
         capacity=placement.capacity,
         intervals=check_intervals(placement),
