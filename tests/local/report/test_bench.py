@@ -57,7 +57,7 @@ def test_bench_exits_with_1_and_the_reason_if_a_figure_cannot_be_measured(
 def test_bench_refuses_an_unknown_figure(tmp_path: Path, mark: dict[str, str]) -> None:
     done = bench(tmp_path, "--only", "12", env=mark)
     assert done.returncode == 2
-    assert done.stderr.startswith("error: --only 12: choose among 1, 3, 2")
+    assert done.stderr.startswith("error: --only 12: choose among apps, session, speed")
 
 
 def test_interrupted_run_leaves_no_process_and_keeps_its_results(

@@ -110,8 +110,8 @@ def test_a_deployment_gives_up_a_server_while_another_is_left(
     supervisor = Supervisor(runtime, events.append, one_for_all=False)
     started = time.monotonic()
     processes = (process("envoy"), process("server-1", "exit 1"), process("server-2"))
-    hold(supervisor, *processes, seconds=1)
-    assert time.monotonic() - started >= 1
+    hold(supervisor, *processes, seconds=5)
+    assert time.monotonic() - started >= 5
     assert len(events) == 4
     assert events[-1] == (
         f"server-1 on {NODE} exited with 1, 4 times within 5 minutes; 1 server(s) are left"
