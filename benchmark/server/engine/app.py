@@ -34,9 +34,10 @@ class Engine:
         self._prepared = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        opens_sessions = scope["type"] == "websocket" or HttpSessions.concerns(scope)
+        if opens_sessions and not self._prepared.is_set():
+            await self._prepared.wait()
         if scope["type"] == "websocket":
-            if not self._prepared.is_set():
-                await self._prepared.wait()
             if scope["path"] != SESSIONS:
                 await self._admission(scope, receive, send)
             elif session_id := self._named(scope):
@@ -45,7 +46,7 @@ class Engine:
                 await self._open(scope, receive, send)
             else:
                 await self._admission.refuse(scope, receive, send)
-        elif HttpSessions.concerns(scope):
+        elif opens_sessions:
             await self._http.handle(scope, receive, send)
         else:
             await self._app(scope, receive, send)

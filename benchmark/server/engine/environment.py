@@ -35,7 +35,9 @@ class OpenEnvironment:
     close needs no thread of its own: only its constructor may block."""
 
     __slots__ = (
+        "_constructing",
         "_ident",
+        "_late",
         "_opened",
         "_opening",
         "_place",
@@ -65,6 +67,8 @@ class OpenEnvironment:
         self._spec, self._threads, self._places, self._opening = spec, threads, places, opening
         self._stack: AsyncExitStack | None = None
         self._opened: Future[None]
+        self._late: Future[None] | None = None  # a constructor that `close` waits for
+        self._constructing = False
         self._thread: EnvironmentThread | None = None
         self._ident = 0  # of the thread that runs the constructor
         self.session_id = session_id
@@ -76,6 +80,7 @@ class OpenEnvironment:
         """Makes the environment. Raises `FactoryFailed` and what its `mcp_session` raises."""
         self._place, self._running = self._places.record(self.session_id), self._places.running
         self._opening[self] = time.monotonic()
+        self._constructing = True
         self._opened = asyncio.get_running_loop().create_future()
         if self._threads.pooled:
             self._threads.pool.call(self._constructed, self._construct)
@@ -119,6 +124,9 @@ class OpenEnvironment:
             self.mark(NOTHING)
 
     def _constructed(self, _: None, failure: BaseException | None) -> None:
+        self._constructing = False
+        if self._late is not None and not self._late.done():
+            self._late.set_result(None)
         if self._opened.done():
             return
         if failure is None:
@@ -200,6 +208,9 @@ class OpenEnvironment:
 
     async def close(self) -> None:
         """Closes the environment after whatever still runs on its thread; failures are only logged."""
+        if self._constructing:
+            self._late = asyncio.get_running_loop().create_future()
+            await self._late
         try:
             if self._stack is not None:
                 await self._stack.aclose()

@@ -3,6 +3,7 @@
 The replies are those of `mcp_handler` in `openenv.core.env_server.http_server`.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -46,6 +47,7 @@ class HttpSessions:
     ) -> None:
         self._app, self._spec, self._places, self._make = app, spec, places, make
         self._sessions: dict[str, HttpSession] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     @staticmethod
     def concerns(scope: Scope) -> bool:
@@ -78,8 +80,8 @@ class HttpSessions:
         if record.closing:
             await self._destroy(name)
 
-    async def reclaim(self, seconds: float) -> list[str]:
-        """Closes the sessions that nobody has used for so long; returns their ids."""
+    def reclaim(self, seconds: float) -> list[str]:
+        """Begins to close the sessions that nobody has used for so long; returns their ids."""
         limit = time.monotonic() - seconds
         idle = [
             name
@@ -87,8 +89,7 @@ class HttpSessions:
             if record.idle_since is not None and record.idle_since < limit
         ]
         for name in idle:
-            if name in self._sessions and self._sessions[name].idle_since is not None:
-                await self._destroy(name)
+            self._destroy_later(name)
         return idle
 
     async def _respond(self, request: dict[str, Any], scope: Scope) -> Response:
@@ -107,7 +108,7 @@ class HttpSessions:
         try:
             await record.environment.open()
         except BaseException as failure:
-            await self._destroy(name)
+            self._destroy_later(name)  # the constructor may still be running
             if not isinstance(failure, FactoryFailed):
                 raise
             details = {"factory_name": failure.factory_name}
@@ -161,8 +162,16 @@ class HttpSessions:
             record.environment.touch()
         return _json(content)
 
+    def _destroy_later(self, name: str) -> None:
+        """Forgets the session now; its place is free when its environment has closed."""
+        closing = asyncio.create_task(self._close_environment(self._sessions.pop(name)))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
+
     async def _destroy(self, name: str) -> None:
-        record = self._sessions.pop(name)
+        await self._close_environment(self._sessions.pop(name))
+
+    async def _close_environment(self, record: HttpSession) -> None:
         try:
             await record.environment.close()
         finally:
@@ -217,9 +226,9 @@ async def _read(receive: Receive) -> bytes:
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:
-    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    events: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def replay() -> Message:
-        return messages.pop() if messages else await receive()
+        return events.pop() if events else await receive()
 
     return replay

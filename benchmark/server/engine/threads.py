@@ -107,13 +107,15 @@ class Pool:
         self._completions = completions
         self._calls: SimpleQueue[Any] = SimpleQueue()
         self._threads = self._pending = self._returned = 0
+        self._watched = False  # whether a check is due
 
     def call(self, done: Done, function: Callable[..., Any]) -> None:
         self._pending += 1
         self._calls.put((done, function))
         if not self._threads:
             self._start(1)
-        if self._pending == 1:
+        if not self._watched:
+            self._watched = True
             self._check_later(-1)
 
     def _check_later(self, returned: int) -> None:
@@ -124,6 +126,7 @@ class Pool:
             for _ in range(1, self._threads):
                 self._calls.put(None)
             self._threads = min(self._threads, 1)
+            self._watched = False
             return
         if self._returned == returned:
             self._start(min(self._threads, self._pending))

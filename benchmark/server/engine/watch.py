@@ -39,7 +39,7 @@ class Watch:
             now = time.monotonic()
             self._check_constructors(now)
             self._expire_sessions(now)
-            for name in await self._http.reclaim(self._idle_seconds or HTTP_IDLE_SECONDS):
+            for name in self._http.reclaim(self._idle_seconds or HTTP_IDLE_SECONDS):
                 logger.warning("Closed session %s, which nobody used", name)
 
     def _check_constructors(self, now: float) -> None:

@@ -53,7 +53,8 @@ class _AsgiChannel:
 
     async def serve(self, running: Coroutine[Any, Any, None]) -> None:
         await self._receive()
-        await self._send({"type": "websocket.accept"})
+        with contextlib.suppress(OSError):  # then `receive` reports that the client has left
+            await self._send({"type": "websocket.accept"})
         self._session.start(self)
         receiving = asyncio.create_task(self._receive_all())
         sending = asyncio.create_task(self._send_all())

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(
     serving: Serving, index: int, board: Board, shared: socket.socket, own: socket.socket
 ) -> None:
-    """Serves until SIGTERM, in a process of its own: a new one, or a fork of the template."""
+    """Serves until SIGTERM."""
     faulthandler.enable()
     app = load(serving)
     places = app.places
