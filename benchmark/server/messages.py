@@ -24,7 +24,8 @@ class ErrorCode(StrEnum):
 
 
 def decode(data: bytes) -> Any:
-    """Decodes JSON. Raises `json.JSONDecodeError` and `UnicodeDecodeError`.
+    """Decodes JSON. Raises `json.JSONDecodeError`, `UnicodeDecodeError`, `RecursionError`, and `ValueError`
+    for an integer of more digits than Python converts.
 
     The reference uses the standard library, whose errors are sent to the client, and which also accepts
     lone surrogates; whatever the faster decoder accepts, both decode to the same value.

@@ -93,7 +93,9 @@ class Session:
             message = messages.decode(data)
         except json.JSONDecodeError as failure:
             self._channel.send(messages.error(ErrorCode.INVALID_JSON, f"Invalid JSON: {failure}"))
-        except RecursionError as failure:
+        except UnicodeDecodeError:
+            raise
+        except (RecursionError, ValueError) as failure:  # too deep, or a number too long
             self._fail(failure)
         else:
             self._receive(message)
