@@ -1,0 +1,162 @@
+"""Sessions of unmodified OpenEnv apps: how many there are, what they share, and how they end."""
+
+import asyncio
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import websocket
+from openenv.core.mcp_client import MCPToolClient
+
+from tests.helpers.local import deployed, places_used, Server, wait_for
+from tests.helpers.openenv_apps import APPS, kit
+
+OWN_APP = """
+import time
+from openenv.core.env_server import create_app, Environment
+from openenv.core.env_server.types import Action, Observation, State
+
+class Own(Environment):
+    {attributes}
+    def __init__(self):
+        super().__init__()
+        {constructor}
+    def reset(self, seed=None, episode_id=None, **_):
+        return Observation()
+    def step(self, action, timeout_s=None, **_):
+        return Observation(reward=1.0)
+    @property
+    def state(self):
+        return State()
+
+app = create_app(Own, Action, Observation)
+"""
+MCP_SESSIONS = 200
+
+
+def own_app(folder: Path, attributes: str = "pass", constructor: str = "pass") -> dict[str, Any]:
+    text = OWN_APP.format(attributes=attributes, constructor=constructor)
+    (folder / "own.py").write_text(text)
+    return {"PYTHONPATH": folder}
+
+
+def rpc(server: Server, method: str, **parameters: Any) -> dict[str, Any]:
+    request = {"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1}
+    return dict(requests.post(f"{server.url}/mcp", json=request, timeout=30).json())
+
+
+def connect(server: Server) -> websocket.WebSocket:
+    return websocket.create_connection(f"ws://{server.address}:8000/ws")
+
+
+@pytest.fixture
+def tools(tmp_path: Path) -> Iterator[Server]:
+    with kit("tools:app", tmp_path, MAX_CONCURRENT_ENVS=3) as server:
+        yield server
+
+
+def test_every_mcp_session_keeps_its_environment_through_envoy(tmp_path: Path) -> None:
+
+    async def count(url: str, amount: int, everybody: asyncio.Barrier) -> None:
+        async with MCPToolClient(base_url=url) as client:
+            await client.reset()
+            await everybody.wait()  # every session is open now
+            if amount == 1:
+                counted.append(await asyncio.to_thread(places_used, deployment))
+            await everybody.wait()
+            for calls in (1, 2, 3):
+                assert await client.call_tool("add", amount=amount) == calls * amount
+
+    async def all_sessions(url: str) -> None:
+        everybody = asyncio.Barrier(MCP_SESSIONS)
+        await asyncio.gather(*(count(url, n, everybody) for n in range(1, MCP_SESSIONS + 1)))
+
+    counted: list[int] = []
+    environment = os.environ | {"PYTHONPATH": str(APPS)}
+    size = ("--nodes", "3", "--workers-per-node", "2", "--app", "tools:app")
+    with deployed(tmp_path, "tools", *size, env=environment) as deployment:
+        asyncio.run(all_sessions(deployment.url))
+        assert counted == [MCP_SESSIONS]
+        wait_for(lambda: places_used(deployment) == 0, 10, "all places are free")
+
+
+def test_http_sessions_take_places_until_they_are_closed(tools: Server) -> None:
+    names = [rpc(tools, "openenv/session/create")["result"]["session_id"] for _ in range(3)]
+    assert tools.ready()["used"] == 3
+    refused = rpc(tools, "openenv/session/create")["error"]
+    assert refused["data"] == {"active_sessions": 3, "max_sessions": 3}
+    for name in names:
+        assert rpc(tools, "openenv/session/close", session_id=name)["result"]["closed"] is True
+    assert tools.ready()["used"] == 0
+    unknown = rpc(tools, "tools/call", name="add", session_id=names[0])["error"]
+    assert unknown["message"] == f"Unknown session_id: {names[0]}"
+
+
+def test_many_http_sessions_leave_nothing_behind(tools: Server) -> None:
+    def threads() -> int:
+        (worker,) = tools.ready()["workers"]
+        return len(list(Path(f"/proc/{worker['pid']}/task").iterdir()))
+
+    def open_and_close() -> None:
+        name = rpc(tools, "openenv/session/create")["result"]["session_id"]
+        rpc(tools, "openenv/session/close", session_id=name)
+
+    open_and_close()
+    before = threads()
+    for _ in range(200):
+        open_and_close()
+    assert tools.ready()["used"] == 0
+    assert threads() <= before + 2
+
+
+def test_idle_http_sessions_are_reclaimed(tmp_path: Path) -> None:
+    with kit("tools:app", tmp_path, "--idle-timeout", "0.5") as server:
+        name = rpc(server, "openenv/session/create")["result"]["session_id"]
+        wait_for(lambda: server.ready()["used"] == 0, 20, "the session is reclaimed")
+        assert (
+            "Unknown session_id" in rpc(server, "tools/list", session_id=name)["error"]["message"]
+        )
+
+
+def test_an_app_that_allows_one_session_has_one_place_per_worker(tmp_path: Path) -> None:
+    variables = own_app(tmp_path) | {"WORKERS": 2, "MAX_CONCURRENT_ENVS": 100}
+    with kit("own:app", tmp_path, **variables) as server:
+        assert server.ready()["max_sessions"] == 2
+
+
+def test_an_app_with_openenvs_default_cap_gets_the_places_of_the_deployment(tmp_path: Path) -> None:
+    variables = own_app(tmp_path, "SUPPORTS_CONCURRENT_SESSIONS = True")
+    with kit("own:app", tmp_path, MAX_CONCURRENT_ENVS=20, **variables) as server:
+        sessions = [connect(server) for _ in range(16)]
+        for session in sessions:
+            session.send('{"type":"reset"}')
+        assert {json.loads(session.recv())["type"] for session in sessions} == {"observation"}
+        for session in sessions:
+            session.close()
+
+
+def test_a_failing_constructor_ends_the_server_with_its_cause(tmp_path: Path) -> None:
+    variables = own_app(tmp_path, constructor="raise OSError('no licence')") | {"WORKERS": 1}
+    with kit("own:app", tmp_path, wait=False, **variables) as server:
+        assert server.process.wait(30) == 1
+        log = server.log.read_text()
+    assert "error: own:app: Environment factory 'Own' failed to create instance: OSError" in log
+    assert "no licence" in log
+    assert "Traceback" not in log
+
+
+def test_strict_sessions_refuse_a_step_before_the_first_reset(tmp_path: Path) -> None:
+    with kit("own:app", tmp_path, "--strict-sessions", **own_app(tmp_path)) as server:
+        session = connect(server)
+        session.send('{"type":"step","data":{}}')
+        reply = json.loads(session.recv())
+        assert reply["data"]["code"] == "EXECUTION_ERROR"
+        assert "has not been reset" in reply["data"]["message"]
+        for frame in ('{"type":"reset"}', '{"type":"step","data":{}}'):
+            session.send(frame)
+            assert json.loads(session.recv())["type"] == "observation"
+        session.close()
