@@ -53,6 +53,7 @@ def new_environment() -> WaitEnvironment:
 SPEC = Spec(
     name=WaitEnvironment.__name__,
     factory=new_environment,
+    factory_blocks=False,
     models=MODELS,
     parse_action=WaitAction.model_validate,
     encode_observation=encode_observation,

@@ -82,7 +82,9 @@ class OpenEnvironment:
         self._opening[self] = time.monotonic()
         self._constructing = True
         self._opened = asyncio.get_running_loop().create_future()
-        if self._threads.pooled:
+        if not self._spec.factory_blocks:
+            self._construct_here()
+        elif self._threads.pooled:
             self._threads.pool.call(self._constructed, self._construct)
         else:
             self._thread = self._threads.acquire()
@@ -122,6 +124,14 @@ class OpenEnvironment:
             self.instance = self._spec.factory()
         finally:
             self.mark(NOTHING)
+
+    def _construct_here(self) -> None:
+        failure = None
+        try:
+            self._construct()
+        except Exception as raised:  # noqa: BLE001 - `open` raises it
+            failure = raised
+        self._constructed(None, failure)
 
     def _constructed(self, _: None, failure: BaseException | None) -> None:
         self._constructing = False
