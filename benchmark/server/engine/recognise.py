@@ -10,6 +10,7 @@ import importlib.metadata
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -22,6 +23,7 @@ from benchmark.server.engine.spec import Models, Spec
 
 SESSIONS = "/ws"
 PACKAGE = "openenv.core.env_server"
+MODULES = ("interfaces", "mcp_types", "serialization", "types", "http_server")
 OLDEST, NEWEST = (0, 3), (0, 10)
 # These pass WebSockets through.
 HTTP_ONLY = (BaseHTTPMiddleware, CORSMiddleware, GZipMiddleware)
@@ -85,13 +87,24 @@ def _dotted(version: tuple[int, ...] | None) -> str:
 def _spec(endpoint: Callable[..., Any]) -> Spec | Unrecognised:
     found = inspect.getclosurevars(endpoint).nonlocals
     server, handler = found.get("self"), found.get("mcp_handler")
-    module = importlib.import_module(f"{PACKAGE}.http_server")
-    if type(server) is not module.HTTPEnvServer or not callable(handler):
+    package = _package()
+    if type(server) is not package.HTTPEnvServer or not callable(handler):
         return Unrecognised("its server is not a plain HTTPEnvServer")
     missing = [name for name in NEEDED if not hasattr(server, name)]
     if missing or {"session_env", "session_id"} - set(inspect.signature(handler).parameters):
         return Unrecognised(f"its HTTPEnvServer has another shape ({', '.join(missing)})")
-    return _from_server(server, handler, module)
+    try:
+        return _from_server(server, handler, package)
+    except AttributeError as failure:
+        return Unrecognised(f"its OpenEnv has another shape ({failure})")
+
+
+def _package() -> SimpleNamespace:
+    """The names of the package's modules; which of them the server's module imports differs by version."""
+    names: dict[str, Any] = {}
+    for module in MODULES:
+        names |= vars(importlib.import_module(f"{PACKAGE}.{module}"))
+    return SimpleNamespace(**names)
 
 
 def _from_server(server: Any, handler: Callable[..., Any], module: Any) -> Spec:
