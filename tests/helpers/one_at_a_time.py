@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from typing import Any
 
 from fastapi import FastAPI
@@ -22,6 +23,7 @@ class Counter:
         now = asyncio.get_running_loop().time()
         self._free_at = max(now, self._free_at) + SERVICE_SECONDS
         await asyncio.sleep(self._free_at - now)
+        print("served", time.time(), flush=True)
 
 
 counter = Counter()
