@@ -11,6 +11,8 @@ from launcher.runtimes.findings import Check, fail, Finding, ok
 from launcher.system import http
 
 TIMEOUT = 5.0
+# As long as OpenEnv's clients wait for a reply: some apps need long to create an environment.
+REPLY_SECONDS = 60.0
 SESSIONS_PER_HOST = 20
 
 
@@ -93,7 +95,8 @@ def _session_host(url: str, sessions: contextlib.ExitStack) -> str | None:
     raw = socket.create_connection((parts.hostname or "", parts.port or 80), TIMEOUT)
     sessions.callback(raw.close)
     address = f"ws://{parts.netloc}{parts.path}/ws"
-    connection = websocket.create_connection(address, timeout=TIMEOUT, socket=raw)
+    raw.settimeout(REPLY_SECONDS)
+    connection = websocket.create_connection(address, timeout=REPLY_SECONDS, socket=raw)
     sessions.callback(connection.close)
     connection.send('{"type":"reset","data":{}}')
     reply = json.loads(connection.recv())

@@ -20,17 +20,22 @@ from launcher.lifecycle import registry
 def preflight(name: str | None, as_json: bool) -> None:
     """Check a deployment before an experiment.
 
-    Checks each server, Envoy, its backends, how it distributes sessions, and the nodes. Exits with 1
-    if a check fails.
+    Checks each server, Envoy, its backends, how it distributes sessions, and the nodes. If nobody
+    uses the deployment, it also opens a session in each of its places, all at once, resets it and
+    makes one step; at most 2,000 sessions, and new ones for at most 60 s. Exits with 1 if a check
+    fails.
     """
     from launcher.checks import preflight as checking
     from launcher.checks.preflight_nodes import node_checks
+    from launcher.checks.sessions import session_checks
 
     state = _state(name)
     findings = []
     port = state.deployment.server_port
     serving = checking.serving_checks(state.connection, port, state.admin_urls)
-    for finding in chain(serving, node_checks(state)):
+    requested = state.deployment.max_concurrent_envs
+    sessions = session_checks(state.url, lambda: registry.places(state), requested)
+    for finding in chain(serving, sessions, node_checks(state)):
         findings.append(finding)
         if not as_json:
             print_finding(finding)

@@ -34,6 +34,7 @@ class Check(StrEnum):
     MEMORY = "memory"
     NAMES = "names"
     NODES = "nodes"
+    PLACES = "places"
     PORTS = "ports"
     PROCESSES = "processes"
     PROGRAMS = "programs"
@@ -41,6 +42,7 @@ class Check(StrEnum):
     PYTHON = "python"
     SERVERS = "servers"
     SESSIONS = "sessions"
+    STEPS = "steps"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""GET requests to the deployment. They bypass any proxy: the addresses are inside the cluster."""
+"""Requests to the deployment. They bypass any proxy: the addresses are inside the cluster."""
 
 import http.client
 import json
@@ -18,7 +18,7 @@ class Unreachable(OSError):
         self.status = status
 
 
-def get(url: str, timeout: float) -> bytes:
+def get(url: str | urllib.request.Request, timeout: float) -> bytes:
     """Raises `Unreachable`."""
     try:
         with _opener.open(url, timeout=timeout) as response:
@@ -36,3 +36,10 @@ def get(url: str, timeout: float) -> bytes:
 def get_json(url: str, timeout: float) -> Any:
     """Raises `Unreachable`, or ValueError for a response that is not JSON."""
     return json.loads(get(url, timeout))
+
+
+def post_json(url: str, content: object, timeout: float) -> Any:
+    """Raises as `get_json` does."""
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(content).encode(), headers)
+    return json.loads(get(request, timeout))
