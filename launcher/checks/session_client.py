@@ -25,12 +25,15 @@ METHOD_NOT_FOUND = -32601
 
 
 class Refused(Exception):
-    """`kind` tells refusals apart: the code of an error frame or the kind of failure. `lost`: the
-    connection is gone."""
+    """`kind` tells refusals apart: the code of an error frame or the kind of failure."""
 
-    def __init__(self, kind: str, message: str = "", *, lost: bool = False) -> None:
+    def __init__(self, kind: str, message: str = "") -> None:
         super().__init__(message)
-        self.kind, self.message, self.lost = kind, message, lost
+        self.kind, self.message = kind, message
+
+
+class _Lost(Refused):
+    """The connection is gone."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +127,7 @@ class _Session:
         try:
             await self._step()
         except Refused as refused:
-            return Outcome(refused) if refused.lost else Outcome(step=refused)
+            return Outcome(refused) if isinstance(refused, _Lost) else Outcome(step=refused)
         return Outcome()
 
     async def _create(self) -> str | None:
@@ -175,8 +178,7 @@ class _Session:
     async def _ask(self, kind: str, content: Any) -> dict[str, Any]:
         assert self._connection is not None
         sending = self._connection.send(json.dumps({"type": kind, "data": content}))
-        # A server that closed the connection may have sent the reason before.
-        with contextlib.suppress(ConnectionClosed):
+        with contextlib.suppress(_Lost):  # a server that closed may have sent the reason before
             await self._in_time(sending, kind)
         frame = await self._in_time(self._connection.recv(), kind)
         try:
@@ -196,10 +198,8 @@ class _Session:
             raise Refused(f"no answer to {what} within {self._seconds:g} s") from None
         except InvalidStatus as failure:
             raise _refused_upgrade(failure) from None
-        except ConnectionClosed:
-            raise
         except (OSError, WebSocketException) as failure:
-            raise Refused(f"{what}: connection closed", str(failure), lost=True) from None
+            raise _Lost(f"{what}: connection closed", str(failure)) from None
 
     async def close(self) -> None:
         if self._connection is not None:
