@@ -25,8 +25,11 @@ MAX_ACTION_SHOWN = 120
 Pages = Mapping[str, Any]
 
 
-def session_checks(url: str, read_places: Callable[[], Pages], requested: int) -> Iterator[Finding]:
-    """`requested` is how many sessions each worker should hold."""
+def session_checks(
+    url: str, read_places: Callable[[], Pages], requested: int, *, balanced: bool
+) -> Iterator[Finding]:
+    """`requested` is how many sessions each worker should hold; `balanced`: through Envoy, which tries
+    another worker when one is full."""
     pages = _idle_places(read_places)
     yield places(pages, requested)
     free, used = _total(pages, "free"), _total(pages, "used")
@@ -49,7 +52,7 @@ def session_checks(url: str, read_places: Callable[[], Pages], requested: int) -
     count = min(free, MAX_SESSIONS, limits().sessions_per_worker)
     action = StepAction(schema)
     outcomes = open_all(url, count, action, SECONDS)
-    yield sessions(outcomes, free)
+    yield sessions(outcomes, free, balanced=balanced)
     yield steps(outcomes, action)
 
 
@@ -75,11 +78,11 @@ def places(pages: Pages, requested: int) -> Finding:
         Check.PLACES,
         (),
         f"{detail}: the app holds {least:,} session(s) in a worker, not {requested:,}",
-        "for more sessions use more workers (launcher up --workers-per-node); `launcher plan` says why",
+        "for more sessions use more workers (launcher up --workers-per-node)",
     )
 
 
-def sessions(outcomes: Sequence[Outcome], free: int) -> Finding:
+def sessions(outcomes: Sequence[Outcome], free: int, *, balanced: bool = True) -> Finding:
     refused = [outcome.session for outcome in outcomes if outcome.session is not None]
     tried = len(outcomes)
     if not refused and tried:
@@ -89,7 +92,14 @@ def sessions(outcomes: Sequence[Outcome], free: int) -> Finding:
         return ok(Check.SESSIONS, detail)
     detail = f"{len(refused):,} of {tried:,} sessions failed: {reasons(refused)}"
     advice = "read the servers' logs: launcher logs"
-    if any(each.kind == "CAPACITY_REACHED" for each in refused):
+    full = [each for each in refused if each.kind == "CAPACITY_REACHED"]
+    if full and len(full) == len(refused) and not balanced:
+        advice = (
+            "without Envoy the kernel chooses the worker of a session, and a full one refuses it: give the "
+            "workers half as many places again, or use Envoy (--nodes 2)"
+        )
+        return warn(Check.SESSIONS, (), detail, advice)
+    if full:
         advice = (
             "the app admits fewer sessions than its workers have places: create it with "
             'max_concurrent_envs=int(os.environ["MAX_CONCURRENT_ENVS"]), or use more workers with '

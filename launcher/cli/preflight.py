@@ -1,6 +1,7 @@
 """The command that checks a deployment before an experiment: preflight."""
 
 import sys
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def preflight(name: str | None, as_json: bool) -> None:
     port = state.deployment.server_port
     serving = checking.serving_checks(state.connection, port, state.admin_urls)
     requested = state.deployment.max_concurrent_envs
-    sessions = session_checks(state.url, lambda: registry.places(state), requested)
+    balanced = bool(state.envoys)
+    places = partial(registry.places, state)
+    sessions = session_checks(state.url, places, requested, balanced=balanced)
     for finding in chain(serving, sessions, node_checks(state)):
         findings.append(finding)
         if not as_json:

@@ -242,7 +242,8 @@ def test_preflight_checks_the_nodes_of_a_deployment(cluster: Cluster) -> None:
     up = ("launcher", "up", *options, "--", "sh", "-c", script)
     checks = {c["name"]: c for c in json.loads(cluster.run(*up).stdout)}
     assert list(checks) == [
-        *("servers", "envoy", "backends", "distribution", "clocks", "descriptors", "load")
+        *("servers", "envoy", "backends", "distribution", "places", "sessions", "steps"),
+        *("clocks", "descriptors", "load"),
     ]
     assert all(check["ok"] for check in checks.values())
     with few_descriptors(cluster, "node4", 90):

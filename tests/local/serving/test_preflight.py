@@ -76,3 +76,15 @@ def test_preflight_leaves_a_deployment_alone_that_is_in_use(tmp_path: Path) -> N
             session.shutdown()
         assert code == 0
         assert found["sessions"]["detail"] == "not tried: 1 of 4 places are in use"
+
+
+def test_preflight_opens_sessions_of_an_app_with_tools_as_its_client_does(tmp_path: Path) -> None:
+    app = ("--app", "tests.helpers.app_of_tools:app", "--workers-per-node", "2")
+    with capped(tmp_path, 50, *app) as deployment:
+        code, found = checks(deployment)
+        assert (code, found["sessions"]["ok"]) == (0, True), found
+        assert "40 of 40 places held a session" in found["sessions"]["detail"]
+        assert '"tool_name": "echo", "arguments": {"message": "a"}' in found["steps"]["detail"]
+        warning = "the app holds 10 session(s) in a worker, not 50"
+        assert warning in found["places"]["detail"]
+        wait_for(lambda: places_used(deployment) == 0, 5, "the places are free again")
