@@ -68,16 +68,18 @@ def _total(pages: Pages, key: str) -> int:
 
 
 def places(pages: Pages, requested: int) -> Finding:
-    workers = [worker for page in pages.values() for worker in page["workers"]]
-    total = sum(worker["limit"] for worker in workers)
-    detail = f"{total:,} of {len(workers):,} worker(s) on {len(pages):,} server(s)"
-    least = min((worker["limit"] for worker in workers), default=0)
+    # A worker that is not ready has no places.
+    limits = [
+        worker["limit"] for page in pages.values() for worker in page["workers"] if worker["limit"]
+    ]
+    detail = f"{sum(limits):,} in {len(limits):,} worker(s) on {len(pages):,} server(s)"
+    least = min(limits, default=requested)
     if least >= requested:
         return ok(Check.PLACES, detail)
     return warn(
         Check.PLACES,
         (),
-        f"{detail}: the app holds {least:,} session(s) in a worker, not {requested:,}",
+        f"{detail}: the app allows {least:,} session(s) in a worker, not {requested:,}",
         "for more sessions use more workers (launcher up --workers-per-node)",
     )
 
@@ -118,7 +120,8 @@ def steps(outcomes: Sequence[Outcome], action: StepAction) -> Finding:
     refused = [outcome.step for outcome in outcomes if outcome.step is not None]
     if refused:
         detail = (
-            f"{len(refused):,} of {len(outcomes):,} steps with {text} failed: {reasons(refused)}"
+            f"{len(refused):,} of {len(outcomes):,} steps with the action {text} failed: "
+            f"{reasons(refused)}"
         )
         return warn(Check.STEPS, (), detail, advice)
     stepped = sum(outcome.session is None for outcome in outcomes)

@@ -85,6 +85,6 @@ def test_preflight_opens_sessions_of_an_app_with_tools_as_its_client_does(tmp_pa
         assert (code, found["sessions"]["ok"]) == (0, True), found
         assert "40 of 40 places held a session" in found["sessions"]["detail"]
         assert '"tool_name": "echo", "arguments": {"message": "a"}' in found["steps"]["detail"]
-        warning = "the app holds 10 session(s) in a worker, not 50"
+        warning = "the app allows 10 session(s) in a worker, not 50"
         assert warning in found["places"]["detail"]
         wait_for(lambda: places_used(deployment) == 0, 5, "the places are free again")

@@ -42,7 +42,7 @@ def test_places_below_the_request_are_a_warning() -> None:
     finding = places({"server-1": page(4, 1)}, 4)
     assert finding.verdict is Verdict.WARN
     assert (
-        "5 of 2 worker(s) on 1 server(s): the app holds 1 session(s) in a worker, not 4"
+        "5 in 2 worker(s) on 1 server(s): the app allows 1 session(s) in a worker, not 4"
         in finding.detail
     )
 
