@@ -7,8 +7,14 @@ import json
 from enum import StrEnum
 from typing import Any
 
+import orjson
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
+
+
+PLAIN = (
+    orjson.OPT_PASSTHROUGH_DATACLASS | orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_PASSTHROUGH_SUBCLASS
+)
 
 
 class ErrorCode(StrEnum):
@@ -38,7 +44,11 @@ def decode(data: bytes) -> Any:
 
 def encode(message: dict[str, Any]) -> bytes:
     """Encodes a reply as `BaseModel.model_dump_json` does. Raises `PydanticSerializationError`."""
-    return to_json(message, by_alias=False, inf_nan_mode="null")
+    # For plain values the faster encoder gives the same bytes; it refuses any other, such as a date.
+    try:
+        return orjson.dumps(message, option=PLAIN)
+    except orjson.JSONEncodeError:
+        return to_json(message, by_alias=False, inf_nan_mode="null")
 
 
 def error(code: ErrorCode, message: str, **details: Any) -> bytes:

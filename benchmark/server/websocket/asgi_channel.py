@@ -24,6 +24,7 @@ async def serve(
     extension = scope.get("extensions", {}).get(EXTENSION)
     if extension is not None:
         extension["attach"](session)
+        scope.clear()  # nobody reads it any more, and its headers would stay as long as the session
         await running
     else:
         await _AsgiChannel(session, receive, send).serve(running)

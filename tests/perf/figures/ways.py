@@ -30,6 +30,11 @@ def _manager(config: Config) -> Config:
     return part
 
 
+def _host(config: Config) -> Config:
+    part: Config = _manager(config)["route_config"]["virtual_hosts"][0]
+    return part
+
+
 def _cluster(config: Config) -> Config:
     part: Config = config["static_resources"]["clusters"][0]
     return part
@@ -44,12 +49,20 @@ def small_buffers(config: Config) -> None:
 
 
 def no_retries(config: Config) -> None:
-    for route in _manager(config)["route_config"]["virtual_hosts"][0]["routes"]:
-        del route["route"]["retry_policy"]
+    host = _host(config)
+    for part in (host, *(route["route"] for route in host["routes"])):
+        part.pop("retry_policy", None)
+
+
+def no_owner(config: Config) -> None:
+    host, manager = _host(config), _manager(config)
+    host["routes"] = host["routes"][-1:]
+    del host["routes"][0]["route"]["retry_policy"]  # that of the host counts
+    manager["http_filters"] = manager["http_filters"][-1:]
 
 
 def no_dynamic_stats(config: Config) -> None:
-    _manager(config)["http_filters"][0]["typed_config"]["dynamic_stats"] = False
+    _manager(config)["http_filters"][-1]["typed_config"]["dynamic_stats"] = False
 
 
 def no_stats(config: Config) -> None:
@@ -83,6 +96,7 @@ WAYS: dict[str, Change] = {
     "unchanged": unchanged,
     "buffers of 4 KiB": small_buffers,
     "no retries on a full worker": no_retries,
+    "no routing to the owner of a session": no_owner,
     "no dynamic statistics": no_dynamic_stats,
     "no statistics": no_stats,
     "no timers": no_timers,
