@@ -29,7 +29,7 @@ Point = namedtuple("Point", "x y")
 UTC = datetime.UTC
 ODD_VALUES = (
     *(float("nan"), float("inf"), -0.0, 1e16, 5e-324, 2**53 + 1, 2**64, -(2**70)),
-    *("\x7f\u2028/\\\"\x1f\U0001f600", "", True, None, (1, "a"), [], {}, {"": {}}),
+    *('\x7f\u2028/\\"\x1f\U0001f600', "", True, None, (1, "a"), [], {}, {"": {}}),
     *(Colour.RED, Text("a"), Number(3), Point(1, 2), uuid.UUID(int=5), Decimal("1.50"), b"ab"),
     *(datetime.datetime(2026, 1, 1, tzinfo=UTC), datetime.date(2026, 1, 1)),
     *(datetime.timedelta(3), {1, 2}, {1: "a"}, {Colour.RED: 1}, {None: 1}),
