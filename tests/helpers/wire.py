@@ -1,5 +1,6 @@
 """Transcripts: what a server sends, byte for byte, in reply to scripted WebSocket frames."""
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -40,8 +41,16 @@ def together(*frames: str | bytes, replies: int | None = None) -> Send:
     return Send(frames, len(frames) if replies is None else replies)
 
 
+# The last message of each transcript: its reply repeats MARK, unless the server closes.
+MARK = "still there?"
+PROBES = {
+    "/ws": f'{{"type": "{MARK}"}}',
+    "/mcp": f'{{"jsonrpc": "2.0", "id": 0, "method": "{MARK}"}}',
+}
+
+
 def transcript(url: str, script: Script, path: str = "/ws") -> list[str]:
-    """The replies, and how the session ended: "open" when it still answers a ping after the script."""
+    """The replies to the script and to a last, unknown message, or how the session closed."""
     connection = connect(url, path)
     replies: list[str] = []
     try:
@@ -51,12 +60,11 @@ def transcript(url: str, script: Script, path: str = "/ws") -> list[str]:
                 replies.append(receive(connection))
                 if replies[-1].startswith("closed"):
                     return replies
-        connection.ping(b"still there?")
-        while replies[-1:] != ["pong"]:
+        with contextlib.suppress(OSError):  # a server that has hung up is seen below
+            connection.sock.sendall(_bytes(PROBES[path]))
+        while not replies or not (MARK in replies[-1] or replies[-1].startswith("closed")):
             replies.append(receive(connection))
-            if replies[-1].startswith("closed"):
-                return replies
-        return [*replies[:-1], "open"]
+        return replies
     finally:
         connection.shutdown()
 
