@@ -117,8 +117,10 @@ class Engine:
         await serve(session, self._run_attached(session, session_id), scope, receive, send)
 
     async def _run_attached(self, session: Session, session_id: str) -> None:
+        self._watch.sessions.add(session)
         try:
             await session.run(opens=False)
         finally:
+            self._watch.sessions.discard(session)
             await self._http.detach(session_id)
         session.finish()

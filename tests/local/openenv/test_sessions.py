@@ -49,8 +49,8 @@ def rpc(server: Server, method: str, **parameters: Any) -> dict[str, Any]:
     return dict(requests.post(f"{server.url}/mcp", json=request, timeout=30).json())
 
 
-def connect(server: Server) -> websocket.WebSocket:
-    return websocket.create_connection(f"ws://{server.address}:8000/ws")
+def connect(server: Server, query: str = "") -> websocket.WebSocket:
+    return websocket.create_connection(f"ws://{server.address}:8000/ws{query}", timeout=20)
 
 
 @pytest.fixture
@@ -120,6 +120,15 @@ def test_idle_http_sessions_are_reclaimed(tmp_path: Path) -> None:
         assert (
             "Unknown session_id" in rpc(server, "tools/list", session_id=name)["error"]["message"]
         )
+
+
+def test_idle_connections_are_closed_also_those_attached_to_http_sessions(tmp_path: Path) -> None:
+    with kit("tools:app", tmp_path, "--idle-timeout", "4", WORKERS=1) as server:
+        name = rpc(server, "openenv/session/create")["result"]["session_id"]
+        for connection in [connect(server, query) for query in ("", f"?session_id={name}")]:
+            reply = json.loads(connection.recv())
+            assert reply["data"]["message"] == "The session received no message for 4 s."
+        wait_for(lambda: server.ready()["used"] == 0, 20, "the places are free")
 
 
 def test_an_app_that_allows_one_session_has_one_place_per_worker(tmp_path: Path) -> None:
