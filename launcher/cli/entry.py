@@ -2,8 +2,11 @@
 
 import sys
 
+from launcher.system.arguments import hide_values
+
 
 def program() -> None:
+    hide_values()
     try:
         from launcher.cli.main import program as run
     except KeyboardInterrupt:

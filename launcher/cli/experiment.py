@@ -27,11 +27,13 @@ from launcher.cli.display.scaling_tables import print_scaling, scaling_summary
 from launcher.cli.grid import resumed_folder, session_options
 from launcher.cli.options import deployment_options, option, options
 from launcher.cli.parameters import CommaSeparated, Integer
+from launcher.deployment.read import with_values
 from launcher.deployment.spec import Deployment
 from launcher.errors import LauncherError, ResultInvalid, UsageError
 from launcher.experiment.journal import experiment_lock, Journal, Phase
 from launcher.experiment.resume import merge, read_recorded
 from launcher.experiment.target import Target
+from launcher.system.arguments import without_values
 from launcher.system.signals import Interrupted
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def experiment(deployment: Deployment, **values: Any) -> None:
     scaling_run.check(phases)
     folder = values["output_dir"]
     request = {
-        "arguments": sys.argv[1:],
+        "arguments": without_values(sys.argv[1:]),
         "criterion": search.criterion.text,
         "server_nodes": [phase.servers for phase in phases],
         "options": values,
@@ -130,9 +132,10 @@ def _same_deployment(folder: Path, now: Deployment, recorded: Mapping[str, Any])
     changeable = set(given) - set(FIXED)
     merged = merge(folder, given, set(given), {**unset, **recorded}, changeable=changeable)
     try:
-        return Deployment(**{name: merged[name] for name in {**recorded, **given}})
+        resumed = Deployment(**{name: merged[name] for name in {**recorded, **given}})
     except ValidationError as failure:
         raise UsageError(f"{folder}: {failure.errors()[0]['msg']}") from None
+    return with_values(resumed, now.variables)
 
 
 def _phases(values: Mapping[str, Any], deployment: Deployment) -> list[Phase]:

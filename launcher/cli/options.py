@@ -35,6 +35,7 @@ DEFAULT_TEXTS = {
     "envoy_threads": "half of the cores, divided among the processes",
     "dir": "the current folder; ./NAME with --name",
 }
+METAVARS = {"env": "NAME[=VALUE]"}
 FOLDER = click.Path(path_type=Path)
 
 
@@ -171,7 +172,7 @@ def _field_option(name: str, field: FieldInfo, hidden: bool) -> Callable[[Any], 
     if field.annotation is bool:
         return option_of_field(is_flag=True, default=None)
     if field.default == ():
-        return option_of_field(metavar="OPTION", multiple=True)
+        return option_of_field(metavar=METAVARS.get(name, "OPTION"), multiple=True)
     default = "" if field.default is None else str(field.default)
     return option_of_field(field_type(field), default_text=DEFAULT_TEXTS.get(name, default))
 

@@ -95,6 +95,8 @@ def _print(planned: Plan, submission: Any) -> None:
     for process in placement.processes:
         variables = [f"{key}={shlex.quote(text)}" for key, text in process.environment.items()]
         print(f"# {process.name} on {process.node}, ports {ranges(process.ports)}")
+        if process.variables:
+            print(f"# with your values of {' '.join(placement.deployment.variables)}")
         print(*variables, shlex.join(process.argv))
     for envoy in placement.envoys[:1]:
         print(f"# {envoy.config}\n{planned.envoy_configs[envoy.config]}", end="")
@@ -146,6 +148,7 @@ def _plain(planned: Plan, submission: Any, needed: Needs | None) -> dict[str, An
         "capacity": placement.capacity,
         "processes": [
             {name: getattr(process, name) for name in PROCESS_KEYS}
+            | {"variables": list(placement.deployment.variables if process.variables else ())}
             for process in placement.processes
         ],
         "envoy_config": next(iter(configs.values()), None),

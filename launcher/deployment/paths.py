@@ -18,6 +18,8 @@ class RunDir:
         self.state = folder / "openenv-deployment.json"
         self.job_script = folder / "openenv-job.sh"
         self.request = folder / "openenv-request.json"
+        # The values of the user's variables, between the submission of the Slurm job and its start.
+        self.variables = folder / ".openenv-variables.json"
         # Touched by the launcher that submitted the Slurm job; the deployment stops without it.
         self.heartbeat = folder / ".openenv-attached"
         self.batch_log, self.launcher_log = self.log("job"), self.log("launcher")
@@ -44,7 +46,7 @@ class RunDir:
 
     def leftovers(self) -> Iterator[Path]:
         """Files that an earlier deployment left, and that a new one does not overwrite."""
-        yield from (self.connection, *self.admin_sockets)
+        yield from (self.connection, self.variables, *self.admin_sockets)
         for pattern in ("server-*", "envoy*"):
             yield from self.folder.glob(self.log(pattern).name)
         yield from self.folder.glob(self.envoy_config("envoy*").name)

@@ -1,6 +1,6 @@
 """Which process runs on which node, with which argv, ports and environment. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -32,6 +32,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Process:
+    """`variables` are the user's, whose values are secret."""
+
     name: str
     role: Role
     node: str
@@ -39,6 +41,7 @@ class Process:
     environment: dict[str, str]
     ports: tuple[int, ...]
     log: Path
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)
@@ -161,8 +164,16 @@ def _server(
             "NODE_NAME": server.name,
         },
     )
-    own_ports = tuple(ports.all(workers))
-    return Process(name, Role.SERVER, server.name, argv, environment, own_ports, rundir.log(name))
+    return Process(
+        name,
+        Role.SERVER,
+        server.name,
+        argv,
+        environment,
+        tuple(ports.all(workers)),
+        rundir.log(name),
+        programs.variables(deployment.variables),
+    )
 
 
 def _session_options(deployment: Deployment) -> Iterator[str]:

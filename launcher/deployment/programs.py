@@ -8,7 +8,7 @@ from pathlib import Path
 
 from launcher.deployment.spec import Deployment
 from launcher.errors import UsageError
-from launcher.images.apptainer import exec_argv
+from launcher.images.apptainer import exec_argv, passed_through
 from launcher.images.paths import image_path, IMAGES
 
 
@@ -33,6 +33,10 @@ class Programs:
             return tuple(argv), dict(environment)
         binds = [str(folder) for folder in folders]
         return exec_argv(self.images[image], argv, environment, binds), {}
+
+    def variables(self, given: Mapping[str, str]) -> dict[str, str]:
+        """How the user's variables reach a process: never in its argv."""
+        return passed_through(given) if self.images else dict(given)
 
 
 def programs(deployment: Deployment) -> Programs:

@@ -11,6 +11,7 @@ import yaml
 from pydantic import ValidationError
 
 from launcher.deployment.spec import Deployment
+from launcher.deployment.variables import name_of, read_variables, yaml_assignments
 from launcher.errors import UsageError
 from launcher.system.debug_log import redacted
 
@@ -47,18 +48,42 @@ def read_deployment(
                 break
     for key, value in (read_yaml(file) if file else {}).items():
         values[key] = value, f"key {key!r} in {file}"
+    assignments = _yaml_env(file, *values["env"]) if file and "env" in values else []
     for field, value in flags.items():
         if value is not None and value != ():
             values[field] = value, f"--{field.replace('_', '-')}"
+    assignments += [(text, "--env") for text in flags.get("env") or ()]
+    if assignments:
+        given = dict.fromkeys(name_of(text) for text, _ in assignments)
+        values["env"] = tuple(given), "--env"
     if "sessions" in values and values.get("workers_per_node", ("", ""))[1] == f"variable {CORES}":
         # The user did not choose the number of cores with these sessions in mind.
         del values["workers_per_node"]
     for field, (value, origin) in values.items():
         logger.debug("%s from %s", *redacted([f"{field}={value}"]), origin)
+    env_file = values.get("env_file", (None, ""))[0]
+    variables = read_variables(assignments, environment, env_file and Path(env_file))
     try:
-        return Deployment(**{field: value for field, (value, _) in values.items()})
+        deployment = Deployment(**{field: value for field, (value, _) in values.items()})
     except ValidationError as failure:
         raise UsageError(_explain(failure, values)) from None
+    return deployment.with_variables(variables)
+
+
+def with_values(
+    deployment: Deployment, known: Mapping[str, str], environment: Mapping[str, str] = os.environ
+) -> Deployment:
+    """A deployment that was stored without the values of its variables, with those that are `known`
+    and the others as they are set here. Raises `UsageError`."""
+    names = [(name, "--env") for name in deployment.env if name not in known]
+    read = read_variables(names, environment, deployment.env_file)
+    return deployment.with_variables({**read, **known})
+
+
+def _yaml_env(file: Path, content: Any, origin: str) -> list[tuple[str, str]]:
+    """The base loader reads every value as it is written, such as 007 and yes."""
+    literal = yaml.load(file.read_text(), yaml.BaseLoader)
+    return yaml_assignments(content, literal["env"], origin)
 
 
 def read_yaml(file: Path) -> dict[str, Any]:

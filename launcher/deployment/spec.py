@@ -1,15 +1,26 @@
 """Deployment: the options of one `launcher up`, validated."""
 
 import ipaddress
+import json
 import re
 import shlex
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator, ValidationInfo
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+    PrivateAttr,
+    ValidationInfo,
+)
 
 from benchmark.server.settings import DEFAULT_APP, DEFAULT_MAX_CONCURRENT_ENVS, DEFAULT_PORT
 from launcher.deployment.paths import RunDir
+from launcher.deployment.variables import NAME, Variables
+from launcher.errors import UsageError
 
 DEFAULT_NAME = "openenv"
 DEFAULT_ADMIN_PORT = 9901
@@ -35,6 +46,8 @@ def option(default: Any, description: str, **limits: int) -> Any:
 
 class Deployment(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+    # No field, so that values are part of nothing that is written: `env` has only the names.
+    _variables: Variables | None = PrivateAttr(None)
 
     name: str = option(DEFAULT_NAME, "The name of the deployment, for status, logs and down.")
     local: bool = option(False, "Run on this machine, without Slurm.")
@@ -63,6 +76,12 @@ class Deployment(BaseModel):
         DEFAULT_MAX_CONCURRENT_ENVS, "The number of sessions that each worker holds."
     )
     app: str = option(DEFAULT_APP, "The ASGI app to serve, as module:attribute.")
+    env: tuple[str, ...] = option(
+        (),
+        "A variable for the servers, as NAME=VALUE, or NAME for its value here, which keeps the value "
+        "out of the history of the shell; repeatable.",
+    )
+    env_file: Path | None = option(None, "A file with variables for the servers, one a line.")
     strict_sessions: bool = option(
         False,
         "Refuse the first step of a session that was never reset, with an error that says why. Some "
@@ -124,6 +143,14 @@ class Deployment(BaseModel):
         if name in RESERVED:
             raise ValueError("the launcher reserves this name for its own Slurm steps")
         return name
+
+    @field_validator("env")
+    @classmethod
+    def _env_has_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if not NAME.fullmatch(name):
+                raise ValueError("it has something that is not the name of a variable")
+        return names
 
     @field_validator("app")
     @classmethod
@@ -201,12 +228,24 @@ class Deployment(BaseModel):
     def in_containers(self) -> bool:
         return self.runtime == "apptainer" or (self.runtime is None and not self.local)
 
+    @property
+    def variables(self) -> Variables:
+        """Raises `UsageError` when the deployment was read from a file, without the values."""
+        if self._variables is None and (self.env or self.env_file):
+            raise UsageError("the values of --env and --env-file are not stored; give them again")
+        return dict(self._variables or {})
+
+    def with_variables(self, variables: Variables) -> "Deployment":
+        copy = self.model_copy()
+        given = variables or self.env or self.env_file
+        copy._variables = dict(variables) if given else None
+        return copy
+
     def absolute(self) -> "Deployment":
         """The same deployment with paths that hold in any working directory."""
         paths = {"dir": self.folder.absolute()}
-        paths |= {
-            name: path.absolute() for name in ("image", "images") if (path := getattr(self, name))
-        }
+        names = ("image", "images", "env_file")
+        paths |= {name: path.absolute() for name in names if (path := getattr(self, name))}
         return self.model_copy(update=paths)
 
     @property
@@ -223,3 +262,12 @@ class Deployment(BaseModel):
     def as_given(self) -> str:
         """JSON of the fields that were set explicitly."""
         return self.model_dump_json(exclude_unset=True)
+
+    def with_secrets(self) -> str:
+        """One line of JSON, with the values of the variables: for the eyes of our own process only."""
+        return json.dumps([json.loads(self.as_given()), self.variables])
+
+    @classmethod
+    def from_secrets(cls, text: str) -> "Deployment":
+        given, variables = json.loads(text)
+        return cls.model_validate_json(json.dumps(given)).with_variables(variables)

@@ -15,6 +15,9 @@ PROGRAM = "apptainer"
 TAIL_LINES = 15
 # Apptainer prints this for every bind of a build.
 NOISE = "destination is already in the mount point list"
+# A shell in the container evaluates the values of variables, unless this variable is set.
+NO_EVAL = "APPTAINER_NO_EVAL"
+QUOTED = str.maketrans({character: f"\\{character}" for character in "\\$`"})
 
 
 class BuildFailed(LauncherError):
@@ -32,6 +35,17 @@ def exec_argv(
     # `env` sets the variables, because Apptainer's --env splits values at commas and expands them.
     command = ("env", *variables, *argv) if variables else tuple(argv)
     return (PROGRAM, "--quiet", "exec", "--cleanenv", "--contain", *folders, str(image), *command)
+
+
+def passed_through(variables: Mapping[str, str]) -> dict[str, str]:
+    """Apptainer's variables that set these in a container, whatever its image sets. Raises
+    `UsageError`."""
+    if "HOME" in variables:
+        raise UsageError(
+            "--env: Apptainer lets no variable set HOME; choose it with --container-option=--home=DIR"
+        )
+    passed = {f"APPTAINERENV_{name}": value.translate(QUOTED) for name, value in variables.items()}
+    return passed | {NO_EVAL: ""} if passed else {}
 
 
 def build_argv(

@@ -1,6 +1,7 @@
 """The submitting side of a deployment that a Slurm batch job holds: follows it through its files."""
 
 import contextlib
+import json
 import os
 import sys
 import time
@@ -21,7 +22,7 @@ from launcher.lifecycle.batch_job import request, stop_job, submission, wait_end
 from launcher.lifecycle.user_command import check_command, UserCommand
 from launcher.lifecycle.watchers import HEARTBEAT_SECONDS
 from launcher.slurm import commands
-from launcher.system.files import check_writable, remove, write_atomically
+from launcher.system.files import check_writable, remove, write_atomically, write_private
 from launcher.system.process import indented, tail
 from launcher.system.signals import Interrupted, interruptible
 
@@ -85,10 +86,12 @@ class BatchClient:
         check_images(programs(deployment).files)
         check_writable(rundir.folder)
         check_writable(rundir.entry.parent)
-        remove([rundir.state, rundir.connection, rundir.batch_log])
+        remove([rundir.state, rundir.connection, rundir.batch_log, rundir.variables])
         argv, job_script, text = submission(deployment)
         write_atomically(job_script, text)
         write_atomically(rundir.request, request(deployment.absolute(), attached=attached))
+        if variables := deployment.variables:
+            write_private(rundir.variables, json.dumps(variables))
         if attached:
             rundir.heartbeat.touch()
         self.job_id = commands.submit(argv)
@@ -119,6 +122,7 @@ class BatchClient:
         return code
 
     def stop(self) -> None:
+        remove([self.rundir.variables])
         if self.job_id is None:
             return
         remove([self.rundir.heartbeat])

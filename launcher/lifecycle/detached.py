@@ -1,8 +1,9 @@
 """Holds a deployment in a process of its own, without a terminal.
 
-The parent runs `python -m launcher.lifecycle.detached FD`, and writes the deployment to its standard input
-as one line of JSON. Until the deployment is ready, the child stops when its standard input ends, and writes
-its progress to FD, one JSON object per line: {"event"}, then {"connection"} or {"error", "exit_code"}.
+The parent runs `python -m launcher.lifecycle.detached FD`, and writes the deployment, with the values of its
+variables, to its standard input as one line of JSON. Until the deployment is ready, the child stops when its
+standard input ends, and writes its progress to FD, one JSON object per line: {"event"}, then {"connection"}
+or {"error", "exit_code"}.
 """
 
 import json
@@ -40,7 +41,7 @@ def detach(deployment: Deployment, report: Report) -> dict[str, str]:
         )
         os.close(writing)
         assert holder.stdin is not None
-        holder.stdin.write(deployment.as_given().encode() + b"\n")
+        holder.stdin.write(deployment.with_secrets().encode() + b"\n")
         holder.stdin.flush()
         try:
             with os.fdopen(reading) as messages:
@@ -88,7 +89,7 @@ def main() -> int:
         descriptor = None
 
     try:
-        deployment = Deployment.model_validate_json(sys.stdin.buffer.readline())
+        deployment = Deployment.from_secrets(sys.stdin.readline())
         held = HeldDeployment(deployment, lambda event: send({"event": event}))
         return held.run(ready, lifeline=0)
     except LauncherError as failure:

@@ -158,7 +158,8 @@ def check_unused(folder: Path) -> None:
 
 
 def forget(listed: Known) -> None:
-    remove([listed.rundir.connection, *listed.rundir.admin_sockets, listed.rundir.entry])
+    rundir = listed.rundir
+    remove([rundir.connection, rundir.variables, *rundir.admin_sockets, rundir.entry])
 
 
 def connection(folder: Path) -> dict[str, str] | None:

@@ -4,8 +4,9 @@ One Slurm step runs an agent on every node, so the number of steps does not grow
 reads orders from standard input, which every agent of the step receives, and writes replies to standard
 output, one JSON object per line.
 
-orders   {"to": node | null, "start": {node: [process, ...]}} · {"to": node, "signal": 15, "name": process}
-         {"to": node | null, "probe": {...}} · {"to": node | null, "quit": true} · {"to": null}
+orders   {"to": node | null, "start": {node: [process, ...]}, "variables": {name: value}}
+         {"to": node, "signal": 15, "name": process} · {"to": node | null, "probe": {...}}
+         {"to": node | null, "quit": true} · {"to": null}
 replies  {"node": n, "step": id} · {"node": n, "started": process, "pid": n} · {"node": n, "beat": n}
          {"node": n, "exited": process, "code": n, "tail": [...]} · {"node": n, "view": {...}}
          {"node": n, "leaving": reason} · {"node": n, "stop_request": true}
@@ -128,7 +129,8 @@ class Agent:
 
     def _carry_out(self, order: Mapping[str, Any]) -> None:
         for process in order.get("start", {}).get(self._node, []):
-            self._start(process)
+            # The variables are sent once, not with each process: every node receives every order.
+            self._start(process, order["variables"] if process.get("variables") else {})
         if "probe" in order:
             from launcher.runtimes.probe import probe
 
@@ -139,13 +141,13 @@ class Agent:
             else:
                 child.send_signal(order["signal"])
 
-    def _start(self, process: Mapping[str, Any]) -> None:
+    def _start(self, process: Mapping[str, Any], variables: Mapping[str, str]) -> None:
         name, log = process["name"], writable(Path(process["log"]))
         try:
             with log.open("ab") as output:
                 popen = subprocess.Popen(
                     (*reaper_argv(self._lifeline), *process["argv"]),
-                    env=os.environ | process["environment"],
+                    env={**os.environ, **process["environment"], **variables},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

@@ -47,6 +47,7 @@ class Agents:
         self.nodes = {node: NodeState(node) for node in nodes}
         self.steps: list[AgentStep] = []
         self.images: dict[str, str] = {}
+        self.variables: dict[str, str] = {}
         self._expects_exits = False
         self._reports: list[str] = []
         self._next_ping = 0.0
@@ -81,7 +82,7 @@ class Agents:
             nodes = [node for node in self.nodes.values() if node.step is step and node.to_start]
             if nodes:
                 starts = {node.name: node.take_to_start() for node in nodes}
-                step.send({"to": None, "start": starts})
+                step.send({"to": None, "start": starts, "variables": self.variables})
 
     def termination(self) -> str | None:
         try:

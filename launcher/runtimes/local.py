@@ -47,7 +47,8 @@ class LocalRuntime:
         if argv[0] == APPTAINER:  # the processes of a container outlive Apptainer
             argv = (*reaper_argv(self._lifeline), *argv)
             options |= {"pass_fds": (self._lifeline,), "death_signal": signal.SIGTERM}
-        return ChildProcess(spawn(argv, process.environment, process.log, **options), process.log)
+        variables = {**process.environment, **process.variables}
+        return ChildProcess(spawn(argv, variables, process.log, **options), process.log)
 
     def free_port(self, node: str) -> int:
         return free_port(node)

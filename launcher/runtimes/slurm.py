@@ -46,11 +46,14 @@ class SlurmRuntime(Agents):
         if node.loss is not None:
             self.reopen(node)
         remote = node.processes[process.name] = RemoteProcess(self, process)
+        if process.variables:  # every server's are the same
+            self.variables = dict(process.variables)
         node.to_start.append(
             {
                 "name": process.name,
                 "argv": process.argv,
                 "environment": dict(process.environment),
+                "variables": bool(process.variables),
                 "log": str(process.log),
             }
         )

@@ -1,0 +1,109 @@
+"""What an environment needs around it: variables, a working folder, another Python."""
+
+import json
+import shutil
+import subprocess
+import urllib.parse
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from launcher.system.files import private_folder
+from tests.helpers.local import (
+    assert_one_line,
+    deployed,
+    Deployment,
+    get_json,
+    launch,
+    LAUNCHER,
+    new_address,
+    ROOT,
+)
+
+SECRETS = {name: f"53cr3t-{name.lower()}" for name in ("FLAG", "SET", "FILE", "YAML")}
+ONE = ("--nodes", "1", "--workers-per-node", "1", "--drain", "0", "--app", "surroundings:app")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    shutil.copy(ROOT / "tests/helpers/apps/surroundings.py", tmp_path)
+    return tmp_path
+
+
+def ask(deployment: Deployment, question: str, **parameters: Any) -> Any:
+    return get_json(f"{deployment.url}/{question}?{urllib.parse.urlencode(parameters)}")
+
+
+def found_in(folder: Path) -> list[str]:
+    texts = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return [
+        str(p) for p, text in texts.items() if any(s.encode() in text for s in SECRETS.values())
+    ]
+
+
+def test_variables_reach_the_app_and_nothing_else_shows_them(
+    folder: Path, mark: dict[str, str]
+) -> None:
+    """In the files of a deployment, its output and the command line of every process."""
+    inputs = folder / "inputs"
+    inputs.mkdir()
+    (inputs / "secrets.env").write_text(f"FILE={SECRETS['FILE']}\n")
+    (inputs / "up.yaml").write_text(
+        f"env: {{YAML: {SECRETS['YAML']}}}\nenv-file: inputs/secrets.env"
+    )
+    given = ("--env", f"FLAG={SECRETS['FLAG']}", "--env=SET", "--config", "inputs/up.yaml")
+    options = ("--local", "--name", "s", "--dir", "run", "--local-address", new_address())
+    argv = (*options, *ONE, "--nodes=3", *given)
+    environment = mark | {"SET": SECRETS["SET"], "XDG_STATE_HOME": str(folder / "state")}
+    planned = launch("plan", *argv, "--json", "--debug", cwd=folder, env=environment)
+    outputs = [planned.stdout, planned.stderr, launch("plan", *argv, cwd=folder, env=environment)]
+    assert "# with your values of FILE YAML FLAG SET\n" in outputs.pop().stdout  # type: ignore[union-attr]
+    server = json.loads(planned.stdout)["processes"][1]
+    assert server["variables"] == ["FILE", "YAML", "FLAG", "SET"]
+    assert set(SECRETS).isdisjoint(server["environment"])
+    with (folder / "up.log").open("wb") as log:
+        holder = subprocess.Popen(
+            [*LAUNCHER, "up", *argv, "--debug"],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+        )
+        assert holder.stdout is not None
+        url = holder.stdout.readline().decode().strip().removeprefix("OPENENV_URL=")
+        deployment = Deployment("s", folder, environment, {"OPENENV_URL": url})
+        assert {name: ask(deployment, "variable", name=name) for name in SECRETS} == SECRETS
+        shown = [" ".join(each.info["cmdline"] or ()) for each in psutil.process_iter(["cmdline"])]
+        outputs += shown
+        assert sum(f"--env FLAG={'*' * len(SECRETS['FLAG'])} " in line for line in shown) == 1
+        for command in (("status", "s", "--json"), ("logs", "s")):
+            outputs.append(launch(*command, cwd=folder, env=environment).stdout)
+        shutil.rmtree(inputs)
+        assert found_in(folder) == []
+        assert found_in(private_folder()) == []
+        launch("down", "s", cwd=folder, env=environment)
+        outputs.append(holder.communicate(timeout=20)[0].decode())
+    assert holder.returncode == 0
+    assert found_in(folder) == []
+    assert not [text for text in outputs if any(value in text for value in SECRETS.values())]
+
+
+def test_a_detached_launcher_gets_the_values_and_restarted_servers_have_them(folder: Path) -> None:
+    value = "a,b \"c\" 'd' $HOME `id`\nx=1"
+    with deployed(folder, "detached", *ONE, "--env", f"V={value}") as deployment:
+        assert ask(deployment, "variable", name="V") == value
+        assert deployment.state["command"].count(" --env=V ") == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (("--env", "1A=b"), "--env: '1A' is not the name of a variable; write NAME=VALUE or NAME"),
+        (("--env", "NOT_SET"), "--env: NOT_SET is not set here; "),
+        (("--env-file", "missing.env"), "--env-file: cannot read missing.env: No such file"),
+    ],
+)
+def test_wrong_variables_are_one_line(folder: Path, given: tuple[str, ...], expected: str) -> None:
+    assert_one_line(launch("up", "--local", *ONE, *given, cwd=folder), expected, 2)
