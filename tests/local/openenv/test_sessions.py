@@ -128,6 +128,7 @@ def test_idle_connections_are_closed_also_those_attached_to_http_sessions(tmp_pa
         for connection in [connect(server, query) for query in ("", f"?session_id={name}")]:
             reply = json.loads(connection.recv())
             assert reply["data"]["message"] == "The session received no message for 4 s."
+            connection.close()
         wait_for(lambda: server.ready()["used"] == 0, 20, "the places are free")
 
 
