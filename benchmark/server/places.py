@@ -18,9 +18,11 @@ from typing import NamedTuple
 from benchmark.server.settings import DEFAULT_MAX_CONCURRENT_ENVS
 
 _SLOT = struct.Struct("<dIIII")
-_HEADER = 64
 _CAPACITY = struct.Struct("<Q")
 _CAPACITY_AT = 8
+_TEXT = 1024
+_ACTIVITY_AT, _FAILURE_AT = 64, 64 + _TEXT
+_HEADER = 64 + 2 * _TEXT
 # The length of a session id and the id itself, which is cut if it is longer.
 _RECORD = 128
 _RUNNING_CODE = re.compile(rb"[\x01-\x05]")
@@ -61,8 +63,9 @@ class Slot(NamedTuple):
 
 
 class Board:
-    """Memory that a server shares with its workers: the draining flag, the outcome of the trial, and for
-    each worker a slot and the records of `capacity` places. Pages that were never written take no memory."""
+    """Memory that a server shares with its workers: the draining flag, the outcome of the trial, what the
+    start of the server waits for, and for each worker a slot and the records of `capacity` places. Pages
+    that were never written take no memory."""
 
     def __init__(self, fd: int, workers: int) -> None:
         self.fd = fd
@@ -117,6 +120,30 @@ class Board:
     @draining.setter
     def draining(self, value: bool) -> None:
         self._memory[0] = int(value)
+
+    @property
+    def activity(self) -> str:
+        """What the server waits for while it starts."""
+        return self._text(_ACTIVITY_AT)
+
+    @activity.setter
+    def activity(self, text: str) -> None:
+        self._set_text(_ACTIVITY_AT, text)
+
+    @property
+    def failure(self) -> str:
+        """Why the server cannot start; empty if nothing is known."""
+        return self._text(_FAILURE_AT)
+
+    @failure.setter
+    def failure(self, text: str) -> None:
+        self._set_text(_FAILURE_AT, text)
+
+    def _text(self, start: int) -> str:
+        return self._memory[start : start + _TEXT].partition(b"\0")[0].decode(errors="ignore")
+
+    def _set_text(self, start: int, text: str) -> None:
+        self._memory[start : start + _TEXT] = text.encode()[: _TEXT - 1].ljust(_TEXT, b"\0")
 
     @property
     def trial(self) -> Trial:

@@ -3,14 +3,14 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from launcher.deployment.paths import to_env_file
 from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentStatus
 from launcher.errors import DeploymentEnded, LauncherError
-from launcher.lifecycle import registry
-from launcher.lifecycle.readiness import unready
+from launcher.lifecycle import readiness, registry
 from launcher.lifecycle.record import Record
 from launcher.lifecycle.supervisor import Report, Supervisor, Unready
 from launcher.lifecycle.user_command import check_command, UserCommand
@@ -124,7 +124,8 @@ class HeldDeployment:
         self._record.save()
         deadline = time.monotonic() + self.deployment.ready_timeout
         with self._supervisor.tied_to(lifeline):
-            self._supervisor.wait_ready(self._unready, deadline)
+            cause = partial(readiness.cause, self.placement)
+            self._supervisor.wait_ready(self._unready, deadline, cause)
         self._record.status, self._record.ready_at = DeploymentStatus.READY, time.time()
         write_atomically(self.rundir.connection, to_env_file(self.placement.connection))
         self._record.event(f"ready: {self.placement.url}", quiet=True)
@@ -132,7 +133,7 @@ class HeldDeployment:
     def _unready(self) -> Unready | None:
         if self._heartbeat is not None:
             self._heartbeat.check()
-        return unready(self.placement)
+        return readiness.unready(self.placement)
 
     def _check(self) -> None:
         for watcher in (self._backends, self._heartbeat):

@@ -1,14 +1,17 @@
 """Whether a deployment is ready: every Envoy process itself counts every worker healthy."""
 
+import json
 from collections.abc import Collection
+from itertools import islice
 
-from launcher.deployment.placement import Placement
+from launcher.deployment.placement import Placement, ServerAddress
 from launcher.envoy import admin
 from launcher.envoy.admin import Backend
 from launcher.lifecycle.supervisor import Unready
 from launcher.system import http
 
 PROBE_SECONDS = 1.0
+MAX_ASKED = 3
 
 
 def unready(placement: Placement) -> Unready | None:
@@ -18,10 +21,36 @@ def unready(placement: Placement) -> Unready | None:
     return next((reason for reason in reasons if reason is not None), None)
 
 
+def cause(placement: Placement, nodes: Collection[str]) -> str:
+    """What the first server of these nodes that answers waits for; of any node without `nodes`."""
+    servers = (server for server in placement.servers if not nodes or server.name in nodes)
+    found = (
+        f"; {server.name}: {text}"
+        for server in islice(servers, MAX_ASKED)
+        if (text := _waits_for(server))
+    )
+    return next(found, "")
+
+
+def _waits_for(server: ServerAddress) -> str:
+    try:
+        http.get(_ready_page(server), PROBE_SECONDS)
+    except http.Unreachable as failure:
+        try:
+            return str(json.loads(failure.body)["waits_for"])
+        except (ValueError, KeyError, TypeError):
+            return ""
+    return ""
+
+
+def _ready_page(server: ServerAddress) -> str:
+    return f"http://{server.address}:{server.control_port}/ready"
+
+
 def _unready_server(placement: Placement) -> Unready | None:
     server = placement.servers[0]
     try:
-        http.get(f"http://{server.address}:{server.control_port}/ready", PROBE_SECONDS)
+        http.get(_ready_page(server), PROBE_SECONDS)
     except (OSError, ValueError):
         return Unready("the server is not ready", frozenset({server.name}))
     return None

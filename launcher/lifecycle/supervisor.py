@@ -50,6 +50,13 @@ class Child:
     def log_end(self) -> str:
         return f"the end of {self.process.log}:\n{self.handle.tail()}"
 
+    @property
+    def cause(self) -> str:
+        """The last error that the process reported in its log, if there is one."""
+        lines = [line.strip() for line in self.handle.tail().splitlines()]
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return f": {errors[-1]}" if errors else ""
+
 
 def can_continue(role: Role, remaining: Iterable[Role], *, one_for_all: bool) -> bool:
     return not one_for_all and role in remaining
@@ -119,16 +126,23 @@ class Supervisor:
         if descriptor is not None:
             self._selector.register(descriptor, selectors.EVENT_READ, child)
 
-    def wait_ready(self, unready: Callable[[], Unready | None], deadline: float) -> None:
+    def wait_ready(
+        self,
+        unready: Callable[[], Unready | None],
+        deadline: float,
+        cause: Callable[[Collection[str]], str] = lambda _: "",
+    ) -> None:
         """Waits until `unready` returns None. Raises `StartFailed` when a child exits first or
-        `deadline` (monotonic) passes, and `Interrupted`."""
+        `deadline` (monotonic) passes, and `Interrupted`. `cause` says what the nodes wait for."""
         while (reason := unready()) is not None:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise StartFailed(f"not ready in time: {reason.text}{self._log_ends(reason.nodes)}")
+                text = f"{reason.text}{cause(reason.nodes)}"
+                raise StartFailed(f"not ready in time: {text}{self._log_ends(reason.nodes)}")
             for child in self._exited(min(remaining, POLL_SECONDS)):
                 raise StartFailed(
-                    f"{child.name} {child.handle.describe_exit()} before it was ready; {child.log_end}"
+                    f"{child.name} {child.handle.describe_exit()} before it was ready{child.cause}; "
+                    f"{child.log_end}"
                 )
 
     def hold(
@@ -200,7 +214,7 @@ class Supervisor:
         if child.exits.too_many:
             minutes = WINDOW_SECONDS / 60
             often = f"{exited}, {len(child.exits)} times within {minutes:.0f} minutes"
-            self._give_up(child, often, f"; {child.log_end}")
+            self._give_up(child, often, f"{child.cause}; {child.log_end}")
             return
         try:
             self.start(child.process)

@@ -1,5 +1,6 @@
 """Requests to the deployment. They bypass any proxy: the addresses are inside the cluster."""
 
+import contextlib
 import http.client
 import json
 import urllib.error
@@ -11,11 +12,12 @@ _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class Unreachable(OSError):
-    """There was no response, or it was not HTTP or not a success; `status` is its code, if it has one."""
+    """There was no response, or it was not HTTP or not a success; `status` is its code, if it has one,
+    and `body` its content."""
 
-    def __init__(self, reason: str, status: int | None = None) -> None:
+    def __init__(self, reason: str, status: int | None = None, body: bytes = b"") -> None:
         super().__init__(reason)
-        self.status = status
+        self.status, self.body = status, body
 
 
 def get(url: str | urllib.request.Request, timeout: float) -> bytes:
@@ -24,8 +26,10 @@ def get(url: str | urllib.request.Request, timeout: float) -> bytes:
         with _opener.open(url, timeout=timeout) as response:
             return bytes(response.read(MAX_BYTES))
     except urllib.error.HTTPError as refused:
-        with refused:
-            raise Unreachable(f"HTTP {refused.code}", refused.code) from None
+        body = b""
+        with refused, contextlib.suppress(OSError, http.client.HTTPException):
+            body = refused.read(MAX_BYTES)
+        raise Unreachable(f"HTTP {refused.code}", refused.code, body) from None
     except http.client.HTTPException as failure:
         raise Unreachable(f"the response is not HTTP ({type(failure).__name__})") from None
     except OSError as failure:

@@ -69,9 +69,13 @@ class Engine:
         self._prepared.set()
 
     @property
-    def summary(self) -> str:
-        limit = self.places.limit
-        return f"{self._spec.name}, {limit} session{'s' * (limit != 1)} per worker"
+    def slowest(self) -> str:
+        """The constructor that has run longest, and where it is; empty when none runs."""
+        return self._watch.slowest
+
+    @property
+    def name(self) -> str:
+        return self._spec.name
 
     def _named(self, scope: Scope) -> str | None:
         """The id of the session that the client wants to attach to."""

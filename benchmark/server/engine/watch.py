@@ -42,16 +42,24 @@ class Watch:
             for name in self._http.reclaim(self._idle_seconds or HTTP_IDLE_SECONDS):
                 logger.warning("Closed session %s, which nobody used", name)
 
-    def _check_constructors(self, now: float) -> None:
+    @property
+    def slowest(self) -> str:
+        """The constructor that has run longest, and where it is; empty when none runs."""
         oldest = next(iter(self.opening), None)
-        waited = 0.0 if oldest is None else now - self.opening[oldest]
-        if oldest is None or waited < SLOW_SECONDS:
+        if oldest is None:
+            return ""
+        waited = time.monotonic() - self.opening[oldest]
+        others = f" (and {len(self.opening) - 1} others)" if len(self.opening) > 1 else ""
+        name, position = self._spec.name, oldest.position
+        return f"the constructor of {name} has run for {waited:.0f} s{others}; it is {position}"
+
+    def _check_constructors(self, now: float) -> None:
+        waited = now - next(iter(self.opening.values()), now)
+        if waited < SLOW_SECONDS:
             self._report_after = SLOW_SECONDS
         elif waited >= self._report_after:
             self._report_after = 2 * waited
-            others = f" (and {len(self.opening) - 1} others)" if len(self.opening) > 1 else ""
-            text = "Creating an environment of %s has taken %.0f s%s; it is %s"
-            logger.warning(text, self._spec.name, waited, others, oldest.position)
+            logger.warning("Waiting for an environment: %s", self.slowest)
         for environment, since in list(self.opening.items()):
             if now - since < CONSTRUCTOR_SECONDS:
                 break

@@ -1,8 +1,8 @@
 """The control port of a server, which responds for all workers even while they are busy.
 
 `GET /health` returns 200 while the worker named by the Host header (`worker-3`), or every worker
-without such a name, is alive and accepts sessions. `GET /ready` returns free and used places,
-`GET /metrics` Prometheus metrics.
+without such a name, is alive and accepts sessions. `GET /ready` returns free and used places, and what
+the server waits for until it is ready; `GET /metrics` Prometheus metrics.
 """
 
 import json
@@ -56,8 +56,10 @@ class _Handler(BaseHTTPRequestHandler):
             healthy = self.server.healthy(self.headers.get("Host", ""))
             self._send_json(healthy, {"status": "healthy" if healthy else "unhealthy"})
         elif self.path == "/ready":
-            places = overview(list(self.server.board), self.server.board.draining)
-            self._send_json(bool(places["ready"]), places)
+            board = self.server.board
+            places = overview(list(board), board.draining)
+            ready = bool(places["ready"])
+            self._send_json(ready, places if ready else places | {"waits_for": board.activity})
         elif self.path == "/metrics":
             from benchmark.server.workers.metrics import CONTENT_TYPE, metrics
 

@@ -56,6 +56,7 @@ class Server:
         raise_descriptor_limit()
         with self._catch_signals(), self._listen() as (shared, own):
             control = self._control_server()
+            self._board.activity = f"its workers import {self._serving.app}"
             control.start()
             try:
                 for index in range(self._settings.workers):
@@ -116,7 +117,7 @@ class Server:
         print(
             f"Node: {settings.node_name}\n"
             f"Serving {self._serving.app} on http://{self._host}:{self._ports.shared} with "
-            f"{settings.workers} worker(s), {settings.max_concurrent_envs} sessions each",
+            f"{settings.workers} worker(s)",
             flush=True,
         )
 
@@ -134,7 +135,7 @@ class Server:
         report = self._report_exit(index, was_ready != 0)
         worker.exits.add()
         if not was_ready:
-            raise ServerFailed(report)
+            raise ServerFailed(self._board.failure or report)
         if worker.exits.too_many:
             exits = f"{len(worker.exits)} exits in {WINDOW_SECONDS:.0f} s"
             raise ServerFailed(f"{report}; {exits}, not restarting it again")

@@ -16,6 +16,7 @@ from uvicorn.importer import import_from_string
 
 from benchmark.server.admission import Admission
 from benchmark.server.engine.app import Engine
+from benchmark.server.engine.environment import describe
 from benchmark.server.engine.recognise import recognise
 from benchmark.server.engine.spec import Spec
 from benchmark.server.places import Board, Places
@@ -54,9 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(
     serving: Serving, index: int, board: Board, shared: socket.socket, own: socket.socket
 ) -> None:
-    """Serves until SIGTERM."""
+    """Serves until SIGTERM. The board's `failure` says why the app cannot be served."""
     faulthandler.enable()
-    app = load(serving)
+    app = _load(serving, board)
     places = app.places
     places.attach(board, index)
     tune_garbage_collector()
@@ -64,8 +65,18 @@ def run(
     preparation = Preparation(app, serving.app, board, index)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_serve(server, preparation, places, board, index, [shared, own]))
-    if preparation.failure is not None:
-        sys.exit(f"error: {preparation.failure}")
+    if server.lifespan.should_exit:
+        board.failure = f"{serving.app} does not start; its traceback is in the log"
+    if board.failure:
+        sys.exit(1)
+
+
+def _load(serving: Serving, board: Board) -> Engine | Admission:
+    try:
+        return load(serving)
+    except (Exception, SystemExit) as failure:
+        board.failure = f"{serving.app} cannot be imported: {describe(failure)}"
+        raise
 
 
 def tune_garbage_collector() -> None:

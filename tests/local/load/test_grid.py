@@ -567,7 +567,7 @@ def test_preflight_prints_a_line_per_check(tmp_path: Path) -> None:
     with deployed(tmp_path, "checked", "--nodes", "3", "--drain", "0") as checked:
         good = checked.run("preflight", "--name", "checked")
         assert good.returncode == 0
-        assert good.stdout.count("[OK]") == 4
+        assert good.stdout.count("[OK]") == 7
         frozen = psutil.Process(checked.pid("server-1"))
         members = [frozen, *frozen.children()]
         for process in members:
@@ -589,6 +589,9 @@ def test_preflight_prints_a_line_per_check(tmp_path: Path) -> None:
             "envoy",
             "backends",
             "distribution",
+            "places",
+            "sessions",
+            "steps",
         ]
 
 

@@ -294,3 +294,15 @@ def test_the_outcome_of_the_trial_reaches_the_other_workers() -> None:
     board.trial = Trial.SINGLE
     assert Board(board.fd, 2).trial is Trial.SINGLE
     assert board.draining
+
+
+def test_the_texts_of_a_start_reach_the_server_and_are_cut_when_long() -> None:
+    board = Board.create(2)
+    theirs = Board(board.fd, 2)
+    assert (board.activity, board.failure) == ("", "")
+    theirs.activity, theirs.failure = "imports the app " * 10, "é" * 2_000
+    theirs.activity = "imports the app"
+    assert board.activity == "imports the app"
+    assert board.failure == "é" * 511
+    assert [slot.pid for slot in board] == [0, 0]
+    assert not board.draining

@@ -141,6 +141,18 @@ def test_a_process_that_exits_before_it_is_ready_fails_the_start_at_once(
     assert time.monotonic() < deadline - 20
 
 
+def test_the_last_error_in_the_log_is_the_cause_of_a_failed_start(
+    runtime: LocalRuntime, process: Callable[..., Process]
+) -> None:
+    supervisor = Supervisor(runtime, lambda _: None)
+    script = "echo error: one; echo error: no such world; echo bye; exit 7"
+    with supervisor.signals:
+        supervisor.start(process("server-1", script))
+        with pytest.raises(StartFailed, match=r"before it was ready: no such world; the end of"):
+            supervisor.wait_ready(lambda: Unready("not yet"), time.monotonic() + 30)
+        supervisor.stop()
+
+
 def test_a_late_start_fails_with_three_logs_those_of_unhealthy_nodes_first(
     runtime: LocalRuntime, process: Callable[..., Process]
 ) -> None:
@@ -155,10 +167,10 @@ def test_a_late_start_fails_with_three_logs_those_of_unhealthy_nodes_first(
         while not all(log.stat().st_size for log in logs) and time.monotonic() < deadline:
             time.sleep(0.01)
         with pytest.raises(StartFailed) as failed:
-            supervisor.wait_ready(lambda: reason, time.monotonic())
+            supervisor.wait_ready(lambda: reason, time.monotonic(), lambda nodes: f"; {nodes}")
         supervisor.stop()
     head, *rest = str(failed.value).splitlines()
-    assert head == "not ready in time: Envoy reports n4 as unhealthy"
+    assert head == "not ready in time: Envoy reports n4 as unhealthy; frozenset({'n4'})"
     assert [line.strip() for line in rest[1::2]] == ["server-4", "server-1", "server-2"]
 
 

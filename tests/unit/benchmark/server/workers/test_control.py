@@ -97,10 +97,12 @@ def test_a_draining_server_is_not_healthy(board: Board, control: ControlServer) 
 def test_health_and_readiness_are_http_statuses(board: Board, running: ControlServer) -> None:
     assert get(running, "/health", "worker-1") == (200, b'{"status": "healthy"}')
     board.clear(1)
+    board.activity = "a worker starts"
     assert get(running, "/health", "worker-1") == (503, b'{"status": "unhealthy"}')
     assert get(running, "/health", "worker-2")[0] == 200
     status, body = get(running, "/ready")
     assert (status, json.loads(body)["ready"]) == (503, False)
+    assert json.loads(body)["waits_for"] == "a worker starts"
     alive(board, 1, used=2)
     status, body = get(running, "/ready")
     assert (status, json.loads(body)["free"], json.loads(body)["used"]) == (200, 58, 2)
