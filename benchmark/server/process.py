@@ -1,11 +1,15 @@
 """Kernel settings that every process of this project applies to itself (Linux)."""
 
+import contextlib
 import ctypes
 import os
 import resource
 import signal
+from collections.abc import Collection
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -20,3 +24,33 @@ def raise_descriptor_limit() -> None:
     """Raises the soft limit to the hard limit (getrlimit(2))."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def adopt_orphans() -> None:
+    """Makes this process the parent of descendants whose own parent has exited (prctl(2))."""
+    _libc.prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def kill_descendants(spared: Collection[int] = ()) -> None:
+    """Kills all children with their descendants, except for the children `spared`."""
+    import psutil
+
+    while strays := [child for child in psutil.Process().children() if child.pid not in spared]:
+        for stray in strays:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                descendants = stray.children(recursive=True)
+                os.kill(stray.pid, signal.SIGKILL)  # only this process waits for it: it exists
+                os.waitpid(stray.pid, 0)
+                for process in descendants:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        process.kill()
+
+
+def exit_like(code: int) -> NoReturn:
+    """Exits with the code, or by the signal, by which another process exited."""
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # that process has dumped its core
+        with contextlib.suppress(OSError):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)

@@ -31,11 +31,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from benchmark.server.process import adopt_orphans, kill_descendants
 from launcher.errors import LauncherError
 from launcher.system.files import make_private_folder, private_folder
 from launcher.system.lines import LineSplitter
 from launcher.system.process import ChildProcess, tail
-from launcher.system.reaper import adopt_orphans, kill_descendants, reaper_argv
+from launcher.system.reaper import reaper_argv
 from launcher.system.signals import STOP_SIGNALS, WakeupPipe
 
 BEAT_SECONDS = 1.0

@@ -16,9 +16,8 @@ import time
 
 import psutil
 
-from benchmark.server.process import die_with_parent
+from benchmark.server.process import adopt_orphans, die_with_parent
 from launcher.system.process import shell_code
-from launcher.system.reaper import adopt_orphans
 from launcher.system.signals import STOP_SIGNALS, WakeupPipe
 
 GRACE_SECONDS = 2.0

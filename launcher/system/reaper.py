@@ -6,19 +6,20 @@ FD is the reading end of a pipe whose writing end only the agent holds: it close
 exits. SIGTERM is passed on to the command alone. The exit code or the signal is the command's.
 """
 
-import contextlib
-import ctypes
 import os
 import select
 import signal
 import subprocess
 import sys
-from collections.abc import Collection
 
-from benchmark.server.process import die_with_parent, raise_descriptor_limit
+from benchmark.server.process import (
+    adopt_orphans,
+    die_with_parent,
+    exit_like,
+    kill_descendants,
+    raise_descriptor_limit,
+)
 from launcher.system.signals import WakeupPipe
-
-PR_SET_CHILD_SUBREAPER = 36
 
 
 def reaper_argv(lifeline: int) -> tuple[str, ...]:
@@ -50,35 +51,6 @@ def main() -> None:
     code = running.poll()
     kill_descendants()
     exit_like(running.wait() if code is None else code)
-
-
-def adopt_orphans() -> None:
-    """Makes this process the parent of descendants whose own parent has exited (prctl(2))."""
-    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
-
-
-def kill_descendants(spared: Collection[int] = ()) -> None:
-    """Kills all children with their descendants, except for the children `spared`."""
-    import psutil
-
-    while strays := [child for child in psutil.Process().children() if child.pid not in spared]:
-        for stray in strays:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                descendants = stray.children(recursive=True)
-                os.kill(stray.pid, signal.SIGKILL)  # only this process waits for it: it exists
-                os.waitpid(stray.pid, 0)
-                for process in descendants:
-                    with contextlib.suppress(psutil.NoSuchProcess):
-                        process.kill()
-
-
-def exit_like(code: int) -> None:
-    """Exits with the code, or by the signal, by which the command exited."""
-    if code < 0:
-        with contextlib.suppress(OSError):
-            signal.signal(-code, signal.SIG_DFL)
-        os.kill(os.getpid(), -code)
-    sys.exit(code)
 
 
 if __name__ == "__main__":

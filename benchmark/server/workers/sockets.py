@@ -18,7 +18,7 @@ class PortTaken(Exception):
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound, inheritable TCP socket. Raises `PortTaken`."""
+    """A bound TCP socket. Raises `PortTaken`."""
     bound = socket.socket(family(host), socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Accepted connections inherit TCP keep-alive. Loopback peers cannot disappear silently, and the
@@ -33,7 +33,6 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as failure:
         bound.close()
         raise PortTaken(host, port, failure) from None
-    bound.set_inheritable(True)
     return bound
 
 
@@ -69,8 +68,10 @@ def describe(pid: int | None) -> str | None:
         return None
     try:
         process = psutil.Process(pid)
-        if WORKER_MODULE in process.cmdline():  # it inherited the socket from its server
-            process = process.parent() or process
+        while WORKER_MODULE in process.cmdline():  # it inherited the socket from its server
+            if (parent := process.parent()) is None:
+                break
+            process = parent
         return f"pid {process.pid} ({process.name()})"
     except psutil.Error:
         return f"pid {pid}"

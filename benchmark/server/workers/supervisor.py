@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from benchmark.server.places import Board
-from benchmark.server.process import raise_descriptor_limit
+from benchmark.server.process import adopt_orphans, kill_descendants, raise_descriptor_limit
 from benchmark.server.settings import Ports, Serving, Settings
 from benchmark.server.workers.control import ControlServer
 from benchmark.server.workers.exits import describe_exit, describe_loss, describe_running, oom_kills
@@ -54,6 +54,7 @@ class Server:
         Raises `PortTaken` and `ServerFailed`.
         """
         raise_descriptor_limit()
+        adopt_orphans()
         with self._catch_signals(), self._listen() as (shared, own):
             control = self._control_server()
             self._board.activity = f"its workers import {self._serving.app}"
@@ -149,12 +150,14 @@ class Server:
         os.close(worker.pidfd)
         before, self._oom_kills = self._oom_kills, oom_kills()
         exit_ = describe_exit(worker.process.wait(), self._oom_kills > before)
-        sessions, running = self._board.read(index).used, self._board.running(index)
+        slot, running = self._board.read(index), self._board.running(index)
         self._board.clear(index)
-        name = f"worker {index} (pid {worker.process.pid})"
+        # A keeper that was killed leaves orphans.
+        kill_descendants({other.process.pid for other in self._workers.values()})
+        name = f"worker {index} (pid {slot.pid or worker.process.pid})"
         if not was_ready:
             return f"{name} {exit_} before it was ready{describe_running(running)}"
-        return f"{name} {exit_}; {describe_loss(sessions)}{describe_running(running)}"
+        return f"{name} {exit_}; {describe_loss(slot.used)}{describe_running(running)}"
 
     def _drain(self, seconds: float) -> None:
         self._board.draining = True
@@ -181,6 +184,7 @@ class Server:
             except subprocess.TimeoutExpired:
                 worker.process.kill()
                 worker.process.wait()
+        kill_descendants()
 
 
 def _safe_path() -> list[str]:

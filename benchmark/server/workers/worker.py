@@ -5,6 +5,7 @@ import argparse
 import asyncio
 import faulthandler
 import gc
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,6 @@ from benchmark.server.engine.environment import describe
 from benchmark.server.engine.recognise import recognise
 from benchmark.server.engine.spec import Spec
 from benchmark.server.places import Board, Places
-from benchmark.server.process import die_with_parent
 from benchmark.server.settings import (
     add_serving_options,
     Serving,
@@ -29,6 +29,7 @@ from benchmark.server.settings import (
 )
 from benchmark.server.websocket.entry import EntryProtocol
 from benchmark.server.websocket.protocol_class import WebSocketProtocol
+from benchmark.server.workers.keeper import fork_worker
 from benchmark.server.workers.preparation import Preparation
 
 BACKLOG = 65_535
@@ -46,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--board-fd", type=int, required=True)
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
-    die_with_parent(options.parent)
+    fork_worker(options.parent)
+    for fd in (options.shared_fd, options.own_fd, options.board_fd):
+        os.set_inheritable(fd, False)  # by the processes that sessions start
     shared, own = socket.socket(fileno=options.shared_fd), socket.socket(fileno=options.own_fd)
     board = Board(options.board_fd, options.workers)
     run(serving_from(options), options.index, board, shared, own)

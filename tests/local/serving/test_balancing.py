@@ -115,7 +115,7 @@ def test_envoy_stops_routing_to_a_dead_server_within_four_seconds(tmp_path: Path
     ):
         admin_url = url.replace(":8000", ":9901")
         frozen = [psutil.Process(dead.process.pid)]
-        frozen += frozen[0].children()
+        frozen += frozen[0].children(recursive=True)
         for process in frozen:
             process.suspend()  # like a dead node: it neither answers nor refuses connections
         try:

@@ -40,4 +40,4 @@ def test_an_occupied_port_names_the_process_that_listens_on_it() -> None:
 def test_only_connections_from_elsewhere_have_keepalive(host: str, keepalive: int) -> None:
     with listen(host, 0) as bound:
         assert bound.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == keepalive
-        assert bound.get_inheritable()
+        assert not bound.get_inheritable()
