@@ -1,4 +1,5 @@
-"""The parent of a worker, which kills what the worker leaves behind when it exits.
+"""`python -m benchmark.server.workers.keeper SERVER ARGUMENTS...` runs a worker of the server with this
+pid, and kills what the worker leaves behind when it exits.
 
 Descendants whose parent has exited, daemons for example, become children of the keeper. They cannot
 become the worker's: it would have to wait for them, and cannot tell them from the processes that the
@@ -7,11 +8,25 @@ app started and waits for itself. With one keeper for each worker, it is known w
 
 import os
 import signal
+import sys
 
 from benchmark.server.process import adopt_orphans, die_with_parent, exit_like, kill_descendants
 
+MODULE = "benchmark.server.workers.keeper"
+WORKER_MODULE = "benchmark.server.workers.worker"
 SERVER_EXITED = signal.SIGHUP
 SIGNALS = (signal.SIGCHLD, signal.SIGTERM, SERVER_EXITED)
+
+
+def main() -> None:
+    server, *arguments = sys.argv[1:]
+    fork_worker(int(server))
+    os.execv(sys.executable, [sys.executable, *safe_path(), "-m", WORKER_MODULE, *arguments])
+
+
+def safe_path() -> list[str]:
+    """Passes on `-P`, which keeps a folder of the working directory from shadowing a package."""
+    return ["-P"] if sys.flags.safe_path else []
 
 
 def fork_worker(server: int) -> None:
@@ -56,3 +71,7 @@ def _wait_for_exits(worker: int) -> int | None:
             return None
         if pid == worker:
             return os.waitstatus_to_exitcode(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -5,7 +5,8 @@ import socket
 
 import psutil
 
-WORKER_MODULE = "benchmark.server.workers.worker"
+from benchmark.server.workers import keeper
+
 # The same values, for the same reason, as in envoy/envoy.yaml.j2.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 2, 15
 
@@ -68,10 +69,8 @@ def describe(pid: int | None) -> str | None:
         return None
     try:
         process = psutil.Process(pid)
-        while WORKER_MODULE in process.cmdline():  # it inherited the socket from its server
-            if (parent := process.parent()) is None:
-                break
-            process = parent
+        if keeper.WORKER_MODULE in process.cmdline():  # it inherited the socket from its server
+            process = (process.parents() or [process])[:2][-1]
         return f"pid {process.pid} ({process.name()})"
     except psutil.Error:
         return f"pid {pid}"

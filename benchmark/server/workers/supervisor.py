@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from benchmark.server.places import Board
 from benchmark.server.process import adopt_orphans, kill_descendants, raise_descriptor_limit
 from benchmark.server.settings import Ports, Serving, Settings
+from benchmark.server.workers import keeper
 from benchmark.server.workers.control import ControlServer
 from benchmark.server.workers.exits import describe_exit, describe_loss, describe_running, oom_kills
 from benchmark.server.workers.restarts import ExitHistory, WINDOW_SECONDS
-from benchmark.server.workers.sockets import listen, PortTaken, WORKER_MODULE
+from benchmark.server.workers.sockets import listen, PortTaken
 
 START_SECONDS = 60.0
 CLOSE_SECONDS = 2.0
@@ -103,9 +104,9 @@ class Server:
             "--own-fd": own.fileno(),
             "--board-fd": self._board.fd,
         }
-        argv = [sys.executable, *_safe_path(), "-m", WORKER_MODULE, *self._serving.arguments()]
+        argv = [sys.executable, *keeper.safe_path(), "-m", keeper.MODULE, str(os.getpid())]
+        argv += [*self._serving.arguments()]
         argv += ["--index", str(index), "--workers", str(self._settings.workers)]
-        argv += ["--parent", str(os.getpid())]
         for option, fd in fds.items():
             argv += [option, str(fd)]
         process = subprocess.Popen(argv, pass_fds=tuple(fds.values()), start_new_session=True)
@@ -185,11 +186,6 @@ class Server:
                 worker.process.kill()
                 worker.process.wait()
         kill_descendants()
-
-
-def _safe_path() -> list[str]:
-    """Passes on `-P`, which keeps a folder of the working directory from shadowing a package."""
-    return ["-P"] if sys.flags.safe_path else []
 
 
 def _log(message: str) -> None:

@@ -29,7 +29,6 @@ from benchmark.server.settings import (
 )
 from benchmark.server.websocket.entry import EntryProtocol
 from benchmark.server.websocket.protocol_class import WebSocketProtocol
-from benchmark.server.workers.keeper import fork_worker
 from benchmark.server.workers.preparation import Preparation
 
 BACKLOG = 65_535
@@ -45,9 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--shared-fd", type=int, required=True)
     parser.add_argument("--own-fd", type=int, required=True)
     parser.add_argument("--board-fd", type=int, required=True)
-    parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args(arguments)
-    fork_worker(options.parent)
     for fd in (options.shared_fd, options.own_fd, options.board_fd):
         os.set_inheritable(fd, False)  # by the processes that sessions start
     shared, own = socket.socket(fileno=options.shared_fd), socket.socket(fileno=options.own_fd)
