@@ -5,13 +5,13 @@ import logging
 import sys
 import threading
 import time
-import traceback
 from asyncio import Future
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 from benchmark.server import messages
+from benchmark.server.engine.failures import describe, FactoryFailed
 from benchmark.server.engine.spec import Spec
 from benchmark.server.engine.threads import EnvironmentThread, Threads
 from benchmark.server.places import Places, Running
@@ -20,14 +20,6 @@ from benchmark.server.places import Places, Running
 NOTHING, CONSTRUCTOR, RESET, STEP, STATE, CLOSING = map(int, Running)
 
 logger = logging.getLogger("uvicorn.error")
-
-
-class FactoryFailed(Exception):
-    """The environment could not be made; the message has the cause."""
-
-    def __init__(self, name: str, cause: str) -> None:
-        super().__init__(f"Environment factory '{name}' failed to create instance: {cause}")
-        self.factory_name = name
 
 
 class OpenEnvironment:
@@ -129,7 +121,7 @@ class OpenEnvironment:
         failure = None
         try:
             self._construct()
-        except Exception as raised:  # noqa: BLE001 - `open` raises it
+        except BaseException as raised:  # noqa: BLE001 - `open` raises it
             failure = raised
         self._constructed(None, failure)
 
@@ -142,7 +134,9 @@ class OpenEnvironment:
         if failure is None:
             self._opened.set_result(None)
         else:
-            self._opened.set_exception(FactoryFailed(self._spec.name, describe(failure)))
+            failed = FactoryFailed(self._spec.name, describe(failure))
+            failed.__cause__ = failure
+            self._opened.set_exception(failed)
 
     def _choose_thread(self) -> None:
         overrides, instance = self._spec.overrides, self.instance
@@ -249,11 +243,3 @@ class OpenEnvironment:
         if self.instance is not None:
             self.mark(CLOSING)
             self.instance.close()
-
-
-def describe(failure: BaseException) -> str:
-    """The exception in one line, with the innermost line of code that raised it."""
-    text = " ".join(str(failure).split())
-    cause = f"{type(failure).__name__}: {text}" if text else type(failure).__name__
-    frames = traceback.extract_tb(failure.__traceback__)
-    return f"{cause} ({frames[-1].filename}:{frames[-1].lineno})" if frames else cause

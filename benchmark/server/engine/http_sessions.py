@@ -14,7 +14,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from benchmark.server import messages
 from benchmark.server.admission import ERROR_HEADER, Refusal
 from benchmark.server.engine import session_id
-from benchmark.server.engine.environment import FactoryFailed, OpenEnvironment
+from benchmark.server.engine.environment import OpenEnvironment
+from benchmark.server.engine.failures import as_exception, FactoryFailed, report
 from benchmark.server.engine.session import Session
 from benchmark.server.engine.spec import Spec
 from benchmark.server.messages import ErrorCode
@@ -111,6 +112,7 @@ class HttpSessions:
             self._destroy_later(name)  # the constructor may still be running
             if not isinstance(failure, FactoryFailed):
                 raise
+            report(name, failure)
             details = {"factory_name": failure.factory_name}
             return _failure(request, SERVER_ERROR, str(failure), details)
         record.is_open = True
@@ -157,6 +159,10 @@ class HttpSessions:
         record.calls += 1
         try:
             content = await self._spec.handle_mcp(request, record.environment.instance, name)
+        except asyncio.CancelledError:
+            raise
+        except BaseException as failure:  # noqa: BLE001 - it would end the worker
+            raise as_exception(failure) from None
         finally:
             record.calls -= 1
             record.environment.touch()

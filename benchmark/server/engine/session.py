@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from benchmark.server import messages
 from benchmark.server.engine.arguments import accepted
-from benchmark.server.engine.environment import FactoryFailed, OpenEnvironment
+from benchmark.server.engine.environment import OpenEnvironment
+from benchmark.server.engine.failures import as_exception, FactoryFailed, report
 from benchmark.server.engine.spec import Spec
 from benchmark.server.messages import ErrorCode
 from benchmark.server.websocket.interface import Channel
@@ -112,8 +113,8 @@ class Session:
             return
         try:
             self._handle(kind, message)
-        except Exception as failure:  # noqa: BLE001 - the client gets it
-            self._reply_failure(failure)
+        except BaseException as failure:  # noqa: BLE001 - the client gets it
+            self._reply_failure(as_exception(failure))
 
     def _handle(self, kind: Any, message: dict[str, Any]) -> None:
         models = self._spec.models
@@ -177,11 +178,13 @@ class Session:
         try:
             await self._environment.open()
         except FactoryFailed as failure:
+            report(self._environment.session_id, failure)
             details = {"factory_name": failure.factory_name}
             self._channel.send(messages.error(ErrorCode.FACTORY_ERROR, str(failure), **details))
             self._channel.close()  # now: the constructor may still be running
             return False
         except Exception as failure:  # noqa: BLE001 - the client gets it
+            report(self._environment.session_id, failure)
             self._fail(failure)
             return False
         finally:
@@ -204,9 +207,9 @@ class Session:
         except asyncio.CancelledError as failure:
             if self._ended or self._stopping:
                 raise
-            error = failure  # the environment has cancelled something itself
-        except Exception as failure:  # noqa: BLE001 - the client gets it
-            error = failure
+            error = as_exception(failure)  # the environment has cancelled something itself
+        except BaseException as failure:  # noqa: BLE001 - the client gets it
+            error = as_exception(failure)
         finally:
             self._cancellable = False
         self._replied(reply, error)
@@ -219,7 +222,9 @@ class Session:
         if self._ended:
             return
         if reply is None:
-            self._reply_failure(failure or RuntimeError("no reply"))
+            failure = failure or RuntimeError("no reply")
+            report(self._environment.session_id, failure)
+            self._reply_failure(failure)
         else:
             self._channel.send(reply)
         if not self._ended:

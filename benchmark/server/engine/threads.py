@@ -13,6 +13,8 @@ from concurrent.futures import Executor, Future
 from queue import SimpleQueue
 from typing import Any
 
+from benchmark.server.engine.failures import as_exception
+
 # Idle threads that are kept for the next sessions.
 MAX_IDLE = 64
 GROW_SECONDS = 0.02
@@ -78,7 +80,7 @@ class EnvironmentThread(Executor):
             try:
                 future.set_result(function(*arguments, **keywords))
             except BaseException as failure:  # noqa: BLE001 - the caller gets it
-                future.set_exception(failure)
+                future.set_exception(as_exception(failure))
 
         self._calls.put((None, run, ()))
         return future
@@ -94,7 +96,7 @@ class EnvironmentThread(Executor):
             try:
                 result = function(*arguments)
             except BaseException as exception:  # noqa: BLE001 - the session reports it
-                failure = _without_stop_iteration(exception)
+                failure = as_exception(exception)
             if done is not None:
                 post(done, result, failure)
             del call, done, function, arguments, result, failure  # keep nothing alive while idle
@@ -145,7 +147,7 @@ class Pool:
             try:
                 function()
             except BaseException as exception:  # noqa: BLE001 - the session reports it
-                failure = _without_stop_iteration(exception)
+                failure = as_exception(exception)
             self._completions.post(self._finished, done, failure)
             del call, done, function, failure
 
@@ -179,10 +181,3 @@ class Threads:
             self._idle.append(thread)
         else:
             thread.stop()
-
-
-def _without_stop_iteration(failure: BaseException) -> BaseException:
-    # A future cannot hold a StopIteration.
-    if isinstance(failure, StopIteration):
-        return RuntimeError(str(failure) or "StopIteration")
-    return failure

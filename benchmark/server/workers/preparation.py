@@ -5,7 +5,7 @@ import itertools
 
 from benchmark.server.admission import Admission
 from benchmark.server.engine.app import Engine
-from benchmark.server.engine.environment import describe, FactoryFailed
+from benchmark.server.engine.failures import describe, FactoryFailed
 from benchmark.server.places import Board, Trial
 
 WAIT_SECONDS = 0.01

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from benchmark.server.engine.environment import FactoryFailed, OpenEnvironment
+from benchmark.server.engine.environment import OpenEnvironment
+from benchmark.server.engine.failures import FactoryFailed
 from benchmark.server.engine.models import MODELS
 from benchmark.server.engine.spec import Spec
 from benchmark.server.engine.threads import Threads
