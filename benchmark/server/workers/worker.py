@@ -17,7 +17,7 @@ from uvicorn.importer import import_from_string
 
 from benchmark.server.admission import Admission
 from benchmark.server.engine.app import Engine
-from benchmark.server.engine.environment import describe
+from benchmark.server.engine.failures import describe
 from benchmark.server.engine.recognise import recognise
 from benchmark.server.engine.spec import Spec
 from benchmark.server.places import Board, Places
