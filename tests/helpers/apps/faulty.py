@@ -138,6 +138,7 @@ FAULTS: dict[str, Callable[[Any], Any]] = {
     "fail": fail,
     "segfault": segfault,
     "kill": kill,
+    "exit": os._exit,
     "allocate": allocate,
     "print": print_much,
     "return": lambda name: UNUSUAL[name](),
