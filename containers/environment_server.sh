@@ -1,6 +1,7 @@
 # shellcheck shell=sh
 # Installs our server into the image of an environment, in the environment's own Python, which has the
-# environment's packages. Packages that are new enough are kept.
+# environment's packages. Packages that are new enough are kept. The arguments are the folders that the
+# environment may write to.
 set -eu
 runtime=/mnt/runtime
 python=$(command -v python || command -v python3)
@@ -31,6 +32,29 @@ command -v python > /dev/null || ln -s "$python" /usr/local/bin/python
 find "$packages" -name __pycache__ -prune -exec rm -rf {} +
 "$python" -m compileall -qq --invalidation-mode unchecked-hash "$packages" > /dev/null || true
 chmod -R go+rX "$packages" /opt/openenv
+# The image runs as a user who owns none of its files, with a home of their own. What the build left in its
+# home, such as browsers and caches of models, is found there by links.
+for folder; do
+    [ ! -d "$folder" ] || [ "$folder" = / ] || chmod -R a+rwX "$folder"
+done
+rm -rf "$HOME/.cache/pip" "$HOME/.cache/uv" "$HOME/.cache/.wget-hsts"
+find "$HOME" -depth -mindepth 1 -maxdepth 2 -type d -empty -delete 2> /dev/null || true
+if [ "$HOME" != / ] && [ -n "${APPTAINER_ENVIRONMENT-}" ]; then
+    chmod -R a+rX "$HOME"
+    for entry in "$HOME"/.[!.]* "$HOME"/*; do
+        case ${entry##*/} in
+            '.[!.]*' | '*' | .bashrc | .profile | .wget-hsts | .bash_logout) continue ;;
+            .cache) set -- "$entry"/.[!.]* "$entry"/* ;;
+            *) set -- "$entry" ;;
+        esac
+        for kept; do
+            [ ! -e "$kept" ] || printf '%s\n' "${kept#"$HOME"/}" >> /opt/openenv/home
+        done
+    done
+    if [ -s /opt/openenv/home ]; then
+        sed "s|@HOME@|$HOME|" $runtime/environment_home.sh >> "$APPTAINER_ENVIRONMENT"
+    fi
+fi
 # Remove what records where the base came from.
-rm -rf /.openenv-stages /root/.cache /etc/apt/sources.list \
+rm -rf /.openenv-stages /var/lib/apt/lists/* /etc/apt/sources.list \
     /.singularity.d/Singularity /.singularity.d/labels.json

@@ -33,7 +33,7 @@ def fill_runtime(folder: Path) -> None:
     """Copies what is added to the image of an environment: our server, its requirements, the scripts."""
     copy_package("benchmark", folder)
     shutil.copyfile(asset(CONTAINERS, "check_server.py"), folder / "check.py")
-    for script in ("environment_copy.sh", "environment_server.sh"):
+    for script in ("environment_copy.sh", "environment_home.sh", "environment_server.sh"):
         shutil.copyfile(asset(CONTAINERS, script), folder / script)
     names = set(asset(CONTAINERS, "requirements-server.in").read_text().split())
     lines = [line for line in requires("openenv-slurm") or () if _name(line) in names]

@@ -1,195 +1,134 @@
-"""Converts the stages of a Dockerfile to an Apptainer definition that contains our server.
+"""Converts the stages of a Dockerfile to an Apptainer definition that contains our server."""
 
-spython parses and writes. It gets a rewritten Dockerfile: each instruction is one line, each stage has a
-name, and everything that it would convert incorrectly is written as shell commands, namely unnamed stages,
-the destinations of COPY, ENV as seen by RUN, commands as JSON arrays, and HEALTHCHECK.
-"""
-
+import json
 import posixpath
 import re
 import shlex
-import tempfile
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
-from launcher.images.dockerfile import (
-    CannotConvert,
-    expand_known,
-    Instruction,
-    pairs,
-    shell_pattern,
-    shell_word,
-    Stage,
-)
-
-CONTEXT = "/mnt/context"
-RUNTIME = "/mnt/runtime"
-STAGED = "/.openenv-stages"
-APP = re.compile(r"uvicorn\s[^;&|]*?\b([A-Za-z_][\w.]*:[A-Za-z_]\w*)")
-COPIES = ("COPY", "ADD")
-ARCHIVE = re.compile(r"\.(tar|tgz|tbz2?|txz|tar\.\w+)$")
-
-
-@dataclass
-class Draft:
-    """The conversion of one stage. `staged` lists copies from other stages: the stage, the path in it, and
-    the path where the copy waits for its COPY."""
-
-    lines: list[str] = field(default_factory=list)
-    environment: list[str] = field(default_factory=list)
-    shell: str = "/bin/sh -c"
-    folder: str = "/"
-    command: str = ""
-    notes: list[str] = field(default_factory=list)
-    arguments: dict[str, str] = field(default_factory=dict)
-    staged: list[tuple[str, str, str]] = field(default_factory=list)
+from launcher.images.dockerfile import command
+from launcher.images.dockerfile.command import Started
+from launcher.images.dockerfile.conversion import draft
+from launcher.images.dockerfile.draft import Draft, RUNTIME
+from launcher.images.dockerfile.sources import Sources
+from launcher.images.dockerfile.stages import Stage
+from launcher.images.dockerfile.words import quote
 
 
 @dataclass(frozen=True)
 class Definition:
+    """`app` is the one that the command starts with uvicorn, or the given one; `started` is what else the
+    command starts."""
+
     text: str
     app: str | None
     notes: tuple[str, ...]
+    started: Started
 
 
-def define(stages: list[Stage], app: str | None = None) -> Definition:
-    """The definition of an environment's image; `app` overrides the one that its command starts. Raises
-    `CannotConvert`."""
-    from spython.main.parse.writers import SingularityWriter  # type: ignore[import-untyped]
-
-    drafts = {stage.name: _draft(stage) for stage in stages}
-    last = stages[-1]
-    if app is None and (match := APP.search(drafts[last.name].command)):
-        app = match[1]
-    recipe = _read(stages, drafts)
-    _serve(recipe[last.name], drafts[last.name], app)
-    runscript = f'exec python -P -m benchmark.server{_option(app)} "$@"'
-    text: str = SingularityWriter(recipe).convert(runscript=runscript, force=True)
-    header = f"Bootstrap: docker\nFrom: {last.image}\n"
-    text = text.replace(header, "Bootstrap: {{ BOOTSTRAP }}\nFrom: {{ BASE }}\n") + "\n"
-    return Definition(text, app, tuple(drafts[last.name].notes))
+def define(
+    stages: Sequence[Stage], app: str | None = None, sources: Sources | None = None
+) -> Definition:
+    """The definition of an environment's image. Raises `CannotConvert`."""
+    sources = sources or Sources()
+    drafts = [draft(stage, sources) for stage in stages]
+    last = drafts[-1]
+    argv = command.argv(last.entrypoint, last.command)
+    started = command.find(argv, last.folder, _scripts(last))
+    if app is None and started.program == "uvicorn" and not started.script:
+        app = started.app
+    sections = [_stage(each, stages[-1].image) for each in drafts]
+    text = "\n\n".join([*sections, *_serve(last, app, argv, started.folder)]) + "\n"
+    return Definition(text, app, (*last.notes, *_notes(last, started)), started)
 
 
-def _option(app: str | None) -> str:
-    return f" --app {shlex.quote(app)}" if app else ""
+def _stage(draft: Draft, base: str) -> str:
+    image = draft.stage.image
+    header = ("docker", image) if image != base else ("{{ BOOTSTRAP }}", "{{ BASE }}")
+    lines = [f"Bootstrap: {header[0]}", f"From: {header[1]}", f"Stage: {draft.stage.name}"]
+    for source in dict.fromkeys(stage for stage, _, _ in draft.staged):
+        lines += ["", f"%files from {source}"]
+        lines += [_files(path, into) for stage, path, into in draft.staged if stage == source]
+    if draft.lines:
+        lines += ["", "%post", *draft.lines]
+    return "\n".join(lines)
 
 
-def _serve(final: Any, draft: Draft, app: str | None) -> None:
-    final.install.append(f"sh {RUNTIME}/environment_server.sh")
-    final.environ.append(f"PYTHONPATH={_python_path(draft)}")
-    final.labels = [
-        ["org.opencontainers.image.version", "{{ VERSION }}"],
-        ["openenv-slurm.sources", "{{ SOURCES }}"],
-        *([["openenv-slurm.app", app]] if app else []),
+def _files(*paths: str) -> str:
+    return " ".join(f'"{path}"' if " " in path else path for path in paths)
+
+
+def _serve(last: Draft, app: str | None, argv: Sequence[str], folder: str) -> list[str]:
+    """What is added to the last stage; its %post continues that of the stage."""
+    option = f" --app {shlex.quote(app)}" if app else ""
+    serve = f'cd {quote(folder)} && exec python -P -m benchmark.server{option} "$@"'
+    open_to_all = " ".join(map(quote, dict.fromkeys([last.folder, folder, *last.volumes])))
+    post = f"sh {RUNTIME}/environment_server.sh {open_to_all}"
+    labels = last.labels | {
+        "org.opencontainers.image.version": "{{ VERSION }}",
+        "openenv-slurm.sources": "{{ SOURCES }}",
+        "openenv-slurm.folder": folder,
+    }
+    labels |= {"openenv-slurm.app": app} if app else {}
+    if argv and "{{" not in json.dumps(argv):
+        labels["openenv-slurm.command"] = json.dumps(argv)
+    # uvicorn puts its working folder before all others.
+    path = f'export PYTHONPATH={quote(folder)}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+    sections = [
+        post if last.lines else f"%post\n{post}",
+        "\n".join(["%labels", *(f"{name} {value}" for name, value in labels.items())]),
+        "\n".join(["%environment", *last.environment, path]),
+        f"%runscript\n{serve}",
+        f"%startscript\n{serve}",
     ]
-    final.test = [f"exec python -P /opt/openenv/check.py{_option(app)}"] if app else None
-    final.workdir = None
+    test = f"%test\ncd {quote(folder)} && exec python -P /opt/openenv/check.py{option}"
+    return [*sections, test] if app else sections
 
 
-def _read(stages: list[Stage], drafts: dict[str, Draft]) -> dict[str, Any]:
-    from spython.main.parse.parsers import DockerParser  # type: ignore[import-untyped]
+def _scripts(last: Draft) -> Callable[[str], str | None]:
+    """Reads a script that the command runs: the file of the context whose path ends most alike, or the RUN
+    that wrote it."""
 
-    lines = []
-    for number, stage in enumerate(stages):
-        lines += [f"FROM image-{number} AS {stage.name}", *drafts[stage.name].lines]
-    with tempfile.TemporaryDirectory(prefix="openenv-dockerfile-") as folder:
-        file = Path(folder, "Dockerfile")
-        file.write_text("\n".join(lines) + "\n")
-        recipe: dict[str, Any] = DockerParser(str(file)).recipe
-    for stage in stages:
-        recipe[stage.name].fromHeader = stage.image
-        recipe[stage.name].environ = list(drafts[stage.name].environment)
-        for source, path, into in drafts[stage.name].staged:
-            files = recipe[stage.name].layer_files.setdefault(source, [])
-            files.append([f'"{name}"' if " " in name else name for name in (path, into)])
-    return recipe
+    def read(path: str) -> str | None:
+        name = posixpath.basename(path)
+        if "/" not in path and not path.endswith(".sh"):
+            return None
+        context = last.sources.context
+        files = [file for file in context.rglob(name) if file.is_file()] if context and name else []
+        if files:
+            alike = max(files, key=lambda file: _alike(file.parts, path.split("/")))
+            return alike.read_text(errors="replace")
+        written = re.compile(rf">\s*{re.escape(path)}(?!\S)")
+        for instruction in last.stage.instructions:
+            if instruction.keyword == "RUN" and written.search(instruction.value):
+                return re.sub(r"\\n\\?", "\n", instruction.value)
+        return None
 
-
-def _python_path(draft: Draft) -> str:
-    """The working folder of the image's command, where it finds its modules."""
-    moved = re.match(r"(?:\S*sh -c\s+)?['\"]?\s*cd\s+([^\s;&]+)", draft.command)
-    folder = posixpath.join(draft.folder, moved[1]) if moved else draft.folder
-    return f'"${{PYTHONPATH:+$PYTHONPATH:}}{folder}"'
+    return read
 
 
-def _draft(stage: Stage) -> Draft:
-    draft = Draft()
-    if any(instruction.keyword in COPIES for instruction in stage.instructions):
-        draft.lines.append(f"RUN . {RUNTIME}/environment_copy.sh")
-    for instruction in stage.instructions:
-        if instruction.keyword != "FROM":
-            _add(draft, instruction)
-    return draft
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
-def _add(draft: Draft, instruction: Instruction) -> None:
-    value = instruction.value
-    match instruction.keyword:  # the others have no effect on an image for Apptainer
-        case "RUN":
-            draft.lines.append(f"RUN {_run(instruction, draft.shell)}")
-        case "COPY" | "ADD":
-            _copy(draft, instruction)
-        case "ENV":
-            for key, raw in pairs(value).items():
-                # ARGs do not exist any more when the image runs.
-                word = shell_word(expand_known(raw, draft.arguments))
-                draft.environment.append(f"{key}={word}")
-                draft.lines.append(f"RUN export {key}={word}")
-                draft.arguments.pop(key, None)
-        case "ARG":
-            draft.arguments |= instruction.values
-            for key, text in instruction.values.items():
-                draft.lines.append(f"RUN export {key}={shlex.quote(text)}")
-        case "WORKDIR":
-            moved = expand_known(value.strip("\"'"), draft.arguments)
-            draft.folder = posixpath.join(draft.folder, moved)
-            draft.lines.append(f"WORKDIR {shell_word(draft.folder)}")
-        case "SHELL":
-            draft.shell = shlex.join(instruction.array or [value])
-        case "CMD" | "ENTRYPOINT":
-            draft.command = " ".join(instruction.array or [value])
-        case "USER":
-            draft.notes.append(f"USER {value} is ignored: an image runs as the user who starts it")
-
-
-def _run(instruction: Instruction, shell: str) -> str:
-    for name, value in instruction.flags:
-        cache = name == "mount" and re.search(r"type=(cache|tmpfs)\b", value)
-        if not cache and (name, value) != ("network", "default"):
-            raise CannotConvert(instruction.line, f"RUN --{name}={value}")
-    if instruction.array is not None:
-        return shlex.join(instruction.array)
-    return f"{shell} {shlex.quote(instruction.value)}"
-
-
-def _copy(draft: Draft, instruction: Instruction) -> None:
-    for name, value in instruction.flags:
-        if name not in ("from", "chown", "chmod", "link"):
-            raise CannotConvert(instruction.line, f"{instruction.keyword} --{name}={value}")
-    *sources, target = instruction.words
-    if not sources:
-        raise CannotConvert(instruction.line, f"{instruction.keyword} without a destination")
-    if instruction.keyword == "ADD":
-        for source in sources:
-            if re.match(r"\w+://|git@", source) or ARCHIVE.search(source):
-                raise CannotConvert(
-                    instruction.line, f"ADD {source}; download or unpack it with RUN"
-                )
-    stage = instruction.flag("from")
-    places = []
-    for source in sources:
-        place = posixpath.join(CONTEXT, source.lstrip("/"))
-        if stage is not None:
-            path = expand_known(source, draft.arguments)
-            if "$" in path:
-                raise CannotConvert(
-                    instruction.line, f"COPY --from of {path}; its variables must be ARGs"
-                )
-            folder = f"{STAGED}/{len(draft.staged)}"
-            place = f"{folder}/{posixpath.basename(path.rstrip('/'))}"
-            into = f"{folder}/" if re.search(r"[*?]", path) else place
-            draft.staged.append((stage, path, into))
-        places.append(shell_pattern(posixpath.normpath(place)))
-    mode = shlex.quote(instruction.flag("chmod") or "")
-    draft.lines.append(f"RUN openenv_copy {mode} {shell_word(target)} {' '.join(places)}")
+def _notes(last: Draft, started: Started) -> Iterator[str]:
+    if last.entrypoint is not None and started.program not in map(
+        posixpath.basename, command.argv(last.entrypoint, None)[:3]
+    ):
+        yield f"ENTRYPOINT {last.entrypoint.value} is not run: the image runs our server"
+    if started.app and started.left_out:
+        yield (
+            f"these options of {started.program} in its command are not used: "
+            f"{', '.join(started.left_out)}"
+        )
+    for path in last.volumes:
+        yield f"VOLUME {path} cannot be written in the image; bind a folder of yours to {path}"
+    if started.program == "gunicorn" and started.app:
+        yield f"its command starts gunicorn, which our server replaces; the app is {started.app}"
+    if started.script:
+        yield (
+            f"its command is the script {started.script}, which is not run: the image starts only the "
+            f"app{' ' + started.app if started.app else ''}, and nothing else that the script starts"
+        )

@@ -5,10 +5,8 @@ import importlib.metadata
 import os
 import re
 import struct
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -17,9 +15,6 @@ from launcher.images import context, host, mirror, sif
 from launcher.images.apptainer import build_argv, BuildFailed, exec_argv, run
 from launcher.images.build import Base, Builder, draft, hub_reference
 from launcher.images.causes import Cause, diagnose, explain_run_failure, TEXTS
-from launcher.images.definition import define
-from launcher.images.dockerfile import CannotConvert, read, shell_word, stages
-from launcher.images.environment import Environment, ignores
 from launcher.images.paths import image_path, IMAGES, images_folder
 from tests.helpers.local import ROOT
 
@@ -323,164 +318,10 @@ def test_mirror_is_the_first_one_of_debian_itself(tmp_path: Path) -> None:
     assert mirror.find_mirror(tmp_path) == "http://mirror/debian"
 
 
-def test_the_definition_of_an_environment_golden() -> None:
-    found = stages(read((GOLDEN / "environment.Dockerfile").read_text()), {"BUILD_MODE": "alone"})
-    definition = define(found)
-    golden = GOLDEN / "environment.def"
-    if os.environ.get("UPDATE_GOLDEN") == "1":
-        golden.write_text(definition.text)
-    assert definition.text == golden.read_text(), "when this is meant: UPDATE_GOLDEN=1"
-    assert definition.app == "server.app:app"
-    assert definition.notes == ("USER app is ignored: an image runs as the user who starts it",)
-
-
-def define_text(text: str, **given: str) -> Any:
-    return define(stages(read(text), given))
-
-
-def test_a_stage_that_starts_from_another_repeats_its_instructions() -> None:
-    text = define_text(
-        "FROM a AS one\nRUN first\nFROM one AS two\nRUN second\nFROM b\nCOPY --from=two /x /y\n"
-    ).text
-    assert "Stage: one" not in text
-    assert text.index("first") < text.index("second") < text.index("Stage: stage-2")
-
-
-def test_stages_are_found_by_number_and_expand_arguments_of_from() -> None:
-    text = define_text(
-        "ARG V=1\nFROM a:${V} AS one\nFROM b:${W:-2}\nCOPY --from=0 /x /y\nCMD uvicorn m:a", V="3"
-    ).text
-    assert "From: a:3\nStage: one" in text
-    assert "%files from one\n/x /.openenv-stages/0/x" in text
-
-
-def test_app_is_the_one_that_the_command_starts_or_the_given_one() -> None:
-    assert define_text("FROM a\nENTRYPOINT python main.py").app is None
-    assert define_text("FROM a\nCMD uvicorn --host 0.0.0.0 x.y:app").app == "x.y:app"
-    assert define_text("FROM a\nCMD uvicorn x.y:app --host 0.0.0.0").app == "x.y:app"
-    assert define(stages(read("FROM a"), {}), "m:app").app == "m:app"
-
-
-@pytest.mark.parametrize(
-    ("text", "fragment"),
-    [
-        ("RUN --mount=type=secret,id=x cat /run/secrets/x", "RUN --mount=type=secret"),
-        ("RUN --mount=type=bind,source=a,target=b true", "RUN --mount=type=bind"),
-        ("RUN <<EOF\ntrue\nEOF", "here-document"),
-        ("COPY <<EOF /x\ntrue\nEOF", "here-document"),
-        ("COPY --parents a b /c/", "COPY --parents"),
-        ("COPY a", "without a destination"),
-        ("ADD https://x/y /z", "ADD https://x/y"),
-        ("ADD x.tar.gz /z", r"ADD x\.tar\.gz"),
-        ("ONBUILD RUN true", "ONBUILD"),
-        ("RUN echo '{{ x }}'", "{{"),
-        ("FROM scratch", "scratch"),
-        ("FROM $UNSET", "--build-arg"),
-    ],
-)
-def test_instructions_that_cannot_be_converted_are_refused_with_their_line(
-    text: str, fragment: str
-) -> None:
-    with pytest.raises(CannotConvert, match=f"line 2 of the Dockerfile .*{fragment}") as raised:
-        define_text(f"FROM a\n{text}\n")
-    assert "\n" not in str(raised.value)
-
-
-def test_a_dockerfile_without_from_is_refused() -> None:
-    with pytest.raises(UsageError, match="no FROM"):
-        read("RUN true")
-
-
-@pytest.mark.parametrize(
-    ("raw", "value"),
-    [
-        ("plain", "plain"),
-        ("$WHO/x", "me/x"),
-        ('"a $WHO"', "a me"),
-        ("'a $WHO'", "a $WHO"),
-        (r"a\ b", "a b"),
-        (r"\$WHO", "$WHO"),
-        (r'"a \"b\""', 'a "b"'),
-        ("`id`", "`id`"),
-        ('"$(id)"', "$(id)"),
-        ("${NONE:-x}", "x"),
-        ("a;b|c", "a;b|c"),
-    ],
-)
-def test_shell_reads_quoted_words_as_docker_does(raw: str, value: str) -> None:
-    argv = ["sh", "-c", f"printf %s {shell_word(raw)}"]
-    printed = subprocess.run(argv, env={"WHO": "me"}, capture_output=True, text=True, check=True)
-    assert printed.stdout == value
-
-
-def test_environment_has_the_folder_and_name_of_its_project(tmp_path: Path) -> None:
-    server = tmp_path / "my_env" / "server"
-    server.mkdir(parents=True)
-    (tmp_path / "my_env" / "openenv.yaml").touch()
-    environment = Environment(server / "Dockerfile")
-    assert (environment.folder, environment.image) == (tmp_path / "my_env", "my_env")
-    alone = Environment(tmp_path / "Dockerfile", name="x-1")
-    assert (alone.folder, alone.image) == (tmp_path, "x-1")
-    with pytest.raises(UsageError, match="--name NAME"):
-        _ = Environment(tmp_path / "Dockerfile", name="../x").image
-
-
-def test_dockerignore_excludes_by_its_last_matching_rule() -> None:
-    ignored = ignores("# comment\n.git\n**/__pycache__\n*.log\n/build/\n!keep.log\ndocs/**\n")
-    for path in (".git", ".git/config", "a/b/__pycache__", "x.log", "build/x", "docs/a/b"):
-        assert ignored(path), path
-    for path in ("a.py", "sub/x.log", "keep.log", "gitx", "docs"):
-        assert not ignored(path), path
-
-
-@pytest.mark.parametrize(
-    ("arguments", "copied"),
-    [
-        (["dir", "one"], {"dir/one": "1"}),
-        (["new", "one"], {"new": "1"}),
-        (["new/", "one"], {"new/one": "1"}),
-        (["a/b/new", "one"], {"a/b/new": "1"}),
-        (["new", "tree"], {"new/inner": "2"}),
-        (["dir", "tree"], {"dir/inner": "2"}),
-        (["new/", "one", "tree", "none-*"], {"new/one": "1", "new/inner": "2"}),
-    ],
-)
-def test_copy_follows_dockers_rules(
-    arguments: list[str], copied: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "dir").mkdir()
-    (tmp_path / "tree").mkdir()
-    (tmp_path / "one").write_text("1")
-    (tmp_path / "tree" / "inner").write_text("2")
-    script = f'. {CONTAINERS}/environment_copy.sh; openenv_copy "" "$@"'
-    subprocess.run(["sh", "-ec", script, "sh", *arguments], cwd=tmp_path, check=True)
-    for path, content in copied.items():
-        assert (tmp_path / path).read_text() == content
-
-
-def test_copy_sets_modes_and_refuses_missing_sources(tmp_path: Path) -> None:
-    (tmp_path / "one").write_text("1")
-    script = f'. {CONTAINERS}/environment_copy.sh; openenv_copy "$@"'
-    subprocess.run(["sh", "-ec", script, "sh", "750", "x/", "one"], cwd=tmp_path, check=True)
-    assert (tmp_path / "x" / "one").stat().st_mode & 0o777 == 0o750
-    done = subprocess.run(
-        ["sh", "-ec", script, "sh", "", "x/", "none"],
-        cwd=tmp_path,
-        capture_output=True,
-        check=False,
-    )
-    assert done.returncode == 1
-    assert b"none does not exist in the build context" in done.stderr
-
-
 def apptainer_calls(tree: ast.AST) -> Iterator[int]:
-    """Lines that import spython, or that hold an argv or a call which begins with Apptainer's name."""
+    """Lines that hold an argv or a call which begins with Apptainer's name."""
     for node in ast.walk(tree):
         match node:
-            case ast.Import(names=names) if any(name.name.startswith("spython") for name in names):
-                yield node.lineno
-            case ast.ImportFrom(module=str(module)) if module.startswith("spython"):
-                yield node.lineno
             case ast.Subscript(slice=ast.Tuple() as types):  # Literal["apptainer", "venv"]
                 types.elts.clear()
             case (
@@ -491,7 +332,7 @@ def apptainer_calls(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
 
 
-def test_apptainer_and_spython_are_called_from_images_only() -> None:
+def test_apptainer_is_called_from_images_only() -> None:
     calls = {
         f"{file.relative_to(ROOT)}:{line}"
         for folder in ("launcher", "benchmark", "locustfiles", "analysis")
@@ -508,8 +349,6 @@ def test_apptainer_and_spython_are_called_from_images_only() -> None:
         "run(('apptainer', 'version'))",
         "which('apptainer')",
         "argv = ['singularity', *more]",
-        "import spython.main",
-        "from spython.main.parse import parsers",
     ],
 )
 def test_a_call_of_apptainer_is_found(code: str) -> None:
