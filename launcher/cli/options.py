@@ -30,12 +30,13 @@ DEFAULT_TEXTS = {
     "images": "the folder that `launcher build` uses",
     "image": "server.sif in the folder of the images",
     "workers_per_node": "the node's cores",
+    "workdir": "the WORKDIR of the image; without containers the current folder",
     "idle_timeout": "none; 600 for sessions made by POST /mcp that have no WebSocket",
     "envoy_processes": "as many as --sessions requires, else 1",
     "envoy_threads": "half of the cores, divided among the processes",
     "dir": "the current folder; ./NAME with --name",
 }
-METAVARS = {"env": "NAME[=VALUE]"}
+METAVARS = {"env": "NAME[=VALUE]", "bind": "SRC:DST[:ro]"}
 FOLDER = click.Path(path_type=Path)
 
 

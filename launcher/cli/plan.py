@@ -24,7 +24,7 @@ from launcher.slurm.allocation import allocation, expected_allocation
 from launcher.system.machine import machine
 
 BOUNDS_SHOWN = 4
-PROCESS_KEYS = ("name", "role", "node", "argv", "environment", "ports", "log")
+PROCESS_KEYS = ("name", "role", "node", "argv", "environment", "ports", "log", "folder")
 
 plan_options = options(
     option("--node-cores", "Assume that every node has this many cores.", Integer(1, 4096),

@@ -39,6 +39,11 @@ class RunDir:
         unique = str((self.folder / self.name).absolute()).encode()
         return private_folder() / f"{hashlib.sha256(unique).hexdigest()[:12]}{number}.sock"
 
+    def scratch(self, process: str) -> Path:
+        """The scratch layer of a container, on the node's own disk."""
+        unique = str((self.folder / self.name).absolute()).encode()
+        return private_folder() / f"scratch-{hashlib.sha256(unique).hexdigest()[:12]}-{process}"
+
     @property
     def admin_sockets(self) -> list[Path]:
         first = self.admin_socket()

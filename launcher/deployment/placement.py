@@ -11,6 +11,7 @@ from benchmark.server.settings import Ports, ports_from
 from launcher.deployment.paths import RunDir
 from launcher.deployment.programs import Programs
 from launcher.deployment.spec import Deployment
+from launcher.deployment.surroundings import node_folder, Required, required, scratch_options
 from launcher.errors import UsageError
 from launcher.system.files import private_folder
 
@@ -32,7 +33,8 @@ class Node:
 
 @dataclass(frozen=True)
 class Process:
-    """`variables` are the user's, whose values are secret."""
+    """`variables` are the user's, whose values are secret. `folder` is where it runs, None for the
+    launcher's own; `scratch` is made for it and removed after it."""
 
     name: str
     role: Role
@@ -42,6 +44,9 @@ class Process:
     ports: tuple[int, ...]
     log: Path
     variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: Path | None = None
+    scratch: Path | None = None
+    required: Required = field(default_factory=Required)
 
 
 @dataclass(frozen=True)
@@ -150,6 +155,7 @@ def _server(
     ports = ports_from(deployment.server_port)
     host = server.address if deployment.local else "0.0.0.0"
     workers = len(server.worker_ports)
+    scratch = rundir.scratch(name) if deployment.writable else None
     argv, environment = programs.command(
         "server",
         (
@@ -163,6 +169,7 @@ def _server(
             "MAX_CONCURRENT_ENVS": str(deployment.max_concurrent_envs),
             "NODE_NAME": server.name,
         },
+        options=(*programs.server_options, *(scratch_options(scratch) if scratch else ())),
     )
     return Process(
         name,
@@ -173,6 +180,9 @@ def _server(
         tuple(ports.all(workers)),
         rundir.log(name),
         programs.variables(deployment.variables),
+        node_folder(deployment),
+        scratch,
+        required(deployment),
     )
 
 

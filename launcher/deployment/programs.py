@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from launcher.deployment.spec import Deployment
+from launcher.deployment.surroundings import container_options
 from launcher.errors import UsageError
 from launcher.images.apptainer import exec_argv, passed_through
 from launcher.images.paths import image_path, IMAGES
@@ -15,12 +16,14 @@ from launcher.images.paths import image_path, IMAGES
 @dataclass(frozen=True)
 class Programs:
     """`images` maps server, envoy and locust to their images; without it, the programs run from this
-    Python environment. `files` must exist, and be the same, on every node."""
+    Python environment. `files` must exist, and be the same, on every node. `server_options` are
+    Apptainer's."""
 
     envoy: str = "envoy"
     python: str = sys.executable
     images: Mapping[str, Path] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
+    server_options: tuple[str, ...] = ()
 
     def command(
         self,
@@ -28,11 +31,12 @@ class Programs:
         argv: Sequence[str],
         environment: Mapping[str, str],
         folders: Sequence[Path] = (),
+        options: Sequence[str] = (),
     ) -> tuple[tuple[str, ...], dict[str, str]]:
         if not self.images:
             return tuple(argv), dict(environment)
         binds = [str(folder) for folder in folders]
-        return exec_argv(self.images[image], argv, environment, binds), {}
+        return exec_argv(self.images[image], argv, environment, binds, options), {}
 
     def variables(self, given: Mapping[str, str]) -> dict[str, str]:
         """How the user's variables reach a process: never in its argv."""
@@ -53,7 +57,8 @@ def programs(deployment: Deployment) -> Programs:
         paths["server"] = find_image(deployment.image, deployment.images)
     used = {"server": True, "envoy": deployment.nodes > 1, "locust": deployment.client_nodes > 0}
     files = tuple(paths[name] for name, is_used in used.items() if is_used)
-    return Programs(python="python", images=paths, files=files)
+    options = tuple(container_options(deployment, paths["server"]))
+    return Programs(python="python", images=paths, files=files, server_options=options)
 
 
 def find_image(image: Path, folder: Path | None) -> Path:

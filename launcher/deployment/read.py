@@ -115,4 +115,8 @@ def _explain(failure: ValidationError, values: Mapping[str, tuple[Any, str]]) ->
     if not problem["loc"]:
         return message.removeprefix("is invalid: ")
     value, origin = values[str(problem["loc"][0])]
+    if isinstance(
+        value, tuple | list
+    ):  # its message quotes the one that is wrong, if it may be shown
+        return f"{origin} {message}"
     return f"{origin}: {value!r} {message}"

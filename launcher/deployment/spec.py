@@ -19,25 +19,31 @@ from pydantic import (
 
 from benchmark.server.settings import DEFAULT_APP, DEFAULT_MAX_CONCURRENT_ENVS, DEFAULT_PORT
 from launcher.deployment.paths import RunDir
-from launcher.deployment.variables import NAME, Variables
+from launcher.deployment.surroundings import check_surroundings, node_folder, parse_bind
+from launcher.deployment.values import (
+    Binds,
+    ContainerOptions,
+    EnvoyCount,
+    LoopbackAddress,
+    Name,
+    NamesOfVariables,
+    OptionalSeconds,
+    Port,
+    Quoted,
+    SbatchOptions,
+    Seconds,
+)
+from launcher.deployment.variables import Variables
 from launcher.errors import UsageError
 
 DEFAULT_NAME = "openenv"
 DEFAULT_ADMIN_PORT = 9901
-
-# Names of Slurm steps that run next to those of a deployment.
-RESERVED = ("load", "samples")
 
 # Fields that are passed to sbatch and salloc under the same names.
 SLURM_OPTIONS = (
     *("partition", "time", "cpus_per_task", "mem", "account", "qos", "constraint"),
     *("nodelist", "exclude", "reservation"),
 )
-
-Port = Annotated[int, Field(ge=1, le=65_535)]
-EnvoyCount = Annotated[int | None, Field(ge=1, le=1024)]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-OptionalSeconds = Annotated[float | None, Field(gt=0, allow_inf_nan=False)]
 
 
 def option(default: Any, description: str, **limits: int) -> Any:
@@ -49,7 +55,7 @@ class Deployment(BaseModel):
     # No field, so that values are part of nothing that is written: `env` has only the names.
     _variables: Variables | None = PrivateAttr(None)
 
-    name: str = option(DEFAULT_NAME, "The name of the deployment, for status, logs and down.")
+    name: Name = option(DEFAULT_NAME, "The name of the deployment, for status, logs and down.")
     local: bool = option(False, "Run on this machine, without Slurm.")
     nodes: Annotated[int, Field(ge=1, le=100_000)] = option(
         3, "The number of nodes: one for Envoy, the others for servers; 1 means no Envoy."
@@ -76,12 +82,36 @@ class Deployment(BaseModel):
         DEFAULT_MAX_CONCURRENT_ENVS, "The number of sessions that each worker holds."
     )
     app: str = option(DEFAULT_APP, "The ASGI app to serve, as module:attribute.")
-    env: tuple[str, ...] = option(
+    env: NamesOfVariables = option(
         (),
         "A variable for the servers, as NAME=VALUE, or NAME for its value here, which keeps the value "
         "out of the history of the shell; repeatable.",
     )
     env_file: Path | None = option(None, "A file with variables for the servers, one a line.")
+    workdir: str | None = option(
+        None,
+        "The working folder of the servers: in their image, or without containers on their node.",
+    )
+    gpus: int | None = option(
+        None,
+        "The number of GPUs per node, requested from Slurm and given to containers.",
+        ge=1,
+        le=64,
+    )
+    nv: bool = option(False, "Give containers the NVIDIA GPUs and libraries of their node.")
+    bind: Binds = option(
+        (), "A folder or file that containers see, as SRC:DST or SRC:DST:ro; repeatable."
+    )
+    writable: bool = option(
+        False,
+        "Give each container a scratch layer on the disk of its node, in which all folders can be "
+        "written; it is removed with the server.",
+    )
+    container_option: ContainerOptions = option(
+        (),
+        "Any other option of `apptainer exec` for the servers, such as --container-option=--rocm; "
+        "repeatable.",
+    )
     strict_sessions: bool = option(
         False,
         "Refuse the first step of a session that was never reset, with an error that says why. Some "
@@ -102,7 +132,7 @@ class Deployment(BaseModel):
         "descriptors.",
     )
     envoy_threads: EnvoyCount = option(None, "The number of worker threads per Envoy process.")
-    local_address: str = option(
+    local_address: LoopbackAddress = option(
         "127.0.0.2",
         "With --local: the loopback address of the first node; the others use the addresses after "
         "it.",
@@ -122,35 +152,18 @@ class Deployment(BaseModel):
         "launcher.",
     )
     partition: str | None = option(None, "The Slurm partition.")
-    time: str | None = option(None, "The time limit of the Slurm job, such as 2:00:00.")
+    time: Quoted = option(None, "The time limit of the Slurm job, such as 2:00:00.")
     cpus_per_task: int | None = option(None, "The number of cores per node.", ge=1, le=65_536)
-    mem: str | None = option(None, "The memory per node, such as 100G.")
+    mem: Quoted = option(None, "The memory per node, such as 100G.")
     account: str | None = option(None, "The Slurm account.")
     qos: str | None = option(None, "The Slurm quality of service.")
     constraint: str | None = option(None, "The features that the nodes must have.")
     nodelist: str | None = option(None, "The nodes that Slurm must include.")
     exclude: str | None = option(None, "The nodes that Slurm must leave out.")
     reservation: str | None = option(None, "The Slurm reservation.")
-    sbatch: tuple[str, ...] = option(
+    sbatch: SbatchOptions = option(
         (), "Any other option of sbatch, such as --sbatch=--gres=gpu:1; repeatable."
     )
-
-    @field_validator("name")
-    @classmethod
-    def _name_is_plain(cls, name: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
-            raise ValueError("a name consists of letters, digits, '.', '_' and '-'")
-        if name in RESERVED:
-            raise ValueError("the launcher reserves this name for its own Slurm steps")
-        return name
-
-    @field_validator("env")
-    @classmethod
-    def _env_has_names(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        for name in names:
-            if not NAME.fullmatch(name):
-                raise ValueError("it has something that is not the name of a variable")
-        return names
 
     @field_validator("app")
     @classmethod
@@ -158,36 +171,6 @@ class Deployment(BaseModel):
         if not re.fullmatch(r"[\w.]+:[\w.]+", app):
             raise ValueError("write it as module:attribute")
         return app
-
-    @field_validator("time", "mem", mode="before")
-    @classmethod
-    def _time_and_memory_are_quoted(cls, value: Any) -> Any:
-        if isinstance(value, int):
-            raise ValueError(
-                "put it in quotes, as in '2:00:00' or '100G'; YAML reads it as a number"
-            )
-        return value
-
-    @field_validator("sbatch")
-    @classmethod
-    def _sbatch_options_start_with_a_dash(cls, options: tuple[str, ...]) -> tuple[str, ...]:
-        for option in options:
-            if not option.startswith("-"):
-                raise ValueError(
-                    f"{option!r} is not an option; write it like --sbatch=--gres=gpu:1"
-                )
-        return options
-
-    @field_validator("local_address")
-    @classmethod
-    def _local_address_is_loopback(cls, address: str) -> str:
-        try:
-            is_loopback = ipaddress.IPv4Address(address).is_loopback
-        except ValueError:
-            raise ValueError("it is not an IPv4 address; write it like 127.0.0.2") from None
-        if not is_loopback:
-            raise ValueError("it is outside the loopback range 127.0.0.0/8")
-        return address
 
     @field_validator("*", mode="before")
     @classmethod
@@ -207,6 +190,7 @@ class Deployment(BaseModel):
             )
         if self.envoy_port == self.admin_port:
             raise ValueError(f"--envoy-port and --admin-port are both {self.envoy_port}")
+        check_surroundings(self)
         return self
 
     def node_address(self, index: int) -> str:
@@ -243,9 +227,12 @@ class Deployment(BaseModel):
 
     def absolute(self) -> "Deployment":
         """The same deployment with paths that hold in any working directory."""
-        paths = {"dir": self.folder.absolute()}
+        paths: dict[str, Any] = {"dir": self.folder.absolute()}
         names = ("image", "images", "env_file")
         paths |= {name: path.absolute() for name in names if (path := getattr(self, name))}
+        if folder := node_folder(self):
+            paths["workdir"] = str(folder)
+        paths["bind"] = tuple(":".join(map(str, parse_bind(bind))) for bind in self.bind)
         return self.model_copy(update=paths)
 
     @property

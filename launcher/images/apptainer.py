@@ -25,16 +25,23 @@ class BuildFailed(LauncherError):
 
 
 def exec_argv(
-    image: Path, argv: Sequence[str], environment: Mapping[str, str] = {}, binds: Sequence[str] = ()
+    image: Path,
+    argv: Sequence[str],
+    environment: Mapping[str, str] = {},
+    binds: Sequence[str] = (),
+    options: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Runs `argv` in an image with only these variables and folders, and the host's network. A bind is
     a path, or SOURCE:DESTINATION[:OPTIONS]."""
-    # Commas separate binds.
-    folders = (f"--bind={bind.replace(',', chr(92) + ',')}" for bind in binds)
+    options = (*map(bind_option, binds), *options)
     variables = [f"{key}={value}" for key, value in environment.items()]
     # `env` sets the variables, because Apptainer's --env splits values at commas and expands them.
     command = ("env", *variables, *argv) if variables else tuple(argv)
-    return (PROGRAM, "--quiet", "exec", "--cleanenv", "--contain", *folders, str(image), *command)
+    return (PROGRAM, "--quiet", "exec", "--cleanenv", "--contain", *options, str(image), *command)
+
+
+def bind_option(bind: str) -> str:
+    return f"--bind={bind.replace(',', chr(92) + ',')}"  # commas separate binds
 
 
 def passed_through(variables: Mapping[str, str]) -> dict[str, str]:

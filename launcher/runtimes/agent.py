@@ -34,6 +34,7 @@ from typing import Any
 from benchmark.server.process import adopt_orphans, kill_descendants
 from launcher.errors import LauncherError
 from launcher.system.files import make_private_folder, private_folder
+from launcher.system.gpus import gpu_variables
 from launcher.system.lines import LineSplitter
 from launcher.system.process import ChildProcess, tail
 from launcher.system.reaper import reaper_argv
@@ -147,8 +148,14 @@ class Agent:
         try:
             with log.open("ab") as output:
                 popen = subprocess.Popen(
-                    (*reaper_argv(self._lifeline), *process["argv"]),
-                    env={**os.environ, **process["environment"], **variables},
+                    (*reaper_argv(self._lifeline, process.get("scratch")), *process["argv"]),
+                    cwd=process.get("folder"),
+                    env={
+                        **gpu_variables(os.environ),
+                        **os.environ,
+                        **process["environment"],
+                        **variables,
+                    },
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=output,

@@ -12,6 +12,9 @@ from launcher.deployment.spec import Deployment
 from launcher.images.apptainer import PROGRAM as APPTAINER
 from launcher.runtimes.base import Handle
 from launcher.runtimes.node_checks import ports, refuse_failures
+from launcher.runtimes.probe import probe
+from launcher.runtimes.surroundings import surroundings, surroundings_request
+from launcher.system.gpus import gpu_variables
 from launcher.system.machine import Limits, limits
 from launcher.system.ports import first_taken, free_port
 from launcher.system.process import ChildProcess, spawn
@@ -38,16 +41,19 @@ class LocalRuntime:
         for process in processes:
             view = {"taken": first_taken(process.node, process.ports)}
             refuse_failures([ports({process.node: view}, [process])])
+        view = probe(surroundings_request(processes), "")
+        refuse_failures(surroundings({process.node: view for process in processes}, processes))
 
     def start(self, process: Process, *, pipes: bool = False) -> Handle:
-        options: dict[str, Any] = {}
+        variables = {**process.environment, **process.variables}
+        options: dict[str, Any] = {"cwd": process.folder}
         if pipes:
-            options = dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
+            options |= dict.fromkeys(("stdin", "stdout"), subprocess.PIPE)
         argv = process.argv
         if argv[0] == APPTAINER:  # the processes of a container outlive Apptainer
-            argv = (*reaper_argv(self._lifeline), *argv)
+            argv = (*reaper_argv(self._lifeline, process.scratch), *argv)
             options |= {"pass_fds": (self._lifeline,), "death_signal": signal.SIGTERM}
-        variables = {**process.environment, **process.variables}
+            options["env"] = gpu_variables(os.environ) | os.environ | variables
         return ChildProcess(spawn(argv, variables, process.log, **options), process.log)
 
     def free_port(self, node: str) -> int:

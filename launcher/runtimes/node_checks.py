@@ -11,6 +11,7 @@ from launcher.deployment.placement import Process
 from launcher.errors import PortTaken, UsageError
 from launcher.images.apptainer import PROGRAM as APPTAINER
 from launcher.runtimes.findings import Check, everywhere, fail, Finding, listed, ok, Verdict, Views
+from launcher.runtimes.surroundings import surroundings
 
 # Of the states that sinfo(1) prints, those whose nodes run Slurm steps.
 UP = {
@@ -31,6 +32,7 @@ def start_checks(
     if folder is not None:
         yield shared_folder(views, folder)
     yield from programs(views)
+    yield from surroundings(views, processes)
     yield ports(views, processes)
     for file in files:
         yield image(str(file), {node: view["files"][str(file)] for node, view in views.items()})

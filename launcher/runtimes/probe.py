@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher.images import sif
+from launcher.system.gpus import count_gpus
 from launcher.system.machine import machine
 from launcher.system.ports import first_taken, free_port
 
@@ -25,6 +26,8 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     ports     [[[node, ...], [port, ...]], ...] -> "taken": the first port in use and by whom, or None
     token     [path, text] -> "shared": whether the file holds this text, so that the folder is shared
     files     [path, ...] -> {path: {"digest"} or {"problem"}} for each image
+    paths     [path, ...] -> "absent": those that do not exist
+    gpus      true -> the number of GPUs that this deployment may use
     programs  [name, ...] -> "missing": those that are not on PATH
     free_port true -> a port that is free now
     machine   true -> `launcher.system.machine.Machine`
@@ -42,6 +45,10 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
         view["shared"] = _holds(Path(path), text)
     if "files" in request:
         view["files"] = {path: digest_of(Path(path)) for path in request["files"]}
+    if "paths" in request:
+        view["absent"] = [path for path in request["paths"] if not os.path.exists(path)]  # noqa: PTH110
+    if "gpus" in request:
+        view["gpus"] = count_gpus()
     if "programs" in request:
         view["missing"] = [name for name in request["programs"] if not shutil.which(name)]
     if "machine" in request:

@@ -16,6 +16,7 @@ from launcher.runtimes.base import Handle
 from launcher.runtimes.handles import RemoteProcess, SrunProcess
 from launcher.runtimes.node_checks import refuse_failures, requested_ports, start_checks
 from launcher.runtimes.node_state import NodeState
+from launcher.runtimes.surroundings import surroundings_request
 from launcher.slurm.srun import spawn_srun, step_argv
 from launcher.system.files import check_writable
 from launcher.system.machine import Limits, Machine
@@ -31,6 +32,7 @@ class SlurmRuntime(Agents):
     ) -> None:
         self.open(list(self.nodes.values()), self.start_seconds)
         request = {"ports": requested_ports(processes), "files": [str(file) for file in files]}
+        request |= surroundings_request(processes)
         if files:
             request |= {"programs": [APPTAINER]}
         with folder_token(folder) as token:
@@ -54,6 +56,8 @@ class SlurmRuntime(Agents):
                 "argv": process.argv,
                 "environment": dict(process.environment),
                 "variables": bool(process.variables),
+                "folder": process.folder and str(process.folder),
+                "scratch": process.scratch and str(process.scratch),
                 "log": str(process.log),
             }
         )

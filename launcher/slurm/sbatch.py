@@ -23,4 +23,5 @@ def resource_options(deployment: Deployment, **defaults: str) -> list[str]:
     """The deployment's options of sbatch and salloc; `defaults` are for those that it leaves open."""
     values = {name: getattr(deployment, name) for name in SLURM_OPTIONS}
     values |= {name: value for name, value in defaults.items() if not values[name]}
+    values["gpus_per_node"] = deployment.gpus
     return [f"--{n.replace('_', '-')}={value}" for n, value in values.items() if value is not None]

@@ -1,6 +1,7 @@
 """What an environment needs around it: variables, a working folder, another Python."""
 
 import json
+import os
 import shutil
 import subprocess
 import urllib.parse
@@ -107,3 +108,29 @@ def test_a_detached_launcher_gets_the_values_and_restarted_servers_have_them(fol
 )
 def test_wrong_variables_are_one_line(folder: Path, given: tuple[str, ...], expected: str) -> None:
     assert_one_line(launch("up", "--local", *ONE, *given, cwd=folder), expected, 2)
+
+
+def test_the_working_folder_is_the_chosen_one(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    with deployed(elsewhere, "workdir", *ONE, "--workdir", str(folder)) as deployment:
+        assert ask(deployment, "place")["folder"] == str(folder)
+        assert ask(deployment, "module", name="surroundings") == f"{folder}/surroundings.py"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected", "code"),
+    [
+        (("--workdir", "missing"), "/missing does not exist on 127.", 2),
+        (("--gpus", "1"), "has 0 GPU(s) for this deployment; choose nodes with GPUs", 2),
+        (("--bind", "/a:/b"), "--bind is for containers, and these servers run without: ", 2),
+    ],
+)
+def test_what_this_machine_lacks_is_one_line(
+    folder: Path, given: tuple[str, ...], expected: str, code: int
+) -> None:
+    options = ("--local-address", new_address(), "--name", "lacks")
+    environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
+    done = launch("up", "--local", *options, *ONE, *given, cwd=folder, env=environment)
+    assert_one_line(done, expected, code)
