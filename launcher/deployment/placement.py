@@ -159,7 +159,7 @@ def _server(
     argv, environment = programs.command(
         "server",
         (
-            *(programs.python, "-P", "-m", "benchmark.server", "--host", host),
+            *(*programs.server, "--host", host),
             *("--app", deployment.app, "--drain", f"{deployment.drain:g}"),
             *_session_options(deployment),
         ),

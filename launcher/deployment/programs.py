@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark.server import boot
 from launcher.deployment.spec import Deployment
-from launcher.deployment.surroundings import container_options
+from launcher.deployment.surroundings import chosen_python, container_options
 from launcher.errors import UsageError
 from launcher.images.apptainer import exec_argv, passed_through
 from launcher.images.paths import image_path, IMAGES
+
+SERVER = ("-P", "-m", "benchmark.server")
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Programs:
 
     envoy: str = "envoy"
     python: str = sys.executable
+    server: tuple[str, ...] = (sys.executable, *SERVER)
     images: Mapping[str, Path] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     server_options: tuple[str, ...] = ()
@@ -46,7 +50,7 @@ class Programs:
 def programs(deployment: Deployment) -> Programs:
     """Raises `UsageError` when Envoy is not installed, or Apptainer cannot bind the folder."""
     if not deployment.in_containers:
-        return Programs(str(envoy_program()))
+        return Programs(str(envoy_program()), server=server_argv(deployment))
     if re.search(r":|, ", str(deployment.folder.absolute())):
         raise UsageError(
             f"Apptainer cannot bind {deployment.folder.absolute()}, because its name contains ':' or ', '; "
@@ -58,7 +62,19 @@ def programs(deployment: Deployment) -> Programs:
     used = {"server": True, "envoy": deployment.nodes > 1, "locust": deployment.client_nodes > 0}
     files = tuple(paths[name] for name, is_used in used.items() if is_used)
     options = tuple(container_options(deployment, paths["server"]))
-    return Programs(python="python", images=paths, files=files, server_options=options)
+    return Programs(
+        python="python",
+        server=("python", *SERVER),
+        images=paths,
+        files=files,
+        server_options=options,
+    )
+
+
+def server_argv(deployment: Deployment) -> tuple[str, ...]:
+    if python := chosen_python(deployment):
+        return (str(python), "-P", str(boot.FILE), "benchmark.server.__main__")
+    return (sys.executable, *SERVER)
 
 
 def find_image(image: Path, folder: Path | None) -> Path:

@@ -88,6 +88,11 @@ class Deployment(BaseModel):
         "out of the history of the shell; repeatable.",
     )
     env_file: Path | None = option(None, "A file with variables for the servers, one a line.")
+    python: Path | None = option(
+        None,
+        "The Python that runs the servers, such as envs/finrl/bin/python, if the packages of the "
+        "environment do not fit those of the launcher.",
+    )
     workdir: str | None = option(
         None,
         "The working folder of the servers: in their image, or without containers on their node.",
@@ -228,7 +233,7 @@ class Deployment(BaseModel):
     def absolute(self) -> "Deployment":
         """The same deployment with paths that hold in any working directory."""
         paths: dict[str, Any] = {"dir": self.folder.absolute()}
-        names = ("image", "images", "env_file")
+        names = ("image", "images", "env_file", "python")
         paths |= {name: path.absolute() for name in names if (path := getattr(self, name))}
         if folder := node_folder(self):
             paths["workdir"] = str(folder)

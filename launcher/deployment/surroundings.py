@@ -21,10 +21,12 @@ CONTAINER_ONLY = ("bind", "nv", "writable", "container_option")
 
 @dataclass(frozen=True)
 class Required:
-    """What the node of a process must have. `paths` exist there; `gpus` is a number."""
+    """What the node of a process must have: `paths`, a number of `gpus`, and a `python` that can run a
+    server."""
 
     paths: tuple[str, ...] = ()
     gpus: int = 0
+    python: str | None = None
 
 
 def parse_bind(text: str) -> tuple[Path, str, str]:
@@ -45,6 +47,11 @@ def check_surroundings(deployment: "Deployment") -> None:
         raise ValueError(
             f"{flag} is for containers, and these servers run without: they see the files and devices of "
             f"their node; omit {flag}, or add --runtime apptainer"
+        )
+    if deployment.python is not None and deployment.in_containers:
+        raise ValueError(
+            "--python is for servers without containers, and an image has its own Python; omit it, or "
+            "add --runtime venv"
         )
     folder = deployment.workdir
     if folder is not None and deployment.in_containers and not posixpath.isabs(folder):
@@ -68,7 +75,13 @@ def required(deployment: "Deployment") -> Required:
     paths = [str(parse_bind(bind)[0]) for bind in deployment.bind]
     if folder := node_folder(deployment):
         paths.append(str(folder))
-    return Required(tuple(paths), deployment.gpus or 0)
+    python = chosen_python(deployment)
+    return Required(tuple(paths), deployment.gpus or 0, str(python) if python else None)
+
+
+def chosen_python(deployment: "Deployment") -> Path | None:
+    """Not resolved: the link in a virtual environment is what makes it one."""
+    return deployment.python and deployment.python.expanduser().absolute()
 
 
 def node_folder(deployment: "Deployment") -> Path | None:

@@ -10,7 +10,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmark.server import boot
 from launcher.images import sif
+from launcher.system.command import capture, CommandFailed
 from launcher.system.gpus import count_gpus
 from launcher.system.machine import machine
 from launcher.system.ports import first_taken, free_port
@@ -18,6 +20,7 @@ from launcher.system.ports import first_taken, free_port
 # Together with the timeouts of launcher/images/probe.py, this stays below the time after which a silent
 # node counts as lost.
 NAMES_SECONDS = 4.0
+PYTHON_SECONDS = 8.0
 
 
 def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
@@ -28,6 +31,7 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
     files     [path, ...] -> {path: {"digest"} or {"problem"}} for each image
     paths     [path, ...] -> "absent": those that do not exist
     gpus      true -> the number of GPUs that this deployment may use
+    python    path -> why this Python cannot run a server, "" if it can
     programs  [name, ...] -> "missing": those that are not on PATH
     free_port true -> a port that is free now
     machine   true -> `launcher.system.machine.Machine`
@@ -47,6 +51,8 @@ def probe(request: Mapping[str, Any], node: str) -> dict[str, Any]:
         view["files"] = {path: digest_of(Path(path)) for path in request["files"]}
     if "paths" in request:
         view["absent"] = [path for path in request["paths"] if not os.path.exists(path)]  # noqa: PTH110
+    if "python" in request:
+        view["python"] = problem_of_python(Path(request["python"]))
     if "gpus" in request:
         view["gpus"] = count_gpus()
     if "programs" in request:
@@ -79,6 +85,18 @@ def digest_of(path: Path) -> dict[str, str]:
         return {"problem": what.removeprefix(f"{path} ")}
     except (OSError, ValueError) as failure:
         return {"problem": str(failure)}
+
+
+def problem_of_python(python: Path) -> str:
+    if python.is_dir():
+        return "it is a folder; give the program in it, such as bin/python"
+    if not os.access(python, os.X_OK):
+        return "it cannot be run" if python.exists() else "it does not exist"
+    try:
+        # Without -P, which older versions of Python do not know.
+        return capture((str(python), str(boot.FILE), "--check"), PYTHON_SECONDS)
+    except CommandFailed as failure:
+        return f"it cannot run {boot.FILE.name} --check: {failure.reason}"
 
 
 def addresses(names: Sequence[str]) -> dict[str, dict[str, str]]:

@@ -13,6 +13,8 @@ def surroundings_request(processes: Sequence[Process]) -> dict[str, Any]:
     request: dict[str, Any] = {"paths": list(dict.fromkeys(paths))} if paths else {}
     if any(process.required.gpus for process in processes):
         request["gpus"] = True
+    if python := next((p.required.python for p in processes if p.required.python), None):
+        request["python"] = python
     return request
 
 
@@ -32,6 +34,12 @@ def surroundings(views: Views, processes: Sequence[Process]) -> Iterator[Finding
             "choose a path that all nodes of the servers have (--bind, --workdir), or leave the node "
             "out with --exclude",
         )
+    problems: dict[str, list[str]] = {}
+    for node, required in needs.items():
+        if required.python and (problem := views[node]["python"]):
+            problems.setdefault(f"{required.python}: {problem}", []).append(node)
+    for problem, nodes in problems.items():
+        yield fail(Check.PYTHON, nodes, f"--python {problem}", f"it was tried on {listed(nodes)}")
     for node, required in needs.items():
         found = views[node].get("gpus", 0)
         if found < required.gpus:

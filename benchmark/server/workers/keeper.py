@@ -1,4 +1,4 @@
-"""`python -m benchmark.server.workers.keeper SERVER ARGUMENTS...` runs a worker of the server with this
+"""`python boot.py benchmark.server.workers.keeper SERVER ARGUMENTS...` runs a worker of the server with this
 pid, and kills what the worker leaves behind when it exits.
 
 Descendants whose parent has exited, daemons for example, become children of the keeper. They cannot
@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 
+from benchmark.server import boot
 from benchmark.server.process import adopt_orphans, die_with_parent, exit_like, kill_descendants
 
 MODULE = "benchmark.server.workers.keeper"
@@ -21,12 +22,12 @@ SIGNALS = (signal.SIGCHLD, signal.SIGTERM, SERVER_EXITED)
 def main() -> None:
     server, *arguments = sys.argv[1:]
     fork_worker(int(server))
-    os.execv(sys.executable, [sys.executable, *safe_path(), "-m", WORKER_MODULE, *arguments])
+    os.execv(sys.executable, [*boot_argv(WORKER_MODULE), *arguments])
 
 
-def safe_path() -> list[str]:
-    """Passes on `-P`, which keeps a folder of the working directory from shadowing a package."""
-    return ["-P"] if sys.flags.safe_path else []
+def boot_argv(module: str) -> list[str]:
+    """`-P` keeps a folder of the working directory from shadowing a package."""
+    return [sys.executable, "-P", str(boot.FILE), module]
 
 
 def fork_worker(server: int) -> None:

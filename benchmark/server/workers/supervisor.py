@@ -104,7 +104,7 @@ class Server:
             "--own-fd": own.fileno(),
             "--board-fd": self._board.fd,
         }
-        argv = [sys.executable, *keeper.safe_path(), "-m", keeper.MODULE, str(os.getpid())]
+        argv = [*keeper.boot_argv(keeper.MODULE), str(os.getpid())]
         argv += [*self._serving.arguments()]
         argv += ["--index", str(index), "--workers", str(self._settings.workers)]
         for option, fd in fds.items():

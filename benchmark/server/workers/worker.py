@@ -20,6 +20,7 @@ from benchmark.server.engine.app import Engine
 from benchmark.server.engine.failures import describe
 from benchmark.server.engine.recognise import recognise
 from benchmark.server.engine.spec import Spec
+from benchmark.server.namesake import make_way
 from benchmark.server.places import Board, Places
 from benchmark.server.settings import (
     add_serving_options,
@@ -90,6 +91,7 @@ def tune_garbage_collector() -> None:
 def load(serving: Serving) -> Engine | Admission:
     """The app to serve: on the session engine, or by its own code behind `Admission`."""
     sys.path.insert(0, str(Path.cwd()))
+    make_way(serving.app.partition(":")[0])
     loaded = import_from_string(serving.app)
     places = Places(settings_from_environment().max_concurrent_envs)
     recognised = recognise(loaded)

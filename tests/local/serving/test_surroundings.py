@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import urllib.error
 import urllib.parse
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ from typing import Any
 import psutil
 import pytest
 
+from benchmark.server import boot
 from launcher.system.files import private_folder
+from tests.helpers.environments import new_environment, site_packages
 from tests.helpers.local import (
     assert_one_line,
     deployed,
@@ -21,6 +24,7 @@ from tests.helpers.local import (
     LAUNCHER,
     new_address,
     ROOT,
+    serving,
 )
 
 SECRETS = {name: f"53cr3t-{name.lower()}" for name in ("FLAG", "SET", "FILE", "YAML")}
@@ -134,3 +138,69 @@ def test_what_this_machine_lacks_is_one_line(
     environment = {k: v for k, v in os.environ.items() if k != "CUDA_VISIBLE_DEVICES"}
     done = launch("up", "--local", *options, *ONE, *given, cwd=folder, env=environment)
     assert_one_line(done, expected, code)
+
+
+OWN = """\
+import analysis, benchmark.scoring, launcher.rockets
+from surroundings import app
+
+@app.get("/own")
+def own() -> list[str]:
+    return [analysis.NAME, benchmark.scoring.NAME, launcher.rockets.NAME]
+"""
+
+
+def write_own_packages(folder: Path) -> None:
+    """Packages that have the names of ours."""
+    for name in ("analysis/__init__", "benchmark/scoring", "launcher/rockets"):
+        file = folder / f"{name}.py"
+        file.parent.mkdir()
+        (file.parent / "__init__.py").touch()
+        file.write_text(f"NAME = {name!r}\n")
+
+
+def test_an_apps_own_packages_may_have_the_names_of_ours(folder: Path) -> None:
+    write_own_packages(folder)
+    (folder / "game.py").write_text(OWN)
+    with deployed(folder, "names", *ONE, "--app", "game:app") as deployment:
+        expected = ["analysis/__init__", "benchmark/scoring", "launcher/rockets"]
+        assert get_json(f"{deployment.url}/own") == expected
+        assert ask(deployment, "module", name="benchmark") == f"{folder}/benchmark/__init__.py"
+
+
+def test_our_own_app_is_served_beside_a_package_of_its_name(folder: Path) -> None:
+    write_own_packages(folder)
+    with serving(folder, "--app", "benchmark.server.app:app", WORKERS=1) as server:
+        assert get_json(f"{server.url}/metadata")["name"] == "WaitEnvironment"
+    (folder / "benchmark/server").mkdir()
+    (folder / "benchmark/server/app.py").write_text("from surroundings import app")
+    with serving(folder, "--app", "benchmark.server.app:app", WORKERS=1) as server:
+        assert get_json(f"{server.url}/place")["folder"] == str(folder)
+
+
+def test_another_python_serves_with_its_own_packages(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    environment = tmp_path_factory.mktemp("environment")
+    python = new_environment(environment, boot.REQUIRED)
+    write_own_packages(site_packages(environment))
+    (folder / "game.py").write_text(OWN)
+    with deployed(
+        folder, "python", *ONE, "--app", "game:app", "--python", str(python)
+    ) as deployment:
+        place = ask(deployment, "place")
+        assert (place["python"], place["prefix"]) == (str(python), str(environment))
+        expected = ["analysis/__init__", "benchmark/scoring", "launcher/rockets"]
+        assert get_json(f"{deployment.url}/own") == expected
+        state = json.dumps(deployment.state)
+        assert f"--python {python}" in state
+        for module in ("locustfiles", "pandas"):  # of the launcher's environment
+            with pytest.raises(urllib.error.HTTPError, match="500"):
+                ask(deployment, "module", name=module)
+
+
+def test_a_python_that_cannot_serve_is_one_line(folder: Path) -> None:
+    options = ("--local-address", new_address(), "--name", "lacks")
+    python = new_environment(folder / "environment")
+    done = launch("up", "--local", *options, *ONE, "--python", str(python), cwd=folder)
+    assert_one_line(done, f"--python {python}: it lacks fastapi>=0.115, uvicorn>=0.54, ", 2)
