@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.cluster_user import Alice, as_alice, assert_error, UP
+from tests.helpers.cluster_user import Alice, as_alice, assert_error, FOLDER, UP
 from tests.helpers.local import ROOT
 
 SECRETS = ("s3cr3t $HOME `id` 'a' \"b\"", "an0ther,secret")
