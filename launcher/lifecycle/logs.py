@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TextIO
 
 from launcher.lifecycle.registry import Known
+from launcher.system.log_limit import skip_cut
 
 POLL_SECONDS = 0.2
 ALIVE_SECONDS = 2.0
@@ -26,6 +27,7 @@ def lines(listed: Known, follow: bool) -> Iterator[tuple[str, str]]:
                 if name not in opened and path.exists():
                     opened[name] = path.open(errors="replace")
                 if name in opened:
+                    skip_cut(opened[name])
                     for line in opened[name]:
                         yield name, line.rstrip("\n")
             if not follow or not alive:

@@ -25,6 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from enum import Enum
@@ -36,6 +37,7 @@ from launcher.errors import LauncherError
 from launcher.system.files import make_private_folder, private_folder
 from launcher.system.gpus import gpu_variables
 from launcher.system.lines import LineSplitter
+from launcher.system.log_limit import INTERVAL_SECONDS, LogLimit
 from launcher.system.process import ChildProcess, tail
 from launcher.system.reaper import reaper_argv
 from launcher.system.signals import STOP_SIGNALS, WakeupPipe
@@ -69,6 +71,7 @@ class Agent:
         self._wakeup, self._input = WakeupPipe(), LineSplitter()
         self._signals: list[int] = []
         self._heard_at = time.monotonic()
+        self._logs = LogLimit()
         self._lifeline, self._held = os.pipe()  # only this process has the writing end
 
     def run(self) -> None:
@@ -76,6 +79,8 @@ class Agent:
         self._wakeup.catch(
             (*STOP_SIGNALS, STOP_REQUEST), lambda number, _: self._signals.append(number)
         )
+        # In a thread: a file system that does not answer must not make the agent silent.
+        threading.Thread(target=self._limit_logs, daemon=True).start()
         os.set_blocking(0, False)
         self._selector.register(0, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
@@ -166,6 +171,7 @@ class Agent:
             problem = f"cannot run {process['argv'][0]}: {failure.strerror}"
             self._reply(exited=name, code=127, tail=[problem])
             return
+        self._logs.add(log)
         child = self._children[name] = ChildProcess(popen, log)
         self._selector.register(child.pidfd, selectors.EVENT_READ, name)
         self._reply(started=name, pid=popen.pid)
@@ -179,6 +185,11 @@ class Agent:
         self._selector.unregister(child.pidfd)
         child.close()
         self._reply(exited=name, code=code, tail=tail(child.log))
+
+    def _limit_logs(self) -> None:
+        while True:
+            time.sleep(INTERVAL_SECONDS)
+            self._logs.check()
 
     def _stop(self) -> None:
         for child in self._children.values():

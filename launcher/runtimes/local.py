@@ -15,6 +15,7 @@ from launcher.runtimes.node_checks import ports, refuse_failures
 from launcher.runtimes.probe import probe
 from launcher.runtimes.surroundings import surroundings, surroundings_request
 from launcher.system.gpus import gpu_variables
+from launcher.system.log_limit import INTERVAL_SECONDS, LogLimit
 from launcher.system.machine import Limits, limits
 from launcher.system.ports import first_taken, free_port
 from launcher.system.process import ChildProcess, spawn
@@ -22,17 +23,19 @@ from launcher.system.reaper import reaper_argv
 
 
 class LocalRuntime:
-    poll_seconds: float | None = None
+    poll_seconds: float | None = INTERVAL_SECONDS
 
     def __init__(self) -> None:
         self.check: Callable[[], None] = lambda: None
         self.log: Callable[[str], object] = lambda _: None
+        self._logs = LogLimit()
         self._lifeline, self._held = os.pipe()  # only this process has the writing end
 
     def events(self) -> list[int]:
         return []
 
     def pump(self) -> list[str]:
+        self._logs.check()
         return []
 
     def prepare(
@@ -54,6 +57,7 @@ class LocalRuntime:
             argv = (*reaper_argv(self._lifeline, process.scratch), *argv)
             options |= {"pass_fds": (self._lifeline,), "death_signal": signal.SIGTERM}
             options["env"] = gpu_variables(os.environ) | os.environ | variables
+        self._logs.add(process.log)
         return ChildProcess(spawn(argv, variables, process.log, **options), process.log)
 
     def free_port(self, node: str) -> int:

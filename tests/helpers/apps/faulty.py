@@ -107,6 +107,10 @@ def print_much(megabytes: int) -> None:
         stream.flush()
 
 
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
 def cycle() -> list[Any]:
     found: list[Any] = []
     found.append(found)
@@ -141,6 +145,7 @@ FAULTS: dict[str, Callable[[Any], Any]] = {
     "exit": os._exit,
     "allocate": allocate,
     "print": print_much,
+    "say": say,
     "return": lambda name: UNUSUAL[name](),
 }
 

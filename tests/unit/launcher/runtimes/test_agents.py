@@ -15,6 +15,7 @@ from launcher.deployment.placement import Process, Role
 from launcher.errors import DeploymentEnded, NodeLost, StartFailed
 from launcher.runtimes.slurm import folder_token, SlurmRuntime
 from launcher.slurm.allocation import Allocation, Component
+from launcher.system.log_limit import MAX_BYTES
 from launcher.system.signals import Interrupted
 
 ROOT = Path(__file__).parents[4]
@@ -99,6 +100,22 @@ def test_processes_start_with_their_environment_and_exit_with_their_code(tmp_pat
         assert handles[0].describe_exit() == "exited with 3"
         assert handles[0].tail() == "  value"
     assert runtime.describe()["steps"] == 0
+
+
+@pytest.mark.usefixtures("slurm")
+def test_the_log_of_a_process_that_prints_much_is_shortened(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+
+    def shortened() -> bool:
+        text = log.read_bytes() if log.exists() else b""
+        ends = text.startswith(b"y\n") and text.endswith(b"y\nthe end\n")
+        return ends and b"bytes of output were removed" in text and len(text) < MAX_BYTES
+
+    with running() as runtime:
+        printing = "yes | head -c 80000000; echo the end; exec sleep 60"
+        handle = runtime.start(process("n1", "sh", "-c", printing, log=log))
+        pump_until(runtime, shortened)
+        assert handle.poll() is None
 
 
 @pytest.mark.usefixtures("slurm")
