@@ -3,7 +3,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from launcher.checks import kernel, network, software
+from launcher.checks import app, kernel, network, software
 from launcher.checks.survey import Survey
 from launcher.planning.capacity import Bound, bounds, Stage
 from launcher.planning.sizing import load_by_machine, load_machines, MIN_LOAD_WORKERS
@@ -44,6 +44,7 @@ def findings(surveyed: Survey, here: Machine, sessions: int | None) -> Iterator[
     yield kernel.backlog(machines, burst_per_socket(surveyed, sessions))
     yield kernel.memory(machines)
     yield software.python(machines, here)
+    yield app.finding(surveyed.app, placement.deployment)
     if placement.deployment.in_containers:
         yield software.apptainer(views)
     folder = placement.deployment.folder.absolute()

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.server.describe import Description
+from launcher.checks.app import describe as describe_app
 from launcher.checks.network import Skew
 from launcher.deployment.placement import Node, Placement
 from launcher.deployment.programs import programs
@@ -32,6 +34,7 @@ class Survey:
     nodes: Sequence[Node]
     views: Views
     skews: Mapping[str, Skew]
+    app: Description
     job: str | None = None
 
     @property
@@ -41,33 +44,34 @@ class Survey:
 
 def survey(deployment: Deployment, report: Callable[[str], None]) -> Survey:
     """Raises `UsageError`, and `SlurmFailed` or `StartFailed` when the nodes cannot be allocated."""
+    app = describe_app(deployment)
     if deployment.local:
-        return _survey_here(deployment)
+        return _survey_here(deployment, app)
     if allocated := allocation():
-        return _survey_nodes(deployment, allocated)
+        return _survey_nodes(deployment, allocated, app)
     with temporary_allocation(deployment, report) as allocated:
-        return _survey_nodes(deployment, allocated, own_job=True)
+        return _survey_nodes(deployment, allocated, app, own_job=True)
 
 
-def _survey_here(deployment: Deployment) -> Survey:
+def _survey_here(deployment: Deployment, app: Description) -> Survey:
     nodes = local_nodes(deployment)
-    placement = place_sized(deployment, nodes, limits())
+    placement = place_sized(deployment, nodes, limits(), app.sessions)
     here = os.uname().nodename
     request = _request(placement)
     view = probe(request, here) | {"shared": True, "names": {}}
     taken = (first_taken(process.node, process.ports) for process in placement.processes)
     view |= probe(_apptainer_trial(request), here) | {"taken": next(filter(None, taken), None)}
-    return Survey(placement, nodes, {here: view}, {})
+    return Survey(placement, nodes, {here: view}, {}, app)
 
 
 def _survey_nodes(
-    deployment: Deployment, allocated: Allocation, *, own_job: bool = False
+    deployment: Deployment, allocated: Allocation, app: Description, *, own_job: bool = False
 ) -> Survey:
     names = _chosen(allocated, deployment)
     nodes = describe(allocated, names)
     servers = len(names) - deployment.client_nodes
     deployment = deployment.model_copy(update={"nodes": servers})
-    placement = place_sized(deployment, nodes, limits())
+    placement = place_sized(deployment, nodes, limits(), app.sessions)
     request = _request(placement)
     silence = deployment.silence_timeout
     runtime = SlurmRuntime(allocated, names, "openenv-doctor", silence, own_job=own_job)
@@ -80,7 +84,7 @@ def _survey_nodes(
             answers = runtime.probe(each)
             views = {node: {**view, **answers[node]} for node, view in views.items()}
         skews = clock_skews(runtime.probe)
-    return Survey(placement, nodes, {n: views[n] for n in names}, skews, allocated.job_id)
+    return Survey(placement, nodes, {n: views[n] for n in names}, skews, app, allocated.job_id)
 
 
 @contextlib.contextmanager

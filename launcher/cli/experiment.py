@@ -80,7 +80,7 @@ def experiment(deployment: Deployment, **values: Any) -> None:
     values, deployment = _resumed(values, deployment)
     phases = _phases(values, deployment)
     search = requested_search(values | SET_BY_PHASE)
-    scaling_run.check(phases)
+    scaling_run.check(phases, say)
     folder = values["output_dir"]
     request = {
         "arguments": without_values(sys.argv[1:]),

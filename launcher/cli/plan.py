@@ -2,13 +2,14 @@
 
 import os
 import shlex
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import click
 from rich.filesize import decimal
 from rich.table import Table
 
+from launcher.checks import app
 from launcher.cli.display.console import out, print_json
 from launcher.cli.options import deployment_options, flag, json_option, option, options
 from launcher.cli.parameters import Integer, Size
@@ -64,14 +65,16 @@ def plan(
         submission = batch_job.submission(deployment)
         cores = None if deployment.sessions is None else assumed.cores
         allocated, deployment = expected_allocation(deployment, cores), deployment.absolute()
-    planned = planning.plan(deployment, nodes_for(deployment, allocated), assumed.machine.limits)
+    nodes, described = nodes_for(deployment, allocated), app.describe(deployment)
+    planned = planning.plan(deployment, nodes, assumed.machine.limits, described.sessions)
     sessions = deployment.sessions
     needed = needs(planned.placement, assumed, sessions) if sessions is not None else None
     if as_json:
-        print_json(_plain(planned, submission, needed))
+        print_json(_plain(planned, submission, needed) | {"app": asdict(described)})
     else:
         if not summary:
             _print(planned, submission)
+        print(f"# {app.summary(described)}")
         if needed is not None:
             _print_needs(planned, assumed, needed)
     if needed is not None:
@@ -108,13 +111,12 @@ def _print(planned: Plan, submission: Any) -> None:
 
 
 def _print_needs(planned: Plan, assumed: Assumed, needed: Needs) -> None:
-    placement, chosen = planned.placement, planned.placement.deployment
-    node = assumed.machine
+    placement, node = planned.placement, assumed.machine
     out.print(
         f"{needed.sessions:,} sessions on nodes with {assumed.cores} core(s), "
         f"{decimal(node.room)} of memory and {node.descriptors:,} descriptors a process: "
         f"{len(placement.servers):,} server(s) with {placement.workers_per_node} worker(s) of "
-        f"{chosen.max_concurrent_envs:,} places, {len(placement.envoys)} Envoy process(es)"
+        f"{placement.places:,} places, {len(placement.envoys)} Envoy process(es)"
     )
     table = Table("role", "nodes", box=None)
     for name in ("processes", "threads", "sessions", "descriptors", "of", "memory", "of", "CPU s"):

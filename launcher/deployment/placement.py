@@ -67,7 +67,9 @@ class Envoy:
 
 @dataclass(frozen=True)
 class Placement:
-    """`envoy_threads` counts the threads of each Envoy process; `envoy_node` is None without Envoy."""
+    """`envoy_threads` counts the threads of each Envoy process; `envoy_node` is None without Envoy.
+    `app_sessions` is how many sessions the app allows in a worker, None if any number or unknown;
+    `reported` is how many places the servers report once they are ready."""
 
     deployment: Deployment
     envoy_node: str | None
@@ -77,6 +79,8 @@ class Placement:
     envoy_threads: int
     ports: Ports
     processes: tuple[Process, ...] = field(default=())
+    app_sessions: int | None = None
+    reported: int | None = None
 
     @property
     def url(self) -> str:
@@ -90,8 +94,14 @@ class Placement:
         return tuple(f"http://{self.envoy_node}:{envoy.admin_port}" for envoy in self.envoys)
 
     @property
+    def places(self) -> int:
+        """The places of a worker."""
+        requested = self.deployment.max_concurrent_envs
+        return requested if self.app_sessions is None else min(requested, self.app_sessions)
+
+    @property
     def capacity(self) -> int:
-        return self.endpoints * self.deployment.max_concurrent_envs
+        return self.endpoints * self.places if self.reported is None else self.reported
 
     @property
     def endpoints(self) -> int:
@@ -111,11 +121,16 @@ class Placement:
             "NUM_WORKERS": str(len(self.servers)),
             "WORKERS_PER_NODE": str(self.workers_per_node),
             "CLIENT_NODES": " ".join(node.name for node in self.client_nodes),
+            "CAPACITY": str(self.capacity),
         }
 
 
 def place(
-    deployment: Deployment, nodes: Sequence[Node], rundir: RunDir, programs: Programs
+    deployment: Deployment,
+    nodes: Sequence[Node],
+    rundir: RunDir,
+    programs: Programs,
+    app_sessions: int | None = None,
 ) -> Placement:
     """Places Envoy on the first node and a server on every other one; the last `client_nodes` nodes
     stay free for the load. A single node gets a server and no Envoy."""
@@ -145,7 +160,15 @@ def place(
         processes[:0] = map(place_envoy, envoys)
     node = envoy_node.name if envoy_node else None
     return Placement(
-        deployment, node, envoys, servers, tuple(clients), threads, ports, tuple(processes)
+        deployment,
+        node,
+        envoys,
+        servers,
+        tuple(clients),
+        threads,
+        ports,
+        tuple(processes),
+        app_sessions,
     )
 
 

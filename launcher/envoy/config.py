@@ -52,7 +52,6 @@ def render(placement: Placement, envoy: Envoy) -> str:
         buffer_bytes=BUFFER_BYTES,
         mcp_bytes=MCP_BYTES,
         keepalive=not placement.deployment.local,
-        capacity=placement.capacity,
         intervals=check_intervals(placement),
     )
 

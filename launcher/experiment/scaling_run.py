@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from launcher.checks import preflight
+from launcher.checks import app, preflight
 from launcher.deployment.spec import Deployment
 from launcher.errors import PreflightFailed
 from launcher.experiment.journal import check_same_caps, Journal, Phase, SAME_CAPS
@@ -42,14 +42,15 @@ def phases(
     return ascending
 
 
-def check(phases: Sequence[Phase]) -> None:
+def check(phases: Sequence[Phase], report: Report) -> None:
     """Raises `UsageError` when a phase cannot be deployed or compared, before anything starts."""
     first: dict[str, Any] = {}
+    app_sessions = app.sessions(phases[0].deployment, report)
     for phase in phases:
         deployment = phase.deployment
         allocated = expected_allocation(deployment) if _needs_job(deployment) else allocation()
         nodes = nodes_for(deployment, allocated)
-        placement = place_sized(deployment, nodes, limits())
+        placement = place_sized(deployment, nodes, limits(), app_sessions)
         planned = (deployment.max_concurrent_envs, placement.workers_per_node)
         caps = dict(zip(SAME_CAPS, planned, strict=True))
         check_same_caps(first, caps, phase.servers)

@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 
+from launcher.checks import app
 from launcher.deployment.paths import to_env_file
 from launcher.deployment.placement import Placement
 from launcher.deployment.spec import Deployment
@@ -52,7 +54,7 @@ class HeldDeployment:
         self.rundir = deployment.rundir
         allocated, here = allocation(), machine()
         nodes = nodes_for(deployment, allocated)
-        self._plan = plan(deployment, nodes, here.limits)
+        self._plan = plan(deployment, nodes, here.limits, app.sessions(deployment, report))
         self.placement = self._plan.placement
         check_placement(self.placement, deployment.sessions, here)
         self._runtime = runtime_for(deployment, allocated, nodes, own_job=own_job)
@@ -126,9 +128,19 @@ class HeldDeployment:
         with self._supervisor.tied_to(lifeline):
             cause = partial(readiness.cause, self.placement)
             self._supervisor.wait_ready(self._unready, deadline, cause)
+        self._set_capacity(readiness.capacity(self.placement))
         self._record.status, self._record.ready_at = DeploymentStatus.READY, time.time()
         write_atomically(self.rundir.connection, to_env_file(self.placement.connection))
         self._record.event(f"ready: {self.placement.url}", quiet=True)
+
+    def _set_capacity(self, reported: int) -> None:
+        planned = self.placement.capacity
+        self.placement = self._record.placement = replace(self.placement, reported=reported)
+        if reported < planned:
+            self._record.event(
+                f"the servers have {reported:,} places, not {planned:,}, because the app allows no more; "
+                "for more sessions use more --workers-per-node or --nodes"
+            )
 
     def _unready(self) -> Unready | None:
         if self._heartbeat is not None:

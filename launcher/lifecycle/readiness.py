@@ -2,6 +2,8 @@
 
 import json
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 
 from launcher.deployment.placement import Placement, ServerAddress
@@ -11,7 +13,7 @@ from launcher.lifecycle.supervisor import Unready
 from launcher.system import http
 
 PROBE_SECONDS = 1.0
-MAX_ASKED = 3
+MAX_ASKED, MAX_ASKED_TOGETHER = 3, 16
 
 
 def unready(placement: Placement) -> Unready | None:
@@ -19,6 +21,19 @@ def unready(placement: Placement) -> Unready | None:
         return _unready_server(placement)
     reasons = (_unready_envoy(url, placement.endpoints) for url in placement.admin_urls)
     return next((reason for reason in reasons if reason is not None), None)
+
+
+def capacity(placement: Placement) -> int:
+    """The places of all servers, as they report them; as planned for a server that does not answer."""
+    with ThreadPoolExecutor(MAX_ASKED_TOGETHER) as asking:
+        return sum(asking.map(partial(_places, placement.places), placement.servers))
+
+
+def _places(planned: int, server: ServerAddress) -> int:
+    try:
+        return int(http.get_json(_ready_page(server), PROBE_SECONDS)["max_sessions"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return planned * len(server.worker_ports)
 
 
 def cause(placement: Placement, nodes: Collection[str]) -> str:

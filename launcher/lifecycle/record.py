@@ -23,12 +23,12 @@ from launcher.system.machine import limits
 
 
 class Record:
-    """`status` and `ready_at` are set by the holder; `children` are those of its supervisor."""
+    """`status`, `ready_at` and `placement` are set by the holder; `children` are those of its supervisor."""
 
     def __init__(
         self, deployment: Deployment, placement: Placement, runtime: Runtime, report: Report
     ) -> None:
-        self._deployment, self._placement, self._runtime = deployment, placement, runtime
+        self._deployment, self.placement, self._runtime = deployment, placement, runtime
         self._rundir = deployment.rundir
         self._report = report
         self.status = DeploymentStatus.STARTING
@@ -71,7 +71,7 @@ class Record:
         return None if job is None else str(job)
 
     def _state(self) -> DeploymentState:
-        placement = self._placement
+        placement = self.placement
         return DeploymentState(
             name=self._deployment.name,
             status=self.status,

@@ -149,15 +149,8 @@ def _target(allowed: int, sessions: int | None) -> int:
 
 
 def _servers(stage: Stage, sessions: int | None) -> Iterator[Bound]:
-    placement = stage.placement
-    places, workers = placement.deployment.max_concurrent_envs, placement.endpoints
-    needed = ceil(_target(placement.capacity, sessions) / workers)
-    yield Bound(
-        Limit.PLACES,
-        placement.capacity,
-        f"{workers:,} worker(s) with {places:,} places",
-        f"--max-concurrent-envs {needed}, or more --nodes or --workers-per-node",
-    )
+    placement, workers = stage.placement, stage.placement.endpoints
+    yield _places(placement, sessions)
     node, machine = _lowest(stage.servers, stage.machines, lambda machine: machine.descriptors)
     allowed = workers * max(0, machine.limits.sessions_per_worker)
     needed = ceil(_target(allowed, sessions) / workers) + SPARE_DESCRIPTORS
@@ -168,6 +161,23 @@ def _servers(stage: Stage, sessions: int | None) -> Iterator[Bound]:
         "1 a session",
         f"raise the hard limit there to {needed:,}, or use more --nodes or --workers-per-node",
     )
+
+
+def _places(placement: Placement, sessions: int | None) -> Bound:
+    places, workers = placement.places, placement.endpoints
+    target, why = (
+        _target(placement.capacity, sessions),
+        f"{workers:,} worker(s) with {places:,} places",
+    )
+    if places < placement.deployment.max_concurrent_envs:
+        each = ceil(target / places / len(placement.servers))
+        why = f"{why}, as many as the app allows"
+        change = f"--workers-per-node {each}, or more --nodes"
+    else:
+        change = (
+            f"--max-concurrent-envs {ceil(target / workers)}, or more --nodes or --workers-per-node"
+        )
+    return Bound(Limit.PLACES, placement.capacity, why, change)
 
 
 def _envoy(stage: Stage, node: str, sessions: int | None) -> Iterator[Bound]:

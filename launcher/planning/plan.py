@@ -22,13 +22,19 @@ class Plan:
     envoy_configs: Mapping[Path, str]
 
 
-def plan(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Plan:
-    """`limits` are those of every node. Raises `UsageError`."""
-    placement = place_sized(deployment, nodes, limits)
+def plan(
+    deployment: Deployment, nodes: Sequence[Node], limits: Limits, app_sessions: int | None = None
+) -> Plan:
+    """`limits` are those of every node, and `app_sessions` is how many sessions the app allows in a
+    worker. Raises `UsageError`."""
+    placement = place_sized(deployment, nodes, limits, app_sessions)
     servers = " ".join(server.name for server in placement.servers)
     logger.debug("Envoy on %s, servers on %s", placement.envoy_node, servers)
     return Plan(placement, programs(deployment), configurations(placement))
 
 
-def place_sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Placement:
-    return place(sized(deployment, nodes, limits), nodes, deployment.rundir, programs(deployment))
+def place_sized(
+    deployment: Deployment, nodes: Sequence[Node], limits: Limits, app_sessions: int | None = None
+) -> Placement:
+    chosen = sized(deployment, nodes, limits, app_sessions)
+    return place(chosen, nodes, deployment.rundir, programs(deployment), app_sessions)

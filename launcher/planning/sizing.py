@@ -23,9 +23,12 @@ MIN_LOAD_WORKERS = 2
 ADDRESSES_PER_SUBNET = 250
 
 
-def sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Deployment:
+def sized(
+    deployment: Deployment, nodes: Sequence[Node], limits: Limits, app_sessions: int | None = None
+) -> Deployment:
     """The deployment with the workers, places and Envoy processes that its sessions need; options
-    that the user gave stay, even when they are too small. `limits` are those of every node."""
+    that the user gave stay, even when they are too small. `limits` are those of every node, and
+    `app_sessions` is how many sessions the app allows in a worker."""
     sessions = deployment.sessions
     if sessions is None:
         return deployment
@@ -37,7 +40,8 @@ def sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Depl
         envoys = chosen["envoy_processes"] = _envoys(sessions, limits)
     workers = [deployment.workers_per_node or node.cores for node in servers]
     if deployment.workers_per_node is None:
-        needed = ceil(workers_needed(deployment, sessions, limits) / len(servers))
+        total = workers_needed(deployment, sessions, limits, app_sessions)
+        needed = ceil(total / len(servers))
         checked = max_checked(envoys) if envoys and split > 1 else max(workers)
         if sum(workers) < needed * len(servers) or max(workers) > checked:
             each = max(needed, min(checked, max(workers)))
@@ -50,10 +54,12 @@ def sized(deployment: Deployment, nodes: Sequence[Node], limits: Limits) -> Depl
     return deployment.model_copy(update=chosen)
 
 
-def workers_needed(deployment: Deployment, sessions: int, limits: Limits) -> int:
+def workers_needed(
+    deployment: Deployment, sessions: int, limits: Limits, app_sessions: int | None = None
+) -> int:
     """How many workers all servers need together: a worker is limited by its descriptors, by its
-    places, and by the ephemeral ports that Envoy's node has to each worker."""
-    each = max(1, limits.sessions_per_worker)
+    places, by its app, and by the ephemeral ports that Envoy's node has to each worker."""
+    each = min(max(1, limits.sessions_per_worker), app_sessions or sessions)
     if "max_concurrent_envs" in deployment.model_fields_set:
         each = min(each, deployment.max_concurrent_envs)
     return ceil(sessions / min(each, _usable_ports(limits)))

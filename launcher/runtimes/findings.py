@@ -20,6 +20,7 @@ class Verdict(StrEnum):
 class Check(StrEnum):
     """Every check of `up`, `doctor` and `preflight`. The values are printed, also as JSON."""
 
+    APP = "app"
     APPTAINER = "apptainer"
     BACKENDS = "backends"
     BACKLOG = "backlog"

@@ -1,7 +1,7 @@
 import os
 import shlex
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from launcher.errors import LauncherError
 from launcher.system.debug_log import log_command
@@ -20,9 +20,12 @@ class CommandFailed(LauncherError):
 
 
 def capture(
-    argv: Sequence[str], seconds: float, failure: type[CommandFailed] = CommandFailed
+    argv: Sequence[str],
+    seconds: float,
+    failure: type[CommandFailed] = CommandFailed,
+    variables: Mapping[str, str] | None = None,
 ) -> str:
-    """The standard output of a command. Raises `failure`."""
+    """The standard output of a command; `variables` replace those of this process. Raises `failure`."""
     log_command(__name__, argv)
     try:
         done = subprocess.run(
@@ -32,6 +35,7 @@ def capture(
             text=True,
             errors="replace",
             timeout=seconds,
+            env=variables,
             check=False,
         )
     except subprocess.TimeoutExpired:

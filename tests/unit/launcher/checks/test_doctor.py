@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from benchmark.server.describe import Description
 from launcher.checks import kernel, network, preflight_nodes, software
 from launcher.checks.doctor import burst_per_socket, diagnose, Diagnosis, fit, stage
 from launcher.checks.network import Skew
@@ -29,6 +30,7 @@ from tests.helpers.machines import GIB, GOOD
 NODES = ("n1", "n2", "n3", "n4")
 KNOWN = {name: {"address": f"10.0.0.{number}"} for number, name in enumerate(NODES, 1)}
 WELL = {"version": "1.4.5", "ran": "", "fuse": True, "namespaces": True}
+OURS = Description("benchmark.server.app:app", "WaitEnvironment")
 IMAGE = {node: {"digest": "a" * 64} for node in NODES}
 
 
@@ -56,7 +58,7 @@ def surveyed(machine: Machine = GOOD, **fields: Any) -> Survey:
             "apptainer": WELL,
         }
     )
-    return Survey(placement, there, found, dict.fromkeys(NODES, Skew(-0.01, 0.01)), "7")
+    return Survey(placement, there, found, dict.fromkeys(NODES, Skew(-0.01, 0.01)), OURS, "7")
 
 
 def assert_finding(
@@ -75,7 +77,7 @@ def test_diagnose_reports_ok_for_every_check_on_good_nodes() -> None:
     assert {finding.verdict for finding in diagnosis.findings} == {Verdict.OK}
     assert [finding.check for finding in diagnosis.findings] == [
         *("descriptors", "processes", "ephemeral ports", "backlog", "memory", "python"),
-        *("apptainer", "folder", "ports", "image", "names", "clocks", "proxy"),
+        *("app", "apptainer", "folder", "ports", "image", "names", "clocks", "proxy"),
     ]
 
 
@@ -342,7 +344,7 @@ class TestBounds:
         deployment = Deployment(local=True, nodes=3)
         there = [Node(f"127.0.0.{n}", f"127.0.0.{n}", 1) for n in (2, 3, 4)]
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
-        survey = Survey(placed, there, {"here": {"machine": asdict(GOOD)}}, {})
+        survey = Survey(placed, there, {"here": {"machine": asdict(GOOD)}}, {}, OURS)
         found = {bound.limit: bound for bound in bounds(stage(survey, GOOD), None)}
         load = stage(survey, GOOD).load[os.uname().nodename]
         processes = 2 * SERVER.process + ENVOY.process + load * LOAD.process
@@ -354,7 +356,7 @@ class TestBounds:
         deployment = Deployment(nodes=1)
         there = [Node("n1", "10.0.0.1", 4)]
         placed = place(deployment, there, RunDir(Path("/run"), "test"), Programs("envoy"))
-        survey = Survey(placed, there, {"n1": {"machine": asdict(GOOD)}}, {})
+        survey = Survey(placed, there, {"n1": {"machine": asdict(GOOD)}}, {}, OURS)
         assert not [b for b in bounds(stage(survey, GOOD), None) if "Envoy" in b.limit]
 
     def test_fit_passes_when_all_limits_suffice(self) -> None:

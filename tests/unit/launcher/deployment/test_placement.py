@@ -1,6 +1,7 @@
 """Which process runs on which node, with which argv, ports and environment."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,7 @@ def test_clients_of_three_nodes_learn_envoy_and_its_servers() -> None:
         "NUM_WORKERS": "2",
         "WORKERS_PER_NODE": "4",
         "CLIENT_NODES": "",
+        "CAPACITY": "800",
     }
 
 
@@ -178,6 +180,7 @@ def test_clients_of_a_single_node_learn_that_there_is_no_envoy() -> None:
         "NUM_WORKERS": "1",
         "WORKERS_PER_NODE": "4",
         "CLIENT_NODES": "",
+        "CAPACITY": "400",
     }
 
 
@@ -190,3 +193,6 @@ def test_capacity_is_the_places_of_all_workers_together(
 ) -> None:
     placement = placed(nodes, workers_per_node=4, max_concurrent_envs=100)
     assert (placement.endpoints, placement.capacity) == (endpoints, capacity)
+    assert replace(placement, app_sessions=1).capacity == endpoints
+    assert replace(placement, app_sessions=101).capacity == capacity
+    assert replace(placement, app_sessions=1, reported=7).connection["CAPACITY"] == "7"

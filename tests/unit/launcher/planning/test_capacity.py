@@ -240,6 +240,16 @@ def test_a_node_without_room_for_its_processes_holds_nothing(room: int, sessions
     assert found[Limit.SERVER_MEMORY].sessions == sessions
 
 
+def test_places_that_the_app_limits_need_more_workers() -> None:
+    limited = replace(stage(), placement=replace(placement(), app_sessions=3))
+    bound = by_limit(bounds(limited, 100))[Limit.PLACES]
+    assert (bound.sessions, numbers(bound.why)) == (24, [8, 3])
+    assert bound.why.endswith("as many as the app allows")
+    assert bound.change == "--workers-per-node 17, or more --nodes"
+    roomy = replace(stage(), placement=replace(placement(), app_sessions=1_000))
+    assert by_limit(bounds(roomy, 100)) == by_limit(bounds(stage(), 100))
+
+
 def test_check_raises_only_below_the_requested_sessions() -> None:
     tight = [Bound(Limit.PLACES, 400, "", "do this"), Bound(Limit.ENVOY_PORTS, 500, "", "or that")]
     check(tight, None)

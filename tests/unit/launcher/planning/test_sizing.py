@@ -71,6 +71,13 @@ class TestChoice:
         deployment = chosen(10_000, 3, max_concurrent_envs=100)
         assert deployment.workers_per_node == 50
 
+    def test_sized_adds_workers_when_the_app_allows_few_sessions(self) -> None:
+        deployment = Deployment(sessions=100, nodes=3)
+        one = sizing.sized(deployment, nodes(3), LIMITS, app_sessions=1)
+        assert one.workers_per_node == 50
+        many = sizing.sized(deployment, nodes(3), LIMITS, app_sessions=1_000)
+        assert many == sizing.sized(deployment, nodes(3), LIMITS)
+
     def test_sized_adds_workers_when_ports_are_few(self) -> None:
         wide = Limits(descriptors=1_000_000, ports=1_000)
         deployment = sizing.sized(Deployment(sessions=9_000, nodes=2), nodes(2), wide)
