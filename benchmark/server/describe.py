@@ -40,7 +40,7 @@ def main() -> int:
     parser.add_argument("--app", required=True, help="the ASGI app, as module:attribute")
     name = parser.parse_args().app
     # The launcher imports this module for `Description` alone, and these take a while.
-    from benchmark.server.engine.environment import describe as describe_failure
+    from benchmark.server.engine.failures import describe as describe_failure
     from benchmark.server.process import die_with_parent
 
     die_with_parent(os.getppid())

@@ -165,18 +165,15 @@ def _servers(stage: Stage, sessions: int | None) -> Iterator[Bound]:
 
 def _places(placement: Placement, sessions: int | None) -> Bound:
     places, workers = placement.places, placement.endpoints
-    target, why = (
-        _target(placement.capacity, sessions),
-        f"{workers:,} worker(s) with {places:,} places",
-    )
+    target = _target(placement.capacity, sessions)
+    why = f"{workers:,} worker(s) with {places:,} place(s)"
     if places < placement.deployment.max_concurrent_envs:
         each = ceil(target / places / len(placement.servers))
         why = f"{why}, as many as the app allows"
         change = f"--workers-per-node {each}, or more --nodes"
     else:
-        change = (
-            f"--max-concurrent-envs {ceil(target / workers)}, or more --nodes or --workers-per-node"
-        )
+        each = ceil(target / workers)
+        change = f"--max-concurrent-envs {each}, or more --nodes or --workers-per-node"
     return Bound(Limit.PLACES, placement.capacity, why, change)
 
 

@@ -39,7 +39,7 @@ def test_up_refuses_sessions_that_the_app_does_not_allow(tmp_path: Path) -> None
     assert done.returncode == 2
     assert done.stderr == (
         "error: 6 sessions cannot be held: the places of the servers allow 4 (4 worker(s) with 1 "
-        "places, as many as the app allows); --workers-per-node 3, or more --nodes\n"
+        "place(s), as many as the app allows); --workers-per-node 3, or more --nodes\n"
     )
 
 
