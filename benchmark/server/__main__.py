@@ -35,6 +35,8 @@ def main() -> int:
     )
     drain_help = "how many seconds to wait for open sessions after SIGTERM"
     parser.add_argument("--drain", type=float, default=DRAIN_SECONDS, help=drain_help)
+    gpus_help = "divide this many GPUs among the workers"
+    parser.add_argument("--gpus", type=int, default=0, help=gpus_help)
     options = parser.parse_args()
     defaults = ports_from(settings.port)
     ports = Ports(
@@ -43,7 +45,8 @@ def main() -> int:
         options.worker_port or defaults.first_own,
     )
     try:
-        Server(settings, serving_from(options), options.host, ports).run(options.drain)
+        serving = serving_from(options)
+        Server(settings, serving, options.host, ports, options.gpus).run(options.drain)
     except (PortTaken, ServerFailed) as failure:
         return _fail(str(failure))
     return 0

@@ -18,6 +18,7 @@ from launcher.runtimes.local import local_nodes
 from launcher.runtimes.node_checks import requested_ports
 from launcher.runtimes.probe import probe
 from launcher.runtimes.slurm import folder_token, SlurmRuntime
+from launcher.runtimes.surroundings import surroundings_request
 from launcher.slurm.allocation import Allocation, allocation, choose_nodes, describe
 from launcher.slurm.salloc import temporary_allocation
 from launcher.system.machine import limits
@@ -122,7 +123,8 @@ def _request(placement: Placement) -> dict[str, Any]:
     tools = programs(placement.deployment)
     files = [str(file) for file in tools.files]
     envoy = [tools.envoy] if placement.envoy_node and not files else []
-    return {"machine": True, "files": files, "programs": envoy}
+    request = {"machine": True, "files": files, "programs": envoy}
+    return request | surroundings_request(placement.processes)
 
 
 def _apptainer_trial(request: Mapping[str, Any]) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _server(
         (
             *(*programs.server, "--host", host),
             *("--app", deployment.app, "--drain", f"{deployment.drain:g}"),
-            *_session_options(deployment),
+            *_more_options(deployment),
         ),
         {
             "WORKERS": str(workers),
@@ -209,7 +209,9 @@ def _server(
     )
 
 
-def _session_options(deployment: Deployment) -> Iterator[str]:
+def _more_options(deployment: Deployment) -> Iterator[str]:
+    if deployment.gpus is not None:
+        yield from ("--gpus", str(deployment.gpus))
     if deployment.strict_sessions:
         yield "--strict-sessions"
     if deployment.idle_timeout is not None:

@@ -1,9 +1,10 @@
 """Whether nodes have what the servers need around them. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from launcher.deployment.placement import Process
+from launcher.deployment.surroundings import Required
 from launcher.runtimes.findings import Check, fail, Finding, listed, Views
 
 
@@ -20,29 +21,38 @@ def surroundings_request(processes: Sequence[Process]) -> dict[str, Any]:
 
 def surroundings(views: Views, processes: Sequence[Process]) -> Iterator[Finding]:
     """Failures only."""
-    needs = {process.node: process.required for process in processes if process.required}
-    absent: dict[str, list[str]] = {}
-    for node, required in needs.items():
-        for path in required.paths:
-            if path in views[node].get("absent", ()):
-                absent.setdefault(path, []).append(node)
-    for path, nodes in absent.items():
-        yield fail(
-            Check.PATHS,
-            nodes,
-            f"{path} does not exist on {listed(nodes)}",
-            "choose a path that all nodes of the servers have (--bind, --workdir), or leave the node "
-            "out with --exclude",
-        )
+    here = next(iter(views), "")  # local nodes are one machine, which may have one view
+    needs = {p.node if p.node in views else here: p.required for p in processes}
+    yield from _paths(views, needs)
+    yield from _python(views, needs)
+    yield from _gpus(views, needs)
+
+
+def _paths(views: Views, needs: Mapping[str, Required]) -> Iterator[Finding]:
+    for path in dict.fromkeys(path for required in needs.values() for path in required.paths):
+        nodes = [node for node in needs if path in needs[node].paths]
+        if absent := [node for node in nodes if path in views[node]["absent"]]:
+            yield fail(
+                Check.PATHS,
+                absent,
+                f"{path} does not exist on {listed(absent)}",
+                "choose a path that all nodes of the servers have (--bind, --workdir), or leave the "
+                "node out with --exclude",
+            )
+
+
+def _python(views: Views, needs: Mapping[str, Required]) -> Iterator[Finding]:
     problems: dict[str, list[str]] = {}
     for node, required in needs.items():
         if required.python and (problem := views[node]["python"]):
             problems.setdefault(f"{required.python}: {problem}", []).append(node)
     for problem, nodes in problems.items():
         yield fail(Check.PYTHON, nodes, f"--python {problem}", f"it was tried on {listed(nodes)}")
+
+
+def _gpus(views: Views, needs: Mapping[str, Required]) -> Iterator[Finding]:
     for node, required in needs.items():
-        found = views[node].get("gpus", 0)
-        if found < required.gpus:
+        if required.gpus and (found := views[node]["gpus"]) < required.gpus:
             yield fail(
                 Check.GPUS,
                 [node],

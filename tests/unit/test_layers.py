@@ -15,7 +15,7 @@ LAYERS = {
     "analysis": "report compare scaling results cells rows errors",
     "locustfiles": "locustfile web grid session websocket",
     "benchmark/server": "__main__ describe workers app engine admission messages environment places settings "
-    "namesake boot process websocket",
+    "namesake boot gpus process websocket",
 }
 
 

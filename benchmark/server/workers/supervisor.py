@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from benchmark.server.gpus import worker_gpus
 from benchmark.server.places import Board
 from benchmark.server.process import adopt_orphans, kill_descendants, raise_descriptor_limit
 from benchmark.server.settings import Ports, Serving, Settings
@@ -41,7 +42,11 @@ class _Worker:
 
 
 class Server:
-    def __init__(self, settings: Settings, serving: Serving, host: str, ports: Ports) -> None:
+    def __init__(
+        self, settings: Settings, serving: Serving, host: str, ports: Ports, gpus: int = 0
+    ) -> None:
+        """`gpus` are divided among the workers, if it is not 0."""
+        self._gpus = gpus
         self._settings, self._serving, self._host, self._ports = settings, serving, host, ports
         self._board = Board.create(settings.workers, settings.max_concurrent_envs)
         self._workers: dict[int, _Worker] = {}
@@ -109,7 +114,10 @@ class Server:
         argv += ["--index", str(index), "--workers", str(self._settings.workers)]
         for option, fd in fds.items():
             argv += [option, str(fd)]
-        process = subprocess.Popen(argv, pass_fds=tuple(fds.values()), start_new_session=True)
+        gpus = worker_gpus(index, self._settings.workers, self._gpus, os.environ)
+        process = subprocess.Popen(
+            argv, env=os.environ | gpus, pass_fds=tuple(fds.values()), start_new_session=True
+        )
         exits = self._workers[index].exits if index in self._workers else ExitHistory()
         self._workers[index] = _Worker(process, os.pidfd_open(process.pid), exits)
         self._selector.register(self._workers[index].pidfd, selectors.EVENT_READ, index)

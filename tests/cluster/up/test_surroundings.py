@@ -1,6 +1,7 @@
 """What an environment needs around it, in containers on nodes."""
 
 import json
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -68,7 +69,7 @@ def test_variables_binds_and_a_scratch_layer_on_four_servers(alice: Alice, image
     job = alice.jobs()[0].split()[1]
     described = alice.run("scontrol", "show", "job", "--details", job, check=True).stdout
     assert not [secret for secret in SECRETS if secret in described]
-    alice.launch("down")
+    front.send_signal(signal.SIGINT)
     assert alice.ended(front).returncode == 0
     for node in nodes:
         assert "scratch" not in alice.run("ls", "/tmp/openenv-slurm-1000", node=node).stdout

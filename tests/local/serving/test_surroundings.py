@@ -204,3 +204,26 @@ def test_a_python_that_cannot_serve_is_one_line(folder: Path) -> None:
     python = new_environment(folder / "environment")
     done = launch("up", "--local", *options, *ONE, "--python", str(python), cwd=folder)
     assert_one_line(done, f"--python {python}: it lacks fastapi>=0.115, uvicorn>=0.54, ", 2)
+
+
+def test_each_worker_uses_its_gpus(folder: Path) -> None:
+    variables = {"CUDA_VISIBLE_DEVICES": "2,5"}
+    options = (*ONE, "--workers-per-node", "2", "--gpus", "2")
+    with deployed(folder, "gpus", *options, env=os.environ | variables) as deployment:
+        (server,) = deployment.state["servers"]
+        assert [
+            get_json(f"http://{server['address']}:{port}/variable?name=CUDA_VISIBLE_DEVICES")
+            for port in server["worker_ports"]
+        ] == ["2", "5"]
+
+
+def test_doctor_names_what_this_machine_lacks(folder: Path) -> None:
+    given = ("--workdir", "missing", "--gpus", "64", "--python", str(folder))
+    done = launch("doctor", "--local", *ONE, *given, "--local-address", new_address(), cwd=folder)
+    assert done.returncode == 1
+    for text in (
+        f"{folder}/missing does not exist on ",
+        "--gpus 64: ",
+        f"--python {folder}: it is a folder; ",
+    ):
+        assert text in " ".join(done.stdout.split()), done.stdout

@@ -37,3 +37,25 @@ def test_too_few_gpus_are_named() -> None:
     (found,) = surroundings({"n2": {"gpus": 2}, "n3": {"gpus": 1}}, servers)
     assert (found.check, found.nodes) == (Check.GPUS, ("n3",))
     assert found.detail == "--gpus 2: n3 has 1 GPU(s) for this deployment"
+
+
+def test_local_nodes_share_the_view_of_their_machine() -> None:
+    servers = [process("127.0.0.2", "/a", gpus=1), process("127.0.0.3", "/a", gpus=1)]
+    found = list(surroundings({"here": {"absent": ["/a"], "gpus": 0}}, servers))
+    assert [(each.check, each.nodes) for each in found] == [
+        (Check.PATHS, ("here",)),
+        (Check.GPUS, ("here",)),
+    ]
+
+
+def test_pythons_that_cannot_serve_are_named_once() -> None:
+    required = Required(python="/x/python")
+    servers = [
+        Process(node, Role.SERVER, node, (), {}, (), Path(), required=required)
+        for node in ("n1", "n2", "n3")
+    ]
+    assert surroundings_request(servers) == {"python": "/x/python"}
+    views = {"n1": {"python": "it is old"}, "n2": {"python": ""}, "n3": {"python": "it is old"}}
+    (found,) = surroundings(views, servers)
+    assert (found.check, found.nodes) == (Check.PYTHON, ("n1", "n3"))
+    assert found.detail == "--python /x/python: it is old"
