@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 NOW := $(shell date -u +%Y-%m-%dT%H-%M-%SZ)
+# An environment of its own with an older release of OpenEnv, which tests serve and use too.
+OLD := $(VENV)/openenv-0.3
 LOCK := --quiet --no-config --universal --python-version 3.11 --no-header --no-annotate --upgrade
 RESULTS ?= experiments/results/demo-$(NOW)
 
@@ -37,7 +39,7 @@ performance: $(VENV)/.installed-test
 
 # All tests in three parallel groups, because cluster tests mostly wait; or only TESTS=...
 ifdef TESTS
-test: $(VENV)/.installed-test
+test: $(OLD)/.installed
 	$(BIN)/python -m pytest $(TESTS)
 else
 test: $(VENV)/.installed-test
@@ -45,7 +47,7 @@ test: $(VENV)/.installed-test
 endif
 
 test-here test-experiment test-cluster test-faults: $(VENV)/.installed-test
-test-here:
+test-here: $(OLD)/.installed
 	$(BIN)/python -m pytest tests/unit tests/local tests/test_scaling.py --ignore tests/local/experiment
 test-experiment:
 	$(BIN)/python -m pytest tests/local/experiment
@@ -87,6 +89,13 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -e ".[analysis,test]"
 	tests/tools/browser.sh
+	touch $@
+
+# uv takes seconds, pip a minute; uv does not read pip's settings, so it may fail where pip works.
+$(OLD)/.installed: tests/local/openenv/requirements-0.3.txt pyproject.toml $(VENV)/.installed-test
+	test -x $(OLD)/bin/python || $(BIN)/python -m venv $(OLD)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(OLD)/bin/python -e . -r $< || \
+	  $(OLD)/bin/python -m pip install --quiet -e . -r $<
 	touch $@
 
 clean:

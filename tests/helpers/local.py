@@ -16,7 +16,12 @@ from typing import Any
 
 import psutil
 
-LAUNCHER = [sys.executable, "-P", "-m", "launcher"]
+LAUNCHER = [
+    sys.executable,
+    "-P",
+    "-m",
+    "launcher",
+]  # its servers run in the same Python environment
 
 
 MARK = "OPENENV_TEST_RUN"
@@ -64,6 +69,7 @@ class Deployment:
     folder: Path
     environment: dict[str, str]
     connection: dict[str, str] = field(default_factory=dict)
+    python: Path = Path(sys.executable)
 
     @property
     def url(self) -> str:
@@ -81,12 +87,16 @@ class Deployment:
         return next(p["pid"] for p in self.state["processes"] if p["name"] == process)
 
     def run(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        return launch(*arguments, cwd=self.folder, env=self.environment, **options)
+        options = {"python": self.python, "cwd": self.folder, "env": self.environment} | options
+        return launch(*arguments, **options)
 
 
-def launch(*arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def launch(
+    *arguments: str, python: Path | None = None, **options: Any
+) -> subprocess.CompletedProcess[str]:
     options = {"timeout": 120, "capture_output": True, "text": True} | options
-    return subprocess.run([*LAUNCHER, *arguments], check=False, **options)
+    argv = [str(python or LAUNCHER[0]), *LAUNCHER[1:], *arguments]
+    return subprocess.run(argv, check=False, **options)
 
 
 def get_json(url: str) -> Any:
@@ -150,10 +160,15 @@ def serving(
 
 @contextlib.contextmanager
 def deployed(
-    folder: Path, name: str, *arguments: str, env: dict[str, str] | None = None
+    folder: Path,
+    name: str,
+    *arguments: str,
+    env: dict[str, str] | None = None,
+    python: Path | None = None,
 ) -> Iterator[Deployment]:
     """Runs `launcher up --local --detach`, and `down` at the end of the `with` block."""
     deployment = Deployment(name, folder, dict(env or os.environ))
+    deployment.python = python or deployment.python
     options = ["--local-address", new_address(), "--name", name, "--dir", str(folder)]
     done = deployment.run("up", "--local", "--detach", "--json", *options, *arguments)
     assert done.returncode == 0, done.stderr
