@@ -8,6 +8,7 @@ import signal
 from collections.abc import Collection
 from typing import NoReturn
 
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -24,6 +25,17 @@ def raise_descriptor_limit() -> None:
     """Raises the soft limit to the hard limit (getrlimit(2))."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def keep_freed_memory() -> None:
+    """Lets the allocator keep some of the memory that is freed (mallopt(3)).
+
+    By default glibc returns most large blocks to the kernel at once, and each page of the next block is a
+    page fault again: these took half of the CPU time of a server that sends observations of 200 KB.
+    """
+    if set_option := getattr(_libc, "mallopt", None):  # musl has none
+        set_option(M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+        set_option(M_TRIM_THRESHOLD, 64 * 1024 * 1024)
 
 
 def adopt_orphans() -> None:

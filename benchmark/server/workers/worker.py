@@ -22,6 +22,7 @@ from benchmark.server.engine.recognise import recognise
 from benchmark.server.engine.spec import Spec
 from benchmark.server.namesake import make_way
 from benchmark.server.places import Board, Places
+from benchmark.server.process import keep_freed_memory
 from benchmark.server.settings import (
     add_serving_options,
     Serving,
@@ -62,6 +63,7 @@ def run(
     places = app.places
     places.attach(board, index)
     tune_garbage_collector()
+    keep_freed_memory()
     server = uvicorn.Server(configuration(app))
     preparation = Preparation(app, serving.app, board, index)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
