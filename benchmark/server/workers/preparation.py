@@ -18,7 +18,8 @@ class Preparation:
     """Worker 0 makes and closes one environment; the others wait for what it found out."""
 
     def __init__(self, app: Engine | Admission, name: str, board: Board, index: int) -> None:
-        self._app, self._name, self._board, self._index = app, name, board, index
+        self._app, self._board, self._index = app, board, index
+        self.name = name
 
     async def run(self) -> bool:
         """Whether the worker can serve; if not, the board's `failure` says why."""
@@ -40,10 +41,10 @@ class Preparation:
         try:
             concurrent = await trial
         except FactoryFailed as failure:
-            self._board.failure = f"{self._name}: {failure}"
+            self._board.failure = f"{self.name}: {failure}"
         except Exception as failure:  # noqa: BLE001 - the message names the cause
             problem = f"an environment does not open: {describe(failure)}"
-            self._board.failure = f"{self._name}: {problem}"
+            self._board.failure = f"{self.name}: {problem}"
         else:
             self._board.trial = Trial.CONCURRENT if concurrent else Trial.SINGLE
             return True
@@ -55,13 +56,13 @@ class Preparation:
         for turn in itertools.count():
             self._board.activity = engine.slowest or "the first environment opens and closes"
             if turn * ACTIVITY_SECONDS == SLOW_SECONDS:
-                print(f"Waiting for {self._name}: {self._board.activity}", flush=True)
+                print(f"Waiting for {self.name}: {self._board.activity}", flush=True)
             await asyncio.sleep(ACTIVITY_SECONDS)
 
     def _report(self, how: str) -> None:
         if self._index == 0:
-            self._board.activity = f"the other workers start {self._name}"
-            print(f"Sessions of {self._name} are served {how}", flush=True)
+            self._board.activity = f"the other workers start {self.name}"
+            print(f"Sessions of {self.name} are served {how}", flush=True)
 
 
 def _sessions(limit: int) -> str:

@@ -68,8 +68,6 @@ def run(
     preparation = Preparation(app, serving.app, board, index)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
         runner.run(_serve(server, preparation, places, board, index, [shared, own]))
-    if server.lifespan.should_exit:
-        board.failure = f"{serving.app} does not start; its traceback is in the log"
     if board.failure:
         sys.exit(1)
 
@@ -136,6 +134,8 @@ async def _serve(
     )
     try:
         await server.serve(sockets=sockets)
+    except SystemExit:  # of uvicorn, whose log has the traceback of the app's startup
+        board.failure = f"{preparation.name} does not start; its traceback is in the log"
     finally:
         beating.cancel()
 

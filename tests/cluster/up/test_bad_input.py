@@ -195,6 +195,7 @@ class TestApps:
         alice.write("slow.py", SLOW)
         expected = "not ready in time: Envoy reports node2, node3 as unhealthy"
         done = fails(*SHORT, "--app", "slow:app", "--ready-timeout", "3", expected=expected)
+        assert "unhealthy; node2: its workers import slow:app\n" in done.stderr
         assert f"{FOLDER}/benchmark-env-server-2.log:\n  Node: node3" in done.stderr
 
     def test_ctrl_c_stops_up_during_the_start(self, alice: Alice) -> None:

@@ -80,6 +80,32 @@ def test_up_waits_for_a_slow_constructor_and_the_log_says_so(tmp_path: Path) -> 
     assert log.count("on the session engine: Slow, 1 session per worker") == 2
 
 
+UNSTARTABLE = """
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+
+@asynccontextmanager
+async def start(_):
+    raise RuntimeError("there is no GPU")
+    yield
+
+
+app = FastAPI(lifespan=start)
+"""
+
+
+def test_up_says_that_the_app_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "unstartable.py").write_text(UNSTARTABLE)
+    done = up(tmp_path, "unstartable:app", "--nodes", "1", "--workers-per-node", "1")
+    error = error_of(done)
+    assert (
+        "before it was ready: unstartable:app does not start; its traceback is in the log" in error
+    )
+    assert "RuntimeError: there is no GPU" in done.stderr
+
+
 def test_server_reports_a_failing_constructor_in_one_line(tmp_path: Path) -> None:
     options = ("--app", "constructors:fails")
     with serving(tmp_path, *options, wait=False, WORKERS=2, PYTHONPATH=APPS) as server:
