@@ -2,9 +2,8 @@
 
 import json
 import posixpath
-import re
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from launcher.images.dockerfile import command
@@ -35,7 +34,7 @@ def define(
     drafts = [draft(stage, sources) for stage in stages]
     last = drafts[-1]
     argv = command.argv(last.entrypoint, last.command)
-    started = command.find(argv, last.folder, _scripts(last))
+    started = command.find(argv, last.folder, command.scripts(last.stage, sources.context))
     if app is None and started.program == "uvicorn" and not started.script:
         app = started.app
     sections = [_stage(each, stages[-1].image) for each in drafts]
@@ -84,33 +83,6 @@ def _serve(last: Draft, app: str | None, argv: Sequence[str], folder: str) -> li
     ]
     test = f"%test\ncd {quote(folder)} && exec python -P /opt/openenv/check.py{option}"
     return [*sections, test] if app else sections
-
-
-def _scripts(last: Draft) -> Callable[[str], str | None]:
-    """Reads a script that the command runs: the file of the context whose path ends most alike, or the RUN
-    that wrote it."""
-
-    def read(path: str) -> str | None:
-        name = posixpath.basename(path)
-        if "/" not in path and not path.endswith(".sh"):
-            return None
-        context = last.sources.context
-        files = [file for file in context.rglob(name) if file.is_file()] if context and name else []
-        if files:
-            alike = max(files, key=lambda file: _alike(file.parts, path.split("/")))
-            return alike.read_text(errors="replace")
-        written = re.compile(rf">\s*{re.escape(path)}(?!\S)")
-        for instruction in last.stage.instructions:
-            if instruction.keyword == "RUN" and written.search(instruction.value):
-                return re.sub(r"\\n\\?", "\n", instruction.value)
-        return None
-
-    return read
-
-
-def _alike(one: Sequence[str], other: Sequence[str]) -> int:
-    pairs = zip(reversed(one), reversed(other), strict=False)
-    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _notes(last: Draft, started: Started) -> Iterator[str]:

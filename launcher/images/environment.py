@@ -15,6 +15,7 @@ from launcher.images.dockerfile.ignore import copy_context
 from launcher.images.dockerfile.instructions import CannotConvert
 from launcher.images.dockerfile.sources import Sources
 from launcher.images.dockerfile.stages import Stage
+from launcher.images.project import located, read_text
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 MARKS = ("openenv.yaml", "pyproject.toml")
@@ -76,10 +77,10 @@ def build_environment(environment: Environment, builder: Builder) -> tuple[Built
 def _converted(environment: Environment, sources: Sources) -> tuple[str, Definition]:
     """The base and the definition."""
     try:
-        found = stages(read(_text(environment.dockerfile)), environment.arguments)
+        found = stages(read(read_text(environment.dockerfile)), environment.arguments)
         return found[-1].image, _define(found, environment, sources)
     except CannotConvert as failure:
-        raise UsageError(f"{environment.dockerfile}:{failure.line}: {failure.what}") from None
+        raise located(environment.dockerfile, failure) from None
 
 
 def _define(found: list[Stage], environment: Environment, sources: Sources) -> Definition:
@@ -88,11 +89,3 @@ def _define(found: list[Stage], environment: Environment, sources: Sources) -> D
         # Its command starts the app in a way that our server replaces; a note says so.
         definition = define(found, definition.started.app, sources)
     return definition
-
-
-def _text(dockerfile: Path) -> str:
-    try:
-        return dockerfile.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeError) as failure:
-        reason = getattr(failure, "strerror", None) or "it is not a text file"
-        raise UsageError(f"cannot read {dockerfile}: {reason}") from None

@@ -5,8 +5,10 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from launcher.images.dockerfile.instructions import Instruction
+from launcher.images.dockerfile.stages import Stage
 
 APP = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*(\(\))?")
 ENDS = {"&&", "||", ";", "&", "|", "(", ")", "\n"}
@@ -134,3 +136,29 @@ def _uvicorn_flags() -> set[str]:
         if getattr(option, "is_flag", False)
         for name in (*option.opts, *option.secondary_opts)
     }
+
+
+def scripts(stage: Stage, context: Path | None) -> Callable[[str], str | None]:
+    """Reads a script that the command runs: the file of the context whose path ends most alike, or the RUN
+    that wrote it."""
+
+    def read(path: str) -> str | None:
+        name = posixpath.basename(path)
+        if "/" not in path and not path.endswith(".sh"):
+            return None
+        files = [file for file in context.rglob(name) if file.is_file()] if context and name else []
+        if files:
+            alike = max(files, key=lambda file: _alike(file.parts, path.split("/")))
+            return alike.read_text(errors="replace")
+        written = re.compile(rf">\s*{re.escape(path)}(?!\S)")
+        for instruction in stage.instructions:
+            if instruction.keyword == "RUN" and written.search(instruction.value):
+                return re.sub(r"\\n\\?", "\n", instruction.value)
+        return None
+
+    return read
+
+
+def _alike(one: Sequence[str], other: Sequence[str]) -> int:
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return next((count for count, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
