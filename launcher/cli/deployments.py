@@ -1,14 +1,21 @@
 """The commands that start, show and stop a deployment: up, status, logs, down."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import click
 from rich.table import Table
 
 from launcher.cli.display.console import out, print_json, say, warn
-from launcher.cli.options import deployment_options, flag, json_option, named_deployment
+from launcher.cli.options import (
+    command_after_dashes,
+    deployment_options,
+    flag,
+    json_option,
+    named_deployment,
+    WithCommand,
+)
 from launcher.deployment.spec import Deployment
 from launcher.deployment.state import DeploymentStatus, FAILED_STATES
 from launcher.errors import FAILED
@@ -20,13 +27,14 @@ from launcher.planning.needs import ranges
 from launcher.slurm.allocation import allocation, ignored_partition
 
 
-@click.command()
+@click.command(cls=WithCommand)
 @deployment_options
 @flag("--detach", "Return once it is ready and leave the deployment running.")
 @json_option
-@click.argument("command", nargs=-1, type=click.UNPROCESSED, metavar="[-- COMMAND...]")
-def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bool) -> None:
+def up(deployment: Deployment, detach: bool, as_json: bool) -> None:
     """Start a deployment and hold it until Ctrl-C.
+
+    Serves the OpenEnv environment in FOLDER, if it is given, with its app, its name and its port.
 
     Prints the URL once Envoy counts every server as healthy. With -- COMMAND, runs the command with
     the variables of openenv-connection.env, stops the deployment when the command exits, and exits
@@ -42,6 +50,7 @@ def up(deployment: Deployment, detach: bool, command: Sequence[str], as_json: bo
         if detach:
             say(f"stop it with: launcher down {deployment.name}")
 
+    command = command_after_dashes()
     if detach and command:
         raise click.UsageError("--detach and -- COMMAND are mutually exclusive")
     if not deployment.local and allocation() is None:

@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from launcher.cli.parameters import DeploymentName, Integer, Number, ParamType, Seconds, ServerURL
 from launcher.deployment.read import read_deployment, VARIABLES
+from launcher.deployment.served import resolve
 from launcher.deployment.spec import Deployment
 from launcher.errors import DeploymentNotFound, UsageError
 from launcher.lifecycle import registry
@@ -29,6 +30,7 @@ DEFAULT_TEXTS = {
     "runtime": "apptainer on Slurm, venv with --local",
     "images": "the folder that `launcher build` uses",
     "image": "server.sif in the folder of the images",
+    "app": "the one of the environment or of its image",
     "workers_per_node": "the node's cores",
     "workdir": "the WORKDIR of the image; without containers the current folder",
     "idle_timeout": "none; 600 for sessions made by POST /mcp that have no WebSocket",
@@ -38,6 +40,7 @@ DEFAULT_TEXTS = {
 }
 METAVARS = {"env": "NAME[=VALUE]", "bind": "SRC:DST[:ro]"}
 FOLDER = click.Path(path_type=Path)
+COMMAND = "launcher.command"
 
 
 class Option(click.Option):
@@ -141,13 +144,17 @@ def given_options() -> set[str]:
 
 
 def deployment_options(command: F, hidden: Collection[str] = ()) -> F:
-    """--config and an option for every field of `Deployment`; the command receives the Deployment.
-    The help leaves out the `hidden` fields."""
+    """[FOLDER], which is also --environment, --config and an option for every field of `Deployment`; the
+    command receives the Deployment. The help leaves out the `hidden` fields."""
 
     @wraps(command)
-    def read(config: Path | None, **values: Any) -> Any:
+    def read(config: Path | None, folder: Path | None, **values: Any) -> Any:
         flags = {name: values.pop(name) for name in Deployment.model_fields}
-        return command(read_deployment(flags, config), **values)
+        if folder and flags["environment"]:
+            raise UsageError("give the environment as FOLDER or as --environment, not as both")
+        flags["environment"] = folder or flags["environment"]
+        deployment = resolve(read_deployment(flags, config), named="dir" not in hidden)
+        return command(deployment, **values)
 
     config = option(
         "--config",
@@ -158,7 +165,8 @@ def deployment_options(command: F, hidden: Collection[str] = ()) -> F:
         _field_option(name, field, name in hidden)
         for name, field in Deployment.model_fields.items()
     ]
-    return cast(F, options(config, *fields)(read))
+    argument = click.argument("folder", metavar="[FOLDER]", required=False, type=FOLDER)
+    return cast(F, options(config, *fields, argument)(read))
 
 
 def _field_option(name: str, field: FieldInfo, hidden: bool) -> Callable[[Any], Any]:
@@ -192,6 +200,23 @@ def field_type(field: FieldInfo) -> ParamType:
         number = Integer if kind is int else Seconds
         return number(low, bounds.get("le"), min_open="gt" in bounds)
     return click.STRING
+
+
+class WithCommand(click.Command):
+    """A command that takes another one after --, which `command_after_dashes` returns."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        end = args.index("--") if "--" in args else len(args)
+        ctx.meta[COMMAND] = tuple(args[end + 1 :])
+        return super().parse_args(ctx, args[:end])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+def command_after_dashes() -> tuple[str, ...]:
+    found: tuple[str, ...] = click.get_current_context().meta[COMMAND]
+    return found
 
 
 def named_deployment(command: F) -> F:

@@ -191,6 +191,7 @@ def _server(
             "PORT": str(ports.shared),
             "MAX_CONCURRENT_ENVS": str(deployment.max_concurrent_envs),
             "NODE_NAME": server.name,
+            **programs.python_path(),
         },
         options=(*programs.server_options, *(scratch_options(scratch) if scratch else ())),
     )

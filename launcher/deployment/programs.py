@@ -1,5 +1,6 @@
 """How the programs of a deployment are run: from this Python environment, or from images."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,15 +13,17 @@ from launcher.deployment.surroundings import chosen_python, container_options
 from launcher.errors import UsageError
 from launcher.images.apptainer import exec_argv, passed_through
 from launcher.images.paths import image_path, IMAGES
+from launcher.images.project import find_project
 
 SERVER = ("-P", "-m", "benchmark.server")
+PYTHON_PATH = "PYTHONPATH"
 
 
 @dataclass(frozen=True)
 class Programs:
     """`images` maps server, envoy and locust to their images; without it, the programs run from this
     Python environment. `files` must exist, and be the same, on every node. `server_options` are
-    Apptainer's."""
+    Apptainer's; `import_path` is where servers without an image find their environment."""
 
     envoy: str = "envoy"
     python: str = sys.executable
@@ -28,6 +31,7 @@ class Programs:
     images: Mapping[str, Path] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     server_options: tuple[str, ...] = ()
+    import_path: tuple[str, ...] = ()
 
     def command(
         self,
@@ -44,13 +48,24 @@ class Programs:
 
     def variables(self, given: Mapping[str, str]) -> dict[str, str]:
         """How the user's variables reach a process: never in its argv."""
-        return passed_through(given) if self.images else dict(given)
+        if self.images:
+            return passed_through(given)
+        return dict(given) | (self.python_path(given[PYTHON_PATH]) if PYTHON_PATH in given else {})
+
+    def python_path(self, after: str = os.environ.get(PYTHON_PATH, "")) -> dict[str, str]:
+        if not self.import_path:
+            return {}
+        return {PYTHON_PATH: ":".join([*self.import_path, *([after] if after else [])])}
 
 
 def programs(deployment: Deployment) -> Programs:
     """Raises `UsageError` when Envoy is not installed, or Apptainer cannot bind the folder."""
     if not deployment.in_containers:
-        return Programs(str(envoy_program()), server=server_argv(deployment))
+        return Programs(
+            str(envoy_program()),
+            server=server_argv(deployment),
+            import_path=_import_path(deployment),
+        )
     if re.search(r":|, ", str(deployment.folder.absolute())):
         raise UsageError(
             f"Apptainer cannot bind {deployment.folder.absolute()}, because its name contains ':' or ', '; "
@@ -69,6 +84,12 @@ def programs(deployment: Deployment) -> Programs:
         files=files,
         server_options=options,
     )
+
+
+def _import_path(deployment: Deployment) -> tuple[str, ...]:
+    if deployment.environment is None:
+        return ()
+    return tuple(map(str, find_project(deployment.environment).import_path(deployment.app)))
 
 
 def server_argv(deployment: Deployment) -> tuple[str, ...]:
@@ -90,7 +111,7 @@ def check_images(paths: Sequence[Path]) -> None:
             name = path.stem
             raise UsageError(
                 f"image {path} does not exist; build it with `launcher build "
-                f"{name if name in IMAGES else f'--dockerfile ... --name {name}'}`, choose "
+                f"{name if name in IMAGES else 'FOLDER'}`, choose "
                 "another folder with --images, or use --runtime venv"
             )
 

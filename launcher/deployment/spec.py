@@ -69,7 +69,14 @@ class Deployment(BaseModel):
         "environment (venv, USE_CONTAINER=false).",
     )
     images: Path | None = option(None, "The folder of the images.")
-    image: Path | None = option(None, "The image of the servers.")
+    image: Path | None = option(
+        None, "The image of the servers: a file, or the name of one that `launcher build` built."
+    )
+    environment: Path | None = option(
+        None,
+        "The folder of the OpenEnv environment to serve, with openenv.yaml or a Dockerfile; servers in "
+        "containers need the image that `launcher build FOLDER` builds.",
+    )
     sessions: Annotated[int | None, Field(ge=1, le=1_000_000_000)] = option(
         None,
         "The number of sessions to hold at once; sets --workers-per-node, --max-concurrent-envs "
@@ -215,7 +222,8 @@ class Deployment(BaseModel):
 
     @property
     def in_containers(self) -> bool:
-        return self.runtime == "apptainer" or (self.runtime is None and not self.local)
+        apart = not self.local or self.image is not None
+        return self.runtime == "apptainer" or (self.runtime is None and apart)
 
     @property
     def variables(self) -> Variables:
@@ -233,7 +241,7 @@ class Deployment(BaseModel):
     def absolute(self) -> "Deployment":
         """The same deployment with paths that hold in any working directory."""
         paths: dict[str, Any] = {"dir": self.folder.absolute()}
-        names = ("image", "images", "env_file", "python")
+        names = ("image", "images", "environment", "env_file", "python")
         paths |= {name: path.absolute() for name in names if (path := getattr(self, name))}
         if folder := node_folder(self):
             paths["workdir"] = str(folder)

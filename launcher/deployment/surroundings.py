@@ -41,6 +41,8 @@ def parse_bind(text: str) -> tuple[Path, str, str]:
 
 def check_surroundings(deployment: "Deployment") -> None:
     """Raises `ValueError` for options that do not fit the runtime."""
+    if deployment.image is not None and not deployment.in_containers:
+        raise ValueError("--image is for containers; omit it, or omit --runtime venv")
     given = [name for name in CONTAINER_ONLY if getattr(deployment, name)]
     if given and not deployment.in_containers:
         flag = f"--{given[0].replace('_', '-')}"

@@ -5,6 +5,7 @@ Uses the standard library only and reads few bytes, because every node does it.
 
 import hashlib
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,6 +21,8 @@ DESCRIPTOR = struct.Struct("<i?3I3q2q2q128s")
 DESCRIPTOR_BYTES = 585
 GENERIC_JSON = 0x4006
 LABELS_BYTES = 1 << 20
+# Machines by the code of their architecture.
+MACHINES = {b"02": "x86_64", b"04": "aarch64", b"06": "ppc64le", b"09": "s390x"}
 
 
 class NotAnImage(UsageError): ...
@@ -29,10 +32,17 @@ def digest(image: Path) -> str:
     """Identifies an image by a hash of everything before its data, and its size.
 
     The header holds the times of the build and an id that is unique to it, so copies have the same
-    digest and builds do not. Data that was altered in place goes unnoticed. Raises `NotAnImage`.
+    digest and builds do not. Data that was altered in place goes unnoticed. Raises `NotAnImage`, also for
+    the image of another architecture than this machine's.
     """
     with _open(image) as file:
-        *_, data_offset, _ = _header(image, file)
+        _, _, _, architecture, *_, data_offset, _ = _header(image, file)
+        machine = MACHINES.get(architecture[:2])
+        if machine not in (None, os.uname().machine):
+            raise NotAnImage(
+                f"{image} is for {machine}, and this machine is {os.uname().machine}; build it on a "
+                "machine like the nodes"
+            )
         file.seek(0)
         return hashlib.sha256(file.read(data_offset) + b"%d" % _size(file)).hexdigest()
 

@@ -16,26 +16,12 @@ from launcher.images.apptainer import build_argv, BuildFailed, exec_argv, run
 from launcher.images.build import Base, Builder, draft, hub_reference
 from launcher.images.causes import Cause, diagnose, explain_run_failure, TEXTS
 from launcher.images.paths import image_path, IMAGES, images_folder
+from tests.helpers.images import image
 from tests.helpers.local import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
 CONTAINERS = ROOT / "containers"
 DEFINITIONS = sorted(CONTAINERS.glob("*.def"))
-
-
-def image(path: Path, labels: str = "{}", padding: bytes = b"") -> Path:
-    """A file with the header of an image: one part, its metadata."""
-    metadata = b'{"data": {"attributes": {"labels": %s}}}' % labels.encode()
-    offset, start = 4096, 8192
-    header = sif.HEADER.pack(
-        *(b"#!launch\n", sif.MAGIC, b"01", b"02", b"i" * 16, 1, 2, 0, 1),
-        *(offset, sif.DESCRIPTOR_BYTES, start, len(metadata)),
-    )
-    part = sif.DESCRIPTOR.pack(
-        *(sif.GENERIC_JSON, True, 1, 1, 0, start, len(metadata), 0, 1, 2, 3, 4, b"")
-    )
-    path.write_bytes((header.ljust(offset, b"\0") + part).ljust(start, b"\0") + metadata + padding)
-    return path
 
 
 def test_exec_argv_hides_the_host_except_for_the_given_folders() -> None:
@@ -81,6 +67,12 @@ def test_digest_differs_between_images_and_agrees_between_copies(tmp_path: Path)
     other = image(tmp_path / "other.sif", padding=b"more")
     assert sif.digest(one) == sif.digest(copy) != sif.digest(other)
     assert re.fullmatch("[0-9a-f]{64}", sif.digest(one))
+
+
+def test_digest_refuses_an_image_of_another_architecture(tmp_path: Path) -> None:
+    other, name = (b"04", "aarch64") if os.uname().machine == "x86_64" else (b"02", "x86_64")
+    with pytest.raises(sif.NotAnImage, match=f"one.sif is for {name}, and this machine is"):
+        sif.digest(image(tmp_path / "one.sif", architecture=other))
 
 
 def test_labels_are_read_from_the_file(tmp_path: Path) -> None:
