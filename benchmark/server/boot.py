@@ -31,7 +31,10 @@ def main() -> None:
         sys.stdout.write(find_problem())
         return
     provide_package()
-    sys.exit(importlib.import_module(module).main())
+    found = importlib.import_module(module)
+    if hasattr(found, "__path__"):
+        found = importlib.import_module(f"{module}.__main__")
+    sys.exit(found.main())
 
 
 def find_problem() -> str:

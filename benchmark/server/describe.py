@@ -59,14 +59,18 @@ def main() -> int:
 def _import(name: str) -> Any:
     from uvicorn.importer import import_from_string
 
+    from benchmark.server.namesake import make_way, take_back
+
     sys.path.insert(0, str(Path.cwd()))
     timer = threading.Timer(IMPORT_SECONDS, _give_up, (name, threading.get_ident()))
     timer.daemon = True
     timer.start()
+    make_way(name.partition(":")[0])
     try:
         return import_from_string(name)
     finally:
         timer.cancel()
+        take_back()
 
 
 def _give_up(name: str, importer: int) -> None:

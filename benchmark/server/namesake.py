@@ -23,6 +23,11 @@ def make_way(module: str) -> None:
         _replaced[name] = sys.modules.pop(name)
 
 
+def take_back() -> None:
+    """Makes our package importable again, once the app has imported its own."""
+    sys.modules.update(_replaced)
+
+
 def _has(spec: ModuleSpec, module: str) -> bool:
     inside = Path(*module.split(".")[1:])
     places = [Path(folder, inside) for folder in spec.submodule_search_locations or ()]

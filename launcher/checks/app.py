@@ -9,6 +9,7 @@ from benchmark.server.describe import Description, IMPORT_SECONDS
 from benchmark.server.settings import DEFAULT_APP
 from launcher.deployment.programs import programs
 from launcher.deployment.spec import Deployment
+from launcher.deployment.surroundings import node_folder
 from launcher.runtimes.findings import Check, Finding, ok, warn
 from launcher.system.command import capture, CommandFailed
 
@@ -21,11 +22,12 @@ def describe(deployment: Deployment) -> Description:
     if app == DEFAULT_APP:
         return Description(app, "WaitEnvironment")
     tools = programs(deployment)
-    describing = (tools.python, "-P", "-m", "benchmark.server.describe", "--app", app)
-    argv, variables = tools.command("server", describing, {})
+    describing = (*tools.modules, "benchmark.server.describe", "--app", app)
+    argv, variables = tools.command("server", describing, {}, options=tools.server_options)
     variables = os.environ | variables | tools.variables(deployment.variables)
+    folder = node_folder(deployment)
     try:
-        printed = capture(argv, IMPORT_SECONDS + START_SECONDS, variables=variables)
+        printed = capture(argv, IMPORT_SECONDS + START_SECONDS, variables=variables, folder=folder)
         return Description(**json.loads(printed.splitlines()[-1]))
     except CommandFailed as failure:
         cause = failure.reason

@@ -182,7 +182,7 @@ def _server(
     argv, environment = programs.command(
         "server",
         (
-            *(*programs.server, "--host", host),
+            *(*programs.modules, "benchmark.server", "--host", host),
             *("--app", deployment.app, "--drain", f"{deployment.drain:g}"),
             *_more_options(deployment),
         ),

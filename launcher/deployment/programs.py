@@ -15,19 +15,20 @@ from launcher.images.apptainer import exec_argv, passed_through
 from launcher.images.paths import image_path, IMAGES
 from launcher.images.project import find_project
 
-SERVER = ("-P", "-m", "benchmark.server")
+MODULE = ("-P", "-m")
 PYTHON_PATH = "PYTHONPATH"
 
 
 @dataclass(frozen=True)
 class Programs:
     """`images` maps server, envoy and locust to their images; without it, the programs run from this
-    Python environment. `files` must exist, and be the same, on every node. `server_options` are
-    Apptainer's; `import_path` is where servers without an image find their environment."""
+    Python environment. `files` must exist, and be the same, on every node. `modules` runs a module of
+    the server package; `server_options` are Apptainer's; `import_path` is where servers without an
+    image find their environment."""
 
     envoy: str = "envoy"
     python: str = sys.executable
-    server: tuple[str, ...] = (sys.executable, *SERVER)
+    modules: tuple[str, ...] = (sys.executable, *MODULE)
     images: Mapping[str, Path] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
     server_options: tuple[str, ...] = ()
@@ -63,7 +64,7 @@ def programs(deployment: Deployment) -> Programs:
     if not deployment.in_containers:
         return Programs(
             str(envoy_program()),
-            server=server_argv(deployment),
+            modules=modules(deployment),
             import_path=_import_path(deployment),
         )
     if re.search(r":|, ", str(deployment.folder.absolute())):
@@ -79,7 +80,7 @@ def programs(deployment: Deployment) -> Programs:
     options = tuple(container_options(deployment, paths["server"]))
     return Programs(
         python="python",
-        server=("python", *SERVER),
+        modules=("python", *MODULE),
         images=paths,
         files=files,
         server_options=options,
@@ -92,10 +93,10 @@ def _import_path(deployment: Deployment) -> tuple[str, ...]:
     return tuple(map(str, find_project(deployment.environment).import_path(deployment.app)))
 
 
-def server_argv(deployment: Deployment) -> tuple[str, ...]:
+def modules(deployment: Deployment) -> tuple[str, ...]:
     if python := chosen_python(deployment):
-        return (str(python), "-P", str(boot.FILE), "benchmark.server.__main__")
-    return (sys.executable, *SERVER)
+        return (str(python), "-P", str(boot.FILE))
+    return (sys.executable, *MODULE)
 
 
 def find_image(image: Path, folder: Path | None) -> Path:

@@ -2,6 +2,7 @@ import os
 import shlex
 import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from launcher.errors import LauncherError
 from launcher.system.debug_log import log_command
@@ -24,6 +25,7 @@ def capture(
     seconds: float,
     failure: type[CommandFailed] = CommandFailed,
     variables: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> str:
     """The standard output of a command; `variables` replace those of this process. Raises `failure`."""
     log_command(__name__, argv)
@@ -36,6 +38,7 @@ def capture(
             errors="replace",
             timeout=seconds,
             env=variables,
+            cwd=folder,
             check=False,
         )
     except subprocess.TimeoutExpired:

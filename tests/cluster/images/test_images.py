@@ -7,6 +7,7 @@ import pytest
 
 from launcher.images.paths import IMAGES
 from tests.helpers.cluster import build_images, Cluster
+from tests.helpers.cluster_user import UP
 
 FOLDER = "/home/alice/.local/share/openenv-slurm/images"
 SECRETS = r"/mnt/(ca|pip|packages|context|runtime)|openenv-build-|index-url|PIP_|SSL_CERT"
@@ -20,9 +21,14 @@ FROM ${BASE_IMAGE}
 WORKDIR /app
 COPY --from=builder /app/.venv .venv
 COPY --from=builder /app/env env
-ENV PATH="/app/.venv/bin:$PATH"
+ENV PATH="/app/.venv/bin:$PATH" LEVEL=7 MODE=hard
 USER nobody
 CMD ["sh", "-c", "cd /app/env && uvicorn server.app:app --host 0.0.0.0 --port 8000"]
+"""
+APP = """\
+import os
+from benchmark.server.app import app
+print(os.getcwd(), os.environ["LEVEL"], os.environ["MODE"], flush=True)
 """
 
 pytestmark = pytest.mark.timeout(900)
@@ -88,9 +94,13 @@ print(digest(Path('{FOLDER}/server.sif')))"
 
 def test_environment_is_built_from_its_dockerfile(cluster: Cluster, built: str) -> None:
     folder = "/home/alice/my env"
-    write = 'mkdir -p "$0/server"; cat > "$0/server/Dockerfile"; touch "$0/openenv.yaml"; \
-echo "from benchmark.server.app import app" > "$0/server/app.py"'
-    cluster.run("sh", "-c", write, folder, input=DOCKERFILE)
+    cluster.run("mkdir", "-p", f"{folder}/server")
+    for name, text in (
+        ("openenv.yaml", ""),
+        ("server/Dockerfile", DOCKERFILE),
+        ("server/app.py", APP),
+    ):
+        cluster.run("sh", "-c", 'cat > "$0"', f"{folder}/{name}", input=text)
     dockerfile = f"{folder}/server/Dockerfile"
     options = ("--dockerfile", dockerfile, "--name", "my-env", "--base", f"{FOLDER}/base.sif")
     done = cluster.run("launcher", "build", *options, online=True, timeout=300)
@@ -99,7 +109,11 @@ echo "from benchmark.server.app import app" > "$0/server/app.py"'
     code = "import server.app, sys; print(sys.prefix)"
     image = f"{FOLDER}/my-env.sif"
     argv = ("apptainer", "exec", "--cleanenv", "--contain", image, "python", "-P", "-c", code)
-    assert cluster.run("srun", *argv).stdout == "/app/.venv\n"
+    assert cluster.run("srun", *argv).stdout.splitlines()[-1] == "/app/.venv"
+    up = ("launcher", *UP, "--nodes", "1", "--image", "my-env", "--app", "server.app:app")
+    show = ("--env", "MODE=easy", "--", "cat", "benchmark-env-server-1.log")
+    log = cluster.run("env", "-C", folder, *up, *show).stdout
+    assert "/app/env 7 easy\n" in log
 
 
 def test_build_reports_an_unreachable_base(cluster: Cluster) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.server import boot, namesake
-from benchmark.server.namesake import make_way
+from benchmark.server.namesake import make_way, take_back
 
 SERVER = boot.FILE.parent
 
@@ -30,6 +30,12 @@ def test_the_apps_package_takes_the_place_of_ours(module: str, ours: list[str]) 
     make_way(module)
     assert not set(ours) & set(sys.modules)
     assert set(namesake._replaced) == set(ours)
+
+
+def test_our_package_can_take_its_place_back(ours: list[str]) -> None:
+    make_way("game")
+    take_back()
+    assert set(ours) <= set(sys.modules)
 
 
 def test_our_app_keeps_our_package(ours: list[str]) -> None:
@@ -57,4 +63,5 @@ def test_what_a_worker_runs_imports_nothing_of_ours_later() -> None:
             for node in ast.walk(function):
                 if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("benchmark"):
                     later.append(file.relative_to(SERVER).as_posix())
-    assert later == ["workers/control.py"]  # of the server, which loads no app
+    # The server itself loads no app, and what describes one takes the place back.
+    assert set(later) == {"workers/control.py", "describe.py"}
