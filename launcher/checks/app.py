@@ -23,7 +23,8 @@ def describe(deployment: Deployment) -> Description:
         return Description(app, "WaitEnvironment")
     tools = programs(deployment)
     describing = (*tools.modules, "benchmark.server.describe", "--app", app)
-    argv, variables = tools.command("server", describing, {}, options=tools.server_options)
+    path, options = tools.python_path(), tools.server_options
+    argv, variables = tools.command("server", describing, path, options=options)
     variables = os.environ | variables | tools.variables(deployment.variables)
     folder = node_folder(deployment)
     try:
