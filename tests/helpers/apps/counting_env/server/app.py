@@ -1,0 +1,3 @@
+from counting import blocking as app
+
+__all__ = ["app"]
