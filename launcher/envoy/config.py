@@ -11,7 +11,8 @@ from launcher.envoy.admin import READONLY_PAGES
 from launcher.images.assets import asset
 
 BREAKER = 1_000_000_000
-# Of a connection whose other side reads slowly. With 64 KiB, Envoy used a fifth more CPU for large observations.
+# With 64 KiB, Envoy used a fifth more CPU for large observations. Only a connection whose other side reads
+# slowly fills them.
 BUFFER_BYTES = 262_144
 # The largest body of a POST /mcp: as large as a WebSocket message, which uvicorn limits.
 MCP_BYTES = 16 * 1024 * 1024
