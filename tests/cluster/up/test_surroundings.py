@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.helpers.cluster import Cluster
-from tests.helpers.cluster_user import Alice, as_alice, assert_error, FOLDER, UP
+from tests.helpers.cluster_user import Alice, as_alice, assert_error, FOLDER, PROJECT, UP
 from tests.helpers.local import ROOT
 
 SECRETS = ("s3cr3t $HOME `id` 'a' \"b\"", "an0ther,secret")
@@ -99,3 +99,24 @@ def test_slurm_says_when_it_has_no_gpus(alice: Alice, images: None) -> None:
     assert done.returncode == 1
     assert "gres" in done.stderr.lower()
     assert "--gpus-per-node=1" in done.stderr
+
+
+def test_another_python_serves_under_slurm(alice: Alice) -> None:
+    python = f"{PROJECT}/.venv/bin/python"
+    app = ("--runtime", "venv", "--app", "surroundings:app", "--workdir", "app")
+    alice.hold("--nodes", "2", *app, "--python", python, "--env", f"TOKEN={SECRETS[0]}")
+    assert ask(alice, "node2", "place") == {
+        "folder": f"{FOLDER}/app",
+        "python": python,
+        "prefix": f"{PROJECT}/.venv",
+    }
+    assert ask(alice, "node2", "variable?name=TOKEN") == SECRETS[0]
+    argv = alice.run("ps", "-ww", "-eo", "args", node="node2", check=True).stdout
+    assert f"{python} -P {PROJECT}/benchmark/server/boot.py benchmark.server --host" in argv
+
+
+def test_a_python_that_cannot_serve_on_a_node_is_one_line(alice: Alice) -> None:
+    options = ("--nodes", "2", "--runtime", "venv", "--python", "/usr/bin/python3")
+    assert_error(
+        alice.launch(*UP, *options), "--python /usr/bin/python3: it lacks fastapi>=0.115", 1
+    )

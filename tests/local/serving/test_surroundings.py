@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import urllib.error
 import urllib.parse
@@ -25,6 +26,7 @@ from tests.helpers.local import (
     new_address,
     ROOT,
     serving,
+    wait_for,
 )
 
 SECRETS = {name: f"53cr3t-{name.lower()}" for name in ("FLAG", "SET", "FILE", "YAML")}
@@ -63,8 +65,9 @@ def test_variables_reach_the_app_and_nothing_else_shows_them(
     argv = (*options, *ONE, "--nodes=3", *given)
     environment = mark | {"SET": SECRETS["SET"], "XDG_STATE_HOME": str(folder / "state")}
     planned = launch("plan", *argv, "--json", "--debug", cwd=folder, env=environment)
-    outputs = [planned.stdout, planned.stderr, launch("plan", *argv, cwd=folder, env=environment)]
-    assert "# with your values of FILE YAML FLAG SET\n" in outputs.pop().stdout  # type: ignore[union-attr]
+    text = launch("plan", *argv, cwd=folder, env=environment).stdout
+    assert "# with your values of FILE YAML FLAG SET\n" in text
+    outputs = [planned.stdout, planned.stderr, text]
     server = json.loads(planned.stdout)["processes"][1]
     assert server["variables"] == ["FILE", "YAML", "FLAG", "SET"]
     assert set(SECRETS).isdisjoint(server["environment"])
@@ -99,6 +102,10 @@ def test_a_detached_launcher_gets_the_values_and_restarted_servers_have_them(fol
     value = "a,b \"c\" 'd' $HOME `id`\nx=1"
     with deployed(folder, "detached", *ONE, "--env", f"V={value}") as deployment:
         assert ask(deployment, "variable", name="V") == value
+        os.kill(deployment.pid("server-1"), signal.SIGKILL)
+        wait_for(lambda: deployment.state["processes"][0]["restarts"] == 1, 20, "a new server")
+        again = wait_for(lambda: ask(deployment, "variable", name="V"), 20, "it answers")
+        assert again == value
         assert deployment.state["command"].count(" --env=V ") == 1
 
 
