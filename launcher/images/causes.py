@@ -12,6 +12,9 @@ class Cause(Enum):
         "no user namespace available|failed to create user namespace|max_user_namespaces"
     )
     FUSE = "fuse: (failed to open|mount failed|device not found)|squashfuse.* exited"
+    OVERLAY = "FATAL: .*only root user can use sandbox as overlay"
+    FOLDER = "FATAL: +failed to set working directory"
+    BIND = "FATAL: .*mount source [^ ]+ doesn't exist"
     DISK_FULL = "no space left on device|disk quota exceeded"
     CERTIFICATE = "certificate.verify.failed|x509: "
     HASHES = "do not match the hashes"
@@ -36,6 +39,10 @@ TEXTS = {
     "ask its administrator for user.max_user_namespaces > 0 and kernel.unprivileged_userns_clone = 1",
     Cause.FUSE: "/dev/fuse, which Apptainer mounts images with, is not usable on this machine; ask its "
     "administrator to run: modprobe fuse; chmod 666 /dev/fuse",
+    Cause.OVERLAY: "Apptainer permits a scratch layer (--writable) only in user namespaces here; add "
+    "--container-option=--userns",
+    Cause.FOLDER: "the working folder does not exist in the image; choose another one with --workdir",
+    Cause.BIND: "a folder that APPTAINER_BIND or the site's configuration binds does not exist on the node",
     Cause.DISK_FULL: "the disk is full; free some space, or set APPTAINER_TMPDIR (builds) and "
     "APPTAINER_CACHEDIR (downloads) to folders on a disk with a few GB",
     Cause.CERTIFICATE: "a certificate was rejected; set SSL_CERT_FILE to the bundle of the CAs you trust",
@@ -53,6 +60,9 @@ TEXTS = {
 }
 
 
+RUN_CAUSES = (Cause.USER_NAMESPACES, Cause.FUSE, Cause.OVERLAY, Cause.FOLDER, Cause.BIND)
+
+
 def diagnose(output: str, causes: Collection[Cause] = tuple(Cause)) -> Cause | None:
     matching = (c for c in causes if re.search(c.value, output, re.IGNORECASE))
     return next(matching, None)
@@ -60,5 +70,5 @@ def diagnose(output: str, causes: Collection[Cause] = tuple(Cause)) -> Cause | N
 
 def explain_run_failure(output: str) -> str | None:
     """Explains the output of a container, in which only these messages are Apptainer's own."""
-    cause = diagnose(output, (Cause.USER_NAMESPACES, Cause.FUSE))
+    cause = diagnose(output, RUN_CAUSES)
     return None if cause is None else TEXTS[cause]

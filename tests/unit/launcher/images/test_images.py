@@ -137,6 +137,13 @@ def test_every_cause_has_a_text() -> None:
 
 def test_the_output_of_a_container_is_explained_only_when_apptainer_wrote_it() -> None:
     assert explain_run_failure("a\nsquashfuse_ll exited: x") == TEXTS[Cause.FUSE]
+    for cause, output in (
+        (Cause.FOLDER, "failed to set working directory: chdir /app: no such file or directory"),
+        (Cause.BIND, "container creation failed: while mounting /a: mount source /a doesn't exist"),
+        (Cause.OVERLAY, "setup failed: only root user can use sandbox as overlay in setuid mode"),
+    ):
+        assert explain_run_failure(f"INFO: x\nFATAL:   {output}\n") == TEXTS[cause]
+        assert explain_run_failure(output) is None
     assert explain_run_failure("no space left on device") is None
     assert explain_run_failure("") is None
 
