@@ -111,6 +111,8 @@ class Engine:
         session.finish()
 
     async def _attach(self, session_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if await self._http.hand_over(session_id, scope, receive):
+            return
         record, problem = self._http.find(session_id)
         if record is None:
             await receive()

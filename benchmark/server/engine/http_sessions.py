@@ -20,6 +20,7 @@ from benchmark.server.engine.session import Session
 from benchmark.server.engine.spec import Spec
 from benchmark.server.messages import ErrorCode
 from benchmark.server.places import Places
+from benchmark.server.websocket.interface import HANDOFF
 
 PATH = "/mcp"
 CREATE, CLOSE = "openenv/session/create", "openenv/session/close"
@@ -60,8 +61,22 @@ class HttpSessions:
         if request is None:
             await self._app(scope, _replay(body, receive), send)
             return
+        name = request.get("params", {}).get("session_id")
+        if request["method"] != CREATE and await self.hand_over(name, scope, receive, body):
+            return
         response = await self._respond(request, scope)
         await response(scope, receive, send)
+
+    async def hand_over(self, name: Any, scope: Scope, receive: Receive, body: bytes = b"") -> bool:
+        """Whether another worker of this server, which owns the session, replies."""
+        extension = scope.get("extensions", {}).get(HANDOFF)
+        if extension is None or not isinstance(name, str) or name in self._sessions:
+            return False
+        if not extension["give"](name, body):
+            return False
+        while not (await receive())["type"].endswith(".disconnect"):
+            pass
+        return True
 
     def find(self, name: str) -> tuple[HttpSession | None, str]:
         """The session that a WebSocket may attach to, or why it may not."""

@@ -5,11 +5,14 @@ uvicorn's HTTP protocol. A connection that does not complete a request in time i
 """
 
 from asyncio import BaseTransport, TimerHandle, Transport
+from functools import partial
 from typing import Any, cast
 
+from uvicorn._types import HTTPScope
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from benchmark.server.websocket import handshake
+from benchmark.server.websocket.interface import Give, HANDOFF
 from benchmark.server.websocket.protocol_class import WebSocketProtocol
 
 # The time for a client to send a complete request head; without it, silent connections would hold
@@ -60,10 +63,15 @@ class EntryProtocol(WebSocketProtocol):
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol with limits on the size and the duration of a request head."""
+    """uvicorn's HTTP protocol with limits on the size and the duration of a request head, which can give a
+    connection to another worker."""
 
     _head_timer: TimerHandle | None = None
     _head_bytes = 0
+
+    def __init__(self, *arguments: Any, give: Give | None = None, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self._give = give
 
     def connection_made(self, transport: BaseTransport) -> None:
         super().connection_made(cast(Transport, transport))
@@ -81,6 +89,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         self._start_head_timer()
         super().on_message_begin()
+        if self._give is not None:
+            give: dict[object, object] = {"give": partial(self._give_away, self.scope)}
+            self.scope["extensions"] = {HANDOFF: give}
 
     def on_headers_complete(self) -> None:
         self._stop_head_timer()
@@ -89,6 +100,17 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_head_timer()
         super().connection_lost(exc)
+
+    def _give_away(self, scope: HTTPScope, session_id: str, body: bytes) -> bool:
+        # If the client has sent another request already, it would be lost.
+        if self._give is None or scope is not self.scope:
+            return False
+        query = scope["query_string"]
+        target = scope["raw_path"] + (b"?" + query if query else b"")
+        headers = [each for each in scope["headers"] if each[0] not in handshake.BODY_HEADERS]
+        headers.append((b"content-length", str(len(body)).encode()))
+        head = handshake.request(scope["method"].encode(), target, headers)
+        return self._give(session_id, self.transport, head + body)
 
     def _start_head_timer(self) -> None:
         if self._head_timer is None:

@@ -55,8 +55,13 @@ class Reader:
 
     @property
     def buffered(self) -> int:
-        """The number of received bytes that no returned message contains yet."""
+        """The length of `rest`."""
         return len(self._data) - self._position
+
+    @property
+    def rest(self) -> bytes:
+        """The received bytes that no returned message contains yet."""
+        return bytes(self._data[self._position :])
 
     def next(self) -> tuple[int, bytes] | None:
         """The opcode and payload of the next message or control frame; None when incomplete.

@@ -131,6 +131,11 @@ def response(status: int, headers: Iterable[tuple[bytes, bytes]], body: bytes) -
     return b"".join((first, *_lines(fields), b"\r\n", body))
 
 
+def request(method: bytes, target: bytes, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The head of a request."""
+    return b"".join((method, b" ", target, b" HTTP/1.1\r\n", *_lines(headers), b"\r\n"))
+
+
 def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase

@@ -1,5 +1,7 @@
 """The interface between a connection and a session that receives its messages by function calls."""
 
+import asyncio
+from collections.abc import Callable
 from typing import Protocol
 
 from websockets.frames import CloseCode
@@ -7,6 +9,11 @@ from websockets.frames import CloseCode
 # The name of the ASGI scope extension. Its function `attach` takes a `DirectSession`: it accepts the
 # connection and delivers every message to the session from then on.
 EXTENSION = "openenv.attach"
+# The name of another extension, of HTTP too. Its function `give` takes the id of a session and the body
+# of the request: it gives the connection to the worker that owns the session, and returns whether it has.
+HANDOFF = "openenv.handoff"
+# What a protocol needs for this: a function that also takes the transport and the whole request.
+Give = Callable[[str, asyncio.Transport, bytes], bool]
 
 
 class Channel(Protocol):

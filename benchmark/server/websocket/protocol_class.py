@@ -10,6 +10,7 @@ client that computes for minutes without reading; TCP keep-alive detects clients
 import asyncio
 import logging
 from asyncio import Future
+from functools import partial
 from typing import Any, cast
 from urllib.parse import unquote
 
@@ -22,7 +23,7 @@ from benchmark.server.websocket import handshake
 from benchmark.server.websocket.connection import Connection, Phase
 from benchmark.server.websocket.frames import BINARY, close_frame, frame, Reader, TEXT
 from benchmark.server.websocket.handshake import Headers, InvalidHandshake
-from benchmark.server.websocket.interface import DirectSession, EXTENSION
+from benchmark.server.websocket.interface import DirectSession, EXTENSION, Give, HANDOFF
 
 # The bytes that a client may send before the app accepts the connection.
 MAX_EARLY_BYTES = 65_536
@@ -31,7 +32,16 @@ logger = logging.getLogger("uvicorn.error")
 
 
 class WebSocketProtocol(Connection):
-    __slots__ = ("_app_state", "_config", "_key", "_rejection", "_state", "_waiter", "_writable")
+    __slots__ = (
+        "_app_state",
+        "_config",
+        "_give",
+        "_key",
+        "_rejection",
+        "_state",
+        "_waiter",
+        "_writable",
+    )
 
     def __init__(
         self,
@@ -39,8 +49,10 @@ class WebSocketProtocol(Connection):
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
+        give: Give | None = None,
     ) -> None:
         super().__init__(_loop or asyncio.get_running_loop())
+        self._give = give
         self._config, self._state, self._app_state = config, server_state, app_state
         self._key = b""
         self._queue = [{"type": "websocket.connect"}]
@@ -97,6 +109,12 @@ class WebSocketProtocol(Connection):
         path, _, query = target.partition(b"?")
         root, info = self._config.root_path, self._transport.get_extra_info
         secure = info("sslcontext") is not None
+        extensions: dict[str, Any] = {
+            "websocket.http.response": {},
+            EXTENSION: {"attach": self._attach},
+        }
+        if self._give is not None:
+            extensions[HANDOFF] = {"give": partial(self._give_away, target, headers)}
         return {
             "type": "websocket",
             "asgi": {"version": self._config.asgi_version, "spec_version": "2.4"},
@@ -111,7 +129,7 @@ class WebSocketProtocol(Connection):
             "headers": headers,
             "subprotocols": handshake.subprotocols(headers),
             "state": self._app_state.copy(),
-            "extensions": {"websocket.http.response": {}, EXTENSION: {"attach": self._attach}},
+            "extensions": extensions,
         }
 
     async def _run(self, scope: dict[str, Any]) -> None:
@@ -160,6 +178,12 @@ class WebSocketProtocol(Connection):
         self._queue.clear()  # drop "websocket.connect"
         self._session = session
         self._process()
+
+    def _give_away(self, target: bytes, headers: Headers, session_id: str, _: bytes) -> bool:
+        if self._give is None or self._reader is None or self._phase is not Phase.REQUESTED:
+            return False
+        request = handshake.request(b"GET", target, headers) + self._reader.rest
+        return self._give(session_id, self._transport, request)
 
     async def _receive(self) -> Any:
         while not self._queue:

@@ -1,14 +1,70 @@
 """Listening sockets, and the process that occupies a port."""
 
 import ipaddress
+import os
 import socket
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import cast
 
 import psutil
 
+from benchmark.server.settings import Ports
 from benchmark.server.workers import keeper
 
 # The same values, for the same reason, as in envoy/envoy.yaml.j2.
 KEEPALIVE_IDLE, KEEPALIVE_INTERVAL, KEEPALIVE_PROBES = 60, 2, 15
+
+
+@dataclass(frozen=True)
+class WorkerSockets:
+    """The shared port, the worker's own, and the sockets by which workers hand over connections: each
+    receives from its inbox, and sends to the outbox with the index of another."""
+
+    shared: socket.socket
+    own: socket.socket
+    inbox: socket.socket
+    outboxes: Sequence[socket.socket]
+
+    @property
+    def fds(self) -> list[int]:
+        return [each.fileno() for each in (self.shared, self.own, self.inbox, *self.outboxes)]
+
+    @property
+    def own_port(self) -> int:
+        return cast(int, self.own.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class ServerSockets:
+    shared: socket.socket
+    own: Sequence[socket.socket]
+    inboxes: Sequence[socket.socket]
+    outboxes: Sequence[socket.socket]
+
+    def of(self, index: int) -> WorkerSockets:
+        return WorkerSockets(self.shared, self.own[index], self.inboxes[index], self.outboxes)
+
+
+def listen_all(host: str, ports: Ports, workers: int, stack: ExitStack) -> ServerSockets:
+    """The sockets of a server, which `stack` closes. Raises `PortTaken`."""
+    shared = stack.enter_context(listen(host, ports.shared))
+    own = [stack.enter_context(listen(host, ports.own(index))) for index in range(workers)]
+    kind = socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK
+    pairs = [socket.socketpair(socket.AF_UNIX, kind) for _ in range(workers)]
+    for pair in pairs:
+        for end in pair:
+            stack.enter_context(end)
+    return ServerSockets(shared, own, *zip(*pairs, strict=True))
+
+
+def inherited(fds: Sequence[int]) -> WorkerSockets:
+    """The sockets of a worker, which the programs that its sessions run do not inherit."""
+    for fd in fds:
+        os.set_inheritable(fd, False)
+    shared, own, inbox, *outboxes = (socket.socket(fileno=fd) for fd in fds)
+    return WorkerSockets(shared, own, inbox, outboxes)
 
 
 class PortTaken(Exception):

@@ -8,7 +8,6 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,7 +23,7 @@ from benchmark.server.workers import keeper
 from benchmark.server.workers.control import ControlServer
 from benchmark.server.workers.exits import describe_exit, describe_loss, describe_running, oom_kills
 from benchmark.server.workers.restarts import ExitHistory, WINDOW_SECONDS
-from benchmark.server.workers.sockets import listen, PortTaken
+from benchmark.server.workers.sockets import listen_all, PortTaken, ServerSockets
 
 START_SECONDS = 60.0
 CLOSE_SECONDS = 2.0
@@ -53,6 +52,7 @@ class Server:
         self._signals: deque[int] = deque()
         self._selector = selectors.DefaultSelector()
         self._oom_kills = oom_kills()
+        self._sockets: ServerSockets
 
     def run(self, drain_seconds: float) -> None:
         """Serves until SIGTERM or SIGINT, then waits up to `drain_seconds` for open sessions.
@@ -61,15 +61,17 @@ class Server:
         """
         raise_descriptor_limit()
         adopt_orphans()
-        with self._catch_signals(), self._listen() as (shared, own):
+        with self._catch_signals(), contextlib.ExitStack() as stack:
+            workers = self._settings.workers
+            self._sockets = listen_all(self._host, self._ports, workers, stack)
             control = self._control_server()
             self._board.activity = f"its workers import {self._serving.app}"
             control.start()
             try:
-                for index in range(self._settings.workers):
-                    self._start(index, shared, own[index])
+                for index in range(workers):
+                    self._start(index)
                 self._print_address()
-                self._watch(shared, own)
+                self._watch()
                 self._drain(drain_seconds)
             finally:
                 self._stop_workers()
@@ -79,16 +81,6 @@ class Server:
             return ControlServer(self._host, self._ports.control, self._board)
         except OSError as failure:
             raise PortTaken(self._host, self._ports.control, failure) from None
-
-    @contextlib.contextmanager
-    def _listen(self) -> Iterator[tuple[socket.socket, list[socket.socket]]]:
-        with contextlib.ExitStack() as stack:
-            shared = stack.enter_context(listen(self._host, self._ports.shared))
-            own = [
-                stack.enter_context(listen(self._host, self._ports.own(index)))
-                for index in range(self._settings.workers)
-            ]
-            yield shared, own
 
     @contextlib.contextmanager
     def _catch_signals(self) -> Iterator[None]:
@@ -102,21 +94,16 @@ class Server:
         finally:
             signal.set_wakeup_fd(previous)
 
-    def _start(self, index: int, shared: socket.socket, own: socket.socket) -> None:
+    def _start(self, index: int) -> None:
         self._board.clear(index)
-        fds = {
-            "--shared-fd": shared.fileno(),
-            "--own-fd": own.fileno(),
-            "--board-fd": self._board.fd,
-        }
+        fds = self._sockets.of(index).fds
         argv = [*keeper.boot_argv(keeper.MODULE), str(os.getpid())]
-        argv += [*self._serving.arguments()]
-        argv += ["--index", str(index), "--workers", str(self._settings.workers)]
-        for option, fd in fds.items():
-            argv += [option, str(fd)]
-        gpus = worker_gpus(index, self._settings.workers, self._gpus, os.environ)
+        argv += [*self._serving.arguments(), "--index", str(index)]
+        argv += ["--workers", str(self._settings.workers)]
+        argv += ["--board-fd", str(self._board.fd), "--fds", *map(str, fds)]
+        environment = os.environ | worker_gpus(index, self._settings.workers, self._gpus, os.environ)
         process = subprocess.Popen(
-            argv, env=os.environ | gpus, pass_fds=tuple(fds.values()), start_new_session=True
+            argv, env=environment, pass_fds=(self._board.fd, *fds), start_new_session=True
         )
         exits = self._workers[index].exits if index in self._workers else ExitHistory()
         self._workers[index] = _Worker(process, os.pidfd_open(process.pid), exits)
@@ -131,15 +118,15 @@ class Server:
             flush=True,
         )
 
-    def _watch(self, shared: socket.socket, own: list[socket.socket]) -> None:
+    def _watch(self) -> None:
         while not self._signals:
             for key, _ in self._selector.select():
                 if key.data is None:
                     _discard(key.fd)
                 else:
-                    self._restart(key.data, shared, own[key.data])
+                    self._restart(key.data)
 
-    def _restart(self, index: int, shared: socket.socket, own: socket.socket) -> None:
+    def _restart(self, index: int) -> None:
         worker = self._workers[index]
         was_ready = self._board.read(index).pid
         report = self._report_exit(index, was_ready != 0)
@@ -150,7 +137,7 @@ class Server:
             exits = f"{len(worker.exits)} exits in {WINDOW_SECONDS:.0f} s"
             raise ServerFailed(f"{report}; {exits}, not restarting it again")
         _log(f"{report}; restarting it")
-        self._start(index, shared, own)
+        self._start(index)
 
     def _report_exit(self, index: int, was_ready: bool) -> str:
         """Waits for a worker that has exited, and clears its part of the board."""

@@ -6,9 +6,10 @@ import asyncio
 import faulthandler
 import gc
 import os
-import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -30,8 +31,11 @@ from benchmark.server.settings import (
     settings_from_environment,
 )
 from benchmark.server.websocket.entry import EntryProtocol
+from benchmark.server.websocket.interface import Give
 from benchmark.server.websocket.protocol_class import WebSocketProtocol
+from benchmark.server.workers.handoff import Handoff
 from benchmark.server.workers.preparation import Preparation
+from benchmark.server.workers.sockets import inherited, WorkerSockets
 
 BACKLOG = 65_535
 HEARTBEAT_SECONDS = 0.25
@@ -43,31 +47,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_serving_options(parser)
     parser.add_argument("--index", type=int, required=True)
     parser.add_argument("--workers", type=int, required=True)
-    parser.add_argument("--shared-fd", type=int, required=True)
-    parser.add_argument("--own-fd", type=int, required=True)
     parser.add_argument("--board-fd", type=int, required=True)
+    parser.add_argument("--fds", type=int, nargs="+", required=True)
     options = parser.parse_args(arguments)
-    for fd in (options.shared_fd, options.own_fd, options.board_fd):
-        os.set_inheritable(fd, False)  # by the processes that sessions start
-    shared, own = socket.socket(fileno=options.shared_fd), socket.socket(fileno=options.own_fd)
+    os.set_inheritable(options.board_fd, False)
     board = Board(options.board_fd, options.workers)
-    run(serving_from(options), options.index, board, shared, own)
+    run(serving_from(options), options.index, board, inherited(options.fds))
 
 
-def run(
-    serving: Serving, index: int, board: Board, shared: socket.socket, own: socket.socket
-) -> None:
+def run(serving: Serving, index: int, board: Board, sockets: WorkerSockets) -> None:
     """Serves until SIGTERM. The board's `failure` says why the app cannot be served."""
     faulthandler.enable()
     app = _load(serving, board)
-    places = app.places
-    places.attach(board, index)
+    app.places.attach(board, index)
     tune_garbage_collector()
     keep_freed_memory()
-    server = uvicorn.Server(configuration(app))
+    handoff = Handoff(board, index, sockets)
+    server = uvicorn.Server(configuration(app, handoff.give))
     preparation = Preparation(app, serving.app, board, index)
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
-        runner.run(_serve(server, preparation, places, board, index, [shared, own]))
+        runner.run(Worker(server, preparation, app.places, board, index, sockets, handoff).serve())
     if board.failure:
         sys.exit(1)
 
@@ -100,14 +99,14 @@ def load(serving: Serving) -> Engine | Admission:
     return Admission(loaded, places, recognised.reason)
 
 
-def configuration(app: object) -> uvicorn.Config:
+def configuration(app: object, give: Give) -> uvicorn.Config:
     """Disables WebSocket pings, whose timeout would end the session of a client that computes for
     minutes without reading. The sockets use TCP keep-alive, which the client's kernel answers."""
     return uvicorn.Config(
         app,  # type: ignore[arg-type]
         loop="uvloop",
-        http=EntryProtocol,
-        ws=WebSocketProtocol,
+        http=partial(EntryProtocol, give=give),  # type: ignore[arg-type]
+        ws=partial(WebSocketProtocol, give=give),  # type: ignore[arg-type]
         ws_per_message_deflate=False,
         ws_ping_interval=None,
         ws_ping_timeout=None,
@@ -120,43 +119,43 @@ def configuration(app: object) -> uvicorn.Config:
     )
 
 
-async def _serve(
-    server: uvicorn.Server,
-    preparation: Preparation,
-    places: Places,
-    board: Board,
-    index: int,
-    sockets: list[socket.socket],
-) -> None:
-    own_port = cast(int, sockets[1].getsockname()[1])
-    beating = asyncio.create_task(
-        _send_heartbeats(server, preparation, places, board, index, own_port)
-    )
-    try:
-        await server.serve(sockets=sockets)
-    except SystemExit:  # of uvicorn, whose log has the traceback of the app's startup
-        board.failure = f"{preparation.name} does not start; its traceback is in the log"
-    finally:
-        beating.cancel()
+@dataclass(frozen=True)
+class Worker:
+    server: uvicorn.Server
+    preparation: Preparation
+    places: Places
+    board: Board
+    index: int
+    sockets: WorkerSockets
+    handoff: Handoff
 
+    async def serve(self) -> None:
+        beating = asyncio.create_task(self._send_heartbeats())
+        try:
+            await self.server.serve(sockets=[self.sockets.shared, self.sockets.own])
+        except SystemExit:  # of uvicorn, whose log has the traceback of the app's startup
+            name = self.preparation.name
+            self.board.failure = f"{name} does not start; its traceback is in the log"
+        finally:
+            beating.cancel()
 
-async def _send_heartbeats(
-    server: uvicorn.Server,
-    preparation: Preparation,
-    places: Places,
-    board: Board,
-    index: int,
-    own_port: int,
-) -> None:
-    while not server.started:
-        await asyncio.sleep(0.01)
-    if not await preparation.run():
-        server.should_exit = True
-        return
-    places.publish(board, index, own_port)
-    while True:
-        await asyncio.sleep(HEARTBEAT_SECONDS)
-        places.beat()
+    async def _send_heartbeats(self) -> None:
+        while not self.server.started:
+            await asyncio.sleep(0.01)
+        if not await self.preparation.run():
+            self.server.should_exit = True
+            return
+        self.places.publish(self.board, self.index, self.sockets.own_port)
+        with self.handoff.receiving(self._protocol):
+            while True:
+                await asyncio.sleep(HEARTBEAT_SECONDS)
+                self.places.beat()
+
+    def _protocol(self) -> asyncio.Protocol:
+        """The protocol of a connection, as uvicorn makes it for those that it accepts."""
+        config, state = self.server.config, self.server.server_state
+        make = cast(Callable[..., asyncio.Protocol], config.http_protocol_class)
+        return make(config=config, server_state=state, app_state=self.server.lifespan.state)
 
 
 if __name__ == "__main__":

@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 import websocket
-from openenv.core.mcp_client import MCPToolClient
 
 from tests.helpers.local import deployed, places_used, Server, wait_for
+from tests.helpers.mcp import keep_counting, rpc
 from tests.helpers.openenv_apps import APPS, kit
 
 OWN_APP = """
@@ -44,11 +43,6 @@ def own_app(folder: Path, attributes: str = "pass", constructor: str = "pass") -
     return {"PYTHONPATH": folder}
 
 
-def rpc(server: Server, method: str, **parameters: Any) -> dict[str, Any]:
-    request = {"jsonrpc": "2.0", "method": method, "params": parameters, "id": 1}
-    return dict(requests.post(f"{server.url}/mcp", json=request, timeout=30).json())
-
-
 def connect(server: Server, query: str = "") -> websocket.WebSocket:
     return websocket.create_connection(f"ws://{server.address}:8000/ws{query}", timeout=20)
 
@@ -60,39 +54,28 @@ def tools(tmp_path: Path) -> Iterator[Server]:
 
 
 def test_every_mcp_session_keeps_its_environment_through_envoy(tmp_path: Path) -> None:
-
-    async def count(url: str, amount: int, everybody: asyncio.Barrier) -> None:
-        async with MCPToolClient(base_url=url) as client:
-            await client.reset()
-            await everybody.wait()  # every session is open now
-            if amount == 1:
-                counted.append(await asyncio.to_thread(places_used, deployment))
-            await everybody.wait()
-            for calls in (1, 2, 3):
-                assert await client.call_tool("add", amount=amount) == calls * amount
-
-    async def all_sessions(url: str) -> None:
-        everybody = asyncio.Barrier(MCP_SESSIONS)
-        await asyncio.gather(*(count(url, n, everybody) for n in range(1, MCP_SESSIONS + 1)))
-
     counted: list[int] = []
+
+    async def count_places() -> None:
+        counted.append(await asyncio.to_thread(places_used, deployment))
+
     environment = os.environ | {"PYTHONPATH": str(APPS)}
     size = ("--nodes", "3", "--workers-per-node", "2", "--app", "tools:app")
     with deployed(tmp_path, "tools", *size, env=environment) as deployment:
-        asyncio.run(all_sessions(deployment.url))
+        asyncio.run(keep_counting(deployment.url, MCP_SESSIONS, count_places))
         assert counted == [MCP_SESSIONS]
         wait_for(lambda: places_used(deployment) == 0, 10, "all places are free")
 
 
 def test_http_sessions_take_places_until_they_are_closed(tools: Server) -> None:
-    names = [rpc(tools, "openenv/session/create")["result"]["session_id"] for _ in range(3)]
+    names = [rpc(tools.url, "openenv/session/create")["result"]["session_id"] for _ in range(3)]
     assert tools.ready()["used"] == 3
-    refused = rpc(tools, "openenv/session/create")["error"]
+    refused = rpc(tools.url, "openenv/session/create")["error"]
     assert refused["data"] == {"active_sessions": 3, "max_sessions": 3}
     for name in names:
-        assert rpc(tools, "openenv/session/close", session_id=name)["result"]["closed"] is True
+        assert rpc(tools.url, "openenv/session/close", session_id=name)["result"]["closed"] is True
     assert tools.ready()["used"] == 0
-    unknown = rpc(tools, "tools/call", name="add", session_id=names[0])["error"]
+    unknown = rpc(tools.url, "tools/call", name="add", session_id=names[0])["error"]
     assert unknown["message"] == f"Unknown session_id: {names[0]}"
 
 
@@ -102,8 +85,8 @@ def test_many_http_sessions_leave_nothing_behind(tools: Server) -> None:
         return len(list(Path(f"/proc/{worker['pid']}/task").iterdir()))
 
     def open_and_close() -> None:
-        name = rpc(tools, "openenv/session/create")["result"]["session_id"]
-        rpc(tools, "openenv/session/close", session_id=name)
+        name = rpc(tools.url, "openenv/session/create")["result"]["session_id"]
+        rpc(tools.url, "openenv/session/close", session_id=name)
 
     open_and_close()
     before = threads()
@@ -115,16 +98,17 @@ def test_many_http_sessions_leave_nothing_behind(tools: Server) -> None:
 
 def test_idle_http_sessions_are_reclaimed(tmp_path: Path) -> None:
     with kit("tools:app", tmp_path, "--idle-timeout", "0.5") as server:
-        name = rpc(server, "openenv/session/create")["result"]["session_id"]
+        name = rpc(server.url, "openenv/session/create")["result"]["session_id"]
         wait_for(lambda: server.ready()["used"] == 0, 20, "the session is reclaimed")
         assert (
-            "Unknown session_id" in rpc(server, "tools/list", session_id=name)["error"]["message"]
+            "Unknown session_id"
+            in rpc(server.url, "tools/list", session_id=name)["error"]["message"]
         )
 
 
 def test_idle_connections_are_closed_also_those_attached_to_http_sessions(tmp_path: Path) -> None:
     with kit("tools:app", tmp_path, "--idle-timeout", "4", WORKERS=1) as server:
-        name = rpc(server, "openenv/session/create")["result"]["session_id"]
+        name = rpc(server.url, "openenv/session/create")["result"]["session_id"]
         for connection in [connect(server, query) for query in ("", f"?session_id={name}")]:
             reply = json.loads(connection.recv())
             assert reply["data"]["message"] == "The session received no message for 4 s."
