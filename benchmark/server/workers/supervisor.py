@@ -101,7 +101,9 @@ class Server:
         argv += [*self._serving.arguments(), "--index", str(index)]
         argv += ["--workers", str(self._settings.workers)]
         argv += ["--board-fd", str(self._board.fd), "--fds", *map(str, fds)]
-        environment = os.environ | worker_gpus(index, self._settings.workers, self._gpus, os.environ)
+        environment = os.environ | worker_gpus(
+            index, self._settings.workers, self._gpus, os.environ
+        )
         process = subprocess.Popen(
             argv, env=environment, pass_fds=(self._board.fd, *fds), start_new_session=True
         )
