@@ -39,7 +39,7 @@ for folder; do
 done
 rm -rf "$HOME/.cache/pip" "$HOME/.cache/uv" "$HOME/.cache/.wget-hsts"
 find "$HOME" -depth -mindepth 1 -maxdepth 2 -type d -empty -delete 2> /dev/null || true
-if [ "$HOME" != / ] && [ -n "${APPTAINER_ENVIRONMENT-}" ]; then
+if [ "$HOME" != / ] && [ -d "$HOME" ] && [ -n "${APPTAINER_ENVIRONMENT-}" ]; then
     chmod -R a+rX "$HOME"
     for entry in "$HOME"/.[!.]* "$HOME"/*; do
         case ${entry##*/} in
