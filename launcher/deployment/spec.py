@@ -242,10 +242,12 @@ class Deployment(BaseModel):
         """The same deployment with paths that hold in any working directory."""
         paths: dict[str, Any] = {"dir": self.folder.absolute()}
         names = ("image", "images", "environment", "env_file", "python")
-        paths |= {name: path.absolute() for name in names if (path := getattr(self, name))}
+        given = {name: path for name in names if (path := getattr(self, name))}
+        paths |= {name: path.expanduser().absolute() for name, path in given.items()}
         if folder := node_folder(self):
             paths["workdir"] = str(folder)
-        paths["bind"] = tuple(":".join(map(str, parse_bind(bind))) for bind in self.bind)
+        if self.bind:
+            paths["bind"] = tuple(":".join(map(str, parse_bind(bind))) for bind in self.bind)
         return self.model_copy(update=paths)
 
     @property

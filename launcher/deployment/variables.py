@@ -36,7 +36,7 @@ def read_env_file(file: Path, environment: Environment) -> Variables:
     """One NAME=VALUE or NAME a line. As Docker Compose does, it ignores `export`, comments and the
     quotes around a value."""
     try:
-        text = file.read_text()
+        text = file.expanduser().read_text()
     except (OSError, UnicodeDecodeError) as failure:
         reason = getattr(failure, "strerror", None) or "it is not a text file"
         raise UsageError(f"--env-file: cannot read {file}: {reason}") from None

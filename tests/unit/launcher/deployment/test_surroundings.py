@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from benchmark.server import boot
 from launcher.deployment.placement import Node, place, Process
 from launcher.deployment.programs import programs
 from launcher.deployment.read import read_deployment
@@ -156,3 +157,20 @@ def test_yaml_sets_them_all(tmp_path: Path) -> None:
     found = read_deployment({}, file, {})
     assert (found.bind, found.nv, found.workdir) == (("/a:/b:ro",), True, "/w")
     assert (found.writable, found.gpus, found.container_option) == (True, 1, ("--rocm",))
+
+
+def test_a_python_is_run_by_its_link_and_with_our_package_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "python").symlink_to("/usr/bin/python3")
+    process = server(runtime="venv", python=Path("~/python"))
+    python = f"{tmp_path}/python"
+    assert process.argv[:4] == (python, "-P", str(boot.FILE), "benchmark.server")
+    assert process.required == Required(python=python)
+    moved = Deployment(runtime="venv", python=Path("~/python"), env_file=Path("~/e")).absolute()
+    assert (moved.python, moved.env_file) == (Path(python), tmp_path / "e")
+    message = refusal(runtime="apptainer", python="x")
+    assert message.startswith(
+        "--python is for servers without containers, and an image has its own "
+    )
