@@ -55,7 +55,7 @@ def plan(
     Prints each process's argv and variables, and Envoy's configuration; outside of an allocation also
     the Slurm job, with placeholders for its nodes. With --sessions, also prints what that many
     sessions need on each node, which limit binds first and what to do for more; exits with 2 if the
-    deployment cannot hold them.
+    deployment cannot hold them. Imports the app to learn how many sessions it allows in a worker.
     """
     if summary and deployment.sessions is None:
         raise UsageError("--summary requires --sessions N")
