@@ -1,5 +1,7 @@
 # shellcheck shell=sh
 # What the instructions of a Dockerfile become in the build of an image.
+# shellcheck disable=SC1091
+[ ! -r /mnt/apt.sh ] || . /mnt/apt.sh
 
 # COPY and ADD: openenv_copy MODE DESTINATION SOURCE...
 # Follows Docker's rules: the content of a folder is copied; a file is copied into a destination that

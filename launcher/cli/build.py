@@ -22,13 +22,13 @@ from launcher.system.signals import interruptible
 build_options = options(
     option("--dockerfile", "Build the image of an OpenEnv environment from this Dockerfile, with "
            "this package's server.", FOLDER),
-    option("--name", "With --dockerfile: the name of the image.", metavar="NAME",
+    option("--name", "Of an environment: the name of the image.", metavar="NAME",
            default_text="the name of the environment's folder"),
-    option("--context", "With --dockerfile: the folder that the Dockerfile copies from.", FOLDER,
+    option("--context", "Of an environment: the folder that the Dockerfile copies from.", FOLDER,
            default_text="as the environment's files suggest"),
-    option("--app", "With --dockerfile: the environment's ASGI app.", metavar="MODULE:ATTRIBUTE",
+    option("--app", "Of an environment: the environment's ASGI app.", metavar="MODULE:ATTRIBUTE",
            default_text="the app that its CMD starts"),
-    option("--build-arg", "With --dockerfile: the value of an ARG; repeatable.", KeyValue(),
+    option("--build-arg", "Of an environment: the value of an ARG; repeatable.", KeyValue(),
            multiple=True),
     option("--base", "The image to start from: a Docker Hub reference or a file.",
            metavar="REFERENCE|PATH",
@@ -42,11 +42,30 @@ build_options = options(
 )  # fmt: skip
 
 
+class ImageOrFolder(click.Choice[str]):
+    """One of our images, or the folder of an environment."""
+
+    name = "image"
+
+    def __init__(self) -> None:
+        super().__init__([*IMAGES, "all"])
+
+    def convert(
+        self, value: Any, _param: click.Parameter | None, _ctx: click.Context | None
+    ) -> Any:
+        if value in self.choices:
+            return value
+        if not Path(value).is_dir():
+            known = ", ".join(map(str, self.choices))
+            raise UsageError(f"{value!r} is neither a folder nor one of the images {known}")
+        return Path(value)
+
+
 @click.command()
-@click.argument("images", nargs=-1, type=click.Choice([*IMAGES, "all"]))
+@click.argument("images", nargs=-1, type=ImageOrFolder(), metavar="[FOLDER | IMAGES...]")
 @build_options
 def build(
-    images: Sequence[str],
+    images: Sequence[str | Path],
     dockerfile: Path | None,
     build_arg: Sequence[tuple[str, str]],
     base: str | None,
@@ -58,24 +77,28 @@ def build(
 ) -> None:
     """Build the Apptainer images that nodes run.
 
-    Without IMAGES, builds all of them: server, envoy and locust. With --dockerfile, builds the image
-    of one OpenEnv environment.
+    IMAGES are server, envoy and locust, or all of them, which is the default. With FOLDER, builds the
+    image of an OpenEnv environment: from its Dockerfile, or from its openenv.yaml and pyproject.toml.
     """
-    from launcher.images.environment import build_environment, Environment
+    from launcher.images.environment import build_environment, Environment, in_folder
 
     with interruptible(), closing(_Display()) as display:
         builder = Builder(folder or images_folder(), display.line, base, mirror, force, not no_test)
-        if dockerfile is not None:
-            if images:
-                raise UsageError("--dockerfile builds one image; name it with --name NAME")
-            environment = Environment(dockerfile, **of_environment, arguments=dict(build_arg))
+        folders = [image for image in images if isinstance(image, Path)]
+        if dockerfile is not None or folders:
+            if len(images) + (dockerfile is not None) > 1:
+                raise UsageError("a build makes the image of one environment; name it with --name")
+            options = {**of_environment, "arguments": dict(build_arg)}
+            environment = (
+                Environment(dockerfile, **options) if dockerfile else in_folder(*folders, **options)
+            )
             display.done(*build_environment(environment, builder))
             return
         for name, given in of_environment.items():
             if given is not None:
-                raise UsageError(f"--{name} requires --dockerfile PATH")
+                raise UsageError(f"--{name} requires FOLDER or --dockerfile PATH")
         for image in IMAGES if not images or "all" in images else dict.fromkeys(images):
-            display.done(builder.image(image))
+            display.done(builder.image(str(image)))
 
 
 class _Display:

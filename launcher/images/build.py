@@ -6,8 +6,8 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from launcher import __version__
@@ -16,8 +16,10 @@ from launcher.images import apptainer, context, host, mirror, sif
 from launcher.images.apptainer import BuildFailed
 from launcher.images.assets import asset
 from launcher.images.causes import Cause
+from launcher.images.dockerfile.draft import PUBLISHED_BASE
 from launcher.images.paths import image_path
 
+OPENENV_BASE = "openenv-base"
 SOURCES_LABEL = "openenv-slurm.sources"
 # Receives the name of an image and a line of its build's output.
 Watch = Callable[[str, str], None]
@@ -116,7 +118,7 @@ class Builder:
     ) -> None:
         apptainer.check_installed()
         with working_folder() as private, draft(image) as unfinished:
-            settings = host.read(private)
+            settings = host.read(private, self._mirror())
             for name in shared:
                 settings.bind(folder / name, name)
             argv = apptainer.build_argv(
@@ -130,6 +132,19 @@ class Builder:
             apptainer.run(
                 argv, folder, settings.environment, lambda line: self.watch(image.stem, line)
             )
+
+    def environment_base(self, reference: str) -> Base:
+        """The base of an environment whose Dockerfile starts from `reference`: the chosen one, or that; the
+        published base of OpenEnv's environments is built here."""
+        chosen = self.base or reference
+        if not PUBLISHED_BASE.search(chosen):
+            return Base(chosen)
+        return Base(str(replace(self, base=None, force=False).image(OPENENV_BASE).image))
+
+    def _mirror(self) -> str | None:
+        with suppress(UsageError):
+            return self.mirror or mirror.find_mirror()
+        return None
 
     def _own_base(self, *, build: bool = False) -> Base | None:
         """The base that is built here; None if it is out of date and `build` is false."""

@@ -6,6 +6,7 @@ They are bound into the build at /mnt or passed as variables; none of them remai
 import ast
 import configparser
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from launcher.images.assets import asset
 from launcher.system.debug_log import log_command
 
 INSIDE = Path("/mnt")
@@ -52,9 +54,11 @@ class HostSettings:
         return {f"APPTAINERENV_{key}": value for key, value in self.variables.items()}
 
 
-def read(folder: Path) -> HostSettings:
-    """Writes the settings to `folder`, which only this user may be able to read."""
+def read(folder: Path, mirror: str | None = None) -> HostSettings:
+    """Writes the settings to `folder`, which only this user may be able to read. `mirror` is the Debian
+    mirror of images that have none."""
     settings = HostSettings(folder, [f"{folder}:{INSIDE}"])
+    _write_apt(folder, mirror)
     pip = pip_settings(os.environ, pip_config())
     if bundle := find_bundle(pip):
         shutil.copyfile(bundle, folder / "ca.crt")
@@ -70,6 +74,24 @@ def read(folder: Path) -> HostSettings:
     if "index-url" in local:
         settings.variables["UV_DEFAULT_INDEX"] = local["index-url"]
     return settings
+
+
+def _write_apt(folder: Path, mirror: str | None) -> None:
+    shutil.copyfile(asset("containers", "apt.sh"), folder / "apt.sh")
+    if mirror is not None:
+        (folder / "sources.list").write_text(f"deb {mirror} {base_suite()} main\n")
+        (folder / "apt.conf").write_text(
+            f'Dir::Etc::SourceList "{INSIDE}/sources.list";\n'
+            'Dir::Etc::SourceParts "-";\n'
+            f'Acquire::https::CAInfo "{INSIDE}/ca.crt";\n'
+        )
+
+
+def base_suite() -> str:
+    """The release of Debian of a base that is built here."""
+    found = re.search(r"^ *SUITE=(\S+)$", asset("containers", "base.def").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
 
 
 def find_bundle(pip: Mapping[str, str]) -> Path | None:

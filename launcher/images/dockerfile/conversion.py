@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable
 
 from launcher.images.dockerfile.copying import copy, mount
-from launcher.images.dockerfile.draft import Draft, RUNTIME, STAGED
+from launcher.images.dockerfile.draft import Draft, PUBLISHED_BASE, RUNTIME, STAGED
 from launcher.images.dockerfile.instructions import CannotConvert, Instruction
 from launcher.images.dockerfile.sources import Sources
 from launcher.images.dockerfile.stages import Stage
@@ -26,9 +26,12 @@ NAME = re.compile(r"[A-Za-z_]\w*")
 def draft(stage: Stage, sources: Sources) -> Draft:
     """Raises `CannotConvert`."""
     made = Draft(stage, sources)
+    if PUBLISHED_BASE.search(stage.image):
+        made.folder = "/app"
+        made.lines.append("cd '/app'")
     for instruction in stage.instructions:
         _add(made, instruction)
-    if any("openenv_" in line for line in made.lines):
+    if made.lines:
         made.lines.insert(0, f". {RUNTIME}/environment_copy.sh")
     return made
 

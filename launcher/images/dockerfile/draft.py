@@ -1,5 +1,6 @@
 """The conversion of one stage so far: its shell commands, its environment and its variables."""
 
+import re
 from dataclasses import dataclass, field
 
 from launcher.images import host
@@ -18,6 +19,8 @@ from launcher.images.dockerfile.words import (
 
 RUNTIME = "/mnt/runtime"
 STAGED = "/.openenv-stages"
+# OpenEnv's base of environments, under whatever registry and tag, and under the name that it had before.
+PUBLISHED_BASE = re.compile(r"(^|/)(openenv|envtorch)-base(?=[:@]|$)")
 # Variables that a shell has, or a build of ours, but no image.
 UNSET = {
     *("HOME", "PWD", "OLDPWD", "SHLVL", "HOSTNAME", "USER", "LOGNAME", "TERM"),

@@ -21,7 +21,15 @@ FROM ${BASE_IMAGE}
 WORKDIR /app
 COPY --from=builder /app/.venv .venv
 COPY --from=builder /app/env env
-ENV PATH="/app/.venv/bin:$PATH" LEVEL=7 MODE=hard
+ENV PATH="/app/.venv/bin:$PATH" LEVEL=7 MODE=hard GREETING='it costs $5 {{ x }}'
+RUN <<EOF
+mkdir -p ~/.cache/browsers
+echo "$GREETING" > ~/.cache/browsers/name
+EOF
+COPY --chmod=644 <<EOF greeting.txt
+$GREETING
+EOF
+VOLUME /data
 USER nobody
 CMD ["sh", "-c", "cd /app/env && uvicorn server.app:app --host 0.0.0.0 --port 8000"]
 """
@@ -92,28 +100,34 @@ print(digest(Path('{FOLDER}/server.sif')))"
     assert len(set(digests)) == 1
 
 
-def test_environment_is_built_from_its_dockerfile(cluster: Cluster, built: str) -> None:
+def test_environment_is_built_from_its_folder_and_served_by_its_name(
+    cluster: Cluster, built: str
+) -> None:
     folder = "/home/alice/my env"
     cluster.run("mkdir", "-p", f"{folder}/server")
     for name, text in (
-        ("openenv.yaml", ""),
+        ("openenv.yaml", "app: server.app:app"),
         ("server/Dockerfile", DOCKERFILE),
         ("server/app.py", APP),
     ):
         cluster.run("sh", "-c", 'cat > "$0"', f"{folder}/{name}", input=text)
-    dockerfile = f"{folder}/server/Dockerfile"
-    options = ("--dockerfile", dockerfile, "--name", "my-env", "--base", f"{FOLDER}/base.sif")
-    done = cluster.run("launcher", "build", *options, online=True, timeout=300)
+    options = ("--name", "my-env", "--base", f"{FOLDER}/base.sif")
+    done = cluster.run("launcher", "build", folder, *options, online=True, timeout=300)
     assert "my-env.sif: " in done.stdout
-    assert "USER nobody is ignored" in done.stderr
+    for note in ("USER nobody is ignored", "VOLUME /data cannot be written in the image"):
+        assert note in done.stderr
     code = "import server.app, sys; print(sys.prefix)"
-    image = f"{FOLDER}/my-env.sif"
-    argv = ("apptainer", "exec", "--cleanenv", "--contain", image, "python", "-P", "-c", code)
-    assert cluster.run("srun", *argv).stdout.splitlines()[-1] == "/app/.venv"
-    up = ("launcher", *UP, "--nodes", "1", "--image", "my-env", "--app", "server.app:app")
-    show = ("--env", "MODE=easy", "--", "cat", "benchmark-env-server-1.log")
-    log = cluster.run("env", "-C", folder, *up, *show).stdout
+    contained = ("apptainer", "exec", "--cleanenv", "--contain", f"{FOLDER}/my-env.sif")
+    found = cluster.run("srun", *contained, "python", "-P", "-c", code).stdout
+    assert found.splitlines()[-1] == "/app/.venv"
+    show = "cat ~/.cache/browsers/name /app/greeting.txt; ls -d /data; printenv GREETING"
+    greeting = "it costs $5 {{ x }}\n"
+    shown = cluster.run("srun", *contained, "sh", "-c", show).stdout
+    assert shown == f"{greeting}{greeting}/data\n{greeting}"
+    up = ("launcher", *UP, "--nodes", "1", "--image", "my-env", "--env", "MODE=easy")
+    log = cluster.run("env", "-C", folder, *up, "--", "cat", "benchmark-env-server-1.log").stdout
     assert "/app/env 7 easy\n" in log
+    assert "Serving server.app:app on" in log
 
 
 def test_build_reports_an_unreachable_base(cluster: Cluster) -> None:

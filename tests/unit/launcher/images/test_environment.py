@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 from launcher.errors import UsageError
-from launcher.images.environment import Environment
+from launcher.images.apptainer import BuildFailed
+from launcher.images.build import Builder
+from launcher.images.definition import define
+from launcher.images.dockerfile import read, stages
+from launcher.images.dockerfile.sources import Sources
+from launcher.images.environment import build_environment, Environment, in_folder
 
 
 def test_environment_has_the_folder_and_name_of_its_project(tmp_path: Path) -> None:
@@ -18,3 +23,101 @@ def test_environment_has_the_folder_and_name_of_its_project(tmp_path: Path) -> N
     assert (alone.folder, alone.image) == (tmp_path, "x-1")
     with pytest.raises(UsageError, match="--name NAME"):
         _ = Environment(tmp_path / "Dockerfile", name="../x").image
+
+
+def project_folder(tmp_path: Path, **files: str) -> Path:
+    folder = tmp_path / "my env"
+    (folder / "server").mkdir(parents=True)
+    (folder / "server" / "app.py").touch()
+    for name, text in files.items():
+        (folder / name.replace("_", ".")).write_text(text)
+    return folder
+
+
+def test_a_folder_without_dockerfile_gets_one_for_its_packages(tmp_path: Path) -> None:
+    folder = project_folder(tmp_path, openenv_yaml="app: server.app:app", pyproject_toml="")
+    found = in_folder(folder, name="my-env")
+    assert found.generated is not None
+    definition = define(stages(read(found.generated), {}), sources=Sources(folder))
+    assert (definition.app, definition.started.folder) == ("server.app:app", "/app/my env")
+    for line in (
+        "openenv_copy '' '/app/my env' '/mnt/context'",
+        "/bin/sh -c 'uv sync --no-editable'",
+        'export PATH="/app/my env/.venv/bin:${PATH}"',
+        "export PYTHONPATH='/app/my env:/app'",
+    ):
+        assert f"\n{line}\n" in definition.text
+    (folder / "uv.lock").touch()
+    assert "uv sync --no-editable --frozen\n" in (in_folder(folder, name="x").generated or "")
+    (folder / "pyproject.toml").rename(folder / "requirements.txt")
+    assert "install --no-cache --system -r requirements.txt\n" in (
+        in_folder(folder, name="x").generated or ""
+    )
+
+
+def test_a_folder_with_a_dockerfile_is_built_from_it(tmp_path: Path) -> None:
+    folder = project_folder(tmp_path, openenv_yaml="app: server.app:app")
+    (folder / "server" / "Dockerfile").write_text("FROM a\n")
+    found = in_folder(folder, name="x", app="a:b")
+    assert (found.dockerfile, found.folder) == (folder / "server" / "Dockerfile", folder)
+    assert (found.generated, found.app) == (None, "a:b")
+
+
+def test_a_folder_that_does_not_tell_its_packages_is_refused(tmp_path: Path) -> None:
+    folder = project_folder(tmp_path, openenv_yaml="app: server.app:app")
+    with pytest.raises(UsageError, match="does not say which packages it needs; add a pyproject"):
+        in_folder(folder)
+
+
+@pytest.mark.parametrize(
+    ("reference", "ours"),
+    [
+        ("ghcr.io/meta-pytorch/openenv-base:latest", True),
+        ("openenv-base", True),
+        ("envtorch-base:latest", True),
+        ("openenv-base@sha256:00", True),
+        ("ghcr.io/meta-pytorch/openenv-openspiel-base:sha-1", False),
+        ("openenv-base-of-mine", False),
+        ("python:3.11-slim", False),
+    ],
+)
+def test_the_published_base_starts_in_its_folder(reference: str, ours: bool) -> None:
+    """A path before the first WORKDIR is relative to it."""
+    text = define(stages(read(f"FROM {reference}\nCOPY --from=x /a b\n"), {})).text
+    assert ("cd '/app'\n" in text) == ours
+    assert f"openenv-slurm.folder {'/app' if ours else '/'}\n" in text
+
+
+def test_a_build_fails_with_the_line_of_the_dockerfile(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM a\nRUN true\nCOPY gone /x\n")
+    builder = Builder(tmp_path / "images", lambda *_: None)
+    message = rf"^{tmp_path}/Dockerfile:3: cannot be converted: COPY gone: the build context"
+    with pytest.raises(UsageError, match=message) as raised:
+        build_environment(Environment(tmp_path / "Dockerfile", name="x"), builder)
+    assert "\n" not in str(raised.value)
+
+
+def fake_apptainer(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    program = folder / "bin" / "apptainer"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=":")
+
+
+def test_a_base_that_cannot_be_had_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = (
+        "FATAL: conveyor failed to get: initializing source docker://x: dial tcp: no such host"
+    )
+    fake_apptainer(tmp_path, monkeypatch, f"echo '{refused}'; exit 255")
+    (tmp_path / "Dockerfile").write_text("FROM python:3.11\nCOPY --from=some/tool:1 /a /b\n")
+    builder = Builder(tmp_path / "images", lambda *_: None)
+    with pytest.raises(BuildFailed, match="no such host") as raised:
+        build_environment(Environment(tmp_path / "Dockerfile", name="x"), builder)
+    assert str(raised.value).startswith(
+        f"{tmp_path}/Dockerfile needs python:3.11, some/tool:1, and a registry cannot be reached from "
+        "here; build on a machine that reaches it, or choose a base with --base"
+    )
+    assert "\n" not in str(raised.value)
