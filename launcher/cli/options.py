@@ -38,7 +38,7 @@ DEFAULT_TEXTS = {
     "envoy_threads": "half of the cores, divided among the processes",
     "dir": "the current folder; ./NAME with --name",
 }
-METAVARS = {"env": "NAME[=VALUE]", "bind": "SRC:DST[:ro]"}
+METAVARS = {"env": "NAME[=VALUE]", "bind": "SRC:DST[:ro]", "service": "COMMAND"}
 FOLDER = click.Path(path_type=Path)
 COMMAND = "launcher.command"
 

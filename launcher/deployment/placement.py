@@ -182,7 +182,7 @@ def _server(
     argv, environment = programs.command(
         "server",
         (
-            *(*programs.modules, "benchmark.server", "--host", host),
+            *(*programs.modules, *_module(deployment), "--host", host),
             *("--app", deployment.app, "--drain", f"{deployment.drain:g}"),
             *_more_options(deployment),
         ),
@@ -208,6 +208,11 @@ def _server(
         scratch,
         required(deployment),
     )
+
+
+def _module(deployment: Deployment) -> tuple[str, ...]:
+    services = [f"--service={command}" for command in deployment.service]
+    return ("benchmark.server.beside", *services) if services else ("benchmark.server",)
 
 
 def _more_options(deployment: Deployment) -> Iterator[str]:

@@ -95,6 +95,11 @@ class Deployment(BaseModel):
         "out of the history of the shell; repeatable.",
     )
     env_file: Path | None = option(None, "A file with variables for the servers, one a line.")
+    service: tuple[str, ...] = option(
+        (),
+        "A shell command to run beside each server for its environment, such as a simulator; it ends "
+        "with the server, which stops when it fails; repeatable.",
+    )
     python: Path | None = option(
         None,
         "The Python that runs the servers, such as envs/finrl/bin/python, if the packages of the "

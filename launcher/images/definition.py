@@ -102,5 +102,6 @@ def _notes(last: Draft, started: Started) -> Iterator[str]:
     if started.script:
         yield (
             f"its command is the script {started.script}, which is not run: the image starts only the "
-            f"app{' ' + started.app if started.app else ''}, and nothing else that the script starts"
+            f"app{' ' + started.app if started.app else ''}, and nothing else that the script starts; "
+            "start that with `launcher up --service`"
         )

@@ -14,8 +14,8 @@ LAYERS = {
     "images system errors",
     "analysis": "report compare scaling results cells rows errors",
     "locustfiles": "locustfile web grid session websocket",
-    "benchmark/server": "__main__ describe workers app engine admission messages environment places settings "
-    "namesake boot gpus process websocket",
+    "benchmark/server": "beside __main__ describe workers app engine admission messages environment "
+    "places settings namesake boot gpus process websocket",
 }
 
 

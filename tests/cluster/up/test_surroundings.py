@@ -33,10 +33,11 @@ def ask(alice: Alice, node: str, question: str) -> object:
 def test_variables_binds_and_a_scratch_layer_on_four_servers(alice: Alice, images: None) -> None:
     alice.write("secrets.env", f"ANOTHER={SECRETS[1]}\n")
     given = ("--env", f"TOKEN={SECRETS[0]}", "--env-file", "secrets.env", "--writable")
+    service = ("--service", "echo ran > /tmp/service; exec sleep 600")
     site = {"APPTAINER_BIND": f"{FOLDER}/data/given:/site:ro", "APPTAINERENV_SITE": "a site's"}
     front = alice.spawn(
         *("env", *(f"{name}={value}" for name, value in site.items()), "launcher", *UP),
-        *("--nodes", "5", *APP, "--bind", "data:/data:ro", *given),
+        *("--nodes", "5", *APP, "--bind", "data:/data:ro", *given, *service),
     )
     assert front.stdout is not None
     assert front.stdout.readline().startswith("OPENENV_URL=http://node"), front.communicate()
@@ -54,6 +55,7 @@ def test_variables_binds_and_a_scratch_layer_on_four_servers(alice: Alice, image
             "prefix": "/opt/openenv",
         }
         assert ask(alice, node, "file?path=/data/given") == "a level"
+        assert ask(alice, node, "file?path=/tmp/service") == "ran\n"
         assert ask(alice, node, "write?path=/data/new") == "Read-only file system"
         for path in ("/opt/openenv/new", "/tmp/new", "/home/alice/new"):
             assert ask(alice, node, f"write?path={path}&megabytes=100") == ""

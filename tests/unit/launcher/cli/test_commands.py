@@ -29,7 +29,7 @@ DEPLOYMENT_COMMANDS = (
 FREE_TEXT = {
     *("app", "local_address", "partition", "time", "mem", "account", "qos", "constraint"),
     *("nodelist", "exclude", "reservation", "sbatch", "hardware", "p99", "base", "mirror"),
-    *("web_host", "name", "env", "bind", "container_option", "workdir"),
+    *("web_host", "name", "env", "bind", "container_option", "workdir", "service"),
 }
 
 
