@@ -29,6 +29,7 @@ class Cause(Enum):
         "no matching distribution found|temporary failure in name resolution"
         "|failed to establish a new connection|failed to fetch|could not resolve"
     )
+    PYTHON = "the server needs Python 3.11"
     TEST = "failed to execute %test"
     SUBUID = "failed to change uid and gids|user not listed in /etc/subuid"
 
@@ -54,6 +55,8 @@ TEXTS = {
     "be reached with --base PATH or REFERENCE",
     Cause.BAD_BASE: "the base is neither an image on this machine nor a reference like REGISTRY/NAME:TAG",
     Cause.PACKAGES: "packages could not be downloaded; check the network, the proxy and pip's settings",
+    Cause.PYTHON: "the environment's Python is older than 3.11, which the server needs; choose a base with a "
+    "newer one with --base, such as --base python:3.12-slim",
     Cause.TEST: "the image was built, but its test fails (--no-test keeps it anyway)",
     Cause.SUBUID: "/etc/subuid and /etc/subgid do not list you, which some images require; ask for "
     "entries (usermod --add-subuids), or build on another machine and copy the image",

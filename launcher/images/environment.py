@@ -119,7 +119,8 @@ def build_environment(environment: Environment, builder: Builder) -> tuple[Built
             raise _explained(failure, environment, found, base) from None
     notes = definition.notes
     if base.reference != found[-1].image and not builder.base:
-        notes = (f"{found[-1].image} is replaced by {base.reference}, built here", *notes)
+        own = Path(base.reference).name
+        notes = (f"{found[-1].image} is replaced by {own}, which was built here", *notes)
     if definition.app is None:
         notes += (
             "no app was found in its command, so the image was not tested; name it with --app",

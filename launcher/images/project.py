@@ -1,5 +1,6 @@
 """The folder of an OpenEnv environment, as its author publishes it: openenv.yaml, a Dockerfile, or both."""
 
+import ast
 import importlib.util
 import re
 from collections.abc import Mapping
@@ -58,7 +59,16 @@ class Project:
                 f"{self.folder / YAML} names the app {app}, but neither {self.folder} nor a folder "
                 f"above it contains the module {module}, and it is not installed"
             )
-        return app
+        return f"{self.folder.name}.{app}" if self._reaches_above(app) else app
+
+    def _reaches_above(self, app: str) -> bool:
+        """Whether the app's package imports from the folder as its own parent package, as three apps of the
+        catalogue do: from ..models, in server/."""
+        package = app.partition(":")[0].split(".")[:-1]
+        if not package or not self.folder.name.isidentifier() or self._roots(app)[0] != self.folder:
+            return False
+        files = self.folder.joinpath(*package).glob("*.py")
+        return any(_relative_level(file) > len(package) for file in files)
 
     def import_path(self, app: str) -> list[Path]:
         """Where the app and its imports are found: the folder, its parent, as apps of OpenEnv's catalogue
@@ -97,6 +107,15 @@ class Project:
             raise located(dockerfile, failure) from None
         argv = command.argv(made.entrypoint, made.command)
         return command.find(argv, made.folder, command.scripts(last, self.folder)).app
+
+
+def _relative_level(file: Path) -> int:
+    """How far up the imports reach that a module needs: those within try have a replacement."""
+    try:
+        body = ast.parse(file.read_bytes()).body
+    except SyntaxError:
+        return 0
+    return max((node.level for node in body if isinstance(node, ast.ImportFrom)), default=0)
 
 
 def _is_module(path: Path) -> bool:

@@ -1,73 +1,146 @@
-"""Serves environments of OpenEnv's catalogue through Envoy, and opens sessions with their own clients.
+"""Tries the environments of a checkout of OpenEnv, unmodified:
 
-Takes `ENVIRONMENT=PYTHON` for each: a Python environment in which the environment is installed, unmodified,
-with this package beside it. Prints a table, and exits with 1 unless all sessions succeeded.
+    python -m tests.tools.catalogue dockerfiles OPENENV      # what every Dockerfile is converted to
+    python -m tests.tools.catalogue serve OPENENV NAME...    # each with `launcher up --local FOLDER`
+
+`serve` installs the packages of an environment in a virtual environment, which stays in OPENENV/../venvs, and
+opens 50 sessions at once, or as many as it has places for, with the environment's own client.
 """
 
-import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
-from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from benchmark.server.boot import REQUIRED
+from launcher.errors import UsageError
+from launcher.images.dockerfile import read, stages
+from launcher.images.dockerfile.ignore import copy_context
+from launcher.images.dockerfile.instructions import CannotConvert
+from launcher.images.dockerfile.sources import Sources
+from launcher.images.environment import _define, Environment
+from launcher.images.project import find_project
+from tests.helpers.local import LAUNCHER
 
-SESSIONS = Path(__file__).with_name("catalogue_sessions.py")
-SERVERS, WORKERS = 2, 2
-COLUMNS = (
-    "environment",
-    "client",
-    "OpenEnv",
-    "served by",
-    "sessions",
-    "servers",
-    "workers",
-    "steps/s",
-)
-ON_THE_ENGINE = "are served on the session engine"
+SESSIONS = 50
+SECONDS = 300
+# Runs in the environment of the app: its own client, or OpenEnv's generic one.
+CLIENTS = """
+import asyncio, importlib, inspect, os, sys
+from openenv.core import EnvClient, GenericEnvClient
+def own():
+    try:
+        module = importlib.import_module(sys.argv[1])
+    except ImportError:
+        return GenericEnvClient
+    for kind in vars(module).values():
+        if inspect.isclass(kind) and issubclass(kind, EnvClient) and kind.__module__ == module.__name__:
+            return kind
+    return GenericEnvClient
+async def session(kind, start):
+    await start.wait()
+    async with kind(base_url=os.environ["OPENENV_URL"]) as env:
+        result = await env.reset()
+        return result.observation is not None
+async def main():
+    kind, start, count = own(), asyncio.Event(), int(sys.argv[2])
+    tasks = [asyncio.create_task(session(kind, start)) for _ in range(count)]
+    start.set()
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    failed = [repr(each)[:100] for each in done if each is not True]
+    print(kind.__name__, sum(each is True for each in done), *failed[:1], sep="|")
+asyncio.run(main())
+"""
 
 
-def measure(name: str, python: str, sessions: int, steps: int, address: str) -> dict[str, Any]:
-    """What the sessions have printed, and by which code the server has served them."""
-    with tempfile.TemporaryDirectory() as folder:
-        launcher = (python, "-P", "-m", "launcher", "up", "--local", "--local-address", address)
-        size = ("--nodes", str(1 + SERVERS), "--workers-per-node", str(WORKERS))
-        app = ("--app", f"{name}.server.app:app", "--max-concurrent-envs", str(sessions))
-        place = ("--name", "catalogue", "--dir", folder, "--drain", "0")
-        opener = ("--", python, "-P", str(SESSIONS), name, str(sessions), str(steps))
-        done = subprocess.run(
-            [*launcher, *size, *app, *place, *opener],
-            stdout=subprocess.PIPE,
-            text=True,
-            check=False,
+def convert(checkout: Path) -> None:
+    files = sorted(path for path in checkout.rglob("Dockerfile*") if path.suffix != ".dockerignore")
+    converted = 0
+    for file in files:
+        whole = "COPY src/" in file.read_text() or "COPY envs/" in file.read_text()
+        environment = Environment(file, context=checkout if whole else None)
+        with tempfile.TemporaryDirectory() as folder:
+            sources = Sources(Path(folder, "context"), Path(folder, "added"))
+            try:
+                copy_context(environment.folder, Path(folder, "context"), file)
+                made = _define(stages(read(file.read_text()), {}), environment, sources)
+            except (CannotConvert, UsageError) as failure:
+                row: tuple[str, ...] = ("refused", str(failure))
+            else:
+                converted += 1
+                row = (f"{made.app} in {made.started.folder}", *made.notes)
+        print(file.relative_to(checkout), *row, sep=" | ", flush=True)
+    print(f"{len(files)} Dockerfiles: {converted} converted, {len(files) - converted} refused")
+
+
+def install(folder: Path, venvs: Path) -> Path:
+    """The Python of a virtual environment with the environment's packages and those of our server."""
+    python = venvs / folder.name / "bin" / "python"
+    if not python.exists():
+        subprocess.run(
+            ["uv", "venv", "--quiet", "--python", sys.executable, python.parents[1]], check=True
         )
+        files = ("server/requirements.txt", "requirements.txt")
+        listed = [flag for name in files if (folder / name).is_file() for flag in ("-r", name)]
+        wanted = [str(folder)] if (folder / "pyproject.toml").is_file() else listed
+        argv = ["uv", "pip", "install", "--quiet", "--python", str(python), *wanted, *REQUIRED]
+        subprocess.run(argv, check=True, cwd=folder)
+    return python
+
+
+def serve(folder: Path, venvs: Path) -> tuple[str, ...]:
+    python = install(folder, venvs)
+    app = find_project(folder).app
+    with tempfile.TemporaryDirectory() as run:
+        clients = Path(run, "clients.py")
+        clients.write_text(CLIENTS)
+        options = ("--local", "--nodes", "2", "--workers-per-node", "2", "--python", str(python))
+        paths = os.pathsep.join(map(str, find_project(folder).import_path(app)))
+        argv = [*LAUNCHER, "up", *options, "--local-address", "127.88.0.2", str(folder)]
+        argv += ["--detach", "--json"]
+        started = time.monotonic()
+        done = subprocess.run(
+            argv, cwd=run, capture_output=True, text=True, timeout=SECONDS, check=False
+        )
+        ready = time.monotonic() - started
         if done.returncode:
-            sys.exit(f"error: {name} in {python} failed with {done.returncode}:\n{done.stdout}")
-        logs = [log.read_text() for log in Path(folder).glob("benchmark-env-server-*.log")]
-    engine = len(logs) == SERVERS and all(ON_THE_ENGINE in log for log in logs)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found | {"environment": name, "served by": "engine" if engine else "its own code"}
+            return app, "", "", f"{ready:.1f}", done.stderr.strip().splitlines()[-1]
+        try:
+            log = Path(run, "benchmark-env-server-1.log").read_text()
+            found = next((line for line in log.splitlines() if line.startswith("Sessions of")), "")
+            places = int(json.loads(subprocess.run(
+                [*LAUNCHER, "status", "--json"], cwd=run, capture_output=True, text=True, check=False
+            ).stdout)["places"].get("server-1", {}).get("free", 0))  # fmt: skip
+            count = min(SESSIONS, places or SESSIONS)
+            url = json.loads(done.stdout)["OPENENV_URL"]
+            ran = subprocess.run(
+                [python, clients, f"{folder.name}.client", str(count)],
+                env=os.environ | {"OPENENV_URL": url, "PYTHONPATH": paths},
+                capture_output=True, text=True, timeout=SECONDS, check=False,
+            )  # fmt: skip
+            said = (ran.stdout.strip() or ran.stderr.strip()).splitlines()[-1].split("|")
+            right = f"{said[1]} of {count}" if len(said) > 1 else "0"
+            return app, said[0], right, f"{ready:.1f}", found.partition(": ")[2], *said[2:]
+        finally:
+            subprocess.run([*LAUNCHER, "down"], cwd=run, capture_output=True, check=False)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("environments", nargs="+", metavar="ENVIRONMENT=PYTHON")
-    parser.add_argument("--sessions", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--local-address", default="127.60.0.2")
-    options = parser.parse_args()
-    table = Table(*COLUMNS, box=None)
-    failures: list[str] = []
-    for environment in options.environments:
-        name, _, python = environment.partition("=")
-        row = measure(name, python, options.sessions, options.steps, options.local_address)
-        failures += [f"{name}: {failure}" for failure in row["failures"]]
-        table.add_row(*(str(row[column]) for column in COLUMNS))
-    Console(width=110).print(table)
-    sys.exit("\n".join(failures) or None)
+    action, checkout, *names = sys.argv[1:]
+    root = Path(checkout).resolve()
+    if action == "dockerfiles":
+        convert(root)
+        return
+    print("environment | app | client | sessions right | seconds to ready | found", flush=True)
+    for name in names:
+        try:
+            row = serve(root / "envs" / name, root.parent / "venvs")
+        except (UsageError, subprocess.SubprocessError) as failure:
+            row = (str(failure)[:150],)
+        print(name, *row, sep=" | ", flush=True)
 
 
 if __name__ == "__main__":

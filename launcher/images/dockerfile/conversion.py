@@ -28,7 +28,7 @@ def draft(stage: Stage, sources: Sources) -> Draft:
     made = Draft(stage, sources)
     if PUBLISHED_BASE.search(stage.image):
         made.folder = "/app"
-        made.lines.append("cd '/app'")
+        made.lines += ["mkdir -p '/app'", "cd '/app'"]
     for instruction in stage.instructions:
         _add(made, instruction)
     if made.lines:

