@@ -38,6 +38,17 @@ openenv_copy() (
     rm -rf "$work"
 )
 
+# A pattern of COPY --from, in the stage that is copied from: openenv_gather FOLDER MATCH...
+openenv_gather() {
+    openenv_into=$1
+    mkdir -p "$openenv_into"
+    shift
+    for openenv_match; do
+        case ${openenv_match##*/} in . | ..) continue ;; esac
+        [ ! -e "$openenv_match" ] || cp -a -H "$openenv_match" "$openenv_into/"
+    done
+}
+
 # A here-document: openenv_write FILE TEXT, with the escapes of printf's %b.
 openenv_write() {
     mkdir -p "$(dirname "$1")"

@@ -28,6 +28,7 @@ class Cause(Enum):
     PACKAGES = (
         "no matching distribution found|temporary failure in name resolution"
         "|failed to establish a new connection|failed to fetch|could not resolve"
+        "|temporary failure resolving|unable to locate package"
     )
     PYTHON = "the server needs Python 3.11"
     TEST = "failed to execute %test"

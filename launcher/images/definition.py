@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from launcher.images.dockerfile import command
 from launcher.images.dockerfile.command import Started
 from launcher.images.dockerfile.conversion import draft
+from launcher.images.dockerfile.copying import gather
 from launcher.images.dockerfile.draft import Draft, RUNTIME
 from launcher.images.dockerfile.sources import Sources
 from launcher.images.dockerfile.stages import Stage
@@ -32,6 +33,7 @@ def define(
     """The definition of an environment's image. Raises `CannotConvert`."""
     sources = sources or Sources()
     drafts = [draft(stage, sources) for stage in stages]
+    _gather(drafts)
     last = drafts[-1]
     argv = command.argv(last.entrypoint, last.command)
     started = command.find(argv, last.folder, command.scripts(last.stage, sources.context))
@@ -40,6 +42,20 @@ def define(
     sections = [_stage(each, stages[-1].image) for each in drafts]
     text = "\n\n".join([*sections, *_serve(last, app, argv, started.folder)]) + "\n"
     return Definition(text, app, (*last.notes, *_notes(last, started)), started)
+
+
+def _gather(drafts: Sequence[Draft]) -> None:
+    """Lets each stage collect what patterns of later stages match in it."""
+    by_name = {each.stage.name: each for each in drafts}
+    for later in drafts:
+        for number, (stage, path, into) in enumerate(later.staged):
+            if into.endswith("/"):
+                gathered = f"/.openenv-gathered/{later.stage.name}-{number}"
+                lines = by_name[stage].lines
+                if not lines:
+                    lines.append(f". {RUNTIME}/environment_copy.sh")
+                lines.append(gather(gathered, path))
+                later.staged[number] = (stage, gathered, into.rstrip("/"))
 
 
 def _stage(draft: Draft, base: str) -> str:

@@ -61,7 +61,12 @@ def _places(draft: Draft, instruction: Instruction, source: str) -> list[str]:
     stage = instruction.flag("from")
     if stage is not None:
         place = _stage_copy(draft, stage, path)
-        return [f"{quote(place)}*" if place.endswith("/") else quote(place)]
+        # Docker's patterns match names that begin with a dot, too.
+        return (
+            [f"{quote(place)}{match}" for match in ("*", ".[!.]*")]
+            if place.endswith("/")
+            else [quote(place)]
+        )
     if instruction.keyword == "ADD":
         return [quote(place) for place in draft.sources.added(instruction, path)]
     return [quote(place) for place in draft.sources.copied(instruction, path)]
@@ -76,3 +81,18 @@ def _document(draft: Draft, instruction: Instruction, source: str) -> str:
     place = f"{STAGED}/line-{instruction.line}/{name}"
     draft.lines.append(f"openenv_write {quote(place)} {quote(escaped(content))}")
     return quote(place)
+
+
+def gather(target: str, pattern: str) -> str:
+    """The command of a stage that collects what matches a pattern of COPY --from."""
+    folder, name = posixpath.split(pattern)
+    names = [name, f".{name}"] if name[0] in "*?[" else [name]
+    globs = " ".join(_glob(posixpath.join(folder, each)) for each in names)
+    return f"openenv_gather {quote(target)} {globs}"
+
+
+def _glob(pattern: str) -> str:
+    pieces = re.findall(r"\[\^?[^\]]+\]|[*?]|[^*?\[]+", pattern)
+    return "".join(
+        piece.replace("[^", "[!") if piece[0] in "*?[" else quote(piece) for piece in pieces
+    )

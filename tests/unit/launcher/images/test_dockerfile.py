@@ -335,6 +335,33 @@ def test_stages_are_found_by_number_and_expand_arguments_of_from() -> None:
 
 
 @pytest.mark.parametrize(
+    ("pattern", "matched"),
+    [
+        ("*", [".c", "a.py", "b c.py", "sub"]),
+        ("?.py", ["a.py"]),
+        ("[^a]*.py", ["b c.py"]),
+        ("b c.*", ["b c.py"]),
+        ("none*", []),
+    ],
+)
+def test_patterns_match_in_other_stages_as_in_docker(
+    pattern: str, matched: list[str], tmp_path: Path
+) -> None:
+    folder, gathered = tmp_path / "from", tmp_path / "gathered"
+    (folder / "sub").mkdir(parents=True)
+    for name in (".c", "a.py", "b c.py"):
+        (folder / name).touch()
+    copy = f'COPY --from=one ["{folder}/{pattern}", "/to/"]\n'
+    text = defined(f"FROM a AS one\nFROM b\n{copy}").text
+    assert "%files from one\n/.openenv-gathered/stage-1-0 /.openenv-stages/0\n" in text
+    assert "'/to/' '/.openenv-stages/0/'* '/.openenv-stages/0/'.[!.]*\n" in text
+    line = next(line for line in text.splitlines() if line.startswith("openenv_gather"))
+    script = f". {LIBRARY}\n{line.replace('/.openenv-gathered', str(gathered))}"
+    subprocess.run(["sh", "-ec", script], check=True)
+    assert sorted(path.name for path in (gathered / "stage-1-0").iterdir()) == matched
+
+
+@pytest.mark.parametrize(
     ("text", "app", "folder"),
     [
         ("CMD uvicorn --host 0.0.0.0 x.y:app", "x.y:app", "/"),
