@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.types import Receive, Scope, Send
 
 from benchmark.server.engine.app import Engine
+from benchmark.server.engine.codec import validator
 from benchmark.server.engine.models import MODELS
 from benchmark.server.engine.recognise import SESSIONS
 from benchmark.server.engine.spec import Spec
@@ -55,7 +56,7 @@ SPEC = Spec(
     factory=new_environment,
     factory_blocks=False,
     models=MODELS,
-    parse_action=WaitAction.model_validate,
+    parse_action=validator(WaitAction),
     encode_observation=encode_observation,
     encode_state=encode_state,
     overrides=lambda *_: True,

@@ -311,3 +311,54 @@ RPC: dict[str, Script] = {
     "unknown method": ['{"jsonrpc":"2.0","method":"fly","id":1}'],
     "binary frame": [b"{}"],
 }
+
+# For the environments whose steps concern their task.
+TASKS: dict[str, Script] = {
+    "the task of a step": [RESET, step(what="task"), STATE],
+    "the context of steps": [
+        reset(episode_id="first"),
+        step(what="context"),
+        step(what="context", seconds=0.01),
+        step(what="context"),
+        RESET,
+        step(what="context"),
+    ],
+    "the context of steps before a reset": [step(what="context"), step(what="context")],
+    "turns of the event loop": [RESET, step(what="turns"), step(what="turns")],
+    "timeouts": [
+        RESET,
+        *[step(what="timeout", seconds=seconds) for seconds in (-1, 0, 0.001, 0.02)],
+        step(what="task"),
+    ],
+    "a timeout that does not expire": [
+        RESET,
+        *[step(what="in_time", seconds=seconds) for seconds in (0, 0.001, 0.02)],
+    ],
+    "groups of tasks": [RESET, step(what="group"), step(what="group", seconds=0.01)],
+    "groups of tasks that fail": [
+        RESET,
+        step(what="failing_group"),
+        step(what="failing_group", seconds=0.01),
+        step(what="task"),
+    ],
+    "futures": [RESET, step(what="finished_future"), step(what="soon"), step(what="task")],
+    "no JSON": [RESET, step(what="nothing_to_serialize"), step(what="task")],
+    "no JSON after a wait": [
+        RESET,
+        step(what="nothing_to_serialize", seconds=0.01),
+        step(what="task"),
+    ],
+    "no such step": [RESET, step(what="fly"), step(what="raise"), step(what="task")],
+    "pipelined": [
+        together(
+            RESET,
+            step(what="task"),
+            step(what="turns"),
+            step(what="timeout", seconds=0.001),
+            step(what="context"),
+            step(what="context", seconds=0.001),
+            STATE,
+            step(what="task"),
+        )
+    ],
+}

@@ -185,6 +185,9 @@ class OpenEnvironment:
         finally:
             self.mark(NOTHING)
 
+    async def state_async(self, _: None) -> bytes:
+        return self.state()
+
     async def step_async(self, action: Any) -> bytes:
         self.mark(STEP)
         try:

@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import Match
 
-from benchmark.server import messages
+from benchmark.server.engine.codec import observation_encoder, validator
 from benchmark.server.engine.spec import Models, Spec
 
 SESSIONS = "/ws"
@@ -122,7 +122,7 @@ def _from_server(server: Any, handler: Callable[..., Any], module: Any) -> Spec:
             module.WSMCPMessage,
         ),
         parse_action=_action_parser(server.action_cls, module),
-        encode_observation=functools.partial(_encode_observation, module.serialize_observation),
+        encode_observation=observation_encoder(module.serialize_observation),
         encode_state=functools.partial(_encode_state, module.WSStateResponse),
         overrides=functools.partial(_overrides, module.Environment),
         concurrent=_is_concurrent(actual) if is_class else None,
@@ -145,12 +145,7 @@ def _action_parser(action: Any, module: Any) -> Callable[[dict[str, Any]], Any]:
     # Only these accept the actions of MCP tools besides their own.
     if action in (module.CallToolAction, module.ListToolsAction, module.Action):
         return functools.partial(module.deserialize_action, action_cls=action)
-    parse: Callable[[dict[str, Any]], Any] = action.model_validate
-    return parse
-
-
-def _encode_observation(serialize: Callable[[Any], Any], observation: Any) -> bytes:
-    return messages.encode({"type": "observation", "data": serialize(observation)})
+    return validator(action)
 
 
 def _encode_state(model: Any, state: Any) -> bytes:

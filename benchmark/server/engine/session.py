@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import json
-from asyncio import Future
-from collections.abc import Callable, Coroutine
+from contextvars import Context
+from time import monotonic
 from typing import Any
 
 from pydantic import BaseModel
 
 from benchmark.server import messages
 from benchmark.server.engine.arguments import accepted
+from benchmark.server.engine.coroutines import Coroutines
 from benchmark.server.engine.environment import OpenEnvironment
 from benchmark.server.engine.failures import as_exception, FactoryFailed, report
 from benchmark.server.engine.spec import Spec
@@ -21,39 +22,20 @@ NOT_RESET = (
     "This session's environment has not been reset, so there is no episode to step. If the client was "
     "connected before, it has lost its session and reconnected. Send a reset first."
 )
-Work = Callable[[Any], Coroutine[Any, Any, bytes]]
 
 
-class Session:
-    """A `DirectSession`. Coroutines of the environment run in `run`, blocking code on its thread."""
+class Session(Coroutines):
+    """A `DirectSession`. Blocking code of its environment has a thread; coroutines run in `run`."""
 
-    __slots__ = (
-        "_argument",
-        "_cancellable",
-        "_channel",
-        "_ended",
-        "_environment",
-        "_spec",
-        "_strict",
-        "_task",
-        "_waiter",
-        "_work",
-        "busy",
-    )
+    __slots__ = ("_channel", "_environment", "_spec", "_strict")
 
     def __init__(self, spec: Spec, environment: OpenEnvironment, *, strict: bool) -> None:
+        super().__init__()
         self._spec, self._environment, self._strict = spec, environment, strict
         self._channel: Channel
-        self._task: asyncio.Task[Any] | None = None
-        self._waiter: Future[None] | None = None
-        self._work: Work | None = None
-        self._argument: Any = None
-        self._ended = False
-        self._cancellable = False  # whether `run` is within code of the environment
-        self.busy = True  # until the environment is open
 
-    def start(self, channel: Channel) -> None:
-        self._channel = channel
+    def start(self, channel: Channel, context: Context | None) -> None:
+        self._channel, self._context = channel, context
 
     @property
     def used_at(self) -> float:
@@ -61,13 +43,13 @@ class Session:
 
     async def run(self, *, opens: bool) -> None:
         """Returns when the session has ended; the environment is still open then."""
-        self._task = asyncio.current_task()
+        self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
         try:
             if opens and not await self._open():
                 return
             self._ready()
             while not self._ended:
-                await self._next()
+                await self._run_next()
         except asyncio.CancelledError:
             if not self._ended or self._task is None:
                 raise  # the server stops
@@ -105,7 +87,7 @@ class Session:
         self._fail(KeyError("text"))  # as the reference replies
 
     def _receive(self, message: Any) -> None:
-        self._environment.touch()
+        self._environment.used_at = monotonic()
         try:
             kind = message.get("type", "")
         except AttributeError as failure:
@@ -158,20 +140,10 @@ class Session:
 
     def _state(self) -> None:
         if self._environment.is_async:
-            self._channel.send(self._environment.state())
+            self._begin(self._environment.state_async, None)
         else:
             self.busy = True
             self._environment.call(self._replied, self._environment.state)
-
-    def _begin(self, work: Work, argument: Any) -> None:
-        self.busy = True
-        self._work, self._argument = work, argument
-        self._wake()
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None:
-            waiter.set_result(None)
 
     async def _open(self) -> bool:
         self._cancellable = True
@@ -191,44 +163,19 @@ class Session:
             self._cancellable = False
         return True
 
-    async def _next(self) -> None:
-        """Waits for a coroutine to run, and runs it."""
-        if self._work is None:
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        if (work := self._work) is None or self._ended:
-            return
-        self._work = None
-        reply: bytes | None = None
-        error: BaseException | None = None
-        self._cancellable = True
-        try:
-            reply = await work(self._argument)
-        except asyncio.CancelledError as failure:
-            if self._ended or self._stopping:
-                raise
-            error = as_exception(failure)  # the environment has cancelled something itself
-        except BaseException as failure:  # noqa: BLE001 - the client gets it
-            error = as_exception(failure)
-        finally:
-            self._cancellable = False
-        self._replied(reply, error)
-
-    @property
-    def _stopping(self) -> bool:
-        return self._task is not None and self._task.cancelling() > 0
-
     def _replied(self, reply: bytes | None, failure: BaseException | None) -> None:
-        if self._ended:
-            return
+        if not self._ended:
+            self._reply(reply, failure)
+        if not self._ended:
+            self._ready()
+
+    def _reply(self, reply: bytes | None, failure: BaseException | None) -> None:
         if reply is None:
             failure = failure or RuntimeError("no reply")
             report(self._environment.session_id, failure)
             self._reply_failure(failure)
         else:
             self._channel.send(reply)
-        if not self._ended:
-            self._ready()
 
     def _ready(self) -> None:
         self.busy = False

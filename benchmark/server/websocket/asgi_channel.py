@@ -56,7 +56,7 @@ class _AsgiChannel:
         await self._receive()
         with contextlib.suppress(OSError):  # then `receive` reports that the client has left
             await self._send({"type": "websocket.accept"})
-        self._session.start(self)
+        self._session.start(self, None)
         receiving = asyncio.create_task(self._receive_all())
         sending = asyncio.create_task(self._send_all())
         try:

@@ -34,9 +34,9 @@ class EntryProtocol(WebSocketProtocol):
         super().connection_made(transport)
         self._request_timer = self._loop.call_later(REQUEST_SECONDS, self._transport.close)
 
-    def data_received(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         if self._request_timer is None:
-            super().data_received(data)
+            super()._received(data)
             return
         self._request_timer.cancel()
         self._request_timer = None

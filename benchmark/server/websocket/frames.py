@@ -3,6 +3,8 @@
 Extensions, such as compression, are not supported: a frame that uses one is a violation.
 """
 
+import struct
+
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close, CloseCode
 
@@ -14,8 +16,13 @@ except ImportError:  # websockets has no compiled extension for this platform
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 FINAL, MASKED = 0x80, 0x80
 MAX_CONTROL_PAYLOAD = 125
+# The second byte of a client's frame of 126 to 65,535 bytes, and what precedes the payload of a frame.
+LONG = MASKED | 126
+SHORT_HEAD, LONG_HEAD = 6, 8
 # The limit for one message. Empty fragments would never exceed the size limit.
 MAX_FRAGMENTS = 65_536
+
+_pack_long = struct.Struct(">BBH").pack
 
 
 class Violation(Exception):
@@ -52,6 +59,11 @@ class Reader:
             rest += data
             self._data = rest
         self._position = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no part of a message has been received."""
+        return not self._data and self._parts is None
 
     @property
     def buffered(self) -> int:
@@ -134,13 +146,27 @@ class Reader:
         return self._opcode, message
 
 
+def whole_text(data: bytes) -> bytes | None:
+    """The payload, if this is exactly one final text frame of up to 65,535 bytes; else None."""
+    if len(data) < SHORT_HEAD or data[0] != FINAL | TEXT:
+        return None
+    second = data[1]
+    if second < LONG:
+        # Without the mask bit, the frame would be too short to be one.
+        if len(data) == second - MASKED + SHORT_HEAD:
+            return apply_mask(data[SHORT_HEAD:], data[2:SHORT_HEAD])
+    elif second == LONG and len(data) == (data[2] << 8 | data[3]) + LONG_HEAD:
+        return apply_mask(data[LONG_HEAD:], data[4:LONG_HEAD])
+    return None
+
+
 def frame(opcode: int, payload: bytes) -> bytes:
     """One final, unmasked frame."""
     size = len(payload)
     if size <= MAX_CONTROL_PAYLOAD:
         return bytes((FINAL | opcode, size)) + payload
     if size < 1 << 16:
-        return bytes((FINAL | opcode, 126)) + size.to_bytes(2) + payload
+        return _pack_long(FINAL | opcode, 126, size) + payload
     return bytes((FINAL | opcode, 127)) + size.to_bytes(8) + payload
 
 

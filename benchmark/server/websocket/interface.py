@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Protocol
 
 from websockets.frames import CloseCode
@@ -34,7 +35,9 @@ class DirectSession(Protocol):
     # Whether the next message must wait until the session calls `Channel.resume`.
     busy: bool
 
-    def start(self, channel: Channel) -> None: ...
+    def start(self, channel: Channel, context: Context | None) -> None:
+        """`context` is that of the task which serves the connection, if it is known."""
+        ...
 
     def receive_text(self, data: bytes) -> None:
         """Handles a text message. Raises `UnicodeDecodeError` if it is not UTF-8."""

@@ -8,8 +8,10 @@ client that computes for minutes without reading; TCP keep-alive detects clients
 """
 
 import asyncio
+import contextvars
 import logging
 from asyncio import Future
+from contextvars import Context
 from functools import partial
 from typing import Any, cast
 from urllib.parse import unquote
@@ -20,7 +22,8 @@ from uvicorn.server import ServerState
 from websockets.frames import CloseCode
 
 from benchmark.server.websocket import handshake
-from benchmark.server.websocket.connection import Connection, Phase
+from benchmark.server.websocket.connection import Connection
+from benchmark.server.websocket.ending import Phase
 from benchmark.server.websocket.frames import BINARY, close_frame, frame, Reader, TEXT
 from benchmark.server.websocket.handshake import Headers, InvalidHandshake
 from benchmark.server.websocket.interface import DirectSession, EXTENSION, Give, HANDOFF
@@ -64,7 +67,7 @@ class WebSocketProtocol(Connection):
         self._transport = cast(asyncio.Transport, transport)
         self._state.connections.add(self)  # type: ignore[arg-type]
 
-    def data_received(self, data: bytes) -> None:
+    def _received(self, data: bytes) -> None:
         if self._reader is None:
             request = handshake.parse_get(data)  # uvicorn's HTTP parser has accepted it
             if request is None:
@@ -101,17 +104,19 @@ class WebSocketProtocol(Connection):
         except InvalidHandshake as failure:
             self._reject(failure.status, failure.headers, str(failure).encode())
             return
-        task = self._loop.create_task(self._run(self._scope(target, headers)))
+        context = contextvars.copy_context()
+        running = self._run(self._scope(target, headers, context))
+        task = self._loop.create_task(running, context=context)
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
-    def _scope(self, target: bytes, headers: Headers) -> dict[str, Any]:
+    def _scope(self, target: bytes, headers: Headers, context: Context) -> dict[str, Any]:
         path, _, query = target.partition(b"?")
         root, info = self._config.root_path, self._transport.get_extra_info
         secure = info("sslcontext") is not None
         extensions: dict[str, Any] = {
             "websocket.http.response": {},
-            EXTENSION: {"attach": self._attach},
+            EXTENSION: {"attach": partial(self._attach, context)},
         }
         if self._give is not None:
             extensions[HANDOFF] = {"give": partial(self._give_away, target, headers)}
@@ -168,10 +173,10 @@ class WebSocketProtocol(Connection):
         self._end(CloseCode.ABNORMAL_CLOSURE)
         self._close_transport()
 
-    def _attach(self, session: DirectSession) -> None:
+    def _attach(self, context: Context, session: DirectSession) -> None:
         if self._phase is Phase.REQUESTED:
             self._accept(None, [])
-        session.start(self)
+        session.start(self, context)
         if self._phase is Phase.CLOSED:
             session.disconnected()
             return

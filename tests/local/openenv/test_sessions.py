@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import websocket
+from websocket import ABNF
 
 from tests.helpers.local import deployed, places_used, Server, wait_for
 from tests.helpers.mcp import keep_counting, rpc
@@ -154,3 +155,22 @@ def test_strict_sessions_refuse_a_step_before_the_first_reset(tmp_path: Path) ->
             session.send(frame)
             assert json.loads(session.recv())["type"] == "observation"
         session.close()
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_step_that_waits_cleans_up_when_its_client_leaves(tmp_path: Path, at_once: bool) -> None:
+    """`at_once`: before the step's task has had a turn of the event loop."""
+    events = tmp_path / "events"
+    step = json.dumps({"type": "step", "data": {"what": "cleanup", "seconds": 60}})
+    contents = (step, ABNF.OPCODE_TEXT), (b"", ABNF.OPCODE_CLOSE)
+    frames = [ABNF.create_frame(*content).format() for content in contents]
+    with kit("tasks:app", tmp_path, EVENTS=events) as server:
+        connection = connect(server)
+        connection.send('{"type":"reset","data":{}}')
+        connection.recv()
+        for frame in [b"".join(frames)] if at_once else frames:
+            connection.sock.sendall(frame)
+        wait_for(lambda: events.exists() and events.read_text(), 10, "the step has cleaned up")
+        connection.shutdown()
+        assert events.read_text() == "cleaned up\n"
+        wait_for(lambda: server.ready()["used"] == 0, 10, "the place is free")

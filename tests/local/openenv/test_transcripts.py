@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.helpers.openenv_apps import Pair, pair
-from tests.helpers.scripts import COMMON, COUNTING, MCP, RPC, TOOLS
+from tests.helpers.scripts import COMMON, COUNTING, MCP, RPC, TASKS, TOOLS
 from tests.helpers.wire import Script, transcript
 
 APPS = ("counting:asynchronous", "counting:blocking", "counting:single_threaded", "tools:app")
@@ -49,6 +49,15 @@ def test_frames_of_the_json_rpc_socket_are_those_of_openenv(
     both = servers("tools:app")
     expected = transcript(both.stock.url, RPC[name], "/mcp")
     assert transcript(both.kit.url, RPC[name], "/mcp") == expected
+
+
+@pytest.mark.parametrize("app", ["tasks:app", "tasks:plain"])
+@pytest.mark.parametrize("name", TASKS)
+def test_steps_run_in_a_task_as_those_of_openenv_do(
+    servers: Callable[[str], Pair], app: str, name: str
+) -> None:
+    both = servers(app)
+    assert transcript(both.kit.url, TASKS[name]) == transcript(both.stock.url, TASKS[name])
 
 
 @pytest.mark.parametrize("app", APPS)

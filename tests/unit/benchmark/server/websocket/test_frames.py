@@ -23,6 +23,7 @@ from benchmark.server.websocket.frames import (
     Reader,
     TEXT,
     Violation,
+    whole_text,
 )
 
 LIMIT = 70_000
@@ -423,3 +424,35 @@ def test_a_violation_names_its_reason(data: bytes, reason: str) -> None:
     with pytest.raises(Violation, match=reason):
         while reader.next():
             pass
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_whole_text_is_what_the_reader_reads(size: int) -> None:
+    assert whole_text(masked(TEXT, b"x" * size)) == (b"x" * size if size < 1 << 16 else None)
+
+
+OTHERS = {
+    "binary": masked(BINARY, b"x"),
+    "control": masked(PING, b"x"),
+    "first fragment": masked(TEXT, b"x", fin=False),
+    "last fragment": masked(CONTINUATION, b"x"),
+    "two": masked(TEXT, b"x") * 2,
+    "unmasked": frame(TEXT, b"x" * 20),
+    "long and unmasked": frame(TEXT, b"x" * 200),
+    "reserved bit": bytes((0xC1,)) + masked(TEXT, b"x")[1:],
+    "long for a short one": b"\x81\xfe" + bytes(130),
+    "very long for a long one": b"\x81\xff" + (200).to_bytes(8) + bytes(204),
+    "one byte": b"\x81",
+}
+
+
+@pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS)
+def test_whole_text_leaves_everything_else_to_the_reader(data: bytes) -> None:
+    assert whole_text(data) is None
+
+
+@pytest.mark.parametrize("size", [1, 126, 300])
+def test_whole_text_leaves_parts_of_a_frame_to_the_reader(size: int) -> None:
+    data = masked(TEXT, b"x" * size)
+    assert [end for end in range(1, len(data)) if whole_text(data[:end]) is not None] == []
+    assert whole_text(data + b"x") is None
