@@ -106,13 +106,15 @@ def _notes(last: Draft, started: Started) -> Iterator[str]:
         posixpath.basename, command.argv(last.entrypoint, None)[:3]
     ):
         yield f"ENTRYPOINT {last.entrypoint.value} is not run: the image runs our server"
-    if started.app and started.left_out:
+    if started.program == "uvicorn" and started.left_out:
         yield (
             f"these options of {started.program} in its command are not used: "
             f"{', '.join(started.left_out)}"
         )
     for path in last.volumes:
-        yield f"VOLUME {path} cannot be written in the image; bind a folder of yours to {path}"
+        yield (
+            f"VOLUME {path} cannot be written in the image; serve it with --bind FOLDER:{path} or --writable"
+        )
     if started.program == "gunicorn" and started.app:
         yield f"its command starts gunicorn, which our server replaces; the app is {started.app}"
     if started.script:
