@@ -27,8 +27,9 @@ cluster-demo:
 time-to-ready: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.time_to_ready
 
-# Measures every target next to its peers, within half an hour, into experiments/results/bench-TIME.
-# Some figures only: make bench ONLY=1,4,own. To check the benchmark itself: make bench QUICK=1.
+# Measures every target next to its peers, within 45 minutes, into experiments/results/bench-TIME.
+# What a user's OpenEnv app gets, within 12 minutes: make bench ONLY=apps. Others: make bench ONLY=1,4,own.
+# To check the benchmark itself: make bench QUICK=1.
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m tests.perf.bench --only "$(ONLY)" $(if $(QUICK),--quick)
 

@@ -22,13 +22,9 @@ from tests.perf.figures import apps, envoy, layers, load, own_work, scaling, ser
 from tests.perf.processes import NotMeasured
 from tests.perf.run import QUICK, Run, Sizes
 
+APPS = ("session", "speed", "latency", "episode", "memory", "size")
 PARTS: tuple[tuple[tuple[str, ...], str, Callable[[Run], None]], ...] = (
-    (("session",), "OpenEnv apps: CPU of a session", apps.sessions),
-    (("speed",), "OpenEnv apps: steps", apps.speeds),
-    (("latency",), "OpenEnv apps: how long a step takes", apps.latencies),
-    (("episode",), "OpenEnv apps: CPU of a session of many steps", apps.episodes),
-    (("memory",), "OpenEnv apps: memory of a session", apps.memory),
-    (("size",), "OpenEnv apps: large observations", apps.pages),
+    (APPS, "OpenEnv apps under the kit and under plain uvicorn", apps.apps),
     (("1", "3"), "server: CPU and memory of a session", servers.cost),
     (("2",), "server: steps", servers.steps),
     (("4",), "load: CPU of a session", load.load),
@@ -44,7 +40,7 @@ PARTS: tuple[tuple[tuple[str, ...], str, Callable[[Run], None]], ...] = (
     (("sampling",), "what sampling costs", own_work.sampling),
     (("summary",), "what a large summary costs", own_work.summary),
 )
-GROUPS = {"apps": {"session", "speed", "latency", "episode", "memory", "size"}}
+GROUPS = {"apps": set(APPS)}
 KNOWN = [name for names, _, _ in PARTS for name in names]
 FILE = "bench.json"
 
@@ -63,15 +59,21 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     signal.signal(signal.SIGINT, _interrupt)
     raise_descriptor_limit()
-    run = Run(_sizes(given), _folder(given.output), given.address, quick=given.quick)
+    run = Run(
+        *(_sizes(given), _folder(given.output), given.address),
+        quick=given.quick,
+        only=frozenset(only),
+    )
     # Keep the deployments of this run apart from those that the user has.
     os.environ["XDG_STATE_HOME"] = str(run.folder / "state")
     os.environ["PATH"] = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     report = machine.facts() | {"begun": _now(), "ended": None, "figures": {}}
     try:
         for names, title, measure in PARTS:
-            if only.intersection(names):
-                _part(run, report, names, title, measure)
+            # The others are measured together.
+            asked = tuple(name for name in names if name in only or name not in APPS)
+            if only.intersection(asked):
+                _part(run, report, asked, title, measure)
     finally:
         _save(run, report | {"ended": _now()})
     return _end(run, report)

@@ -9,9 +9,20 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+from tests.perf import page_apps as apps
 from tests.perf import page_tables as tables
 from tests.perf import table
-from tests.perf.targets import failures, lines, Result
+from tests.perf.targets import failures, KIT, lines, Result
+
+FIGURES = {target.number for target in KIT}
+# The last page that had all of these, for runs that do not.
+OLDER_FILE = Path(__file__).with_name("older.md")
+OLDER = """\
+## All figures of version 0.1.0
+
+The run above did not measure everything. Version 0.1.0 served OpenEnv apps by their own code, and only
+the kit's own environment by its own; these are its figures.
+"""
 
 SECTIONS = (
     ("Servers side by side", ("1", "2", "3"), tables.servers),
@@ -29,12 +40,19 @@ SECTIONS = (
 
 def page(run: Result, file: str) -> str:
     """Markdown."""
-    parts = [f"# Performance\n\n{_origin(run, file)}", f"## Targets\n\n{_targets(run)}"]
+    asked = set(run["figures"])
+    parts = [f"# Performance\n\n{_origin(run, file)}"]
+    if asked & apps.FIGURES:
+        parts.append(f"## OpenEnv apps under the kit and under plain uvicorn\n\n{apps.lead(run)}")
+    if asked & FIGURES:
+        parts.append(f"## Targets of the whole kit\n\n{_targets(run)}")
     for title, figures, body in SECTIONS:
-        if set(figures) & set(run["figures"]):
+        if set(figures) & asked:
             parts.append(f"## {title}\n\n{body(run).strip()}\n")
     parts.append(f"## How it was measured\n\n{_how(run)}")
     parts.append(f"## Measure again\n\n{_again()}")
+    if not asked >= FIGURES:
+        parts.append(f"{OLDER}\n{OLDER_FILE.read_text()}")
     return "\n".join(parts)
 
 
@@ -78,7 +96,7 @@ def joined(run: Result, further: Iterable[Result]) -> Result:
 
 
 def _targets(run: Result) -> str:
-    conditions = lines(run)
+    conditions = lines(run, KIT)
     counts = Counter(line.verdict for line in conditions)
     parts = [
         f"{counts[name]} {name}" for name in ("met", "NOT MET", "not measured") if counts[name]
@@ -90,7 +108,7 @@ def _targets(run: Result) -> str:
         f"{len(conditions)} conditions: {', '.join(parts) or 'none was requested'}.{which} Each figure is a "
         "median. The spread is the range from the lowest to the highest measurement (for efficiency, its "
         "interval). A ratio is the figure divided by the peer's figure in the same run.\n\n"
-        + table.markdown(head, table.rows(run))
+        + table.markdown(head, [table.cells(line) for line in conditions])
     )
 
 
@@ -121,7 +139,8 @@ def _how(run: Result) -> str:
 def _again() -> str:
     return (
         "```bash\n"
-        "make bench                        # everything, within half an hour; figure 10 needs root\n"
+        "make bench ONLY=apps              # OpenEnv apps, within 12 minutes\n"
+        "make bench                        # everything, within 45 minutes; figure 10 needs root\n"
         "make bench ONLY=1,2,3             # some figures\n"
         "make performance JSON=experiments/results/bench-TIME/bench.json    # this page\n"
         "```\n\n"

@@ -151,10 +151,8 @@ def own(run: Result) -> str:
         body.append([name, *cells, number(median(run, "own steps", name, "p99_ms"))])
     head = ("", *CPU_HEAD, "KB per open session", "steps/s", "p99 of a step, ms")
     intro = (
-        "The same app, made by OpenEnv's `create_fastapi_app` with a blocking step, runs under plain uvicorn "
-        "and under the kit (`launcher up --app module:app`). What the kit does below the app (event loop, "
-        "HTTP and WebSocket protocol, places, Envoy, load) carries over; the cost of OpenEnv's own session "
-        "code remains.\n\n"
+        "The same app, made by OpenEnv's `create_app` with a blocking step, runs under plain uvicorn and "
+        "under the kit (`launcher up --app module:app`).\n\n"
     )
     return (
         intro

@@ -71,6 +71,7 @@ class Run:
     measurements: list[Measurement] = field(default_factory=list)
     notes: dict[str, list[str]] = field(default_factory=dict)
     quick: bool = False
+    only: frozenset[str] = frozenset()  # the figures that are wanted
     _next: int = 0
     _idle: bool = True
 

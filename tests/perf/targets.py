@@ -37,77 +37,55 @@ class Target:
         return f"≥ {_number_text(self.least or 0)} {self.unit}".strip()
 
 
-STOCK, OWN = "stock OpenEnv", "kit's own environment"
-# The user's app under the kit: what each line measures, and on which path.
+STOCK, OWN, ENVOY = "stock OpenEnv", "kit's own environment", "kit, Envoy"
+KINDS, SIZES = ("async", "blocking"), ("10 KB", "200 KB", "2 MB")
+SESSION, LONG = "CPU of a session (connect, reset, step, close)", "CPU of a session of 100 steps"
+
+
+def _app(
+    figure: str, what: str, value: str, unit: str, peer: str, ratio: float, of: str = "kit"
+) -> Target:
+    number, more = figure.partition(" ")[0], unit.endswith("/s")
+    return Target(
+        *(number, what, figure, value, unit), of=of, peer=peer, ratio=ratio, more_is_better=more
+    )
+
+
+def _latency(workers: str = "") -> Iterable[Target]:
+    for kind in KINDS:
+        for name in ("p50", "p99"):
+            what = f"{name} of a step, 64 sessions, {kind} app{workers}"
+            yield _app(f"latency {kind}{workers}", what, f"{name}_ms", "ms", STOCK, 1, ENVOY)
+
+
+def _size(workers: str = "") -> Iterable[Target]:
+    for size in SIZES:
+        what = f"observations of {size}{workers}"
+        yield _app(f"size {size}{workers}", what, "mb_per_s", "MB/s", STOCK, 1.5, ENVOY)
+
+
+# A user's app under the kit and the same app under plain uvicorn, each with one process.
 APPS = (
-    Target(
-        "session",
-        "async app, CPU per session",
-        "session async",
-        "cpu_us",
-        "µs",
-        peer=OWN,
-        ratio=1.5,
+    _app("session async", f"{SESSION}, async app", "cpu_us", "µs", OWN, 1.5),
+    _app("session async", f"{SESSION}, async app", "cpu_us", "µs", STOCK, 0.2),
+    _app("session blocking", f"{SESSION}, blocking app", "cpu_us", "µs", STOCK, 0.35),
+    _app("speed async", "steps, 1,000 sessions × 100, async app", "steps_per_s", "/s", STOCK, 8),
+    _app(
+        *("speed blocking", "steps, 1,000 sessions × 100, blocking app", "steps_per_s", "/s"),
+        *(STOCK, 3),
     ),
-    Target(
-        *("session", "async app, CPU per session", "session async", "cpu_us", "µs"),
-        peer=STOCK,
-        ratio=0.2,
+    *_latency(),
+    _app("episode", f"{LONG}, own environment", "cpu_us", "µs", "picows", 1.3, OWN),
+    _app("episode", f"{LONG}, async app", "cpu_us", "µs", "picows", 2),
+    _app(
+        "memory blocking", "memory of an open session, blocking app", "memory_kb", "KB", STOCK, 0.5
     ),
-    Target(
-        *("session", "blocking app, CPU per session", "session blocking", "cpu_us", "µs"),
-        peer=STOCK,
-        ratio=0.35,
-    ),
-    *(
-        Target(
-            *("speed", f"{kind} app, steps", f"speed {kind}", "steps_per_s", "/s"),
-            peer=STOCK,
-            ratio=ratio,
-            more_is_better=True,
-        )
-        for kind, ratio in (("async", 8), ("blocking", 3))
-    ),
-    *(
-        Target(
-            *("latency", f"{kind} app, {value[:3]} of a step", f"latency {kind}", value, "ms"),
-            of="kit, Envoy",
-            peer=STOCK,
-            ratio=1,
-        )
-        for kind in ("async", "blocking")
-        for value in ("p50_ms", "p99_ms")
-    ),
-    Target(
-        *("episode", "own environment, CPU per session of 100 steps", "episode", "cpu_us", "µs"),
-        of=OWN,
-        peer="picows",
-        ratio=1.3,
-    ),
-    Target(
-        *("episode", "async app, CPU per session of 100 steps", "episode", "cpu_us", "µs"),
-        peer="picows",
-        ratio=2,
-    ),
-    Target(
-        *("memory", "blocking app, memory per open session", "memory blocking", "memory_kb", "KB"),
-        peer=STOCK,
-        ratio=0.5,
-    ),
-    *(
-        Target(
-            *("size", f"observations of {size}", f"size {size}", "mb_per_s", "MB/s"),
-            of="kit, Envoy",
-            peer=STOCK,
-            ratio=1.5,
-            more_is_better=True,
-        )
-        for size in ("10 KB", "200 KB", "2 MB")
-    ),
+    *_size(),
 )
+# The same with two workers on either side: they, Envoy and the load share the two cores.
+TWO_WORKERS = (*_latency(", 2 workers"), *_size(", 2 workers"))
 SERVER, STEPS = "server, CPU per session", "server, steps"
-TARGETS = (
-    *APPS,
+KIT = (
     Target("1", SERVER, "1", "cpu_us", "µs", peer="picows", ratio=1.5),
     Target("1", SERVER, "1", "cpu_us", "µs", peer="stock OpenEnv", ratio=1 / 6),
     Target(
@@ -158,6 +136,7 @@ TARGETS = (
     Target("10", "efficiency at 4 nodes", "10", "efficiency", "", of="4 servers", least=0.95),
     Target("11", "time until ready, 4 servers", "11", "ready_s", "s", most=3),
 )
+TARGETS = (*APPS, *KIT)
 
 
 @dataclass(frozen=True)

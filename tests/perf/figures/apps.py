@@ -2,7 +2,7 @@
 kit's own environment and a bare WebSocket engine."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -16,7 +16,7 @@ ASYNC, SIZED = "tests.perf.peers.stock_async:app", "tests.perf.peers.stock_sized
 KINDS = {"async": ASYNC, "blocking": STOCK}
 STOCK_NAME, DIRECT, ENVOY, OWN = "stock OpenEnv", "kit", "kit, Envoy", "kit's own environment"
 WARM, SECONDS = 64, 300.0
-LATENCY_SESSIONS, LATENCY_STEPS, CORES = 64, 200, 2
+LATENCY_SESSIONS, LATENCY_STEPS = 64, 200
 # Bytes of an observation, sessions, steps of each.
 PAGES = {"10 KB": (10_000, 64, 200), "200 KB": (200_000, 32, 40), "2 MB": (2_000_000, 8, 24)}
 
@@ -42,65 +42,84 @@ Opened = contextlib.AbstractContextManager[Place]
 Way = Callable[[Run, int], Opened]
 
 
-def sessions(run: Run) -> None:
-    """CPU of a session: connect, reset, one step, close; all of a burst are open at once."""
+def apps(run: Run) -> None:
+    """Each server is started once per round, for all figures: starting them takes longer than measuring."""
+    engines = {OWN: _server(KIT), "picows": _server(PICOWS)}
     for kind, app in KINDS.items():
-        count = run.sizes.sessions if kind == "async" else run.sizes.own_sessions
-        ways = _ways(app) | {OWN: _server(KIT), "picows": _server(PICOWS)}
-        for round_, name, place in _alternating(run, ways, 2 * count):
-            load(run, *place.address, min(WARM, count), "--wait", "0")
-            _burst(run, f"session {kind}", name, round_, place, count, str(run.sizes.wait), 1)
-    run.note("session", f"blocking: {run.sizes.own_sessions:,} sessions, each with its thread")
+        wanted = run.only & {"memory", "session", "speed", "latency"}
+        ways = _ways(app)
+        if kind == "async":
+            wanted |= run.only & {"episode"}
+            ways |= engines
+        for round_, name, place in _alternating(run, ways if wanted else {}, _most(run)):
+            _one_worker(run, wanted, kind, name, round_, place)
+    if "size" in run.only:
+        for round_, name, place in _alternating(run, _ways(SIZED), 2 * WARM):
+            _sizes(run, "", name, round_, place)
+    _two_workers(run)
+    _note(run)
 
 
-def episodes(run: Run) -> None:
-    """CPU of a session of many steps that do not wait."""
-    ways = _ways(ASYNC) | {OWN: _server(KIT), "picows": _server(PICOWS)}
-    count, steps = run.sizes.stepping, run.sizes.steps
-    for round_, name, place in _alternating(run, ways, 2 * count):
-        load(run, *place.address, min(WARM, count), "--wait", "0")
-        _burst(run, "episode", name, round_, place, count, "0", steps)
+def _one_worker(
+    run: Run, wanted: Set[str], kind: str, name: str, round_: int, place: Place
+) -> None:
+    """Memory first, because only a few warm-up sessions have been open by then."""
+    sizes, subject = run.sizes, (name, round_, place)
+    many = sizes.sessions if kind == "async" else sizes.own_sessions
+    is_app = name in (STOCK_NAME, DIRECT, ENVOY)
+    load(run, *place.address, min(WARM, many), "--wait", "0")
+    if "memory" in wanted and is_app:
+        _memory(run, f"memory {kind}", *subject, sizes.own_sessions)
+    if "session" in wanted:
+        _burst(run, f"session {kind}", *subject, many, str(sizes.wait), 1)
+    if "episode" in wanted:
+        _burst(run, "episode", *subject, sizes.stepping, "0", sizes.steps)
+    if "speed" in wanted:
+        _steps(run, f"speed {kind}", *subject, sizes.stepping, sizes.steps)
+    if "latency" in wanted and is_app:
+        _steps(run, f"latency {kind}", *subject, LATENCY_SESSIONS, _latency_steps(run))
 
 
-def speeds(run: Run) -> None:
-    """Steps per second of one worker with many sessions."""
-    count, steps = run.sizes.stepping, run.sizes.steps
-    for kind, app in KINDS.items():
-        ways = _ways(app) | (
-            {OWN: _server(KIT), "picows": _server(PICOWS)} if kind == "async" else {}
-        )
-        for round_, name, place in _alternating(run, ways, 2 * count):
-            _steps(run, f"speed {kind}", name, round_, place, count, steps)
+def _two_workers(run: Run) -> None:
+    """Once: these have no target."""
+    if "latency" in run.only:
+        for kind, app in KINDS.items():
+            for round_, name, place in _alternating(run, _ways(app, 2), 2 * LATENCY_SESSIONS, 1):
+                figure = f"latency {kind}, 2 workers"
+                steps = _latency_steps(run)
+                _steps(run, figure, name, round_, place, LATENCY_SESSIONS, steps)
+    if "size" in run.only:
+        for round_, name, place in _alternating(run, _ways(SIZED, 2), 2 * WARM, 1):
+            _sizes(run, ", 2 workers", name, round_, place)
 
 
-def latencies(run: Run) -> None:
-    """How long a step takes beside stock, with two workers each."""
-    for kind, app in KINDS.items():
-        for round_, name, place in _alternating(run, _ways(app, CORES), 2 * LATENCY_SESSIONS):
-            steps = run.sizes.steps if run.quick else LATENCY_STEPS
-            _steps(run, f"latency {kind}", name, round_, place, LATENCY_SESSIONS, steps)
-    run.note("latency", f"{LATENCY_SESSIONS} sessions; {CORES} workers on either side")
+def _note(run: Run) -> None:
+    if "session" in run.only:
+        count = f"{run.sizes.own_sessions:,}"
+        run.note("session", f"the bursts of the blocking app are {count} sessions, each a thread")
+    if "latency" in run.only:
+        run.note("latency", f"{LATENCY_SESSIONS} sessions, {_latency_steps(run)} steps each")
 
 
-def memory(run: Run) -> None:
-    """Memory of an open session after its first step."""
-    count = run.sizes.own_sessions
-    for kind, app in KINDS.items():
-        for round_, name, place in _alternating(run, _ways(app), 2 * count):
-            load(run, *place.address, min(WARM, count), "--wait", "0")
-            more = ("--wait", "0", "--steps", "2")
-            outcome, growth, _ = held(run, *place.address, count, place.servers, *more, after=1)
-            values = {"memory_kb": growth / count / 1e3}
-            run.record(f"memory {kind}", name, round_, values, outcome)
+def _most(run: Run) -> int:
+    return 2 * max(run.sizes.sessions, run.sizes.stepping, LATENCY_SESSIONS)
 
 
-def pages(run: Run) -> None:
-    """Megabytes of observations per second, with two workers each."""
-    for round_, name, place in _alternating(run, _ways(SIZED, CORES), 2 * WARM):
-        for size, (length, count, steps) in PAGES.items():
-            each = max(2, steps // 20) if run.quick else steps
-            _pages(run, f"size {size}", name, round_, place, (count, each, length))
-    run.note("size", f"{CORES} workers on either side; one client process")
+def _latency_steps(run: Run) -> int:
+    return run.sizes.steps if run.quick else LATENCY_STEPS
+
+
+def _memory(run: Run, figure: str, name: str, round_: int, place: Place, count: int) -> None:
+    """Of an open session after its first step."""
+    more = ("--wait", "0", "--steps", "2")
+    outcome, growth, _ = held(run, *place.address, count, place.servers, *more, after=1)
+    run.record(figure, name, round_, {"memory_kb": growth / count / 1e3}, outcome)
+
+
+def _sizes(run: Run, workers: str, name: str, round_: int, place: Place) -> None:
+    for size, (length, count, steps) in PAGES.items():
+        each = max(2, steps // 20) if run.quick else steps
+        _pages(run, f"size {size}{workers}", name, round_, place, (count, each, length))
 
 
 def _pages(
@@ -147,9 +166,11 @@ def _steps(
     run.record(figure, name, round_, values, outcome)
 
 
-def _alternating(run: Run, ways: dict[str, Way], places: int) -> Iterator[tuple[int, str, Place]]:
+def _alternating(
+    run: Run, ways: dict[str, Way], places: int, rounds: int | None = None
+) -> Iterator[tuple[int, str, Place]]:
     """Each way in turn, newly started, as many times as the run has rounds."""
-    for round_ in run.rounds():
+    for round_ in range(1, (rounds or run.sizes.rounds) + 1):
         for name, way in ways.items():
             run.settle()
             with way(run, places) as place:

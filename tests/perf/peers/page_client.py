@@ -8,7 +8,7 @@ import select
 import socket
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import orjson
 
@@ -19,14 +19,18 @@ from tests.perf.peers.stock_sized import PAGE
 
 SECONDS = 120.0
 PARSED = 16
+# Of a frame; every reply is longer.
+HEAD_BYTES = 10
 HEAD, TAIL = b'{"type":"observation","data":{', b"}}"
 
 
 @dataclass(slots=True)
 class Session:
     socket: socket.socket
-    data: bytearray = field(default_factory=bytearray)
-    needed: int = 2
+    data: bytearray
+    rest: memoryview  # of the data: not received yet
+    received: int = 0
+    needed: int = HEAD_BYTES
     steps: int = -1  # the first reply is that of the reset
     sent_at: float = 0.0
 
@@ -66,38 +70,37 @@ class Load:
             answer += connection.recv(4096)
         if not answer.startswith(b"HTTP/1.1 101"):
             raise UnexpectedReply(answer[:200].decode(errors="replace"))
-        self._open[connection.fileno()] = Session(connection)
+        data = bytearray(2 * self._size + 4096)  # a JSON text can be longer than the text in it
+        self._open[connection.fileno()] = Session(connection, data, memoryview(data))
         self._epoll.register(connection.fileno(), select.EPOLLIN)
 
     def _ready(self, session: Session) -> None:
         try:
-            received = session.socket.recv(1 << 20)
+            received = session.socket.recv_into(session.rest)
             if not received:
                 raise UnexpectedReply("disconnected")
-            session.data += received
-            while session.socket.fileno() >= 0 and len(session.data) >= session.needed:
-                if not self._complete(session):
-                    return
+            session.received += received
+            session.rest = session.rest[received:]
+            if session.received >= session.needed:
+                self._complete(session)
         except (OSError, UnexpectedReply) as failure:
             self._end(session, repr(failure))
 
-    def _complete(self, session: Session) -> bool:
-        """Handles a frame, if all of it is there; else sets how much is needed."""
+    def _complete(self, session: Session) -> None:
+        """Handles the frame, if all of it is there. A server replies only once to each message, so that
+        nothing follows a frame."""
         data, size, begin = session.data, session.data[1] & 127, 2
         if size > 125:
             begin = 4 if size == 126 else 10
-            if len(data) < begin:
-                session.needed = begin
-                return False
             size = int.from_bytes(data[2:begin])
         session.needed = begin + size
-        if len(data) < session.needed:
-            return False
+        if session.received < session.needed:
+            return
+        if session.received > session.needed:
+            raise UnexpectedReply(f"{session.received - session.needed} bytes after a frame")
         self._check(session, data, begin, begin + size)
-        del data[: begin + size]
-        session.needed = 2
+        session.received, session.needed, session.rest = 0, HEAD_BYTES, memoryview(data)
         self._next(session)
-        return True
 
     def _check(self, session: Session, data: bytearray, begin: int, end: int) -> None:
         if (
