@@ -38,9 +38,8 @@ for folder; do
     [ ! -d "$folder" ] || [ "$folder" = / ] || chmod -R a+rwX "$folder"
 done
 rm -rf "$HOME/.cache/pip" "$HOME/.cache/uv" "$HOME/.cache/.wget-hsts"
-find "$HOME" -depth -mindepth 1 -maxdepth 2 -type d -empty -delete 2> /dev/null || true
 if [ "$HOME" != / ] && [ -d "$HOME" ] && [ -n "${APPTAINER_ENVIRONMENT-}" ]; then
-    chmod -R a+rX "$HOME"
+    chmod -R a+rwX "$HOME"
     for entry in "$HOME"/.[!.]* "$HOME"/*; do
         case ${entry##*/} in
             '.[!.]*' | '*' | .bashrc | .profile | .wget-hsts | .bash_logout) continue ;;
@@ -48,7 +47,11 @@ if [ "$HOME" != / ] && [ -d "$HOME" ] && [ -n "${APPTAINER_ENVIRONMENT-}" ]; the
             *) set -- "$entry" ;;
         esac
         for kept; do
-            [ ! -e "$kept" ] || printf '%s\n' "${kept#"$HOME"/}" >> /opt/openenv/home
+            [ -e "$kept" ] || continue
+            # A folder that the build only made is made again, so that it can be written.
+            slash=
+            [ ! -d "$kept" ] || [ -n "$(ls -A "$kept")" ] || slash=/
+            printf '%s\n' "${kept#"$HOME"/}$slash" >> /opt/openenv/home
         done
     done
     if [ -s /opt/openenv/home ]; then

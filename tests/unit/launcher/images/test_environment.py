@@ -1,5 +1,6 @@
 """The folder of an environment: its build context, its name."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from launcher.images.definition import define
 from launcher.images.dockerfile import read, stages
 from launcher.images.dockerfile.sources import Sources
 from launcher.images.environment import build_environment, Environment, in_folder
+from tests.helpers.local import ROOT
 
 
 def test_environment_has_the_folder_and_name_of_its_project(tmp_path: Path) -> None:
@@ -121,3 +123,42 @@ def test_a_base_that_cannot_be_had_is_named(
         "here; build on a machine that reaches it, or choose a base with --base"
     )
     assert "\n" not in str(raised.value)
+
+
+def test_what_a_build_left_at_home_is_found_in_a_new_home(tmp_path: Path) -> None:
+    """The end of environment_server.sh, and environment_home.sh in the environment of the image."""
+    containers, home, user = ROOT / "containers", tmp_path / "root", tmp_path / "user"
+    for name in (".cache/browsers/chromium", ".cache/pip/x", ".julia/bin", ".bashrc"):
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        (home / name).write_text(name)
+    (home / ".made").mkdir(mode=0o700)
+    script = (containers / "environment_server.sh").read_text()
+    script = script[
+        script.index('rm -rf "$HOME/.cache/pip"') : script.index("# Remove what records")
+    ]
+    script = script.replace("/opt/openenv", str(tmp_path))
+    variables = {"PATH": "/usr/bin:/bin", "HOME": str(home), "runtime": str(containers)}
+    environment = tmp_path / "91-environment.sh"
+    subprocess.run(
+        ["sh", "-euc", script],
+        env={**variables, "APPTAINER_ENVIRONMENT": str(environment)},
+        check=True,
+    )
+    assert sorted((tmp_path / "home").read_text().split()) == [
+        ".cache/browsers",
+        ".julia",
+        ".made/",
+    ]
+    user.mkdir()
+    mounts = tmp_path / "mounts"
+    text = environment.read_text().replace("/opt/openenv", str(tmp_path))
+    text = text.replace("/proc/self/mounts", str(mounts))
+    for mounted, found in (
+        ("", []),
+        (f"tmpfs {user} tmpfs rw 0 0\n", [".cache", ".julia", ".made"]),
+    ):
+        mounts.write_text(mounted)
+        subprocess.run(["sh", "-euc", text], env={**variables, "HOME": str(user)}, check=True)
+        assert sorted(path.name for path in user.iterdir()) == found
+    assert (user / ".cache/browsers/chromium").read_text() == ".cache/browsers/chromium"
+    assert not (user / ".made").is_symlink()
