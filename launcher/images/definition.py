@@ -2,9 +2,13 @@
 
 import json
 import posixpath
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+from spython.main.parse.recipe import Recipe  # type: ignore[import-untyped]
+from spython.main.parse.writers import SingularityWriter  # type: ignore[import-untyped]
 
 from launcher.images.dockerfile import command
 from launcher.images.dockerfile.command import Started
@@ -14,6 +18,9 @@ from launcher.images.dockerfile.draft import Draft, RUNTIME
 from launcher.images.dockerfile.sources import Sources
 from launcher.images.dockerfile.stages import Stage
 from launcher.images.dockerfile.words import quote
+
+# The writer drops empty lines, which a here-document may contain: this stands for them meanwhile.
+EMPTY = "\0"
 
 
 @dataclass(frozen=True)
@@ -39,8 +46,9 @@ def define(
     started = command.find(argv, last.folder, command.scripts(last.stage, sources.context))
     if app is None and started.program == "uvicorn" and not started.script:
         app = started.app
-    sections = [_stage(each, stages[-1].image) for each in drafts]
-    text = "\n\n".join([*sections, *_serve(last, app, argv, started.folder)]) + "\n"
+    recipes = {each.stage.name: _recipe(each) for each in drafts}
+    _serve(recipes[last.stage.name], last, app, argv, started.folder)
+    text = _write(recipes, _start(app), stages[-1].image)
     return Definition(text, app, (*last.notes, *_notes(last, started)), started)
 
 
@@ -58,28 +66,27 @@ def _gather(drafts: Sequence[Draft]) -> None:
                 later.staged[number] = (stage, gathered, into.rstrip("/"))
 
 
-def _stage(draft: Draft, base: str) -> str:
-    image = draft.stage.image
-    header = ("docker", image) if image != base else ("{{ BOOTSTRAP }}", "{{ BASE }}")
-    lines = [f"Bootstrap: {header[0]}", f"From: {header[1]}", f"Stage: {draft.stage.name}"]
-    for source in dict.fromkeys(stage for stage, _, _ in draft.staged):
-        lines += ["", f"%files from {source}"]
-        lines += [_files(path, into) for stage, path, into in draft.staged if stage == source]
-    if draft.lines:
-        lines += ["", "%post", *draft.lines]
-    return "\n".join(lines)
+def _recipe(draft: Draft) -> Recipe:
+    recipe = Recipe()
+    recipe.fromHeader = draft.stage.image
+    for source, path, into in draft.staged:
+        recipe.layer_files.setdefault(source, []).append([_quoted(path), _quoted(into)])
+    recipe.install = [_marked(draft.lines)] if draft.lines else []
+    return recipe
 
 
-def _files(*paths: str) -> str:
-    return " ".join(f'"{path}"' if " " in path else path for path in paths)
+def _quoted(path: str) -> str:
+    return f'"{path}"' if " " in path else path
 
 
-def _serve(last: Draft, app: str | None, argv: Sequence[str], folder: str) -> list[str]:
-    """What is added to the last stage; its %post continues that of the stage."""
-    option = f" --app {shlex.quote(app)}" if app else ""
-    serve = f'cd {quote(folder)} && exec python -P -m benchmark.server{option} "$@"'
+def _start(app: str | None, program: str = "-m benchmark.server") -> str:
+    return f"exec python -P {program}" + (f" --app {shlex.quote(app)}" if app else "")
+
+
+def _serve(recipe: Recipe, last: Draft, app: str | None, argv: Sequence[str], folder: str) -> None:
+    """Adds our server to the last stage."""
     open_to_all = " ".join(map(quote, dict.fromkeys([last.folder, folder, *last.volumes])))
-    post = f"sh {RUNTIME}/environment_server.sh {open_to_all}"
+    recipe.install.append(f"sh {RUNTIME}/environment_server.sh {open_to_all}")
     labels = last.labels | {
         "org.opencontainers.image.version": "{{ VERSION }}",
         "openenv-slurm.sources": "{{ SOURCES }}",
@@ -88,17 +95,24 @@ def _serve(last: Draft, app: str | None, argv: Sequence[str], folder: str) -> li
     labels |= {"openenv-slurm.app": app} if app else {}
     if argv and "{{" not in json.dumps(argv):
         labels["openenv-slurm.command"] = json.dumps(argv)
+    recipe.labels = [list(label) for label in labels.items()]
     # uvicorn puts its working folder before all others.
-    path = f'export PYTHONPATH={quote(folder)}"${{PYTHONPATH:+:$PYTHONPATH}}"'
-    sections = [
-        post if last.lines else f"%post\n{post}",
-        "\n".join(["%labels", *(f"{name} {value}" for name, value in labels.items())]),
-        "\n".join(["%environment", *last.environment, path]),
-        f"%runscript\n{serve}",
-        f"%startscript\n{serve}",
-    ]
-    test = f"%test\ncd {quote(folder)} && exec python -P /opt/openenv/check.py{option}"
-    return [*sections, test] if app else sections
+    path = f'PYTHONPATH={quote(folder)}"${{PYTHONPATH:+:$PYTHONPATH}}"'
+    recipe.environ = [_marked([each]) for each in (*last.environment, path)]
+    recipe.workdir = quote(folder)
+    if app:
+        recipe.test = f"cd {recipe.workdir} && {_start(app, '/opt/openenv/check.py')}"
+
+
+def _write(recipes: dict[str, Recipe], start: str, base: str) -> str:
+    """The text. Stages that begin with the image `base` begin with the base that is built from."""
+    written: str = SingularityWriter(recipes).convert(runscript=start, force=True)
+    ours = "Bootstrap: {{ BOOTSTRAP }}\nFrom: {{ BASE }}\n"
+    return written.replace(f"Bootstrap: docker\nFrom: {base}\n", ours).replace(EMPTY, "") + "\n"
+
+
+def _marked(lines: Sequence[str]) -> str:
+    return re.sub(r"\n(?=\n)", f"\n{EMPTY}", "\n".join(lines))
 
 
 def _notes(last: Draft, started: Started) -> Iterator[str]:

@@ -95,9 +95,9 @@ def _set_variables(draft: Draft, instruction: Instruction) -> None:
             )
     for key in _in_order(values, instruction):
         parts = values[key]
-        line = f"export {key}={shell(parts)}"
-        draft.lines.append(line)
-        draft.environment.append(line)
+        assignment = f"{key}={shell(parts)}"
+        draft.lines.append(f"export {assignment}")
+        draft.environment.append(assignment)
         draft.variables[key] = parts if literal(parts) is not None else (Reference(key),)
 
 

@@ -277,6 +277,7 @@ def test_arguments_end_with_their_stage(text: str, show: str, printed: str, tmp_
         ),
         ("RUN cat <<A - <<'B' | tail -1\nnot\nA\n$B %files\nB\nRUN true", "$B %files"),
         ("RUN <<-X\n\techo chomped\n\tX", "chomped"),
+        ("RUN cat <<X\nzero\n\nUSER one\n\n\n\ntwo\nX", "zero\n\nUSER one\n\n\n\ntwo"),
         ("RUN <<EOF\n#!/bin/cat\nscript\nEOF", "#!/bin/cat\nscript"),
         ('RUN ["echo", "a  b", "$HOME"]', "a  b $HOME"),
         ('SHELL ["/bin/sh", "-uc"]\nRUN echo ${NONE-unset}', "unset"),

@@ -319,9 +319,13 @@ def test_mirror_is_the_first_one_of_debian_itself(tmp_path: Path) -> None:
 
 
 def apptainer_calls(tree: ast.AST) -> Iterator[int]:
-    """Lines that hold an argv or a call which begins with Apptainer's name."""
+    """Lines that import spython, or that hold an argv or a call which begins with Apptainer's name."""
     for node in ast.walk(tree):
         match node:
+            case ast.Import(names=names) if any(name.name.startswith("spython") for name in names):
+                yield node.lineno
+            case ast.ImportFrom(module=str(module)) if module.startswith("spython"):
+                yield node.lineno
             case ast.Subscript(slice=ast.Tuple() as types):  # Literal["apptainer", "venv"]
                 types.elts.clear()
             case (
@@ -332,7 +336,7 @@ def apptainer_calls(tree: ast.AST) -> Iterator[int]:
                 yield node.lineno
 
 
-def test_apptainer_is_called_from_images_only() -> None:
+def test_apptainer_and_spython_are_called_from_images_only() -> None:
     calls = {
         f"{file.relative_to(ROOT)}:{line}"
         for folder in ("launcher", "benchmark", "locustfiles", "analysis")
@@ -349,6 +353,8 @@ def test_apptainer_is_called_from_images_only() -> None:
         "run(('apptainer', 'version'))",
         "which('apptainer')",
         "argv = ['singularity', *more]",
+        "import spython.main",
+        "from spython.main.parse import parsers",
     ],
 )
 def test_a_call_of_apptainer_is_found(code: str) -> None:
