@@ -25,7 +25,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmark.server",
         description="Serve OpenEnv environments from this node. The environment variables WORKERS, "
-        "PORT, MAX_CONCURRENT_ENVS and NODE_NAME configure the server.",
+        "PORT, MAX_CONCURRENT_ENVS, NODE_NAME and CONSTRUCTOR_TIMEOUT configure the server.",
     )
     add_serving_options(parser)
     parser.add_argument("--host", default="0.0.0.0", help="the address to listen on")

@@ -75,6 +75,7 @@ class Board:
 
     @classmethod
     def create(cls, workers: int, capacity: int = DEFAULT_MAX_CONCURRENT_ENVS) -> "Board":
+        capacity *= 2  # code that does not return has a record, but no place
         fd = os.memfd_create("openenv-board")
         os.ftruncate(fd, _records_at(workers, workers, capacity))
         os.pwrite(fd, _CAPACITY.pack(capacity), _CAPACITY_AT)
@@ -235,7 +236,7 @@ class Places:
 
     def _open_records(self) -> Records:
         if self._records is None:
-            self._records = Records(mmap.mmap(-1, _records_size(self.limit)), self.limit)
+            self._records = Records(mmap.mmap(-1, _records_size(2 * self.limit)), 2 * self.limit)
         return self._records
 
     @property

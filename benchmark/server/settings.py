@@ -10,6 +10,8 @@ from dataclasses import dataclass
 DEFAULT_APP = "benchmark.server.app:app"
 DEFAULT_PORT = 8000
 DEFAULT_MAX_CONCURRENT_ENVS = 100
+# In seconds. OpenEnv's client waits 60 s for a reply; before that it is told why there is none.
+DEFAULT_CONSTRUCTOR_TIMEOUT = 55
 
 
 class SettingError(ValueError):
@@ -22,6 +24,7 @@ class Settings:
     port: int
     max_concurrent_envs: int
     node_name: str
+    constructor_timeout: int = DEFAULT_CONSTRUCTOR_TIMEOUT
 
     @property
     def host_url(self) -> str:
@@ -98,6 +101,9 @@ def settings_from_environment(environment: Mapping[str, str] = os.environ) -> Se
             environment, ("MAX_CONCURRENT_ENVS",), DEFAULT_MAX_CONCURRENT_ENVS, high=10_000_000
         ),
         node_name=environment.get("NODE_NAME") or socket.gethostname(),
+        constructor_timeout=_number(
+            environment, ("CONSTRUCTOR_TIMEOUT",), DEFAULT_CONSTRUCTOR_TIMEOUT, high=1_000_000
+        ),
     )
 
 

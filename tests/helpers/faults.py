@@ -45,6 +45,10 @@ class Client:
         self.send(frame)
         return self.receive()
 
+    def leave(self) -> None:
+        """Disconnects without a close frame."""
+        self._connection.shutdown()
+
     def pid(self) -> int:
         """Of the worker, after a step that does nothing."""
         return int(json.loads(self.ask(step()))["data"]["observation"]["pid"])
@@ -56,7 +60,7 @@ def session(url: str) -> Iterator[Client]:
     try:
         yield client
     finally:
-        client._connection.shutdown()
+        client.leave()
 
 
 def serves(url: str) -> bool:

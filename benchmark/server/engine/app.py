@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmark.server import messages
 from benchmark.server.admission import Admission, send_error
+from benchmark.server.engine.closing import Closing
 from benchmark.server.engine.environment import OpenEnvironment
 from benchmark.server.engine.http_sessions import HttpSessions
 from benchmark.server.engine.recognise import SESSIONS
@@ -17,7 +18,7 @@ from benchmark.server.engine.threads import Threads
 from benchmark.server.engine.watch import Watch
 from benchmark.server.messages import ErrorCode
 from benchmark.server.places import Places
-from benchmark.server.settings import Serving
+from benchmark.server.settings import Serving, settings_from_environment
 from benchmark.server.websocket.asgi_channel import serve
 
 
@@ -28,8 +29,10 @@ class Engine:
         if (state := getattr(app, "state", None)) is not None:
             state.places = places  # for the app's own routes
         self._admission = Admission(app, places)
-        self._http = HttpSessions(app, spec, places, self._environment)
-        self._watch = Watch(spec, serving, self._http)
+        patience = settings_from_environment().constructor_timeout
+        self._closing = Closing(places, patience)
+        self._http = HttpSessions(app, spec, places, self._environment, self._closing.close)
+        self._watch = Watch(spec, serving, self._http, self._closing, patience)
         self._threads: Threads | None = None  # belong to the event loop of the first session
         self._prepared = asyncio.Event()
 
@@ -104,10 +107,7 @@ class Engine:
             await session.run(opens=True)
         finally:
             self._watch.sessions.discard(session)
-            try:
-                await environment.close()
-            finally:
-                self.places.release()
+            await self._closing.close(environment)
         session.finish()
 
     async def _attach(self, session_id: str, scope: Scope, receive: Receive, send: Send) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 import threading
 import time
 from asyncio import Future
@@ -11,7 +10,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from benchmark.server import messages
-from benchmark.server.engine.failures import describe, FactoryFailed
+from benchmark.server.engine.failures import describe, FactoryFailed, position
 from benchmark.server.engine.spec import Spec
 from benchmark.server.engine.threads import EnvironmentThread, Threads
 from benchmark.server.places import Places, Running
@@ -39,6 +38,7 @@ class OpenEnvironment:
         "_stack",
         "_thread",
         "_threads",
+        "given_up",
         "instance",
         "reset_is_async",
         "session_id",
@@ -65,7 +65,7 @@ class OpenEnvironment:
         self._ident = 0  # of the thread that runs the constructor
         self.session_id = session_id
         self.instance: Any = None
-        self.step_is_async = self.reset_is_async = self.was_reset = False
+        self.step_is_async = self.reset_is_async = self.was_reset = self.given_up = False
         self.used_at = time.monotonic()
 
     async def open(self) -> None:
@@ -94,16 +94,14 @@ class OpenEnvironment:
     def give_up(self, seconds: float) -> None:
         """Fails `open`. The constructor keeps running; `close` waits for it."""
         if not self._opened.done():
-            cause = f"its constructor has not returned after {seconds:g} s; it is {self.position}"
+            self.given_up = True
+            cause = f"its constructor has not returned after {seconds:.0f} s; it is {self.position}"
             self._opened.set_exception(FactoryFailed(self._spec.name, cause))
 
     @property
     def position(self) -> str:
-        """Where the code on the environment's thread is, as "at FILE:LINE in FUNCTION"."""
-        frame = sys._current_frames().get(self._ident)
-        if frame is None:
-            return "not running"
-        return f"at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
+        """Where the code on the environment's thread is."""
+        return position(self._ident) if self._ident else "waiting for a thread"
 
     def mark(self, code: int) -> None:
         """Records which code of the environment is running, for the report on a worker that dies."""
@@ -221,7 +219,7 @@ class OpenEnvironment:
         try:
             if self._stack is not None:
                 await self._stack.aclose()
-            if self._thread is not None and not self._is_closed:
+            if self._thread is not None and (self._thread.busy or not self._is_closed):
                 await self._thread.run(self._close_instance)
         except Exception as failure:  # noqa: BLE001 - the session is over
             logger.warning(

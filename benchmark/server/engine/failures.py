@@ -1,10 +1,14 @@
 """Tells the author of an environment, in the log, what its code raised."""
 
 import logging
+import sys
+import sysconfig
 from collections import Counter
+from types import CodeType
 
 # Failures are told apart by their class and the line that raised them.
 MAX_KINDS = 1000
+LIBRARY = sysconfig.get_path("stdlib")
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -27,11 +31,22 @@ def as_exception(failure: BaseException) -> BaseException:
 
 
 def describe(failure: BaseException) -> str:
-    """The exception in one line, with the innermost line of code that raised it."""
+    """The exception in one line, with the line of code that raised it."""
     text = _text(failure)
     cause = f"{type(failure).__name__}: {text}" if text else type(failure).__name__
     where = _where(failure)
     return f"{cause} ({where})" if where else cause
+
+
+def position(ident: int) -> str:
+    """Where the code of a thread is, as "at FILE:LINE in FUNCTION"."""
+    innermost = frame = sys._current_frames().get(ident)
+    if innermost is None:
+        return "not running"
+    while frame is not None and _in_library(frame.f_code):
+        frame = frame.f_back
+    frame = frame or innermost
+    return f"at {frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}"
 
 
 class Failures:
@@ -63,10 +78,18 @@ def _text(failure: BaseException) -> str:
 
 
 def _where(failure: BaseException) -> str:
-    found = failure.__traceback__
-    while found is not None and found.tb_next is not None:
-        found = found.tb_next
+    found = entry = failure.__traceback__
+    while entry is not None:
+        if not _in_library(entry.tb_frame.f_code):
+            found = entry
+        entry = entry.tb_next
     return f"{found.tb_frame.f_code.co_filename}:{found.tb_lineno}" if found else ""
+
+
+def _in_library(code: CodeType) -> bool:
+    """Whether code is of the standard library, which tells an author less than what called it."""
+    name = code.co_filename
+    return name.startswith(("<frozen", LIBRARY)) and "-packages" not in name
 
 
 report = Failures().report

@@ -5,7 +5,7 @@ The replies are those of `mcp_handler` in `openenv.core.env_server.http_server`.
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from starlette.responses import Response
@@ -45,9 +45,16 @@ class HttpSession:
 
 class HttpSessions:
     def __init__(
-        self, app: ASGIApp, spec: Spec, places: Places, make: Callable[[str], OpenEnvironment]
+        self,
+        app: ASGIApp,
+        spec: Spec,
+        places: Places,
+        make: Callable[[str], OpenEnvironment],
+        close: Callable[[OpenEnvironment], Coroutine[Any, Any, None]],
     ) -> None:
+        """`make` returns an environment that is not open; `close` also frees its place."""
         self._app, self._spec, self._places, self._make = app, spec, places, make
+        self._close_environment = close
         self._sessions: dict[str, HttpSession] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -185,18 +192,12 @@ class HttpSessions:
 
     def _destroy_later(self, name: str) -> None:
         """Forgets the session now; its place is free when its environment has closed."""
-        closing = asyncio.create_task(self._close_environment(self._sessions.pop(name)))
+        closing = asyncio.create_task(self._close_environment(self._sessions.pop(name).environment))
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
 
     async def _destroy(self, name: str) -> None:
-        await self._close_environment(self._sessions.pop(name))
-
-    async def _close_environment(self, record: HttpSession) -> None:
-        try:
-            await record.environment.close()
-        finally:
-            self._places.release()
+        await self._close_environment(self._sessions.pop(name).environment)
 
 
 def _request(body: bytes) -> dict[str, Any] | None:

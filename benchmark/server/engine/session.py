@@ -41,6 +41,13 @@ class Session(Coroutines):
     def used_at(self) -> float:
         return self._environment.used_at
 
+    @property
+    def name(self) -> str:
+        return self._environment.session_id
+
+    def runs_in(self, task: "asyncio.Task[Any] | None") -> bool:
+        return task is not None and self._task is task
+
     async def run(self, *, opens: bool) -> None:
         """Returns when the session has ended; the environment is still open then."""
         self._task, self._loop = asyncio.current_task(), asyncio.get_running_loop()
@@ -149,19 +156,19 @@ class Session(Coroutines):
         self._cancellable = True
         try:
             await self._environment.open()
-        except FactoryFailed as failure:
-            report(self._environment.session_id, failure)
+            return True
+        except Exception as raised:  # noqa: BLE001 - the client gets it
+            failure = raised
+        finally:
+            self._cancellable = False  # before the channel is closed, which would cancel `close`
+        report(self.name, failure)
+        if isinstance(failure, FactoryFailed):
             details = {"factory_name": failure.factory_name}
             self._channel.send(messages.error(ErrorCode.FACTORY_ERROR, str(failure), **details))
             self._channel.close()  # now: the constructor may still be running
-            return False
-        except Exception as failure:  # noqa: BLE001 - the client gets it
-            report(self._environment.session_id, failure)
+        else:
             self._fail(failure)
-            return False
-        finally:
-            self._cancellable = False
-        return True
+        return False
 
     def _replied(self, reply: bytes | None, failure: BaseException | None) -> None:
         if not self._ended:
@@ -172,7 +179,7 @@ class Session(Coroutines):
     def _reply(self, reply: bytes | None, failure: BaseException | None) -> None:
         if reply is None:
             failure = failure or RuntimeError("no reply")
-            report(self._environment.session_id, failure)
+            report(self.name, failure)
             self._reply_failure(failure)
         else:
             self._channel.send(reply)

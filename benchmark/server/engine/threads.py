@@ -50,12 +50,18 @@ class EnvironmentThread(Executor):
     def __init__(self, completions: Completions) -> None:
         self._completions = completions
         self._calls: SimpleQueue[Any] = SimpleQueue()
+        self._called = self._returned = 0
         # Every open session has one, and an object of `threading` adds 3 KB to each.
         _thread.start_new_thread(self._run, ())
 
     def call(self, done: Done, function: Callable[..., Any], *arguments: Any) -> None:
         """Calls `done` on the event loop with the result or the exception."""
+        self._called += 1
         self._calls.put((done, function, arguments))
+
+    @property
+    def busy(self) -> bool:
+        return self._called != self._returned
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> "asyncio.Future[Any]":
         future = asyncio.get_running_loop().create_future()
@@ -82,6 +88,7 @@ class EnvironmentThread(Executor):
             except BaseException as failure:  # noqa: BLE001 - the caller gets it
                 future.set_exception(as_exception(failure))
 
+        self._called += 1
         self._calls.put((None, run, ()))
         return future
 
@@ -97,6 +104,7 @@ class EnvironmentThread(Executor):
                 result = function(*arguments)
             except BaseException as exception:  # noqa: BLE001 - the session reports it
                 failure = as_exception(exception)
+            self._returned += 1
             if done is not None:
                 post(done, result, failure)
             del call, done, function, arguments, result, failure  # keep nothing alive while idle

@@ -263,7 +263,7 @@ def test_clear_erases_the_records_of_the_worker() -> None:
 def test_places_without_a_board_keep_records_too() -> None:
     places = Places(3)
     places.running[places.record("alone")] = Running.STEP
-    assert bytes(places.running) == bytes((Running.STEP, 0, 0))
+    assert bytes(places.running[:3]) == bytes((Running.STEP, 0, 0))
 
 
 def test_ten_million_places_take_memory_only_for_what_was_written() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -107,7 +108,7 @@ def test_close_waits_for_a_constructor_that_was_given_up(pooled: bool) -> None:
     async def test(environment: OpenEnvironment, _: Threads) -> None:
         opening = asyncio.create_task(environment.open())
         await asyncio.to_thread(entered.wait, 20)
-        assert "in wait" in environment.position
+        assert "in factory" in environment.position
         environment.give_up(55)
         with pytest.raises(FactoryFailed, match="has not returned after 55 s"):
             await opening
@@ -118,6 +119,27 @@ def test_close_waits_for_a_constructor_that_was_given_up(pooled: bool) -> None:
         await closing
 
     opened(test, spec(factory, is_async=pooled), pooled=pooled)
+
+
+def test_close_waits_for_code_that_runs_in_an_environment_with_nothing_to_close() -> None:
+    proceed, entered = threading.Event(), threading.Event()
+
+    def step() -> None:
+        entered.set()
+        proceed.wait(20)
+
+    async def test(environment: OpenEnvironment, threads: Threads) -> None:
+        await environment.open()
+        environment.call(lambda *_: None, step)
+        await asyncio.to_thread(entered.wait, 20)
+        closing = asyncio.create_task(environment.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        assert not threads.acquire().busy
+        proceed.set()
+        await closing
+
+    opened(test, replace(spec(Blocking), has_base_close=lambda _: True))
 
 
 def test_a_burst_of_quick_constructors_needs_one_thread() -> None:

@@ -1,4 +1,7 @@
+import json
 import logging
+import re
+import threading
 
 import pytest
 
@@ -8,6 +11,7 @@ from benchmark.server.engine.failures import (
     FactoryFailed,
     Failures,
     MAX_KINDS,
+    position,
 )
 
 
@@ -38,6 +42,29 @@ def test_a_failure_is_one_line_that_names_the_code(failure: Exception, expected:
     line = raised(failure).__traceback__
     assert line is not None
     assert describe(failure) == f"{expected} ({__file__}:{line.tb_lineno})"
+
+
+def test_the_line_is_not_one_of_the_standard_library() -> None:
+    with pytest.raises(json.JSONDecodeError) as caught:
+        json.loads("[")
+    assert f"({__file__}:" in describe(caught.value)
+
+
+def test_the_position_of_a_thread_is_not_in_the_standard_library() -> None:
+    proceed, running = threading.Event(), threading.Event()
+
+    def code() -> None:
+        running.set()
+        proceed.wait(20)
+
+    thread = threading.Thread(target=code)
+    thread.start()
+    assert running.wait(20)
+    assert thread.ident is not None
+    assert re.fullmatch(rf"at {__file__}:\d+ in code", position(thread.ident))
+    proceed.set()
+    thread.join()
+    assert position(thread.ident) == "not running"
 
 
 @pytest.mark.parametrize(
