@@ -22,15 +22,16 @@ WORKDIR /app
 COPY --from=builder /app/.venv .venv
 COPY --from=builder /app/env env
 ENV PATH="/app/.venv/bin:$PATH" LEVEL=7 MODE=hard GREETING='it costs $5 {{ x }}'
+COPY <<EOF greeting.txt
+$GREETING
+EOF
+RUN useradd --create-home app
+USER app
 RUN <<EOF
 mkdir -p ~/.cache/browsers
 echo "$GREETING" > ~/.cache/browsers/name
 EOF
-COPY --chmod=644 <<EOF greeting.txt
-$GREETING
-EOF
 VOLUME /data
-USER nobody
 CMD ["sh", "-c", "cd /app/env && uvicorn server.app:app --host 0.0.0.0 --port 8000"]
 """
 APP = """\
@@ -114,7 +115,7 @@ def test_environment_is_built_from_its_folder_and_served_by_its_name(
     options = ("--name", "my-env", "--base", f"{FOLDER}/base.sif")
     done = cluster.run("launcher", "build", folder, *options, online=True, timeout=300)
     assert "my-env.sif: " in done.stdout
-    for note in ("USER nobody is ignored", "VOLUME /data cannot be written in the image"):
+    for note in ("USER app is ignored", "VOLUME /data cannot be written in the image"):
         assert note in done.stderr
     code = "import server.app, sys; print(sys.prefix)"
     contained = ("apptainer", "exec", "--cleanenv", "--contain", f"{FOLDER}/my-env.sif")
