@@ -13,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from benchmark.server.engine.app import Engine
 from benchmark.server.engine.codec import validator
-from benchmark.server.engine.models import MODELS
 from benchmark.server.engine.recognise import SESSIONS
 from benchmark.server.engine.spec import Spec
 from benchmark.server.environment import State, WaitAction, WaitEnvironment, WaitObservation
+from benchmark.server.models import MODELS
 from benchmark.server.places import Places
 from benchmark.server.settings import Serving, settings_from_environment
 

@@ -10,9 +10,9 @@ import pytest
 
 from benchmark.server.engine.environment import OpenEnvironment
 from benchmark.server.engine.failures import FactoryFailed
-from benchmark.server.engine.models import MODELS
 from benchmark.server.engine.spec import Spec
 from benchmark.server.engine.threads import Threads
+from benchmark.server.models import MODELS
 from benchmark.server.places import Places
 
 
