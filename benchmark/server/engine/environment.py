@@ -203,13 +203,15 @@ class OpenEnvironment:
         return self._spec.encode_observation(observation)
 
     async def mcp(self, data: dict[str, Any]) -> bytes:
+        return messages.encode({"type": "mcp", "data": await self.handle_mcp(data)})
+
+    async def handle_mcp(self, request: dict[str, Any]) -> dict[str, Any]:
         assert self._spec.handle_mcp is not None
         self.mark(STEP)
         try:
-            response = await self._spec.handle_mcp(data, self.instance, self.session_id)
+            return await self._spec.handle_mcp(request, self.instance, self.session_id)
         finally:
             self.mark(NOTHING)
-        return messages.encode({"type": "mcp", "data": response})
 
     async def close(self) -> None:
         """Closes the environment after whatever still runs on its thread; failures are only logged."""

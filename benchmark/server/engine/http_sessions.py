@@ -177,10 +177,9 @@ class HttpSessions:
             return _failure(request, INVALID_PARAMS, f"Unknown session_id: {name}")
         if not record.is_open:
             return _failure(request, INVALID_REQUEST, _initializing(name))
-        assert self._spec.handle_mcp is not None
         record.calls += 1
         try:
-            content = await self._spec.handle_mcp(request, record.environment.instance, name)
+            content = await record.environment.handle_mcp(request)
         except asyncio.CancelledError:
             raise
         except BaseException as failure:  # noqa: BLE001 - it would end the worker

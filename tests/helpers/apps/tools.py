@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from typing import Any
 
 from fastmcp import Context, FastMCP
@@ -36,6 +37,11 @@ class Tools(MCPEnvironment):
         def fail(reason: str) -> str:
             """Always fails."""
             raise RuntimeError(reason)
+
+        @server.tool
+        def crash() -> None:
+            """Ends the worker."""
+            os.kill(os.getpid(), signal.SIGKILL)
 
         @server.tool
         async def visits(ctx: Context) -> int:

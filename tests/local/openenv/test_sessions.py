@@ -80,23 +80,6 @@ def test_http_sessions_take_places_until_they_are_closed(tools: Server) -> None:
     assert unknown["message"] == f"Unknown session_id: {names[0]}"
 
 
-def test_many_http_sessions_leave_nothing_behind(tools: Server) -> None:
-    def threads() -> int:
-        (worker,) = tools.ready()["workers"]
-        return len(list(Path(f"/proc/{worker['pid']}/task").iterdir()))
-
-    def open_and_close() -> None:
-        name = rpc(tools.url, "openenv/session/create")["result"]["session_id"]
-        rpc(tools.url, "openenv/session/close", session_id=name)
-
-    open_and_close()
-    before = threads()
-    for _ in range(200):
-        open_and_close()
-    assert tools.ready()["used"] == 0
-    assert threads() <= before + 2
-
-
 def test_idle_http_sessions_are_reclaimed(tmp_path: Path) -> None:
     with kit("tools:app", tmp_path, "--idle-timeout", "0.5") as server:
         name = rpc(server.url, "openenv/session/create")["result"]["session_id"]
