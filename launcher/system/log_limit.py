@@ -45,8 +45,8 @@ def shorten(log: Path, kept: int, removed: int = 0) -> int:
         tail_at = _line_start(file.fileno(), size - kept)
         tail = os.pread(file.fileno(), size - tail_at, tail_at)
         tail += os.pread(file.fileno(), kept, size)  # written meanwhile
+        removed += os.fstat(file.fileno()).st_size - start - len(tail)
         file.truncate(start)
-        removed += tail_at - start
         note = f"[{removed:,} bytes of output were removed here, to limit the size of this log]\n"
         end.write(note.encode() + tail)
     return removed

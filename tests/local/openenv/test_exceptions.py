@@ -11,6 +11,7 @@ import pytest
 from tests.helpers.apps.faulty import EXCEPTIONS, UNUSUAL
 from tests.helpers.faults import frames, reset, serves, step, UUID
 from tests.helpers.openenv_apps import kit, Pair, pair
+from tests.helpers.wire import MARK
 
 APPS = ("faulty:blocking", "faulty:asynchronous")
 # With these OpenEnv's server ends the session without a frame, leaves it without a reply, or stops.
@@ -27,7 +28,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str]
 
 
 @pytest.mark.parametrize("app", APPS)
-@pytest.mark.parametrize("name", EXCEPTIONS.keys() - FATAL)
+@pytest.mark.parametrize("name", sorted(EXCEPTIONS.keys() - FATAL))
 def test_exceptions_of_an_environment_give_the_frames_of_openenv(
     servers: Callable[[str], Pair], app: str, name: str
 ) -> None:
@@ -51,7 +52,7 @@ def test_unusual_observations_give_the_frames_of_openenv(
 
 
 @pytest.mark.parametrize("app", APPS)
-@pytest.mark.parametrize("name", FATAL)
+@pytest.mark.parametrize("name", sorted(FATAL))
 def test_exceptions_that_end_a_process_become_errors_of_the_session(
     servers: Callable[[str], Pair], app: str, name: str
 ) -> None:
@@ -62,7 +63,7 @@ def test_exceptions_that_end_a_process_become_errors_of_the_session(
         assert '"code":"EXECUTION_ERROR"' in failed
         assert name in failed
         assert '"good"' in good
-        assert end == "open"
+        assert MARK in end
     assert serves(server.url)
     assert [each["pid"] for each in server.ready()["workers"]] == [each["pid"] for each in workers]
 
