@@ -1,4 +1,4 @@
-"""`tests/tools/catalogue.py` with an environment of the same shape as those of OpenEnv's catalogue."""
+"""`tests/tools/catalogue_table.py` with an environment of the same shape as those of OpenEnv's catalogue."""
 
 import os
 import subprocess
@@ -9,7 +9,11 @@ from tests.helpers.openenv_apps import APPS
 
 
 def test_fifty_sessions_at_once_with_the_environments_own_client() -> None:
-    argv = [sys.executable, ROOT / "tests/tools/catalogue.py", f"counting_env={sys.executable}"]
+    argv = [
+        sys.executable,
+        ROOT / "tests/tools/catalogue_table.py",
+        f"counting_env={sys.executable}",
+    ]
     done = subprocess.run(
         [*argv, "--local-address", new_address()],
         env=os.environ | {"PYTHONPATH": str(APPS)},
