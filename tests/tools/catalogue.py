@@ -1,10 +1,11 @@
 """Tries the environments of a checkout of OpenEnv, unmodified:
 
     python -m tests.tools.catalogue dockerfiles OPENENV      # what every Dockerfile is converted to
-    python -m tests.tools.catalogue serve OPENENV NAME...    # each with `launcher up --local FOLDER`
+    python -m tests.tools.catalogue serve OPENENV NAME=PYTHON...
 
-`serve` installs the packages of an environment in a virtual environment, which stays in OPENENV/../venvs, and
-opens 50 sessions at once, or as many as it has places for, with the environment's own client.
+It installs nothing: PYTHON is that of an environment in which the packages are. `serve` runs
+`launcher up --local FOLDER --python PYTHON`, and opens 50 sessions at once, or as many as there are places,
+with the environment's own client.
 """
 
 import json
@@ -15,7 +16,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmark.server.boot import REQUIRED
 from launcher.errors import UsageError
 from launcher.images.dockerfile import read, stages
 from launcher.images.dockerfile.ignore import copy_context
@@ -76,28 +76,12 @@ def convert(checkout: Path) -> None:
     print(f"{len(files)} Dockerfiles: {converted} converted, {len(files) - converted} refused")
 
 
-def install(folder: Path, venvs: Path) -> Path:
-    """The Python of a virtual environment with the environment's packages and those of our server."""
-    python = venvs / folder.name / "bin" / "python"
-    if not python.exists():
-        subprocess.run(
-            ["uv", "venv", "--quiet", "--python", sys.executable, python.parents[1]], check=True
-        )
-        files = ("server/requirements.txt", "requirements.txt")
-        listed = [flag for name in files if (folder / name).is_file() for flag in ("-r", name)]
-        wanted = [str(folder)] if (folder / "pyproject.toml").is_file() else listed
-        argv = ["uv", "pip", "install", "--quiet", "--python", str(python), *wanted, *REQUIRED]
-        subprocess.run(argv, check=True, cwd=folder)
-    return python
-
-
-def serve(folder: Path, venvs: Path) -> tuple[str, ...]:
-    python = install(folder, venvs)
+def serve(folder: Path, python: str) -> tuple[str, ...]:
     app = find_project(folder).app
     with tempfile.TemporaryDirectory() as run:
         clients = Path(run, "clients.py")
         clients.write_text(CLIENTS)
-        options = ("--local", "--nodes", "2", "--workers-per-node", "2", "--python", str(python))
+        options = ("--local", "--nodes", "2", "--workers-per-node", "2", "--python", python)
         paths = os.pathsep.join(map(str, find_project(folder).import_path(app)))
         argv = [*LAUNCHER, "up", *options, "--local-address", "127.88.0.2", str(folder)]
         argv += ["--detach", "--json"]
@@ -135,9 +119,10 @@ def main() -> None:
         convert(root)
         return
     print("environment | app | client | sessions right | seconds to ready | found", flush=True)
-    for name in names:
+    for each in names:
+        name, _, python = each.partition("=")
         try:
-            row = serve(root / "envs" / name, root.parent / "venvs")
+            row = serve(root / "envs" / name, python)
         except (UsageError, subprocess.SubprocessError) as failure:
             row = (str(failure)[:150],)
         print(name, *row, sep=" | ", flush=True)
