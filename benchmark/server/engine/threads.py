@@ -44,11 +44,30 @@ class Completions:
             done(result, failure)
 
 
+class Calls:
+    """Passes calls to threads, all those of one turn of the event loop together: a thread that wakes at once
+    would compete for the interpreter's lock with every message that the loop still reads in that turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[SimpleQueue[Any], Any]] = []
+
+    def put(self, queue: "SimpleQueue[Any]", call: Any) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self._pass_on)
+        self._waiting.append((queue, call))
+
+    def _pass_on(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        for queue, call in waiting:
+            queue.put(call)
+
+
 class EnvironmentThread(Executor):
     """Runs functions one after the other; `submit` makes it the executor of a session."""
 
-    def __init__(self, completions: Completions) -> None:
-        self._completions = completions
+    def __init__(self, completions: Completions, calls: Calls) -> None:
+        self._completions, self._later = completions, calls
         self._calls: SimpleQueue[Any] = SimpleQueue()
         self._called = self._returned = 0
         # Every open session has one, and an object of `threading` adds 3 KB to each.
@@ -57,7 +76,7 @@ class EnvironmentThread(Executor):
     def call(self, done: Done, function: Callable[..., Any], *arguments: Any) -> None:
         """Calls `done` on the event loop with the result or the exception."""
         self._called += 1
-        self._calls.put((done, function, arguments))
+        self._later.put(self._calls, (done, function, arguments))
 
     @property
     def busy(self) -> bool:
@@ -170,8 +189,9 @@ class Threads:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, single: bool) -> None:
         completions = self._completions = Completions(loop)
+        self._calls = Calls(loop)
         self._idle: list[EnvironmentThread] = []
-        self._shared = EnvironmentThread(completions) if single else None
+        self._shared = EnvironmentThread(completions, self._calls) if single else None
         self.pool = Pool(completions)
         # Whether the pool makes the environments; the first environment decides.
         self.pooled = False
@@ -180,7 +200,7 @@ class Threads:
         """A thread that runs nothing else until `release`, unless there is only one."""
         if self._shared is not None:
             return self._shared
-        return self._idle.pop() if self._idle else EnvironmentThread(self._completions)
+        return self._idle.pop() if self._idle else EnvironmentThread(self._completions, self._calls)
 
     def release(self, thread: EnvironmentThread) -> None:
         if thread is self._shared:
