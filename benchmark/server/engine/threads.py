@@ -112,7 +112,7 @@ class EnvironmentThread(Executor):
         return future
 
     def stop(self) -> None:
-        self._calls.put(None)
+        self._later.put(self._calls, None)
 
     def _run(self) -> None:
         get, post = self._calls.get, self._completions.post
