@@ -1,6 +1,5 @@
 """What a deployment serves: an environment's folder or image tells its app, its name and its port."""
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -8,15 +7,13 @@ from pydantic import ValidationError
 
 from launcher.deployment.programs import check_images, find_image
 from launcher.deployment.spec import Deployment
+from launcher.deployment.values import NAME
 from launcher.errors import UsageError
-from launcher.images import sif
+from launcher.images import labels, sif
 from launcher.images.paths import image_path
 from launcher.images.project import find_project, Project
 
-APP_LABEL = "openenv-slurm.app"
-TITLE_LABEL = "org.opencontainers.image.title"
 OUR_TITLE = "openenv-slurm server"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def resolve(deployment: Deployment, *, named: bool = True) -> Deployment:
@@ -78,10 +75,10 @@ def app_of(image: Path) -> str:
             f"{image} is not on this machine, so its app is not known; name it with --app "
             "MODULE:ATTRIBUTE"
         )
-    labels = sif.labels(image)
-    if app := labels.get(APP_LABEL):
+    found = sif.labels(image)
+    if app := found.get(labels.APP):
         return app
-    if labels.get(TITLE_LABEL) == OUR_TITLE:
+    if found.get(labels.TITLE) == OUR_TITLE:
         return str(Deployment.model_fields["app"].default)
     raise UsageError(
         f"the image {image} does not say which app it serves; name it with --app MODULE:ATTRIBUTE"

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from launcher.images import sif
+from launcher.images import labels, sif
 from launcher.images.apptainer import bind_option
 from launcher.system.debug_log import redacted
 
 if TYPE_CHECKING:
     from launcher.deployment.spec import Deployment
 
-FOLDER_LABEL = "openenv-slurm.folder"
 # Options that have no effect on servers outside of containers.
 CONTAINER_ONLY = ("bind", "nv", "writable", "container_option")
 
@@ -112,6 +111,6 @@ def scratch_options(scratch: Path) -> tuple[str, ...]:
 def _working_folder(image: Path) -> str | None:
     """The image's WORKDIR. Where the image is not readable, the nodes will say so."""
     try:
-        return sif.labels(image).get(FOLDER_LABEL)
+        return sif.labels(image).get(labels.FOLDER)
     except sif.NotAnImage:
         return None

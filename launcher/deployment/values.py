@@ -7,14 +7,15 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from launcher.deployment.surroundings import check_container_options, parse_bind
-from launcher.deployment.variables import NAME
+from launcher.deployment.variables import NAME as NAME_OF_VARIABLE
 
 # Names of Slurm steps that run next to those of a deployment.
 RESERVED = ("load", "samples")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def _check_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
+    if not NAME.fullmatch(name):
         raise ValueError("a name consists of letters, digits, '.', '_' and '-'")
     if name in RESERVED:
         raise ValueError("the launcher reserves this name for its own Slurm steps")
@@ -23,7 +24,7 @@ def _check_name(name: str) -> str:
 
 def _check_names_of_variables(names: tuple[str, ...]) -> tuple[str, ...]:
     for name in names:
-        if not NAME.fullmatch(name):
+        if not NAME_OF_VARIABLE.fullmatch(name):
             raise ValueError("it has something that is not the name of a variable")
     return names
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from launcher import __version__
 from launcher.errors import UsageError
-from launcher.images import apptainer, context, host, mirror, sif
+from launcher.images import apptainer, context, host, labels, mirror, sif
 from launcher.images.apptainer import BuildFailed
 from launcher.images.assets import asset
 from launcher.images.causes import Cause
@@ -20,7 +20,6 @@ from launcher.images.dockerfile.draft import PUBLISHED_BASE
 from launcher.images.paths import image_path
 
 OPENENV_BASE = "openenv-base"
-SOURCES_LABEL = "openenv-slurm.sources"
 # Receives the name of an image and a line of its build's output.
 Watch = Callable[[str, str], None]
 
@@ -85,8 +84,8 @@ class Builder:
     def _image(self, name: str, base: Base) -> Built:
         with working_folder() as folder:
             definition = context.fill(name, folder)
-            labels = {"VERSION": __version__, "COMMIT": context.commit()}
-            return self.definition(name, definition, folder, base, labels)
+            stamps = {"VERSION": __version__, "COMMIT": context.commit()}
+            return self.definition(name, definition, folder, base, stamps)
 
     def definition(
         self,
@@ -166,7 +165,7 @@ def hub_reference(name: str) -> str:
 
 def built_from(image: Path, sources: str) -> bool:
     try:
-        return sif.labels(image).get(SOURCES_LABEL) == sources
+        return sif.labels(image).get(labels.SOURCES) == sources
     except sif.NotAnImage:
         return False
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from spython.main.parse.recipe import Recipe  # type: ignore[import-untyped]
 from spython.main.parse.writers import SingularityWriter  # type: ignore[import-untyped]
 
+from launcher.images import labels
 from launcher.images.dockerfile import command
 from launcher.images.dockerfile.command import Started
 from launcher.images.dockerfile.conversion import draft
@@ -87,15 +88,15 @@ def _serve(recipe: Recipe, last: Draft, app: str | None, argv: Sequence[str], fo
     """Adds our server to the last stage."""
     open_to_all = " ".join(map(quote, dict.fromkeys([last.folder, folder, *last.volumes])))
     recipe.install.append(f"sh {RUNTIME}/environment_server.sh {open_to_all}")
-    labels = last.labels | {
+    added = last.labels | {
         "org.opencontainers.image.version": "{{ VERSION }}",
-        "openenv-slurm.sources": "{{ SOURCES }}",
-        "openenv-slurm.folder": folder,
+        labels.SOURCES: "{{ SOURCES }}",
+        labels.FOLDER: folder,
     }
-    labels |= {"openenv-slurm.app": app} if app else {}
+    added |= {labels.APP: app} if app else {}
     if argv and "{{" not in json.dumps(argv):
-        labels["openenv-slurm.command"] = json.dumps(argv)
-    recipe.labels = [list(label) for label in labels.items()]
+        added[labels.COMMAND] = json.dumps(argv)
+    recipe.labels = [list(label) for label in added.items()]
     # uvicorn puts its working folder before all others.
     path = f'PYTHONPATH={quote(folder)}"${{PYTHONPATH:+:$PYTHONPATH}}"'
     recipe.environ = [_marked([each]) for each in (*last.environment, path)]

@@ -10,9 +10,9 @@ from launcher.deployment.placement import Node, place, Process
 from launcher.deployment.programs import programs
 from launcher.deployment.read import read_deployment
 from launcher.deployment.spec import Deployment
-from launcher.deployment.surroundings import FOLDER_LABEL, parse_bind, Required
+from launcher.deployment.surroundings import parse_bind, Required
 from launcher.errors import UsageError
-from launcher.images import sif
+from launcher.images import labels, sif
 from launcher.slurm.salloc import salloc_argv
 from launcher.slurm.sbatch import sbatch_argv
 
@@ -93,7 +93,7 @@ def test_a_scratch_layer_is_on_the_nodes_disk_and_of_one_server() -> None:
 def test_the_images_working_folder_is_used_unless_another_is_chosen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sif, "labels", lambda image: {FOLDER_LABEL: f"/of{image}"})
+    monkeypatch.setattr(sif, "labels", lambda image: {labels.FOLDER: f"/of{image}"})
     assert options() == ["--pwd=/of/i/server.sif"]
     assert options(workdir="/mine") == ["--pwd=/mine"]
 
