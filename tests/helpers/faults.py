@@ -50,7 +50,7 @@ class Client:
         self._connection.shutdown()
 
     def pid(self) -> int:
-        """Of the worker, after a step that does nothing."""
+        """The process id of the worker, which a step that does nothing returns."""
         return int(json.loads(self.ask(step()))["data"]["observation"]["pid"])
 
 

@@ -43,7 +43,7 @@ class LoopWatch:
     def _report(self, blocked: float) -> None:
         task = asyncio.current_task(self._loop)
         text = (
-            "The event loop, and so every session of this worker, waits since %.0f s for %s, which is %s; "
-            "code that blocks belongs into step and reset, not into step_async and reset_async"
+            "The event loop, and so every session of this worker, has waited %.0f s for %s, which is %s; "
+            "code that blocks belongs in step and reset, not in step_async and reset_async"
         )
         logger.warning(text, blocked, self._name(task), position(self._ident))

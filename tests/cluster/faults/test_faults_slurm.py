@@ -122,7 +122,7 @@ class TestDown:
         started = time.monotonic()
         done = held.down("node1")
         assert (done.returncode, done.stderr.strip()) == (0, "remote is down")
-        assert time.monotonic() - started < 20  # the drain alone may take 30 seconds
+        assert time.monotonic() - started < 20  # nobody uses it, so nothing is waited for
         code, output = held.front_result()
         assert (code, "ended with 0" in output) == (0, True)
         scene.nothing_left()

@@ -148,7 +148,7 @@ def test_an_asynchronous_step_that_blocks_is_named_in_the_log(tmp_path: Path, ga
             assert holding.pid() == delayed.pid() != other.pid()
             gate.touch()
             holding.send(step("wait", str(gate)))
-            waits = r"The event loop, and so every session of this worker, waits since \d+ s for"
+            waits = r"The event loop, and so every session of this worker, has waited \d+ s for"
             place = r"which is at \S+faulty.py:\d+ in wait_while_exists"
             wait_logged(server, rf"{waits} session {UUID}, {place}")
             assert other.pid()

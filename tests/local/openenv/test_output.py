@@ -17,7 +17,7 @@ MEGABYTES = 1000
 
 
 def memory(deployment: Deployment) -> int:
-    """Of the server, its workers and Envoy."""
+    """How many bytes the server, its workers and Envoy use."""
     roots = [psutil.Process(process["pid"]) for process in deployment.state["processes"]]
     every = [child for root in roots for child in (root, *root.children(recursive=True))]
     return sum(process.memory_info().rss for process in every)

@@ -10,9 +10,10 @@ import psutil
 import pytest
 import websocket
 
+from tests.helpers.bare_app import bare_app
 from tests.helpers.local import deployed, Server, serving, wait_for
 
-APP = """
+STARTING = """
 import json, os, subprocess, sys
 
 SLEEP = ["sleep", "600"]
@@ -34,18 +35,8 @@ def start(kind):
         return int(subprocess.run("ls /proc/self/fd | wc -l", shell=True, close_fds=False,
                                   stdout=subprocess.PIPE).stdout)
     os.kill(os.getpid(), getattr(__import__("signal"), kind))
-
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while (await receive())["type"] != "lifespan.shutdown":
-            await send({"type": "lifespan.startup.complete"})
-        await send({"type": "lifespan.shutdown.complete"})
-    elif scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
-        while (message := await receive())["type"] == "websocket.receive":
-            await send({"type": "websocket.send", "text": str(start(message["text"]))})
 """
+APP = STARTING + bare_app('str(start(message["text"]))')
 KINDS = ("child", "session", "daemon")
 
 

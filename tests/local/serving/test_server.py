@@ -18,6 +18,7 @@ import websocket
 import websockets
 from openenv.core import GenericEnvClient
 
+from tests.helpers.bare_app import bare_app
 from tests.helpers.conversations import reset_by_peer
 from tests.helpers.local import new_address, Server, serving, wait_for
 
@@ -289,22 +290,8 @@ def test_invalid_variable_is_reported_on_one_line(
     assert output[0].startswith(f"error: {variable}={value!r}")
 
 
-OTHER_APP = """
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while (await receive())["type"] != "lifespan.shutdown":
-            await send({"type": "lifespan.startup.complete"})
-        await send({"type": "lifespan.shutdown.complete"})
-    elif scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
-        while (message := await receive())["type"] == "websocket.receive":
-            await send({"type": "websocket.send", "text": message["text"].upper()})
-"""
-
-
 def test_any_asgi_app_can_be_served_with_places(tmp_path: Path) -> None:
-    (tmp_path / "shouting.py").write_text(OTHER_APP)
+    (tmp_path / "shouting.py").write_text(bare_app('message["text"].upper()'))
     options = ["--app", "shouting:app", "--drain", "0"]
     with serving(tmp_path, *options, WORKERS=1, MAX_CONCURRENT_ENVS=2) as server:
         held = [connect(server.url, 8002) for _ in range(2)]

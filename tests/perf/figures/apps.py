@@ -110,7 +110,7 @@ def _latency_steps(run: Run) -> int:
 
 
 def _memory(run: Run, figure: str, name: str, round_: int, place: Place, count: int) -> None:
-    """Of an open session after its first step."""
+    """Measures the memory of an open session after its first step."""
     more = ("--wait", "0", "--steps", "2")
     outcome, growth, _ = held(run, *place.address, count, place.servers, *more, after=1)
     run.record(figure, name, round_, {"memory_kb": growth / count / 1e3}, outcome)

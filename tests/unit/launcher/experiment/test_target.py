@@ -1,10 +1,9 @@
 """What a target knows about the deployment or server behind its URL."""
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from launcher.deployment.state import DeploymentState, EnvoyState, ProcessState
 from launcher.errors import LoadFailed, PreflightFailed
 from launcher.experiment import target as target_module
 from launcher.experiment.target import is_loopback, replaced, Target
+from tests.helpers.http_server import answering_with
 
 URL = "http://n1:8000"
 ENVOY = EnvoyState("envoy", "http://n1:9901", "/run/envoy.sock")
@@ -148,14 +148,8 @@ def answering(status: int, content: Any) -> Iterator[str]:
 
         def log_message(self, *_: Any) -> None: ...
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering_with(Handler) as url:
+        yield url
 
 
 @pytest.mark.parametrize(

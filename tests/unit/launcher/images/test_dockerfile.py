@@ -11,7 +11,6 @@ import http.server
 import os
 import subprocess
 import tarfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from launcher.images.dockerfile.ignore import copy_context, ignores, read_rules
 from launcher.images.dockerfile.instructions import CannotConvert
 from launcher.images.dockerfile.sources import Sources
 from launcher.images.dockerfile.words import BadWord, constant, literal, parse, resolve, shell
+from tests.helpers.http_server import answering_with
 from tests.helpers.local import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -523,14 +523,8 @@ def serving(folder: Path) -> Iterator[str]:
         def log_message(self, *_: object) -> None: ...
 
     handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            thread.join()
+    with answering_with(handler) as url:
+        yield url
 
 
 def test_add_downloads_urls_and_checks_them(context: Path) -> None:
