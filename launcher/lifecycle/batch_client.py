@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 from launcher.deployment.programs import check_images, programs
 from launcher.deployment.spec import Deployment
@@ -70,6 +71,7 @@ class BatchClient:
         self.deployment, self._report = deployment, report
         self.rundir = deployment.rundir
         self.job_id: str | None = None
+        self._secrets: list[Path] = []  # files that this client has written
         self.was_ready = False
         self._events_reported = 0
         self._last_progress = ""
@@ -91,6 +93,7 @@ class BatchClient:
         write_atomically(job_script, text)
         write_atomically(rundir.request, request(deployment.absolute(), attached=attached))
         if variables := deployment.variables:
+            self._secrets = [rundir.variables]
             write_private(rundir.variables, json.dumps(variables))
         if attached:
             rundir.heartbeat.touch()
@@ -122,7 +125,7 @@ class BatchClient:
         return code
 
     def stop(self) -> None:
-        remove([self.rundir.variables])
+        remove(self._secrets)
         if self.job_id is None:
             return
         remove([self.rundir.heartbeat])

@@ -21,6 +21,7 @@ from tests.helpers.local import wait_for
 
 SHORT = (*UP, "--runtime", "venv", "--nodes", "3")
 CONTAINERS = (*UP, "--runtime", "apptainer", "--nodes", "3")
+APP = ("--app", "benchmark.server.app:app")
 IMAGES = f"{HOME}/.local/share/openenv-slurm/images"
 SLOW = "import time\ntime.sleep(60)\napp = None\n"
 CHROOT = "mkdir /chroot; mount --rbind / /chroot; daemons stop slurmd; chroot /chroot slurmd"
@@ -231,7 +232,10 @@ class TestContainers:
     ) -> None:
         alice.write("mine.sif", "no image\n")
         expected = f"{FOLDER}/mine.sif on node1, node2, node3: is not an Apptainer image"
-        fails(*CONTAINERS, "--image", "mine.sif", expected=expected)
+        fails(*CONTAINERS, "--image", "mine.sif", *APP, expected=expected)
+        # Without an app, the image is read here, because its label tells the app.
+        expected = f"{FOLDER}/mine.sif is not an Apptainer image"
+        fails(*CONTAINERS, "--image", "mine.sif", expected=expected, code=2)
 
     def test_up_fails_with_an_unreadable_image(
         self, alice: Alice, fails: Callable[..., Done]
@@ -239,7 +243,9 @@ class TestContainers:
         alice.write("mine.sif", "no image\n")
         alice.run("chmod", "0", "mine.sif", check=True)
         expected = f"{FOLDER}/mine.sif on node1, node2, node3: is not readable"
-        fails(*CONTAINERS, "--image", "mine.sif", expected=expected)
+        fails(*CONTAINERS, "--image", "mine.sif", *APP, expected=expected)
+        expected = f"{FOLDER}/mine.sif cannot be read: Permission denied"
+        fails(*CONTAINERS, "--image", "mine.sif", expected=expected, code=2)
 
     def test_up_fails_when_images_differ_between_nodes(
         self, alice: Alice, fails: Callable[..., Done]

@@ -129,3 +129,10 @@ def test_a_command_that_is_terminated_reports_its_signal() -> None:
     command = UserCommand(["sleep", "60"], {})
     command.terminate()
     assert command.popen.wait(20) == command.wait() == 128 + 15
+
+
+def test_the_variables_of_another_deployment_in_the_folder_stay(client: BatchClient) -> None:
+    client.rundir.variables.write_text("{}")
+    client.job_id = None  # its submission was refused
+    client.stop()
+    assert client.rundir.variables.exists()
