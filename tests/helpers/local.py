@@ -30,15 +30,20 @@ MARK = "OPENENV_TEST_RUN"
 ROOT = Path(__file__).parents[2]
 
 
-_block = random.Random(os.getpid()).randrange(1, 255)
+_start = random.Random(os.getpid()).randrange(254)
 
 
-_blocks = (f"127.{_block}.{third}.2" for third in itertools.count(1))
+# A whole run needs more than the 254 networks of one second octet.
+_addresses = (
+    f"127.{(_start + more) % 254 + 1}.{third}.2"
+    for more in itertools.count()
+    for third in range(1, 255)
+)
 
 
 def new_address() -> str:
     """The first of several consecutive loopback addresses that nothing else uses."""
-    return next(_blocks)
+    return next(_addresses)
 
 
 @dataclass
