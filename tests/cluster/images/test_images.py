@@ -136,3 +136,16 @@ def test_build_reports_an_unreachable_base(cluster: Cluster) -> None:
     done = cluster.run("launcher", "build", "envoy", *options, check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines()[1].startswith("error: the registry of the base image cannot")
+
+
+def test_build_names_the_images_that_an_environment_needs(cluster: Cluster) -> None:
+    text = "FROM registry.invalid/python:3\nCOPY --from=registry.invalid/tool:1 /a /b\n"
+    script = f"mkdir -p /tmp/needy; printf '{text}' > /tmp/needy/Dockerfile"
+    cluster.run("sh", "-c", script)
+    options = ("--dockerfile", "/tmp/needy/Dockerfile", "--images", "/tmp/none")
+    done = cluster.run("launcher", "build", *options, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: /tmp/needy/Dockerfile needs registry.invalid/python:3, registry.invalid/tool:1, and a "
+        "registry cannot be reached from here; build on a machine that reaches it, or choose a base with"
+    )
