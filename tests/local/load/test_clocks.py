@@ -47,6 +47,9 @@ class Pair:
         """Returns the rows of a cell, and the facts that the master reports."""
         assert self.master.stdin
         assert self.master.stdout
+        # As the launcher does: a load worker has no share of a cell before it has told its name.
+        ready = next(self.master.stdout)
+        assert json.loads(ready) == {"workers": 1}
         self.master.stdin.write(json.dumps({"cell": wanted}).encode() + b"\n")
         self.master.stdin.flush()
         rows = []
