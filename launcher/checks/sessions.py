@@ -26,12 +26,17 @@ Pages = Mapping[str, Any]
 
 
 def session_checks(
-    url: str, read_places: Callable[[], Pages], requested: int, *, balanced: bool
+    url: str,
+    read_places: Callable[[], Pages],
+    servers: Sequence[str],
+    requested: int,
+    *,
+    balanced: bool,
 ) -> Iterator[Finding]:
     """`requested` is how many sessions each worker should hold; `balanced`: through Envoy, which tries
     another worker when one is full."""
     pages = _idle_places(read_places)
-    yield places(pages, requested)
+    yield places(pages, servers, requested)
     free, used = _total(pages, "free"), _total(pages, "used")
     if used or not free:
         detail = f"not tried: {used:,} of {used + free:,} places are in use"
@@ -67,7 +72,14 @@ def _total(pages: Pages, key: str) -> int:
     return sum(int(page[key]) for page in pages.values())
 
 
-def places(pages: Pages, requested: int) -> Finding:
+def places(pages: Pages, servers: Sequence[str], requested: int) -> Finding:
+    if silent := [server for server in servers if server not in pages]:
+        return fail(
+            Check.PLACES,
+            (),
+            f"{', '.join(silent)} did not report places",
+            "read the servers' logs: launcher logs",
+        )
     # A worker that is not ready has no places.
     limits = [
         worker["limit"] for page in pages.values() for worker in page["workers"] if worker["limit"]

@@ -37,7 +37,7 @@ def preflight(name: str | None, as_json: bool) -> None:
     requested = state.deployment.max_concurrent_envs
     balanced = bool(state.envoys)
     places = partial(registry.places, state)
-    sessions = session_checks(state.url, places, requested, balanced=balanced)
+    sessions = session_checks(state.url, places, state.server_names, requested, balanced=balanced)
     for finding in chain(serving, sessions, node_checks(state)):
         findings.append(finding)
         if not as_json:

@@ -569,7 +569,7 @@ def test_preflight_prints_a_line_per_check(tmp_path: Path) -> None:
         assert good.returncode == 0
         assert good.stdout.count("[OK]") == 7
         frozen = psutil.Process(checked.pid("server-1"))
-        members = [frozen, *frozen.children()]
+        members = [frozen, *frozen.children(recursive=True)]
         for process in members:
             process.suspend()
         try:

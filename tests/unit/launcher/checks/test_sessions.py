@@ -9,6 +9,7 @@ from launcher.checks.session_client import Outcome, Refused, StepAction, tool_ca
 from launcher.checks.sessions import places, sessions, steps
 from launcher.runtimes.findings import Verdict
 
+SERVERS = ("server-1", "server-2")
 WORKS = Outcome()
 FULL = Outcome(Refused("CAPACITY_REACHED", "Server at capacity: 1/1"))
 SILENT = Outcome(Refused("no answer to reset within 60 s"))
@@ -37,9 +38,15 @@ def test_every_refused_session_is_a_failure_unless_the_kernel_chose_its_worker(
     assert says in finding.detail
 
 
+def test_a_server_that_reports_no_places_is_a_failure() -> None:
+    finding = places({"server-1": page(4, 4)}, SERVERS, 4)
+    assert finding.verdict is Verdict.FAIL
+    assert "server-2 did not report" in finding.detail
+
+
 def test_places_below_the_request_are_a_warning() -> None:
-    assert places({"server-1": page(4, 4), "server-2": page(4)}, 4).verdict is Verdict.OK
-    finding = places({"server-1": page(4, 1)}, 4)
+    assert places({"server-1": page(4, 4), "server-2": page(4)}, SERVERS, 4).verdict is Verdict.OK
+    finding = places({"server-1": page(4, 1)}, SERVERS[:1], 4)
     assert finding.verdict is Verdict.WARN
     assert (
         "5 in 2 worker(s) on 1 server(s): the app allows 1 session(s) in a worker, not 4"
